@@ -1,0 +1,57 @@
+"""Assembles the command line from `commands/`, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from actsr_cli import __version__, console
+from actsr_cli.errors import ActsrError
+
+
+class _Group(TyperGroup):
+    """Shows an expected error as one line; `--debug` lets it through with its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ActsrError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            console.show_error(str(error), getattr(error, "hint", None))
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+app = typer.Typer(
+    name="actsr",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"actsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def actsr(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
+) -> None:
+    """Train, evaluate, tune and explain [bold]attention-calibrated transformers[/] for sequential recommendation."""
+    console.be_quiet(quiet)
+
+
+def main() -> None:
+    """The entry point of `actsr`."""
+    app()

@@ -1,0 +1,132 @@
+"""The schema of a run: every key a preset, a config file or `--set` may name, with its type, bounds and meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Calibration = Literal["none", "spatial", "adversarial", "full"]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Metric = Annotated[str, Field(pattern=r"^(hit|ndcg|mrr)@[1-9][0-9]*$")]
+
+
+class Section(BaseModel):
+    """A group of keys; an unknown key is an error, and a config is never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DataConfig(Section):
+    """How raw interactions become sequences (`actsr preprocess`)."""
+
+    duplicates: Literal["first", "last", "keep"] = Field(
+        "keep", description="Which of a user's repeated interactions with one item stays."
+    )
+    intervals: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="Closed interval of values to keep, by column: {timestamp: [0, null]}."
+    )
+    user_core: int = Field(0, ge=0, description="Drop users with fewer interactions, repeated until stable.")
+    item_core: int = Field(0, ge=0, description="Drop items with fewer interactions, repeated until stable.")
+    max_length: int | None = Field(None, ge=3, description="Keep only the latest so many interactions of a user.")
+
+    @field_validator("intervals")
+    @classmethod
+    def _ordered(
+        cls, intervals: dict[str, tuple[float | None, float | None]]
+    ) -> dict[str, tuple[float | None, float | None]]:
+        for column, (low, high) in intervals.items():
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"interval of '{column}' is empty: {low:g} > {high:g}")
+        return intervals
+
+
+class ModelConfig(Section):
+    """The architecture and its calibrators."""
+
+    name: str = Field("sasrec", description="Backbone, as `actsr models` lists it.")
+    calibration: Calibration = Field("none", description="Which calibrators the attention has.")
+    max_length: int = Field(50, ge=1, description="Longest history that the model reads, in items.")
+    hidden_size: int = Field(64, ge=1, description="Width of the hidden states.")
+    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks.")
+    layers: int = Field(2, ge=1, description="Number of transformer layers.")
+    heads: int = Field(2, ge=1, description="Number of attention heads; must divide hidden_size.")
+    hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
+    attention_dropout: Probability = Field(0.5, description="Dropout on attention weights and adversarial masks.")
+    activation: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = Field(
+        "gelu", description="Activation of the feed-forward blocks."
+    )
+    layer_norm_eps: float = Field(1e-12, gt=0, description="Added to the variance in layer normalisation.")
+    initializer_range: float = Field(0.02, gt=0, description="Standard deviation of the initial weights.")
+    position_embedding: bool | None = Field(
+        None, description="Learned absolute positions; null: on in the plain backbone, off where spatially calibrated."
+    )
+    use_order: bool = Field(True, description="Order term of the spatial calibrator.")
+    use_distance: bool = Field(True, description="Distance term of the spatial calibrator.")
+    combine: Literal["gate", "fixed", "annealing"] = Field(
+        "gate", description="How the attention and its adversarially calibrated form are combined."
+    )
+    annealing_steps: int = Field(
+        100_000, ge=1, description="With combine: annealing, steps after which the plain share is 1/e."
+    )
+    two_level: bool = Field(
+        True, description="Calibrate adversarially on top of the spatially calibrated attention, not beside it."
+    )
+    rich_combine: Literal["fixed", "trainable"] = Field(
+        "fixed", description="With two_level: false, the share of the adversarial side: one half, or learned."
+    )
+    renorm: Literal["softmax", "sum", "none"] = Field(
+        "sum", description="How calibrated weights become a distribution again: softmax (published), sum, none."
+    )
+    reproduce_published_faults: bool = Field(
+        False, description="Compute what the published code computes, its faults included (for parity only)."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+        return self
+
+
+class TrainingConfig(Section):
+    """The optimisation of a run."""
+
+    loss: Literal["ce", "bpr"] = Field("ce", description="Cross-entropy over the catalogue, or BPR with one negative.")
+    mask_weight: float = Field(0.3, ge=0, description="Weight of the penalty that keeps adversarial masks open.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of Adam.")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam.")
+    batch_size: int = Field(512, ge=1, description="Targets (training prefixes) per optimiser step.")
+    window_stride: int = Field(
+        1, ge=1, description="Targets that a window of a history longer than max_length trains; 1 is exact."
+    )
+    epochs: int = Field(200, ge=1, description="Passes over the training targets at most.")
+    patience: int = Field(10, ge=1, description="Validations without a better monitor before training stops.")
+    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
+    monitor: Metric = Field("hit@10", description="Validation metric that picks the best epoch.")
+    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient of each objective.")
+    seed: int = Field(0, ge=0, description="Seed of initial weights, dropout, noise and batch order.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps.")
+    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs matrix products in bfloat16.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; null lets torch choose.")
+
+
+class EvaluationConfig(Section):
+    """How a ranking is judged."""
+
+    seen: Literal["rank", "exclude"] = Field(
+        "rank", description="Items of the user's own history: ranked (protocol A) or left out (protocol B)."
+    )
+    k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
+    batch_size: int = Field(1024, ge=1, description="Users scored at a time; bounds memory, changes no number.")
+
+
+class RunConfig(Section):
+    """A whole run: what a preset holds and what `config.yaml` of a run records."""
+
+    description: str = Field("", description="One line for `actsr presets`.")
+    dataset: str = Field("", description="Name of the data set, as `actsr download --list` or your own folder has it.")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,0 +1,81 @@
+"""Where actsr speaks: results go to standard output, messages and progress to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+results = Console(highlight=False)
+messages = Console(stderr=True, highlight=False)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Keep notes and progress to oneself; results, warnings and errors stay."""
+    messages.quiet = quiet
+
+
+def note(text: str) -> None:
+    """Say what is going on; silent with --quiet."""
+    messages.print(escape(text), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Say what may surprise; never silent."""
+    _even_if_quiet(f"[yellow]warning:[/] {escape(text)}")
+
+
+def show_error(text: str, hint: str | None = None) -> None:
+    """Say what went wrong and, below it, what to do."""
+    _even_if_quiet(f"[bold red]error:[/] {escape(text)}")
+    if hint:
+        _even_if_quiet(escape(hint))
+
+
+def _even_if_quiet(markup: str) -> None:
+    quiet, messages.quiet = messages.quiet, False
+    try:
+        messages.print(markup, soft_wrap=True)
+    finally:
+        messages.quiet = quiet
+
+
+@contextmanager
+def transfer_progress() -> Iterator[Progress]:
+    """A progress bar in bytes, with speed and time left."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=messages,
+        disable=messages.quiet,
+    ) as progress:
+        yield progress
+
+
+@contextmanager
+def step_progress() -> Iterator[Progress]:
+    """A progress bar in steps, with time left; the task field `status` is free text at its end."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+        console=messages,
+        disable=messages.quiet,
+    ) as progress:
+        yield progress
