@@ -1,0 +1,108 @@
+"""The adversarial calibrator: a mask learned to hurt shows which weights matter (AC-TSR, "adversarial calibrator")."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from actsr_cli.attention.masks import Renorm, masked_softmax, renormalise
+
+Combine = Literal["gate", "fixed", "annealing"]
+
+
+class AdversarialCalibrator(nn.Module):
+    """Learns a mask M over (query, key) pairs, and calibrates attention A with it.
+
+    M = softmax(Q'K'ᵀ/√d), Q' and K' being linear maps of the projected queries and keys. The maps behind Q' and K' are
+    the adversary: they learn to make the perturbed attention A·M + ε(1 - M) predict badly at a small mask, so that M is
+    small where attention matters; the calibrated attention A·exp(1 - M) then gives such places more.
+
+    Args:
+        hidden_size: width of all heads together.
+        heads: number of heads.
+        max_length: number of key positions; the gate has one slot for each.
+        combine: how A and the calibrated attention C are combined: by a learned `gate` g·A + (1 - g)·C, `fixed` as
+            softmax(A + C/2), or by `annealing`, where the share of A decays as exp(-step / annealing_steps).
+        annealing_steps: optimiser steps after which annealing has brought the share of A down to 1/e.
+        renorm: how each result becomes a distribution again, see `renormalise`.
+        unmasked_fixed: take the first softmax of `fixed` over forbidden keys too, as the published code does.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        max_length: int,
+        *,
+        combine: Combine = "gate",
+        annealing_steps: int = 100_000,
+        renorm: Renorm = "sum",
+        unmasked_fixed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.combine_by = combine
+        self.renorm: Renorm = renorm
+        self.annealing_steps = annealing_steps
+        self.unmasked_fixed = unmasked_fixed
+        self.adversary = nn.ModuleDict(
+            {"query": nn.Linear(hidden_size, hidden_size), "key": nn.Linear(hidden_size, hidden_size)}
+        )
+        self.gate = nn.Linear(hidden_size, max_length) if combine == "gate" else None
+        self.step: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=combine == "annealing")
+
+    def mask(self, queries: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
+        """The adversarial mask M.
+
+        Args:
+            queries: (batch, queries, hidden) projected queries, all heads side by side.
+            keys: (batch, keys, hidden) projected keys.
+            allowed: (batch, 1, queries, keys) bool.
+
+        Returns:
+            (batch, heads, queries, keys), rows summing to 1, 0 at forbidden keys.
+        """
+        attack_queries = rearrange(self.adversary["query"](queries), "b q (h d) -> b h q d", h=self.heads)
+        attack_keys = rearrange(self.adversary["key"](keys), "b k (h d) -> b h d k", h=self.heads)
+        scale = attack_queries.shape[-1] ** -0.5
+        return masked_softmax(attack_queries @ attack_keys * scale, allowed)
+
+    def perturb(self, attention: Tensor, mask: Tensor, noise: Tensor, allowed: Tensor) -> Tensor:
+        """P = renorm(A·M + ε(1 - M)); all (batch, heads, queries, keys), `allowed` with one head."""
+        return renormalise(attention * mask + noise * (1 - mask), allowed, self.renorm)
+
+    def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
+        """The combination of A and C = renorm(A·exp(1 - M)).
+
+        Args:
+            attention: (batch, heads, queries, keys) the attention A.
+            mask: (batch, heads, queries, keys) the adversarial mask M.
+            queries: (batch, queries, hidden) projected queries, read by the gate.
+            allowed: (batch, 1, queries, keys) bool.
+
+        Returns:
+            (batch, heads, queries, keys).
+        """
+        calibrated = renormalise(attention * torch.exp(1 - mask), allowed, self.renorm)
+        return renormalise(self._combine(attention, calibrated, queries, allowed), allowed, self.renorm)
+
+    def gate_shares(self, queries: Tensor, n_keys: int) -> Tensor:
+        """(batch, queries, hidden) to the gate g, (batch, 1, queries, n_keys): A's share, one for all heads."""
+        if self.gate is None:
+            raise ValueError(f"there is no gate with combine: {self.combine_by}")
+        logits = F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])
+        return rearrange(torch.sigmoid(logits), "b q k -> b 1 q k")
+
+    def _combine(self, attention: Tensor, calibrated: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
+        if self.combine_by == "gate":
+            return torch.lerp(calibrated, attention, self.gate_shares(queries, attention.shape[-1]))
+        if self.combine_by == "annealing":
+            share = torch.exp(-self.step / self.annealing_steps)
+            return torch.lerp(calibrated, attention, share.to(attention.dtype))
+        together = attention + calibrated / 2
+        return together.softmax(dim=-1) if self.unmasked_fixed else masked_softmax(together, allowed)

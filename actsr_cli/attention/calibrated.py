@@ -1,0 +1,185 @@
+"""Multi-head attention with either calibrator, both, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from actsr_cli.attention.adversarial import AdversarialCalibrator
+from actsr_cli.attention.masks import masked_softmax
+from actsr_cli.attention.spatial import SpatialCalibrator
+
+
+@dataclass(frozen=True)
+class AttentionStages:
+    """The attention of one layer, stage by stage; (batch, heads, queries, keys) each, None without such a stage.
+
+    Attributes:
+        plain: softmax of the scaled products; None where nothing reads it and stages are not kept.
+        spatial: the same after the spatial calibrator.
+        mask: the adversarial mask M.
+        perturbed: what the adversary's loss sees.
+        calibrated: the adversarial calibrator's result.
+        combined: what the layer attends with: `calibrated`, mixed with `spatial` where two_level is off.
+    """
+
+    plain: Tensor | None
+    spatial: Tensor | None
+    mask: Tensor | None
+    perturbed: Tensor | None
+    calibrated: Tensor | None
+    combined: Tensor
+
+
+@dataclass(frozen=True)
+class AttentionOutput:
+    """What a calibrated attention returns.
+
+    Attributes:
+        combined: (batch, queries, hidden) attended values, the stream that the model goes on with.
+        perturbed: the same under the perturbed attention; None unless it was asked for.
+        mask: (batch, heads, queries, keys) adversarial mask; None without the adversarial calibrator.
+        stages: every stage of the attention; None unless asked for.
+    """
+
+    combined: Tensor
+    perturbed: Tensor | None = None
+    mask: Tensor | None = None
+    stages: AttentionStages | None = None
+
+
+class CalibratedAttention(nn.Module):
+    """Multi-head self-attention, its weights calibrated in space and by an adversary.
+
+    Args:
+        hidden_size: width of input and output.
+        heads: number of heads; divides `hidden_size`.
+        spatial: the spatial calibrator, or None.
+        adversarial: the adversarial calibrator, or None.
+        dropout: dropout on attention weights and on the adversarial mask.
+        two_level: calibrate adversarially what the spatial calibrator returns; otherwise calibrate the plain attention
+            and mix the result with the spatially calibrated one. Read only where there are both calibrators.
+        rich_combine: in that mixture, the adversarial side's share is one half (`fixed`) or learned (`trainable`).
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        heads: int,
+        *,
+        spatial: SpatialCalibrator | None = None,
+        adversarial: AdversarialCalibrator | None = None,
+        dropout: float = 0.0,
+        two_level: bool = True,
+        rich_combine: Literal["fixed", "trainable"] = "fixed",
+    ) -> None:
+        super().__init__()
+        if hidden_size % heads:
+            raise ValueError(f"hidden_size {hidden_size} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key = nn.Linear(hidden_size, hidden_size)
+        self.value = nn.Linear(hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+        self.spatial = spatial
+        self.adversarial = adversarial
+        self.side_by_side = not two_level and spatial is not None and adversarial is not None
+        learned = self.side_by_side and rich_combine == "trainable"
+        self.adversarial_share = nn.Parameter(torch.tensor([0.5])) if learned else None
+
+    def forward(
+        self,
+        hidden: Tensor,
+        allowed: Tensor,
+        query_positions: Tensor,
+        *,
+        query_hidden: Tensor | None = None,
+        perturb: bool = False,
+        noise: Tensor | None = None,
+        keep_stages: bool = False,
+    ) -> AttentionOutput:
+        """Attend from some rows to all.
+
+        Args:
+            hidden: (batch, keys, hidden_size) hidden states.
+            allowed: (batch, 1, queries, keys) bool, see `allowed_pairs`.
+            query_positions: (batch or 1, queries) position of each query.
+            query_hidden: (batch, queries, hidden_size) hidden states of the queries, where they are not all rows.
+            perturb: also return the perturbed stream.
+            noise: (batch, heads, queries, keys) the noise to perturb with; drawn where it is None.
+            keep_stages: also return every stage of the attention.
+
+        Returns:
+            The attended streams, before residual connection and normalisation.
+        """
+        rows = hidden if query_hidden is None else query_hidden
+        queries, keys = self.query(rows), self.key(hidden)
+        values = self._split_heads(self.value(hidden))
+        weights = self._weights(queries, keys, allowed, query_positions, perturb=perturb, noise=noise, keep=keep_stages)
+        return AttentionOutput(
+            combined=self._attend(weights.combined, values),
+            perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values),
+            mask=weights.mask,
+            stages=weights if keep_stages else None,
+        )
+
+    def _weights(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        allowed: Tensor,
+        query_positions: Tensor,
+        *,
+        perturb: bool,
+        noise: Tensor | None,
+        keep: bool,
+    ) -> AttentionStages:
+        """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
+        plain, spatial, target = self._calibrate_in_space(queries, keys, allowed, query_positions, keep)
+        if self.adversarial is None:
+            return AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
+        mask = self._drop(self.adversarial.mask(queries, keys, allowed))
+        perturbed = None
+        if perturb:
+            noise = torch.randn_like(target) if noise is None else noise
+            perturbed = self.adversarial.perturb(target, mask, noise, allowed)
+        calibrated = self.adversarial.calibrate(target, mask, queries, allowed)
+        combined = self._mix(calibrated, spatial) if self.side_by_side and spatial is not None else calibrated
+        return AttentionStages(plain, spatial, mask, perturbed, calibrated, combined)
+
+    def _calibrate_in_space(
+        self, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Attention before and after the spatial calibrator, and which of them the adversarial calibrator works on."""
+        queries, keys = self._split_heads(queries), self._split_heads(keys)
+        scale = queries.shape[-1] ** -0.5
+        scores = queries @ rearrange(keys, "b h k d -> b h d k")
+        if self.spatial is None:
+            plain = self._drop(masked_softmax(scores * scale, allowed))
+            return plain, None, plain
+        calibrated_scores = self.spatial(scores, queries, keys, query_positions)
+        spatial = self._drop(masked_softmax(calibrated_scores * scale, allowed))
+        if not (self.side_by_side or keep_plain):
+            return None, spatial, spatial
+        plain = self._drop(masked_softmax(scores * scale, allowed))
+        return plain, spatial, plain if self.side_by_side else spatial
+
+    def _split_heads(self, hidden: Tensor) -> Tensor:
+        return rearrange(hidden, "b l (h d) -> b h l d", h=self.heads)
+
+    def _attend(self, attention: Tensor, values: Tensor) -> Tensor:
+        attended: Tensor = self.output(rearrange(attention @ values, "b h q d -> b q (h d)"))
+        return attended
+
+    def _drop(self, weights: Tensor) -> Tensor:
+        return F.dropout(weights, self.dropout, self.training)
+
+    def _mix(self, adversarial: Tensor, spatial: Tensor) -> Tensor:
+        share = 0.5 if self.adversarial_share is None else self.adversarial_share
+        return share * adversarial + (1 - share) * spatial

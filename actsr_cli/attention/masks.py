@@ -1,0 +1,60 @@
+"""Which key a query may look at, and the normalisations that respect it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+Renorm = Literal["softmax", "sum", "none"]
+
+_SMALLEST_SUM = 1e-9
+"""A row whose weights were all dropped out has the sum 0 and stays 0."""
+
+
+def allowed_pairs(lengths: Tensor, query_positions: Tensor, n_keys: int, *, causal: bool) -> Tensor:
+    """Pairs (query, key) that attention may use: no padding, and no later key in a causal model.
+
+    Args:
+        lengths: (batch,) real positions of each right-padded sequence, at least 1.
+        query_positions: (batch or 1, queries) position of each query in its sequence.
+        n_keys: number of key positions.
+        causal: forbid keys behind the query.
+
+    Returns:
+        (batch, 1, queries, keys) bool; every row allows a key (a causal query at position i always has key 0).
+    """
+    key_positions = torch.arange(n_keys, device=lengths.device)
+    real = rearrange(key_positions < rearrange(lengths, "b -> b 1"), "b k -> b 1 1 k")
+    if not causal:
+        return real.expand(-1, -1, query_positions.shape[-1], -1)
+    return real & (key_positions <= rearrange(query_positions, "b q -> b 1 q 1"))
+
+
+def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
+    """Softmax over the allowed keys of each row; 0 elsewhere. Both (batch, heads or 1, queries, keys)."""
+    return logits.masked_fill(~allowed, torch.finfo(logits.dtype).min).softmax(dim=-1)
+
+
+def renormalise(weights: Tensor, allowed: Tensor, renorm: Renorm) -> Tensor:
+    """Make weights a distribution over the allowed keys again.
+
+    Args:
+        weights: (batch, heads, queries, keys) attention-like weights, which noise may have made negative.
+        allowed: (batch, 1, queries, keys) bool.
+        renorm: `softmax` is the published way: one more softmax over numbers between 0 and 1, so that no two weights
+            differ by more than a factor e. `sum` cuts off what is negative and divides by the sum, which keeps the
+            attention as sharp as it was. `none` only leaves out forbidden keys.
+
+    Returns:
+        (batch, heads, queries, keys), 0 at forbidden keys.
+    """
+    if renorm == "softmax":
+        return masked_softmax(weights, allowed)
+    weights = weights * allowed
+    if renorm == "none":
+        return weights
+    weights = weights.clamp_min(0.0)
+    return weights / weights.sum(dim=-1, keepdim=True).clamp_min(_SMALLEST_SUM)

@@ -1,0 +1,1 @@
+"""Sequential recommenders: backbones, the encoder they share, and the registry that names them."""

@@ -1,0 +1,151 @@
+"""Parameters and settings of the published AC-TSR implementation, read into our models."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actsr_cli.config import ModelConfig
+from actsr_cli.errors import DataError
+from actsr_cli.models.base import SequentialModel
+
+_LAYER = re.compile(r"trm_encoder\.layer\.(\d+)\.(.+)")
+_TOP = {"LayerNorm": "norm"}
+_IN_LAYER = {
+    "gate": "attention.adversarial.gate",
+    "rich_calibrated_combine_ratio": "attention.adversarial_share",
+    "feed_forward.dense_1": "feed_forward.inner",
+    "feed_forward.dense_2": "feed_forward.outer",
+    "feed_forward.LayerNorm": "feed_forward.norm",
+}
+_IN_ATTENTION = {
+    "query": "attention.query",
+    "key": "attention.key",
+    "value": "attention.value",
+    "dense": "attention.output",
+    "LayerNorm": "norm",
+    "scalar": "attention.spatial.sharpness",
+    "order_affine": "attention.spatial.order",
+    "distance_affine": "attention.spatial.distance",
+    "attack_query_transform": "attention.adversarial.adversary.query",
+    "attack_key_transform": "attention.adversarial.adversary.key",
+}
+_IN_LAYER |= {
+    f"{block}.{published}": ours
+    for block in ("attack_attention", "multi_head_attention")
+    for published, ours in _IN_ATTENTION.items()
+}
+_NOT_LEARNED = frozenset({"mask_loss_weight"})
+"""A parameter of the published code that never gets a gradient: our `training.mask_weight`."""
+
+
+def our_name(published: str) -> str:
+    """Our name for a parameter that the published code calls `published`."""
+    layer = _LAYER.fullmatch(published)
+    prefix, rest, names = (
+        ("", published, _TOP) if layer is None else (f"encoder.layers.{layer[1]}.", layer[2], _IN_LAYER)
+    )
+    if rest in names:
+        return prefix + names[rest]
+    block, _, leaf = rest.rpartition(".")
+    return f"{prefix}{names.get(block, block)}.{leaf}" if block else prefix + leaf
+
+
+def load_published(model: SequentialModel, parameters: Mapping[str, Tensor | NDArray[Any]]) -> None:
+    """Copy published parameters into a model of the same architecture.
+
+    Args:
+        model: the model to fill.
+        parameters: arrays under their published names.
+
+    Raises:
+        DataError: a parameter is missing, left over, or of another shape.
+    """
+    ours = dict(model.named_parameters())
+    renamed = {our_name(name): torch.as_tensor(value) for name, value in parameters.items() if name not in _NOT_LEARNED}
+    if missing := sorted(ours.keys() - renamed.keys()):
+        raise DataError(f"published parameters lack {', '.join(missing)}")
+    if extra := sorted(renamed.keys() - ours.keys()):
+        raise DataError(f"published parameters hold what this model has not: {', '.join(extra)}")
+    for name, value in renamed.items():
+        if ours[name].shape != value.shape:
+            raise DataError(f"shape of {name} is {tuple(value.shape)}, this model has {tuple(ours[name].shape)}")
+    with torch.no_grad():
+        for name, value in renamed.items():
+            ours[name].copy_(value)
+
+
+def read_published(path: Path) -> dict[str, Tensor]:
+    """Parameters under their published names, from an `.npz` (keys may start with `weight.`) or a `.pth` file.
+
+    No pickled object is ever loaded: a `.pth` is opened with `weights_only=True`.
+
+    Raises:
+        DataError: the file is missing, is neither, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = {
+                name.removeprefix("weight."): arrays[name] for name in arrays.files if name.startswith("weight.")
+            }
+            return {name: torch.from_numpy(value) for name, value in (weights or dict(arrays)).items()}
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be opened without running code from it",
+            hint="Save its state_dict alone where it was made: torch.save(checkpoint['state_dict'], 'weights.pth')",
+        ) from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} holds no state_dict of tensors")
+    return state
+
+
+def published_config(settings: Mapping[str, Any], *, model: str, max_length: int) -> ModelConfig:
+    """Our configuration for settings under their published names.
+
+    Args:
+        settings: published hyper-parameters (`n_layers`, `hidden_size`, `combine_option` …).
+        model: published model name in our spelling, `sasrec` or `ac_sasrec`.
+        max_length: the published `MAX_ITEM_LIST_LENGTH`.
+    """
+    calibrated = model.startswith("ac_")
+    two_level = settings["two_level"]
+    return ModelConfig(
+        name=model.removeprefix("ac_"),
+        calibration="full" if calibrated else "none",
+        max_length=max_length,
+        hidden_size=settings["hidden_size"],
+        inner_size=settings["inner_size"],
+        layers=settings["n_layers"],
+        heads=settings["n_heads"],
+        hidden_dropout=settings["hidden_dropout_prob"],
+        attention_dropout=settings["attn_dropout_prob"],
+        activation=settings["hidden_act"],
+        layer_norm_eps=settings["layer_norm_eps"],
+        initializer_range=settings["initializer_range"],
+        position_embedding=settings["use_position_embedding"],
+        use_order=settings["use_order"],
+        use_distance=settings["use_distance"],
+        combine=settings["combine_option"],
+        two_level=two_level,
+        rich_combine="fixed" if two_level else settings["rich_calibrated_combine"],
+        renorm="softmax",
+        reproduce_published_faults=True,
+    )
+
+
+def published_mask_weight(settings: Mapping[str, Any]) -> float:
+    """The weight of the mask penalty: the published learnable weight starts at 0.3 and never moves."""
+    return 0.3 if settings["trainable_mask_loss_weight"] else float(settings["mask_loss_weight"])

@@ -1,0 +1,163 @@
+"""Our models against the published implementation, number by number.
+
+Every `NAME.npz` of the golden folder whose model is built is checked; `--golden-dir` names another folder. The
+tolerances are those of the folder's README.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from actsr_cli.attention import AdversarialCalibrator
+from actsr_cli.batch import Batch, TrainingBatch
+from actsr_cli.config import TrainingConfig
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.reference import (
+    load_published,
+    our_name,
+    published_config,
+    published_mask_weight,
+    read_published,
+)
+from actsr_cli.models.registry import all_models, build_model
+from actsr_cli.training.objective import Losses, Objective
+
+LOSS_TOLERANCE = 1e-5
+OUTPUT_TOLERANCE = 1e-5  # of the largest entry
+GRADIENT_TOLERANCE = 2e-4  # of the parameter's largest entry …
+GRADIENT_FLOOR = 1e-6  # … plus this much of the case's largest gradient entry
+STAGES = {
+    "before_spatial": "plain",
+    "after_spatial": "spatial",
+    "perturbed_mask": "mask",
+    "perturbed_attention": "perturbed",
+    "calibrated_attention": "calibrated",
+}
+
+
+class Case:
+    """One golden file: the published inputs, parameters and outputs, and our model filled with them."""
+
+    def __init__(self, path: Path) -> None:
+        settings = json.loads((path.parent / "cases.json").read_text())[path.stem]
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        weights = read_published(path)
+        item_ids = self.arrays["input.item_id_list"]
+        config = published_config(settings, model=backbone(path), max_length=item_ids.shape[1])
+        self.model: SequentialModel = build_model(config, n_items=len(weights["item_embedding.weight"]) - 1)
+        load_published(self.model, weights)
+        self.model.eval()
+        loss = settings["loss_type"].lower()
+        self.objective = Objective(self.model, TrainingConfig(loss=loss, mask_weight=published_mask_weight(settings)))
+        self.batch = Batch(item_ids=item_ids, lengths=self.arrays["input.item_length"])
+
+    def noise(self, kind: str) -> list[torch.Tensor] | None:
+        layers = range(self.model.config.layers)
+        return [self.arrays[f"{kind}.{i}"] for i in layers] if f"{kind}.0" in self.arrays else None
+
+    def set_step(self, step: int) -> None:
+        for module in self.model.modules():
+            if isinstance(module, AdversarialCalibrator):
+                module.step.fill_(step)
+
+    def losses(self) -> Losses:
+        self.set_step(0)
+        return self.objective.losses(
+            self.training_batch(),
+            noise=self.noise("loss_noise"),
+            # The published norm also counts the rows of padding queries, once each; they look at real keys.
+            row_counts=torch.ones_like(self.batch.item_ids),
+        )
+
+    def training_batch(self) -> TrainingBatch:
+        def at_last(values: torch.Tensor) -> torch.Tensor:
+            rows = torch.zeros_like(self.batch.item_ids)
+            return rows.scatter(1, self.batch.lengths.unsqueeze(1) - 1, values.unsqueeze(1))
+
+        return TrainingBatch(
+            item_ids=self.batch.item_ids,
+            lengths=self.batch.lengths,
+            targets=at_last(self.arrays["input.item_id"]),
+            negatives=at_last(self.arrays["input.neg_item_id"]),
+        )
+
+
+def backbone(path: Path) -> str:
+    """The published model that a golden file is of: the longest known name that its stem starts with."""
+    known = {name.replace("-", "_") for spec in all_models() for name in spec.names}
+    return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        folder = Path(metafunc.config.getoption("--golden-dir"))
+        paths = [path for path in sorted(folder.glob("*.npz")) if backbone(path)]
+        metafunc.parametrize("case", paths, ids=[path.stem for path in paths], indirect=True)
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def assert_close(ours: torch.Tensor, expected: torch.Tensor, tolerance: float = OUTPUT_TOLERANCE) -> None:
+    error = (ours.detach() - expected).abs().max().item()
+    assert error <= tolerance * expected.abs().max().item()
+
+
+def test_the_golden_folder_has_cases(request: pytest.FixtureRequest) -> None:
+    folder = Path(request.config.getoption("--golden-dir"))
+    assert [path for path in folder.glob("*.npz") if backbone(path)], f"no case of a known model in {folder}"
+
+
+def test_losses(case: Case) -> None:
+    losses = case.losses()
+    if losses.adversary is None:
+        assert losses.combined.item() == pytest.approx(case.arrays["expect.loss"].item(), abs=LOSS_TOLERANCE)
+        return
+    assert losses.combined.item() == pytest.approx(case.arrays["expect.calibrated_loss"].item(), abs=LOSS_TOLERANCE)
+    assert losses.adversary.item() == pytest.approx(case.arrays["expect.attacked_loss"].item(), abs=LOSS_TOLERANCE)
+
+
+def test_routed_gradients(case: Case) -> None:
+    expected = {
+        our_name(name.removeprefix("grad.")): value for name, value in case.arrays.items() if name.startswith("grad.")
+    }
+    case.objective.backward(case.losses())
+    ours = {name: parameter.grad for name, parameter in case.model.named_parameters()}
+    assert {name for name, gradient in ours.items() if gradient is not None} == set(expected)
+    floor = GRADIENT_FLOOR * max(gradient.abs().max().item() for gradient in expected.values())
+    for name, gradient in expected.items():
+        error = (ours[name] - gradient).abs().max().item()
+        assert error <= GRADIENT_TOLERANCE * gradient.abs().max().item() + floor, name
+
+
+def test_scores(case: Case) -> None:
+    if "expect.scores" not in case.arrays:
+        pytest.skip("the published code has no scores for this case: it crashes there")
+    case.set_step(1)
+    with torch.inference_mode():
+        assert_close(case.model.score(case.batch), case.arrays["expect.scores"])
+
+
+def test_attention_stages_and_hidden_states(case: Case) -> None:
+    if not any(name.startswith("expect.layer") for name in case.arrays):
+        pytest.skip("this case has no stages")
+    case.set_step(2)
+    with torch.inference_mode():
+        encoded = case.model.encode(case.batch, perturb=True, noise=case.noise("stage_noise"), trace=True)
+    for index, layer in enumerate(encoded.trace):
+        assert layer.stages is not None
+        for published, ours in STAGES.items():
+            stage = getattr(layer.stages, ours)
+            assert stage is not None, ours
+            assert_close(stage, case.arrays[f"expect.layer{index}.{published}"])
+        assert layer.perturbed is not None
+        assert_close(layer.perturbed, case.arrays[f"expect.layer{index}.hidden_perturbed"])
+        assert_close(layer.combined, case.arrays[f"expect.layer{index}.hidden_calibrated"])
