@@ -1,0 +1,106 @@
+"""The data sets that actsr knows by name: where their archives lie and how many users and items to expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from actsr_cli.errors import DataError, nearest
+
+
+class Counts(NamedTuple):
+    """The size of a data set."""
+
+    users: int
+    items: int
+    interactions: int
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A data set of the catalogue.
+
+    Attributes:
+        name: its name here; `actsr download` puts its files into DATA_DIR/name/name.inter and so on.
+        title: what it is, in a few words.
+        archive: path of its archive below a mirror, or None where actsr generates the data itself.
+        aliases: other names it goes by: its preset, its published folder.
+        expected: users, items and interactions after the filtering of its preset, None where unknown.
+        sha256: hexadecimal digest of the archive, None where unknown.
+    """
+
+    name: str
+    title: str
+    archive: str | None
+    aliases: tuple[str, ...] = ()
+    expected: Counts | None = None
+    sha256: str | None = None
+
+    @property
+    def archive_name(self) -> str:
+        """File name of the archive, as the host has it; empty for generated data."""
+        return PurePosixPath(self.archive).name if self.archive else ""
+
+
+CATALOG: tuple[DatasetEntry, ...] = (
+    DatasetEntry(
+        "demo",
+        "Generated household routines",
+        archive=None,
+    ),
+    DatasetEntry(
+        "amazon-beauty",
+        "Amazon ratings 2014, Beauty",
+        archive="Amazon_ratings/Amazon_Beauty.zip",
+        aliases=("beauty", "Amazon_Beauty"),
+        expected=Counts(22_363, 12_101, 198_502),
+    ),
+    DatasetEntry(
+        "amazon-sports-outdoors",
+        "Amazon ratings 2014, Sports and Outdoors",
+        archive="Amazon_ratings/Amazon_Sports_and_Outdoors.zip",
+        aliases=("sports", "Amazon_Sports_and_Outdoors"),
+        expected=Counts(35_598, 18_357, 296_337),
+    ),
+    DatasetEntry(
+        "amazon-toys-games",
+        "Amazon ratings 2014, Toys and Games",
+        archive="Amazon_ratings/Amazon_Toys_and_Games.zip",
+        aliases=("toys", "Amazon_Toys_and_Games"),
+        expected=Counts(19_412, 11_924, 167_597),
+    ),
+    DatasetEntry(
+        "yelp",
+        "Yelp reviews of 2019",
+        archive="Yelp/yelp.zip",
+        expected=Counts(30_499, 20_068, 317_182),
+    ),
+    DatasetEntry(
+        "ml-100k",
+        "MovieLens 100K",
+        archive="MovieLens/ml-100k.zip",
+        expected=Counts(943, 1_682, 100_000),
+    ),
+)
+
+_BY_NAME = {name.casefold(): entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
+
+
+def known(name: str) -> DatasetEntry | None:
+    """The entry that goes by `name` or by this alias, whatever its case; None where there is none."""
+    return _BY_NAME.get(name.casefold())
+
+
+def find_entry(name: str) -> DatasetEntry:
+    """The entry that goes by `name` or by this alias, whatever its case.
+
+    Raises:
+        DataError: the catalogue does not know the name.
+    """
+    entry = known(name)
+    if entry is None:
+        raise DataError(
+            f"unknown data set '{name}'; {nearest(name.casefold(), _BY_NAME)}", "`actsr download --list` shows them."
+        )
+    return entry
