@@ -18,7 +18,7 @@ def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         items: (n_items + 1, width) item vectors; padding takes part as an item, as in the published code.
         targets: (targets,) int64.
     """
-    return F.cross_entropy(hidden @ items.T, targets)
+    return F.linear_cross_entropy(hidden, items, targets)
 
 
 def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:

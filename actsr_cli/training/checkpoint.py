@@ -1,0 +1,120 @@
+"""The full state of a training, in one safetensors file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from actsr_cli.errors import RunError
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.training.trainer import Trainer, TrainingState
+
+_MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random."
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors beside `path` and rename them into place."""
+    partial = path.with_name(f"{path.name}.partial")
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial, dict(metadata))
+    partial.replace(path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise RunError(f"no file {path}")
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def save_model(path: Path, model: SequentialModel, epoch: int) -> None:
+    """Write a model's parameters and buffers, and the epoch they are from."""
+    save_tensors(path, model.state_dict(), {"epoch": str(epoch)})
+
+
+def load_model(path: Path, model: SequentialModel) -> int:
+    """Fill a model from `path`; returns the epoch that the parameters are from.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another architecture.
+    """
+    tensors, metadata = load_tensors(path)
+    _fill(model, tensors, path)
+    return int(metadata.get("epoch", 0))
+
+
+def save_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Write all that `load_checkpoint` needs to go on as if nothing had happened."""
+    names = [name for name, _ in trainer.model.named_parameters()]
+    moments = trainer.optimizer.state_dict()["state"]
+    tensors = {f"{_MODEL}{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    for index, values in moments.items():
+        tensors |= {f"{_OPTIMIZER}{key}.{names[index]}": tensor for key, tensor in values.items()}
+    tensors[f"{_RANDOM}batches"] = trainer.generator.get_state()
+    tensors |= {f"{_RANDOM}{name}": state for name, state in _random_states().items()}
+    save_tensors(path, tensors, {"state": json.dumps(trainer.state.to_dict())})
+
+
+def load_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Bring a freshly built trainer to the state that `save_checkpoint` wrote.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another architecture.
+    """
+    tensors, metadata = load_tensors(path)
+    _fill(trainer.model, _under(_MODEL, tensors), path)
+    names = [name for name, _ in trainer.model.named_parameters()]
+    moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(names))}
+    for key, tensor in _under(_OPTIMIZER, tensors).items():
+        moment, _, name = key.partition(".")
+        moments[names.index(name)][moment] = tensor
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    state = {index: values for index, values in moments.items() if values}
+    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    random = _under(_RANDOM, tensors)
+    trainer.generator.set_state(random.pop("batches"))
+    _set_random_states(random)
+    trainer.state = TrainingState.from_dict(json.loads(metadata["state"]))
+
+
+def _fill(model: SequentialModel, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunError(f"{path} does not fit the model of this run: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _random_states() -> dict[str, Tensor]:
+    """States of the generators that dropout and noise draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    states |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
+    for index in range(torch.cuda.device_count()):
+        if f"cuda{index}" in states:
+            torch.cuda.set_rng_state(states[f"cuda{index}"], index)

@@ -1,0 +1,43 @@
+"""Where a training runs, and what makes two runs there identical."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import numpy as np
+import torch
+
+from actsr_cli.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    available = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+    }
+    if not available[device.type]:
+        raise ConfigError(f"device '{name}' is not available here", hint="Leave training.device at auto, or use cpu.")
+    return device
+
+
+def make_repeatable(seed: int, device: torch.device) -> None:
+    """Seed every generator; on CUDA also choose algorithms whose sums do not depend on timing."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (libraries may draw from the global generator)
+    torch.manual_seed(seed)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.use_deterministic_algorithms(True)

@@ -1,0 +1,204 @@
+"""What is saved without changing a number: one trimmed pass shared by all prefixes against the padded batch of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from actsr_cli.batch import TrainingBatch
+from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.errors import RunError
+from actsr_cli.models.base import SequentialModel, adversary_parameters
+from actsr_cli.models.registry import build_model
+from actsr_cli.training.losses import bpr, cross_entropy, mask_penalty, prefix_counts
+from actsr_cli.training.objective import Objective
+
+N_ITEMS, MAX_LENGTH = 23, 12
+HISTORIES = [[3], [7, 2, 7, 9], [1, 2, 3, 4, 5, 6, 8], [11, 12, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22]]
+NEXT = [5, 6, 9, 23]
+
+
+def tiny_model(**options: Any) -> SequentialModel:
+    torch.manual_seed(3)
+    config = ModelConfig(
+        **{
+            "calibration": "full",
+            "max_length": MAX_LENGTH,
+            "hidden_size": 16,
+            "inner_size": 24,
+            "heads": 2,
+            "hidden_dropout": 0.0,
+            "attention_dropout": 0.0,
+            "initializer_range": 0.5,
+            **options,
+        }
+    )
+    return build_model(config, N_ITEMS)
+
+
+def padded(rows: list[list[int]], length: int) -> torch.Tensor:
+    return torch.tensor([row + [0] * (length - len(row)) for row in rows])
+
+
+def shared_batch() -> TrainingBatch:
+    """One row per history, each of its positions trained, trimmed to the longest."""
+    following = [[*history[1:], after] for history, after in zip(HISTORIES, NEXT, strict=True)]
+    longest = max(map(len, HISTORIES))
+    targets = padded(following, longest)
+    return TrainingBatch(
+        item_ids=padded(HISTORIES, longest),
+        lengths=torch.tensor([len(history) for history in HISTORIES]),
+        targets=targets,
+        negatives=(targets * 7) % N_ITEMS + 1,
+    )
+
+
+def prefix_batch() -> TrainingBatch:
+    """One row per prefix, padded to the maximum length, only its last position trained."""
+    prefixes, targets = [], []
+    for history, after in zip(HISTORIES, NEXT, strict=True):
+        following = [*history[1:], after]
+        for end in range(1, len(history) + 1):
+            prefixes.append(history[:end])
+            targets.append([0] * (end - 1) + [following[end - 1]])
+    rows = padded(targets, MAX_LENGTH)
+    return TrainingBatch(
+        item_ids=padded(prefixes, MAX_LENGTH),
+        lengths=torch.tensor([len(prefix) for prefix in prefixes]),
+        targets=rows,
+        negatives=(rows * 7) % N_ITEMS + 1,
+    )
+
+
+def zero_noise(batch: TrainingBatch, model: SequentialModel) -> list[torch.Tensor]:
+    length = batch.item_ids.shape[1]
+    return [torch.zeros(len(batch.lengths), model.config.heads, length, length)] * model.config.layers
+
+
+def losses_and_gradients(
+    model: SequentialModel, config: TrainingConfig, batch: TrainingBatch
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    model.zero_grad(set_to_none=True)
+    objective = Objective(model, config)
+    losses = objective.losses(batch, noise=zero_noise(batch, model))
+    objective.backward(losses)
+    values = {name: value.item() for name, value in vars(losses).items() if value is not None}
+    return values, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("loss", ["ce", "bpr"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"calibration": "none"},
+        {"calibration": "spatial"},
+        {"calibration": "adversarial"},
+        {"calibration": "full"},
+        {"renorm": "softmax"},
+        {"renorm": "none"},
+        {"combine": "fixed"},
+        {"combine": "annealing"},
+        {"two_level": False},
+        {"two_level": False, "rich_combine": "trainable"},
+        {"position_embedding": True},
+        {"use_order": False},
+        {"use_distance": False, "layers": 3},
+    ],
+    ids=str,
+)
+def test_sharing_prefixes_changes_no_number(options: dict[str, Any], loss: str) -> None:
+    model = tiny_model(**options)
+    config = TrainingConfig(loss=loss, mask_weight=0.3)
+    shared, shared_gradients = losses_and_gradients(model, config, shared_batch())
+    plain, plain_gradients = losses_and_gradients(model, config, prefix_batch())
+    assert shared == pytest.approx(plain, rel=1e-5)
+    assert shared_gradients.keys() == plain_gradients.keys()
+    largest = max(gradient.abs().max().item() for gradient in plain_gradients.values())
+    for name, gradient in plain_gradients.items():
+        torch.testing.assert_close(shared_gradients[name], gradient, rtol=1e-4, atol=2e-6 * largest, msg=name)
+
+
+def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
+    """The counting rule, spelled out entry by entry: padding counts 1, a real row once per prefix that contains it."""
+    model = tiny_model()
+    batch = prefix_batch()
+    masks = model.encode(batch, perturb=True).masks
+    norms = []
+    for mask in masks:
+        squares = torch.ones_like(mask)
+        for row, length in enumerate(batch.lengths):
+            squares[row, :, :length] = (1 - mask[row, :, :length]).square()
+        norms.append(squares.sum().sqrt())
+    expected = torch.stack(norms).mean().item()
+    penalty = Objective(model, TrainingConfig()).losses(shared_batch()).penalty
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_mask_penalty_by_hand() -> None:
+    """One head, two positions, M = [[1, 0], [1/4, 3/4]], both rows trained: two prefixes padded to three."""
+    mask = torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]])
+    counts = prefix_counts(torch.tensor([[True, True]]))
+    assert counts.tolist() == [[2, 1]]
+    # 18 entries: the first row of both prefixes loses 1 each, the second row has 9/16 + 1/16 + 1 in place of 3.
+    expected = (18 - 2 * 1 - (3 - (9 / 16 + 1 / 16 + 1))) ** 0.5
+    assert mask_penalty([mask], counts, n_prefixes=2, max_length=3).item() == pytest.approx(expected)
+
+
+def test_each_loss_trains_its_own_parameters() -> None:
+    """The adversary's gradient is that of its own loss alone, everything else's that of the combined loss alone."""
+    model = tiny_model()
+    objective = Objective(model, TrainingConfig())
+    batch = shared_batch()
+    noise = zero_noise(batch, model)
+    objective.backward(objective.losses(batch, noise=noise))
+    routed = {name: p.grad for name, p in model.named_parameters()}
+    adversary = {id(p) for p in adversary_parameters(model)}
+    assert 0 < len(adversary) < len(routed)
+    losses = objective.losses(batch, noise=noise)
+    assert losses.adversary is not None
+    for name, parameter in model.named_parameters():
+        loss = losses.adversary if id(parameter) in adversary else losses.combined
+        (alone,) = torch.autograd.grad(loss, parameter, retain_graph=True)
+        assert routed[name] is not None
+        torch.testing.assert_close(routed[name], alone, msg=name)
+
+
+def test_noise_never_reaches_the_combined_stream() -> None:
+    model = tiny_model()
+    batch = shared_batch()
+    objective = Objective(model, TrainingConfig())
+    one, other = objective.losses(batch), objective.losses(batch)
+    assert one.combined.item() == other.combined.item()
+    assert one.perturbed is not None and other.perturbed is not None
+    assert one.perturbed.item() != other.perturbed.item()
+
+
+def test_losses_by_hand() -> None:
+    hidden, items = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 5.0]])
+    target, negative = torch.tensor([1]), torch.tensor([2])
+    e = 2.718281828459045
+    assert cross_entropy(hidden, items, target).item() == pytest.approx(-torch.log(torch.tensor(e**2 / (e**2 + 2))))
+    assert bpr(hidden, items, target, negative).item() == pytest.approx(torch.log(torch.tensor(1 + e**-2)))
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    model = tiny_model()
+    objective = Objective(model, TrainingConfig())
+    with torch.no_grad():
+        model.item_vectors()[3] = float("nan")
+    with pytest.raises(RunError, match="finite"):
+        objective.backward(objective.losses(shared_batch()))
+
+
+def test_last_positions_alone_score_the_same() -> None:
+    """Scoring computes one query in the last layer; the hidden state equals that of the full pass."""
+    for options in ({"calibration": "none"}, {"calibration": "full"}, {"two_level": False}):
+        model = tiny_model(**options).eval()
+        batch = shared_batch()
+        with torch.inference_mode():
+            everywhere = model.encode(batch).hidden
+            last = everywhere[torch.arange(len(batch.lengths)), batch.lengths - 1]
+            torch.testing.assert_close(model.represent(batch), last, rtol=1e-5, atol=1e-5)
