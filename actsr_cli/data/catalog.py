@@ -48,6 +48,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         "demo",
         "Generated household routines",
         archive=None,
+        expected=Counts(2_000, 340, 19_630),
     ),
     DatasetEntry(
         "amazon-beauty",

@@ -36,7 +36,7 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
 
 
 def test_a_name_far_from_all_is_told_the_list() -> None:
-    with pytest.raises(DataError, match="known: .*ml-100k"):
+    with pytest.raises(DataError, match=r"known: .*ml-100k"):
         find_entry("zzzz")
 
 

@@ -1,0 +1,234 @@
+"""Puts a data set of the catalogue into DATA_DIR/NAME: from a mirror, from an archive at hand, or generated."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from actsr_cli.data.archive import ArchiveError, unpack_archive
+from actsr_cli.data.catalog import DatasetEntry
+from actsr_cli.data.manifest import (
+    FILE_NAME,
+    Manifest,
+    list_members,
+    read_manifest,
+    sha256_of,
+    utc_now,
+    write_manifest,
+)
+from actsr_cli.data.synthetic import DEMO_SEED, generate_demo
+from actsr_cli.data.transfer import (
+    BrokenOffError,
+    OnNote,
+    OnProgress,
+    PartialFile,
+    RefusalError,
+    RetryPolicy,
+    download,
+)
+from actsr_cli.errors import DownloadError
+
+BUILTIN_MIRRORS = (
+    "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/",
+    "https://recbole.s3.amazonaws.com/ProcessedDatasets/",
+)
+MANUAL_PAGE = "https://github.com/RUCAIBox/RecSysDatasets"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A data set that has just been put in place.
+
+    Attributes:
+        folder: DATA_DIR/NAME.
+        manifest: what lies there.
+        earlier_sha256: digest of an earlier download of the same source where it differs from this one, else None.
+    """
+
+    folder: Path
+    manifest: Manifest
+    earlier_sha256: str | None
+
+
+def find_installed(entry: DatasetEntry, data_dir: Path) -> Path | None:
+    """The .inter file of `entry` under its name, or under an alias if put there by hand; None where neither is."""
+    candidates = (data_dir / name / f"{name}.inter" for name in (entry.name, *entry.aliases))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def list_mirrors(first: Sequence[str], listed: str = "") -> tuple[str, ...]:
+    """The mirrors in the order in which they are asked: `first`, those in `listed`, the built-in hosts.
+
+    Args:
+        first: URLs.
+        listed: URLs with commas or blanks between them.
+
+    Raises:
+        DownloadError: one is no http or https address.
+    """
+    given = [*first, *(url for url in re.split(r"[,\s]+", listed) if url)]
+    return tuple(dict.fromkeys([*map(_check_mirror, given), *BUILTIN_MIRRORS]))
+
+
+def _check_mirror(mirror: str) -> str:
+    try:
+        url = httpx.URL(mirror)
+    except httpx.InvalidURL as error:
+        raise DownloadError(f"mirror '{mirror}' is no address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        raise DownloadError(
+            f"mirror '{mirror}' is no address of a folder",
+            "A mirror is an http or https URL; the path of the archive is put behind it. "
+            "For a file on this machine use --from-file.",
+        )
+    return mirror.rstrip("/") + "/"
+
+
+def fetch_dataset(
+    entry: DatasetEntry,
+    data_dir: Path,
+    mirrors: Sequence[str] = BUILTIN_MIRRORS,
+    *,
+    sha256: str | None = None,
+    policy: RetryPolicy | None = None,
+    on_progress: OnProgress | None = None,
+    on_note: OnNote | None = None,
+) -> Installed:
+    """Download the archive of `entry` from the first mirror that gives a sound one, and install it.
+
+    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call goes on from there.
+
+    Args:
+        mirrors: URLs to put before the archive's path, in the order to ask them.
+        sha256: digest that the archive must have; the catalogue's where None.
+
+    Raises:
+        DownloadError: no mirror gave it; the hint lists what each one said and the way by hand.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    partial = PartialFile(data_dir / f"{entry.name}.zip.part")
+    answers: list[str] = []
+    for mirror in mirrors:
+        url = f"{mirror.rstrip('/')}/{entry.archive}"
+        source = str(httpx.URL(url).copy_with(userinfo=b""))
+        try:
+            download(url, partial, policy or RetryPolicy(), on_progress, on_note)
+            installed = _install_partial(entry, partial, data_dir, source, sha256)
+        except (RefusalError, BrokenOffError, ArchiveError) as error:
+            answers.append(f"{source}: {error}")
+            if on_note:
+                on_note(answers[-1])
+            continue
+        partial.discard()
+        return installed
+    raise DownloadError(f"no mirror gave the archive of '{entry.name}'", _manual_route(entry, data_dir, answers))
+
+
+def _install_partial(
+    entry: DatasetEntry, partial: PartialFile, data_dir: Path, source: str, sha256: str | None
+) -> Installed:
+    try:
+        return _install_archive(entry, partial.path, data_dir, source, sha256)
+    except ArchiveError:
+        partial.discard()
+        raise
+
+
+def _manual_route(entry: DatasetEntry, data_dir: Path, answers: Sequence[str]) -> str:
+    lines = [f"  {answer}" for answer in answers]
+    lines += [
+        f"By hand: open {MANUAL_PAGE} and follow its links to {entry.archive_name}. Then either",
+        f"  actsr download {entry.name} --from-file {entry.archive_name}",
+        f"or unpack it so that there is {data_dir / entry.name / entry.name}.inter. In both cases go on with",
+        f"  actsr preprocess {entry.name}",
+    ]
+    return "\n".join(lines)
+
+
+def install_from_file(entry: DatasetEntry, archive: Path, data_dir: Path, sha256: str | None = None) -> Installed:
+    """Check an archive at hand and unpack it into DATA_DIR/NAME; the archive stays where it is.
+
+    Raises:
+        DownloadError: it is not there, not the one wanted, broken or unsafe; earlier data are untouched.
+    """
+    if entry.archive is None:
+        raise DownloadError(f"'{entry.name}' is generated, not unpacked", f"Run: actsr download {entry.name}")
+    if not archive.is_file():
+        raise DownloadError(f"no archive '{archive}'")
+    try:
+        return _install_archive(entry, archive, data_dir, str(archive.resolve()), sha256)
+    except ArchiveError as error:
+        hint = f"Single files go by hand into {data_dir / entry.name}; then: actsr preprocess {entry.name}"
+        raise DownloadError(f"'{archive}': {error}", hint) from error
+
+
+def _install_archive(entry: DatasetEntry, archive: Path, data_dir: Path, source: str, sha256: str | None) -> Installed:
+    digest = sha256_of(archive)
+    wanted = sha256 or entry.sha256
+    if wanted and digest != wanted.lower():
+        raise ArchiveError(f"its sha256 is {digest}, not {wanted.lower()}")
+    with _scratch_folder(entry, data_dir) as scratch:
+        unpack_archive(archive, scratch, entry.name)
+        manifest = Manifest(
+            name=entry.name,
+            title=entry.title,
+            source=source,
+            bytes=archive.stat().st_size,
+            sha256=digest,
+            date=utc_now(),
+            members=list_members(scratch),
+        )
+        return _put_in_place(manifest, scratch, data_dir / entry.name)
+
+
+def install_demo(entry: DatasetEntry, data_dir: Path, seed: int = DEMO_SEED) -> Installed:
+    """Generate the demo data into DATA_DIR/NAME."""
+    with _scratch_folder(entry, data_dir) as scratch:
+        generate_demo(scratch, seed)
+        members = list_members(scratch)
+        manifest = Manifest(
+            name=entry.name,
+            title=entry.title,
+            source=f"generated by actsr with seed {seed}",
+            bytes=sum(member.bytes for member in members),
+            sha256=sha256_of(scratch / "demo.inter"),
+            date=utc_now(),
+            members=members,
+        )
+        return _put_in_place(manifest, scratch, data_dir / entry.name)
+
+
+@contextmanager
+def _scratch_folder(entry: DatasetEntry, data_dir: Path) -> Iterator[Path]:
+    """An empty folder beside the final one; whatever is left in it, or was left by a killed process, goes."""
+    scratch = data_dir / f".{entry.name}.unpacking"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(manifest: Manifest, scratch: Path, folder: Path) -> Installed:
+    """Rename the files of `scratch` into `folder`, where files of other origin stay; the manifest comes last."""
+    write_manifest(manifest, scratch)
+    earlier = read_manifest(folder)
+    if not folder.exists():
+        scratch.rename(folder)
+        return Installed(folder, manifest, None)
+    names = [member.name for member in manifest.members]
+    for name in [*names, FILE_NAME]:
+        (scratch / name).replace(folder / name)
+    if earlier:
+        for member in earlier.members:
+            if member.name not in names:
+                (folder / Path(member.name).name).unlink(missing_ok=True)
+    changed = earlier and earlier.source == manifest.source and earlier.sha256 != manifest.sha256
+    return Installed(folder, manifest, earlier.sha256 if earlier and changed else None)

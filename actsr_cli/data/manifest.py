@@ -1,0 +1,76 @@
+"""Where the files of a data set came from: `manifest.json` beside them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from hashlib import file_digest
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FILE_NAME = "manifest.json"
+
+
+class Member(BaseModel):
+    """One file of the data set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """What was installed, and from where.
+
+    Attributes:
+        name: the data set's name in the catalogue.
+        title: what it is.
+        source: the URL or the file that it came from, or how it was generated.
+        bytes: size of the archive (of all members where the data are generated).
+        sha256: hexadecimal digest of the archive (of the .inter file where the data are generated).
+        date: when, in UTC, as ISO 8601.
+        members: the files, by name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    title: str
+    source: str
+    bytes: int
+    sha256: str
+    date: str
+    members: tuple[Member, ...]
+
+
+def list_members(folder: Path) -> tuple[Member, ...]:
+    """The files in `folder` with their sizes, by name; a manifest is none of them."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != FILE_NAME)
+    return tuple(Member(name=path.name, bytes=path.stat().st_size) for path in files)
+
+
+def utc_now() -> str:
+    """The date and time in UTC to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 digest of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write `manifest` into `folder`, whole or not at all."""
+    scratch = folder / f".{FILE_NAME}.tmp"
+    scratch.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    scratch.replace(folder / FILE_NAME)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in `folder`; None where there is none or where somebody broke it."""
+    try:
+        return Manifest.model_validate_json((folder / FILE_NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
