@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from actsr_cli import __version__, console
+from actsr_cli.commands.download import download
 from actsr_cli.errors import ActsrError
 
 
@@ -50,6 +51,9 @@ def actsr(
 ) -> None:
     """Train, evaluate, tune and explain [bold]attention-calibrated transformers[/] for sequential recommendation."""
     console.be_quiet(quiet)
+
+
+app.command()(download)
 
 
 def main() -> None:

@@ -122,8 +122,8 @@ def fetch_dataset(
             installed = _install_partial(entry, partial, data_dir, source, sha256)
         except (RefusalError, BrokenOffError, ArchiveError) as error:
             answers.append(f"{source}: {error}")
-            if on_note:
-                on_note(answers[-1])
+            if on_note and len(answers) < len(mirrors):
+                on_note(f"{answers[-1]}; asking the next mirror")
             continue
         partial.discard()
         return installed

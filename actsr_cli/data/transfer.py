@@ -139,7 +139,7 @@ def _wait_or_give_up(
     reason = str(error) or type(error).__name__
     if failures > policy.retries:
         kept = f"; {partial.size:,} bytes kept for next time" if partial.size else ""
-        raise BrokenOffError(f"{reason} (gave up after {failures} tries in a row{kept})") from error
+        raise BrokenOffError(f"{reason} (failures in a row: {failures}{kept})") from error
     asked = error.wait if isinstance(error, _PassingError) else None
     if asked is not None and asked > policy.longest_wait:
         raise BrokenOffError(f"{reason}; asked to wait {asked:.0f} s, longer than it is worth") from error

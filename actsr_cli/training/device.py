@@ -35,9 +35,9 @@ def choose_device(name: str) -> torch.device:
 def make_repeatable(seed: int, device: torch.device) -> None:
     """Seed every generator; on CUDA also choose algorithms whose sums do not depend on timing."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (libraries may draw from the global generator)
+    np.random.seed(seed)
     torch.manual_seed(seed)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True)

@@ -59,10 +59,11 @@ class Objective:
         """
         encoded = self.model.encode(batch, perturb=bool(self.adversary), noise=noise)
         trained = batch.targets != PADDING
-        combined = self._prediction_loss(encoded.hidden, trained, batch)
+        items = self.model.item_vectors()
+        combined = self._prediction_loss(encoded.hidden, items, trained, batch)
         if encoded.perturbed is None:
             return Losses(combined)
-        perturbed = self._prediction_loss(encoded.perturbed, trained, batch)
+        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), trained, batch)
         counts = prefix_counts(trained) if row_counts is None else row_counts
         penalty = mask_penalty(encoded.masks, counts, int(trained.sum()), self.model.config.max_length)
         return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
@@ -82,8 +83,7 @@ class Objective:
             torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
         torch.autograd.backward(losses.combined, inputs=self.predictor)
 
-    def _prediction_loss(self, hidden: Tensor, trained: Tensor, batch: TrainingBatch) -> Tensor:
-        items = self.model.item_vectors()
+    def _prediction_loss(self, hidden: Tensor, items: Tensor, trained: Tensor, batch: TrainingBatch) -> Tensor:
         if self.config.loss == "ce":
             return cross_entropy(hidden[trained], items, batch.targets[trained])
         if batch.negatives is None:
