@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=str(Path(__file__).parent / "golden"),
         help="folder with golden cases of the published implementation (default: tests/golden)",
     )
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real files, named by ACTSR_REAL_DATA; tests that need it skip without."""
+    folder = os.environ.get("ACTSR_REAL_DATA")
+    if not folder:
+        pytest.skip("real files are not here: ACTSR_REAL_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,194 @@
+"""From prepared sequences to padded batches, by index arithmetic on flat tensors: no loop over users, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actsr_cli.batch import PADDING, Batch, TrainingBatch
+from actsr_cli.data.sequences import HeldOut, SequenceData
+
+_BATCHES_PER_POOL = 64
+"""Windows are sorted by length inside pools of so many batches: like lengths meet, and chance still mixes users."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of the users' training items that a model reads in one pass.
+
+    A window of length n reads items[start:start + n], and its row i predicts items[start + i + 1].
+
+    Attributes:
+        users: (windows,) the user of each.
+        starts: (windows,) first item, an index into `SequenceData.items`.
+        lengths: (windows,) items read.
+        first_trained: (windows,) rows before it give context only.
+    """
+
+    users: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    first_trained: NDArray[np.int64]
+
+    @property
+    def n_targets(self) -> NDArray[np.int64]:
+        """(windows,) trained rows of each."""
+        return self.lengths - self.first_trained
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def training_windows(data: SequenceData, max_length: int, stride: int) -> Windows:
+    """Windows in which each training item but a user's first is a target exactly once.
+
+    A user with at most `max_length` inputs has one window with all of them: a causal model's pass over it trains every
+    prefix. Of longer users the first window trains its every row, and each further one the `stride` targets behind the
+    last: with a stride of 1 each target sees exactly the latest `max_length` items before it.
+    """
+    starts, ends = data.training_spans()
+    inputs = np.maximum(ends - starts - 1, 0)
+    further = -(-np.maximum(inputs - max_length, 0) // stride)  # windows behind the first, rounded up
+    users = np.repeat(np.arange(data.n_users), np.where(inputs > 0, 1 + further, 0))
+    first_of_user = np.concatenate([[0], np.cumsum(np.where(inputs > 0, 1 + further, 0))])[users]
+    index = np.arange(len(users)) - first_of_user  # 0, 1, … within each user
+    read = np.minimum(np.minimum(inputs[users], max_length) + index * stride, inputs[users])  # inputs read so far
+    before = np.where(index > 0, np.minimum(max_length + (index - 1) * stride, inputs[users]), 0)
+    lengths = np.minimum(read, max_length)
+    return Windows(
+        users=users, starts=starts[users] + read - lengths, lengths=lengths, first_trained=lengths - (read - before)
+    )
+
+
+class TrainingBatches:
+    """Shuffled batches of windows of like length, each trimmed to its longest.
+
+    Args:
+        data: the prepared data.
+        max_length: longest window.
+        batch_size: targets per batch; only a single window with more makes a batch exceed it.
+        stride: see `training_windows`.
+        negatives: also draw an item per target, uniformly among those that are not the target.
+        device: where the flat data lie and batches are made.
+    """
+
+    def __init__(
+        self,
+        data: SequenceData,
+        *,
+        max_length: int,
+        batch_size: int,
+        stride: int = 1,
+        negatives: bool = False,
+        device: torch.device | None = None,
+    ) -> None:
+        self.windows = training_windows(data, max_length, stride)
+        self.batch_size = batch_size
+        self.negatives = negatives
+        self.n_items = data.n_items
+        self._flat = _FlatData(data, device or torch.device("cpu"))
+        self._expected_batches = len(self._cut(np.arange(len(self.windows))))
+
+    @property
+    def n_targets(self) -> int:
+        """Targets of an epoch."""
+        return int(self.windows.n_targets.sum())
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of an epoch, give or take a few that depend on the order."""
+        return self._expected_batches
+
+    def epoch(self, generator: torch.Generator) -> Iterator[TrainingBatch]:
+        """Every target once, in an order drawn from a CPU generator."""
+        order = torch.randperm(len(self.windows), generator=generator).numpy()
+        batches = [batch for pool in self._pools(order) for batch in self._cut(pool)]
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield self._collate(batches[index], generator)
+
+    def _pools(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Consecutive parts of `order`, each sorted by length."""
+        targets = np.cumsum(self.windows.n_targets[order])
+        pool = targets // (_BATCHES_PER_POOL * self.batch_size)
+        parts = np.split(order, np.flatnonzero(np.diff(pool)) + 1)
+        return [part[np.argsort(self.windows.lengths[part], kind="stable")] for part in parts]
+
+    def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Consecutive parts of `order` with at most `batch_size` targets, but at least one window."""
+        targets = np.concatenate([[0], np.cumsum(self.windows.n_targets[order])])
+        parts, start = [], 0
+        while start < len(order):
+            end = int(np.searchsorted(targets, targets[start] + self.batch_size, side="right")) - 1
+            end = max(end, start + 1)
+            parts.append(order[start:end])
+            start = end
+        return parts
+
+    def _collate(self, rows: NDArray[np.int64], generator: torch.Generator) -> TrainingBatch:
+        windows = self.windows
+        history = self._flat.batch(windows.users[rows], windows.starts[rows], windows.lengths[rows])
+        length = history.item_ids.shape[1]
+        position = torch.arange(length, device=history.item_ids.device)
+        first = torch.from_numpy(windows.first_trained[rows]).to(position.device)
+        trained = (position >= first.unsqueeze(1)) & (position < history.lengths.unsqueeze(1))
+        targets = self._flat.items_at(windows.starts[rows] + 1, length).where(trained, PADDING)
+        return TrainingBatch(
+            **vars(history), targets=targets, negatives=self._draw(targets, generator) if self.negatives else None
+        )
+
+    def _draw(self, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """One item per target, uniform over the others: ids from the target on move up by one."""
+        drawn = torch.randint(1, max(self.n_items, 2), targets.shape, generator=generator).to(targets.device)
+        return drawn + (drawn >= targets)
+
+
+def history_batches(
+    data: SequenceData, held_out: HeldOut, max_length: int, batch_size: int, device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """The latest `max_length` items before each held-out one, users of like history length together.
+
+    Yields:
+        Indices into `held_out.users`, and their histories.
+    """
+    flat = _FlatData(data, device)
+    lengths = np.minimum(held_out.ends - held_out.starts, max_length)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        yield rows, flat.batch(held_out.users[rows], held_out.ends[rows] - lengths[rows], lengths[rows])
+
+
+class _FlatData:
+    """All interactions as tensors on a device, from which batches are gathered."""
+
+    def __init__(self, data: SequenceData, device: torch.device) -> None:
+        self.items = torch.from_numpy(np.array(data.items, dtype=np.int64)).to(device)
+        self.times = None if data.timestamps is None else torch.from_numpy(np.array(data.timestamps)).to(device)
+        self.device = device
+
+    def items_at(self, starts: NDArray[np.int64], length: int) -> Tensor:
+        """(batch, length) items from each start on, whatever user they are of."""
+        return self.items[self._indices(starts, length)]
+
+    def batch(self, users: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
+        """Items from each start on, as many as `lengths` says, padded to the longest."""
+        length = int(lengths.max())
+        indices = self._indices(starts, length)
+        n_real = torch.from_numpy(lengths).to(self.device)
+        real = torch.arange(length, device=self.device) < n_real.unsqueeze(1)
+        return Batch(
+            item_ids=self.items[indices].where(real, PADDING),
+            lengths=n_real,
+            user_ids=torch.from_numpy(users).to(self.device),
+            timestamps=None if self.times is None else self.times[indices].where(real, 0.0),
+        )
+
+    def _indices(self, starts: NDArray[np.int64], length: int) -> Tensor:
+        offsets = torch.arange(length, device=self.device)
+        indices = torch.from_numpy(starts).to(self.device).unsqueeze(1) + offsets
+        return indices.clamp_max(len(self.items) - 1)

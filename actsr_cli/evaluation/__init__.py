@@ -1,0 +1,1 @@
+"""How well the next item is ranked: metrics, full-catalogue ranking, the popularity floor."""

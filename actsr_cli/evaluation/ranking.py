@@ -1,0 +1,116 @@
+"""Ranking each user's held-out item among the whole catalogue, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actsr_cli.batch import PADDING, Batch
+from actsr_cli.data.batches import history_batches
+from actsr_cli.data.sequences import HeldOut, SequenceData, Split
+from actsr_cli.errors import DataError, RunError
+
+Seen = Literal["rank", "exclude"]
+
+
+def protocol(seen: Seen) -> str:
+    """The protocol's name, which every table of metrics shows."""
+    return "A, seen items ranked" if seen == "rank" else "B, seen items excluded"
+
+
+@dataclass(frozen=True)
+class RankedSplit:
+    """The rank of every held-out item of a split.
+
+    Attributes:
+        held_out: users and targets.
+        ranks: (users,) expected rank of each target, from 1.
+    """
+
+    held_out: HeldOut
+    ranks: NDArray[np.float64]
+
+
+def doubled_ranks(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Twice the expected rank of each target: 1 + items that score higher + half of the others that score the same.
+
+    Args:
+        scores: (batch, n_items + 1); column 0 is padding and never counts.
+        targets: (batch,) item ids.
+        seen: (batch, any) item ids to leave out, padded with 0; a target among them stays. None ranks every item.
+
+    Returns:
+        (batch,) int64; doubled, a tie is a whole number and exact on every device.
+
+    Raises:
+        RunError: a score is not a number.
+    """
+    if bool(torch.isnan(scores[:, 1:]).any()):
+        raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train again in float32.")
+    columns = targets.unsqueeze(1)
+    of_target = scores.gather(1, columns)
+    higher, equal = scores > of_target, scores == of_target
+    if seen is not None:
+        higher.scatter_(1, seen, False)
+        equal.scatter_(1, seen, False)
+    higher[:, PADDING] = equal[:, PADDING] = False
+    equal.scatter_(1, columns, False)
+    return 2 + 2 * higher.sum(dim=1) + equal.sum(dim=1)
+
+
+def evaluate(
+    score: Callable[[Batch], Tensor],
+    data: SequenceData,
+    split: Split,
+    *,
+    max_length: int,
+    seen: Seen,
+    batch_size: int,
+    device: torch.device,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> RankedSplit:
+    """Rank every held-out item of a split; memory is bounded by the batch, and no rank depends on its size.
+
+    Args:
+        score: histories to (batch, n_items + 1) scores, such as `SequentialModel.score`.
+        data: the prepared data.
+        split: `valid` or `test`.
+        max_length: latest items of a history that the scorer reads.
+        seen: rank the items of a user's whole history too, or exclude them.
+        batch_size: users at a time.
+        device: where to score.
+        on_batch: hears (done, total) users.
+
+    Raises:
+        DataError: no user is long enough to hold an item out.
+        RunError: a score is not a number.
+    """
+    held_out = data.held_out(split)
+    if not len(held_out.users):
+        raise DataError(f"'{data.name}' has no user with three interactions: there is nothing to evaluate on")
+    doubled = np.empty(len(held_out.users), dtype=np.int64)
+    targets = torch.from_numpy(held_out.targets).to(device)
+    done = 0
+    with torch.inference_mode():
+        for rows, batch in history_batches(data, held_out, max_length, batch_size, device):
+            excluded = _whole_histories(data, held_out, rows, device) if seen == "exclude" else None
+            doubled[rows] = doubled_ranks(score(batch), targets[torch.from_numpy(rows)], excluded).cpu().numpy()
+            done += len(rows)
+            if on_batch is not None:
+                on_batch(done, len(doubled))
+    return RankedSplit(held_out, doubled / 2)
+
+
+def _whole_histories(data: SequenceData, held_out: HeldOut, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """(rows, longest) ids of everything that each user had before the held-out item, padded with 0."""
+    starts, lengths = held_out.starts[rows], held_out.ends[rows] - held_out.starts[rows]
+    columns = np.arange(lengths.max())
+    indices = np.minimum(starts[:, None] + columns, len(data.items) - 1)
+    items = np.where(columns < lengths[:, None], data.items[indices], PADDING)
+    return torch.from_numpy(items.astype(np.int64)).to(device)

@@ -1,0 +1,119 @@
+"""Windows and batches: every target once, with the right items before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import sequence_data
+
+from actsr_cli.data.batches import TrainingBatches, history_batches, training_windows
+
+CPU = torch.device("cpu")
+users_strategy = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=25), min_size=1, max_size=6)
+
+
+def test_windows_by_hand() -> None:
+    """Ten items leave eight to train on: seven inputs. Four fit: one full window, then one for every two targets."""
+    windows = training_windows(sequence_data([list(range(1, 11))]), max_length=4, stride=2)
+    assert windows.starts.tolist() == [0, 2, 3]
+    assert windows.lengths.tolist() == [4, 4, 4]
+    assert windows.first_trained.tolist() == [0, 2, 3]
+
+
+def test_short_users() -> None:
+    """Two interactions only train, one trains nothing; of three or more the last two are held out."""
+    windows = training_windows(sequence_data([[1], [2, 3], [4, 5, 6], [7, 8, 9, 1]]), max_length=4, stride=1)
+    assert windows.users.tolist() == [1, 3]
+    assert windows.lengths.tolist() == [1, 1]
+
+
+@given(users=users_strategy, max_length=st.integers(1, 8), stride=st.integers(1, 9), batch_size=st.integers(1, 30))
+def test_every_target_is_trained_once_with_its_context(
+    users: list[list[int]], max_length: int, stride: int, batch_size: int
+) -> None:
+    stride = min(stride, max_length)
+    flat = [(user, place) for user, items in enumerate(users) for place in range(len(items))]
+    owner = {(user, place): items[place] for user, items in enumerate(users) for place in range(len(items))}
+    # Number every interaction apart, so that a context is recognised.
+    numbered = [[1 + flat.index((user, place)) for place in range(len(items))] for user, items in enumerate(users)]
+    data = sequence_data(numbered, timestamps=True)
+    batches = TrainingBatches(data, max_length=max_length, batch_size=batch_size, stride=stride)
+    trained: Counter[int] = Counter()
+    for batch in batches.epoch(torch.Generator().manual_seed(0)):
+        targets_per_window = (batch.targets != 0).sum(dim=1)
+        assert targets_per_window.sum() <= max(batch_size, int(targets_per_window.max()))
+        assert batch.item_ids.shape[1] == batch.lengths.max()
+        for items, length, targets in zip(batch.item_ids, batch.lengths, batch.targets, strict=True):
+            assert not items[length:].any() and not targets[length:].any()
+            for row in targets.nonzero().flatten().tolist():
+                target = int(targets[row])
+                user, place = flat[target - 1]
+                trained[target] += 1
+                context = items[: row + 1].tolist()
+                assert context == [1 + flat.index((user, p)) for p in range(place - len(context), place)]
+                expected = min(place, max_length)
+                assert len(context) == expected if stride == 1 else expected - stride < len(context) <= expected
+    spans = [len(items) - 2 if len(items) >= 3 else len(items) for items in users]
+    wanted = {1 + flat.index((user, place)) for user, span in enumerate(spans) for place in range(1, span)}
+    assert set(trained) == wanted and all(count == 1 for count in trained.values())
+    assert batches.n_targets == len(wanted)
+    assert owner
+
+
+def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
+    data = sequence_data([[1, 2, 3, 4, 5, 6][: 3 + user % 4] for user in range(40)])
+    batches = TrainingBatches(data, max_length=5, batch_size=7)
+
+    def epoch(generator: torch.Generator) -> list[list[list[int]]]:
+        return [batch.item_ids.tolist() for batch in batches.epoch(generator)]
+
+    generator = torch.Generator().manual_seed(5)
+    first, second = epoch(generator), epoch(generator)
+    assert first == epoch(torch.Generator().manual_seed(5))
+    assert first != second
+
+
+def test_negatives_are_items_other_than_the_target() -> None:
+    data = sequence_data([[1, 2, 3, 1, 2, 3, 1, 2]] * 20, n_items=3)
+    drawn: Counter[tuple[int, int]] = Counter()
+    batches = TrainingBatches(data, max_length=8, batch_size=16, negatives=True)
+    for batch in batches.epoch(torch.Generator().manual_seed(0)):
+        assert batch.negatives is not None
+        trained = batch.targets != 0
+        drawn.update(zip(batch.targets[trained].tolist(), batch.negatives[trained].tolist(), strict=True))
+    assert set(drawn) == {(t, n) for t in (1, 2, 3) for n in (1, 2, 3) if t != n}
+
+
+def test_histories_are_the_latest_items_with_their_times() -> None:
+    data = sequence_data([[1, 2, 3], [4, 5, 6, 7, 8, 9], [1, 2]], timestamps=True)
+    held_out = data.held_out("test")
+    seen = {}
+    for rows, batch in history_batches(data, held_out, max_length=3, batch_size=1, device=CPU):
+        assert batch.timestamps is not None and batch.user_ids is not None
+        seen[int(held_out.users[rows[0]])] = (batch.item_ids.tolist(), batch.timestamps.tolist())
+        assert batch.user_ids.tolist() == held_out.users[rows].tolist()
+    assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 5, 1e9 + 6, 1e9 + 7]])}
+
+
+def test_splits_by_hand() -> None:
+    data = sequence_data([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
+    assert data.held_out("valid").targets.tolist() == [2, 8]
+    assert data.held_out("test").targets.tolist() == [3, 9]
+    starts, ends = data.training_spans()
+    assert [data.items[s:e].tolist() for s, e in zip(starts, ends, strict=True)] == [[1], [4, 5], [6, 7]]
+
+
+@pytest.mark.real_data
+def test_beauty_has_the_published_number_of_prefixes(real_data: Path) -> None:
+    users = [[int(item) for item in line.split()[1:]] for line in (real_data / "Beauty.txt").read_text().splitlines()]
+    batches = TrainingBatches(sequence_data(users), max_length=50, batch_size=256)
+    assert batches.n_targets == 131_413
+    targets = [int((batch.targets != 0).sum()) for batch in batches.epoch(torch.Generator().manual_seed(0))]
+    assert sum(targets) == 131_413
+    assert max(targets) <= 256 and np.mean(targets) > 245
