@@ -1,0 +1,179 @@
+"""`actsr download`: fetch data sets of the catalogue, or generate the demo."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.filesize import decimal
+from rich.table import Table
+
+from actsr_cli import console
+from actsr_cli.commands.options import DataDir
+from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry
+from actsr_cli.data.fetch import (
+    Installed,
+    fetch_dataset,
+    find_installed,
+    install_demo,
+    install_from_file,
+    list_mirrors,
+)
+from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.errors import ActsrError, DownloadError
+
+SOURCE, NETWORK = "Where data come from", "Network"
+_INTERRUPTED = 130
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """Names of data sets that begin like `incomplete`."""
+    return [entry.name for entry in CATALOG if entry.name.startswith(incomplete.casefold())]
+
+
+def _read_sha256(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise typer.BadParameter("64 hexadecimal digits are wanted")
+    return text
+
+
+def download(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Data sets, as --list names them.", autocompletion=complete_dataset),
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the data sets and leave.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is already there.")] = False,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(metavar="ARCHIVE", help="Unpack this zip archive instead.", rich_help_panel=SOURCE),
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask this host first; may be given several times. Then those in ACTSR_MIRROR, then the built-in ones.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIGEST",
+            callback=_read_sha256,
+            help="Refuse an archive with another SHA-256.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Fruitless retries before a mirror is given up.", rich_help_panel=NETWORK)
+    ] = RetryPolicy.retries,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of silence that count as a failure.", rich_help_panel=NETWORK)
+    ] = RetryPolicy.timeout,
+    data_dir: DataDir = Path("dataset"),
+) -> None:
+    """Download data sets, or generate the [bold]demo[/].
+
+    The files of NAME land in DATA_DIR/NAME, with a manifest. An interrupted download goes on where it stopped.
+
+    [bold]Example:[/]  actsr download demo amazon-beauty
+    """
+    if show_list:
+        _print_list(data_dir)
+        return
+    entries = _read_names(names or [], from_file, sha256)
+    mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
+    policy = RetryPolicy(retries=retries, timeout=timeout)
+    failures: dict[str, ActsrError | OSError] = {}
+    for entry in entries:
+        try:
+            if _is_needed(entry, data_dir, force):
+                _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
+        except (ActsrError, OSError) as error:
+            if len(entries) == 1:
+                raise
+            console.show_error(str(error), getattr(error, "hint", None))
+            failures[entry.name] = error
+        except KeyboardInterrupt:
+            console.warn("interrupted; the same command goes on where this one stopped")
+            raise typer.Exit(_INTERRUPTED) from None
+    if failures:
+        message = f"{len(failures)} of {len(entries)} data sets failed: {', '.join(failures)}"
+        raise DownloadError(message) from next(iter(failures.values()))
+
+
+def _read_names(names: list[str], from_file: Path | None, sha256: str | None) -> list[DatasetEntry]:
+    """The entries asked for, each once; a name that is wrong is refused before anything is fetched."""
+    if not names:
+        raise typer.BadParameter("name a data set, or see them with --list", param_hint="NAME")
+    entries = list(dict.fromkeys(find_entry(name) for name in names))
+    for option, value in (("--from-file", from_file), ("--sha256", sha256)):
+        if value is not None and (len(entries) > 1 or entries[0].archive is None):
+            raise typer.BadParameter("takes exactly one NAME, and not demo", param_hint=option)
+    return entries
+
+
+def _is_needed(entry: DatasetEntry, data_dir: Path, force: bool) -> bool:
+    there = find_installed(entry, data_dir)
+    if there and not force:
+        console.note(f"{entry.name} is already there: {there} (--force downloads it again)")
+    return force or not there
+
+
+def _install(
+    entry: DatasetEntry,
+    data_dir: Path,
+    from_file: Path | None,
+    mirrors: tuple[str, ...],
+    sha256: str | None,
+    policy: RetryPolicy,
+) -> Installed:
+    if from_file is not None:
+        return install_from_file(entry, from_file, data_dir, sha256)
+    if entry.archive is None:
+        return install_demo(entry, data_dir)
+    with console.transfer_progress() as progress:
+        task = progress.add_task(entry.name, total=None)
+        return fetch_dataset(
+            entry,
+            data_dir,
+            mirrors,
+            sha256=sha256,
+            policy=policy,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_note=console.note,
+        )
+
+
+def _report(entry: DatasetEntry, installed: Installed) -> None:
+    if installed.earlier_sha256:
+        console.warn(
+            f"the archive of {entry.name} is not the one downloaded earlier: "
+            f"sha256 {installed.manifest.sha256}, was {installed.earlier_sha256}"
+        )
+    files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
+    console.results.print(f"{entry.name}: {files} in {installed.folder}", markup=False, soft_wrap=True)
+    console.note(f"go on with: actsr preprocess {entry.name}")
+
+
+def _print_list(data_dir: Path) -> None:
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        caption="Sizes are those after the filtering of the preset.",
+        caption_justify="left",
+    )
+    table.add_column("Name", no_wrap=True)
+    table.add_column("Title")
+    for column in ("Users", "Items", "Interactions"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("There", no_wrap=True)
+    for entry in CATALOG:
+        sizes = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * 3
+        table.add_row(entry.name, entry.title, *sizes, "yes" if find_installed(entry, data_dir) else "")
+    console.results.print(table)
