@@ -1,0 +1,264 @@
+"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from actsr_cli.config import RunConfig
+from actsr_cli.errors import ConfigError, nearest
+
+DEFAULT = "default"
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A file of settings.
+
+    Attributes:
+        name: its name, or the path where it was given by one.
+        path: the file.
+        values: what it says, as nested mappings.
+        config: the same over the defaults.
+    """
+
+    name: str
+    path: Path
+    values: dict[str, Any]
+    config: RunConfig
+
+    @property
+    def origin(self) -> str:
+        """How it is called as the source of a setting."""
+        return f"preset {self.name}"
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A configuration that knows where it came from.
+
+    Attributes:
+        config: the settings.
+        sources: for every dotted key, `default`, `preset NAME`, `file PATH`, `--set` or the option's name.
+        preset: the preset behind it, or None.
+    """
+
+    config: RunConfig
+    sources: dict[str, str]
+    preset: Preset | None = None
+
+
+def preset_folder() -> Path:
+    """Where the shipped presets are: in the package when installed, beside it in a checkout."""
+    installed = _PACKAGE / "preset_files"
+    return installed if installed.is_dir() else _PACKAGE.parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
+
+
+def load_preset(name: str | Path) -> Preset:
+    """A shipped preset by name, or any preset by the path of its file.
+
+    Raises:
+        ConfigError: there is no such preset, or it holds what the schema refuses.
+    """
+    text = str(name)
+    path = preset_folder() / f"{text}.yaml"
+    if Path(text).suffix in (".yaml", ".yml"):
+        path = Path(text)
+        if not path.is_file():
+            raise ConfigError(f"no preset file {path}")
+    elif text not in preset_names():
+        raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
+    values = read_yaml(path)
+    config = _validate(values, {key: f"preset {text}" for key, _ in _leaves(values)})
+    return Preset(text, path, values, config)
+
+
+@cache
+def preset_for(dataset: str) -> str | None:
+    """The preset made for a data set (not its published variant), or None."""
+    names = [name for name in preset_names() if not name.endswith("-published")]
+    return next((name for name in names if dataset and load_preset(name).config.dataset == dataset), None)
+
+
+def resolve(
+    *,
+    preset: str | Path | None = None,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, object] | None = None,
+) -> ResolvedConfig:
+    """Put a configuration together; what comes later wins.
+
+    Args:
+        preset: name or path of a preset.
+        file: a YAML file in the schema of a preset.
+        overrides: `section.key=value` texts, values in YAML.
+        options: dotted keys with their values; None means not given.
+
+    Raises:
+        ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
+            to write.
+    """
+    loaded = None if preset is None else load_preset(preset)
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if loaded is not None:
+        layers.append((loaded.origin, loaded.values))
+    if file is not None:
+        layers.append((f"file {file}", read_yaml(file)))
+    layers += [("--set", parse_override(text)) for text in overrides]
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    layers += [(option_name(key), _nest(key, value)) for key, value in given.items()]
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        values = _merged(values, layer)
+        for key, _ in _leaves(layer):
+            origins.pop(key, None)  # the latest origin stands last
+            origins[key] = origin
+    config = _validate(values, origins)
+    sources = {key: origins.get(key, DEFAULT) for key, _ in _leaves(config.model_dump())}
+    return ResolvedConfig(config, sources, loaded)
+
+
+def option_name(key: str) -> str:
+    """The command-line option that sets a dotted key: training.batch_size is --batch-size."""
+    return "--" + key.rpartition(".")[2].replace("_", "-")
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`section.key=value` as nested mappings, the value read as YAML.
+
+    Raises:
+        ConfigError: there is no `=`, or the value is no YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set takes section.key=value, not '{text}'")
+    try:
+        return _nest(key.strip(), yaml.load(value, _Loader))  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key.strip()}: '{value}' is no YAML value: {_place(error)}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, malformed, or holds something else.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no file {path}")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not well-formed YAML: {_place(error)}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold sections with keys, not a {type(values).__name__}")
+    return values
+
+
+def schema_keys() -> list[str]:
+    """Every dotted key that a configuration may have."""
+    return [key for key, _ in _leaves(RunConfig().model_dump())]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number and no key may be given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key_node, _), key in zip(node.value, keys, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+def _nest(key: str, value: object) -> dict[str, Any]:
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; a section's keys one by one, a value that is itself a mapping whole."""
+    sections = RunConfig.model_fields
+    for key, value in values.items():
+        field = sections.get(key) if not prefix else None
+        is_section = (
+            field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        )
+        if is_section and isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        origin = _blamed(key, origins)
+        where = f" ({origin})" if origin else ""
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"unknown key '{key}'{where}; {_nearest_key(key)}") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+        raise ConfigError(f"{key or 'configuration'}{where}: {problem[0].lower()}{problem[1:]}{shown}") from error
+
+
+def _blamed(key: str, origins: Mapping[str, str]) -> str:
+    """Where a refused key came from: itself, the value it is part of, or the latest of what it consists of."""
+    if key in origins:
+        return origins[key]
+    whole = [origin for known, origin in origins.items() if key.startswith(f"{known}.")]
+    parts = [origin for known, origin in origins.items() if known.startswith(f"{key}.")]
+    return (whole or parts or [""])[-1]
+
+
+def _nearest_key(key: str) -> str:
+    """The closest known key: first among those of the same section, then by its last part anywhere."""
+    keys = schema_keys()
+    section, dot, last = key.rpartition(".")
+    beside = [known for known in keys if known.rpartition(".")[0] == section]
+    sections = {known.partition(".")[0] for known in keys}
+    elsewhere = [known for known in keys if known.rpartition(".")[2] == last]
+    if elsewhere:
+        return f"did you mean '{elsewhere[0]}'?"
+    return nearest(key, beside if dot and beside else keys if dot else sections)
