@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +11,11 @@ from typer.core import TyperGroup
 
 from actsr_cli import __version__, console
 from actsr_cli.commands.download import download
+from actsr_cli.commands.evaluate import evaluate
+from actsr_cli.commands.models import models
+from actsr_cli.commands.preprocess import preprocess
+from actsr_cli.commands.presets import presets
+from actsr_cli.commands.train import train
 from actsr_cli.errors import ActsrError
 
 
@@ -18,6 +25,12 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        except KeyboardInterrupt:
+            console.show_error("interrupted")
+            raise typer.Exit(130) from None
         except (ActsrError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
@@ -49,11 +62,19 @@ def actsr(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
 ) -> None:
-    """Train, evaluate, tune and explain [bold]attention-calibrated transformers[/] for sequential recommendation."""
+    """Train and evaluate [bold]attention-calibrated transformers[/] for sequential recommendation.
+
+    [bold]Example:[/]  actsr download demo && actsr train --model ac-sasrec --preset demo && actsr evaluate
+
+    Options of this page stand before the command: actsr --quiet train …
+    """
     console.be_quiet(quiet)
 
 
-app.command()(download)
+for command in (download, preprocess, train, evaluate):
+    app.command()(command)
+app.add_typer(presets, name="presets")
+app.command()(models)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -61,7 +61,7 @@ def transfer_progress() -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=messages,
-        disable=messages.quiet,
+        disable=messages.quiet or not messages.is_terminal,
     ) as progress:
         yield progress
 
@@ -76,6 +76,16 @@ def step_progress() -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
         console=messages,
-        disable=messages.quiet,
+        disable=messages.quiet or not messages.is_terminal,
     ) as progress:
         yield progress
+
+
+@contextmanager
+def working(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner beside `title`; call what is yielded to say what is being done."""
+    if messages.quiet or not messages.is_terminal:
+        yield lambda _: None
+        return
+    with messages.status(title) as status:
+        yield lambda step: status.update(f"{escape(title)}: {escape(step)}")

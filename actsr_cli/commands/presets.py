@@ -1,0 +1,82 @@
+"""`actsr presets` and `actsr presets show`: the shipped settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from actsr_cli import console
+from actsr_cli.commands.options import complete_preset
+from actsr_cli.models.registry import display_name
+from actsr_cli.presets import ResolvedConfig, load_preset, preset_names, resolve
+
+presets = typer.Typer(help="List the shipped presets, or show one.", rich_markup_mode="rich")
+
+
+@presets.callback(invoke_without_command=True)
+def list_presets(context: typer.Context) -> None:
+    """List the shipped presets: one per data set, and the settings of the published code.
+
+    [bold]Example:[/]  actsr presets
+
+    [bold]Example:[/]  actsr presets show beauty --resolved
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("preset", "data set", "model", "what it is"):
+        table.add_column(title)
+    for name in preset_names():
+        config = load_preset(name).config
+        table.add_row(name, config.dataset, display_name(config.model), config.description)
+    console.results.print(table)
+
+
+@presets.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Preset by name or file.", autocompletion=complete_preset)],
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Every key with its value and where it comes from.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file over the preset.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="section.key=value over both; repeatable.")
+    ] = None,
+) -> None:
+    """Show a preset as YAML, ready to be changed and given to `actsr train --preset FILE`.
+
+    [bold]Example:[/]  actsr presets show beauty > mine.yaml
+
+    [bold]Example:[/]  actsr presets show beauty --resolved --set training.epochs=5
+    """
+    combined = resolve(preset=name, file=config, overrides=overrides or [])
+    if resolved:
+        text = _with_sources(combined)
+    elif config is None and not overrides:
+        text = load_preset(name).path.read_text(encoding="utf-8")
+    else:
+        text = yaml.safe_dump(combined.config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    typer.echo(text.rstrip())
+
+
+def _with_sources(resolved: ResolvedConfig) -> str:
+    """YAML with a comment behind each key that says where its value comes from."""
+    lines = []
+    for key, value in resolved.config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            lines.append(f"\n{key}:")
+            lines += [_line(f"{key}.{name}", name, inner, resolved, "  ") for name, inner in value.items()]
+        else:
+            lines.append(_line(key, key, value, resolved, ""))
+    return "\n".join(lines)
+
+
+def _line(key: str, name: str, value: Any, resolved: ResolvedConfig, indent: str) -> str:
+    written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+    text = f"{indent}{name}: {written}"
+    return f"{text:<44}  # {resolved.sources[key]}"

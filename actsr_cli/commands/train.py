@@ -1,0 +1,182 @@
+"""`actsr train`: train a model, or go on with a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from actsr_cli import console
+from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.registry import display_name, parse_name
+
+if TYPE_CHECKING:
+    from actsr_cli.config import RunConfig
+    from actsr_cli.experiment.run import Run
+    from actsr_cli.training.trainer import TrainingState
+
+MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
+
+
+def train(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model: sasrec, or ac-sasrec with both calibrators.",
+            autocompletion=complete_model,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Calibrators: none, spatial, adversarial or full.", rich_help_panel=MODEL),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Preset by name or file, see `actsr presets`.",
+            autocompletion=complete_preset,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Data set; default: the preset's.", rich_help_panel=MODEL),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="YAML file over the preset.", rich_help_panel=MODEL),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="section.key=value over both; repeatable.", rich_help_panel=MODEL),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=TRAINING)] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many validations without gain.", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Targets per step.", rich_help_panel=TRAINING)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's.", rich_help_panel=TRAINING)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, dropout, order.", rich_help_panel=TRAINING)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=TRAINING)
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bf16.", rich_help_panel=TRAINING)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=TRAINING)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; default: date and time.", rich_help_panel=PLACE)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with this run from its last finished epoch.", rich_help_panel=PLACE),
+    ] = None,
+    data_dir: DataDir = Path("dataset"),
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Train a model to its best validation epoch.
+
+    Settings: defaults < preset < --config < --set < the options below.
+    Data that are not prepared yet are prepared first. Ctrl-C ends cleanly
+    with the best model saved; --resume goes on.
+
+    [bold]Example:[/]  actsr train --model ac-sasrec --preset beauty
+
+    [bold]Example:[/]  actsr train --resume beauty/ac-sasrec/20260131-101500
+    """
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "model.calibration": calibration,
+        "training.epochs": epochs,
+        "training.patience": patience,
+        "training.batch_size": batch_size,
+        "training.learning_rate": learning_rate,
+        "training.seed": seed,
+        "training.device": device,
+        "training.precision": precision,
+        "training.threads": threads,
+    }
+    if model is not None:
+        backbone, implied = parse_name(model)
+        options |= {"model.name": backbone, "model.calibration": calibration or implied}
+    if resume is not None:
+        _refuse_with_resume({"--preset": preset, "--config": config, "--name": name})
+        _resume(resume, options, overrides or [], data_dir, runs_dir)
+        return
+    _train(preset, config, overrides or [], options, name, data_dir, runs_dir)
+
+
+def _train(
+    preset: str | None,
+    file: Path | None,
+    overrides: list[str],
+    options: dict[str, Any],
+    name: str | None,
+    data_dir: Path,
+    runs_dir: Path,
+) -> None:
+    from actsr_cli.commands.progress import training_progress
+    from actsr_cli.experiment.data import prepare_for
+    from actsr_cli.experiment.run import create_run
+    from actsr_cli.experiment.train import train_run
+    from actsr_cli.presets import preset_for, resolve
+
+    resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
+    fitting = preset_for(resolved.config.dataset)
+    if preset is None and file is None and fitting is not None:
+        console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
+    config, prepared = prepare_for(resolved, data_dir)
+    run = create_run(runs_dir, config, prepared.data, name=name, command=sys.argv)
+    console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")
+    with training_progress(config.training) as progress:
+        state = train_run(run, prepared.data, progress)
+    _report(run, state, runs_dir)
+
+
+def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: Path, runs_dir: Path) -> None:
+    from actsr_cli.commands.progress import training_progress
+    from actsr_cli.experiment.data import data_of
+    from actsr_cli.experiment.run import find_run
+    from actsr_cli.experiment.train import reconfigure, resume_run
+    from actsr_cli.presets import resolve
+
+    run = find_run(runs_dir, name)
+    run = reconfigure(run, resolve(file=run.path / "config.yaml", overrides=overrides, options=options).config)
+    data = data_of(run, data_dir).data
+    console.note(f"Going on with {run.name}")
+    with training_progress(run.config.training) as progress:
+        state = resume_run(run, data, progress)
+    _report(run, state, runs_dir)
+
+
+def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
+    """The best epoch; exit code 130 where training was interrupted."""
+    from actsr_cli.commands.tables import print_metrics
+
+    config: RunConfig = run.config
+    interrupted = run.record["status"] == "interrupted"
+    if state.best_epoch:
+        best = next(record for record in state.history if record.epoch == state.best_epoch)
+        print_metrics(
+            f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}",
+            {display_name(config.model): best.metrics},
+            config.evaluation.seen,
+        )
+    console.note(f"Saved in {run.path}")
+    if interrupted:
+        saved = f"the best model is that of epoch {state.best_epoch}" if state.best_epoch else "no epoch was validated"
+        console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Go on: actsr train --resume {run.name}")
+        raise typer.Exit(130)
+    console.note(f"Next: actsr evaluate {run.name}   Curves: tensorboard --logdir {runs_dir}")
+
+
+def _refuse_with_resume(given: dict[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{option} does not go with --resume: a run goes on with its own settings")

@@ -1,0 +1,60 @@
+"""Filters of raw interactions; each returns fewer rows in the same order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsr_cli.data.readers.interactions import Interactions
+
+
+def in_interval(raw: Interactions, column: str, low: float | None, high: float | None) -> Interactions:
+    """Rows whose `column` lies in the closed interval [low, high]; None leaves a side open, no value is outside."""
+    values = raw.column(column)
+    keep = ~np.isnan(values)
+    if low is not None:
+        keep &= values >= low
+    if high is not None:
+        keep &= values <= high
+    return raw.select(keep)
+
+
+def without_duplicates(raw: Interactions, keep: Literal["first", "last"]) -> Interactions:
+    """Of each user's interactions with one item only the first or the last in time (ties by file order)."""
+    order = time_order(raw)
+    pairs = raw.users[order] * np.int64(len(raw.item_names)) + raw.items[order]
+    if keep == "last":
+        pairs, order = pairs[::-1], order[::-1]
+    _, firsts = np.unique(pairs, return_index=True)
+    return raw.select(np.sort(order[firsts]))
+
+
+def k_core(raw: Interactions, user_core: int, item_core: int) -> Interactions:
+    """Drop users and items with fewer interactions than their core, again and again until all have enough."""
+    users, items = raw.users, raw.items
+    rows = np.arange(len(raw))
+    while True:
+        enough = np.bincount(users[rows], minlength=len(raw.user_names))[users[rows]] >= user_core
+        enough &= np.bincount(items[rows], minlength=len(raw.item_names))[items[rows]] >= item_core
+        if enough.all():
+            return raw.select(rows)
+        rows = rows[enough]
+
+
+def latest(raw: Interactions, max_length: int) -> Interactions:
+    """Each user's latest `max_length` interactions."""
+    order = time_order(raw)
+    by_user = order[np.argsort(raw.users[order], kind="stable")]
+    counts = np.bincount(raw.users, minlength=len(raw.user_names))
+    ends = np.cumsum(counts)[raw.users[by_user]]
+    from_end = ends - np.arange(len(raw))  # 1 for a user's latest
+    return raw.select(np.sort(by_user[from_end <= max_length]))
+
+
+def time_order(raw: Interactions) -> NDArray[np.int64]:
+    """Rows in order of time; equal times, and inputs without times, keep the order of the file."""
+    if raw.timestamps is None:
+        return np.arange(len(raw))
+    return np.argsort(raw.timestamps, kind="stable")

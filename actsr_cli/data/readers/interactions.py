@@ -1,0 +1,104 @@
+"""What every reader returns, and what becomes of lines that it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsr_cli.errors import DataError, nearest
+
+OnBadLine = Literal["error", "skip"]
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Raw interactions in file order.
+
+    Attributes:
+        users: (rows,) index of each row's user in `user_names`.
+        items: (rows,) index of each row's item in `item_names`.
+        user_names: raw ids in order of first appearance.
+        item_names: likewise.
+        timestamps: (rows,) seconds, or None where the order of rows is the order in time.
+        numbers: further numeric columns that filters look at, by name.
+    """
+
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    user_names: NDArray[np.object_]
+    item_names: NDArray[np.object_]
+    timestamps: NDArray[np.float64] | None
+    numbers: dict[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
+        """The given rows, in the given order; names stay."""
+        return Interactions(
+            self.users[rows],
+            self.items[rows],
+            self.user_names,
+            self.item_names,
+            None if self.timestamps is None else self.timestamps[rows],
+            {name: values[rows] for name, values in self.numbers.items()},
+        )
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """A numeric column by name; `timestamp` is one where there are times.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        columns = dict(self.numbers)
+        if self.timestamps is not None:
+            columns.setdefault("timestamp", self.timestamps)
+        if name not in columns:
+            known = nearest(name, columns) if columns else "the input has no numeric columns"
+            raise DataError(f"no numeric column '{name}' to filter by; {known}")
+        return columns[name]
+
+
+@dataclass
+class BadLines:
+    """Raises at the first malformed line, or counts them.
+
+    Attributes:
+        path: the file that is read.
+        policy: `error` or `skip`.
+        count: malformed lines so far.
+        examples: the first few of them, in words.
+    """
+
+    path: Path
+    policy: OnBadLine = "error"
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def report(self, line: int, reason: str, unit: str = "line") -> None:
+        """Line (or row) `line`, counted from 1, is malformed because of `reason`."""
+        text = f"{self.path}, {unit} {line}: {reason}"
+        if self.policy == "error":
+            raise DataError(text, hint="Mend the line, or go on without such lines: --on-bad-line skip")
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(text)
+
+
+def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], role: str, path: Path) -> str | None:
+    """The column called `wanted`, or else the first of the `usual` names that is there.
+
+    Raises:
+        DataError: `wanted` is given but not there.
+    """
+    if wanted is not None:
+        if wanted not in columns:
+            raise DataError(f"{path} has no column '{wanted}' for the {role}; it has: {', '.join(columns)}")
+        return wanted
+    return next((name for name in usual if name in columns), None)

@@ -1,0 +1,51 @@
+"""Sequences in text: one user per line, `user item item …`, items in time order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.text import read_lines
+from actsr_cli.errors import DataError
+
+
+def read_sequences(path: Path, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+    """Read a file of sequences; it has neither timestamps nor other columns.
+
+    Raises:
+        DataError: a filter wants a column, or there is nothing in the file.
+    """
+    if wanted:
+        raise DataError(f"{path} has no column '{next(iter(wanted))}' to filter by: sequences hold ids only")
+    users: list[str] = []
+    items: list[str] = []
+    lengths: list[int] = []
+    seen: set[str] = set()
+    for number, line in enumerate(read_lines(path), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) == 1:
+            bad_lines.report(number, f"user '{words[0]}' has no items")
+        elif words[0] in seen:
+            bad_lines.report(number, f"user '{words[0]}' has a line already")
+        else:
+            seen.add(words[0])
+            users.append(words[0])
+            items += words[1:]
+            lengths.append(len(words) - 1)
+    if not items:
+        raise DataError(f"{path} holds no interactions")
+    codes, names = pd.factorize(np.array(items, dtype=object))
+    return Interactions(
+        users=np.repeat(np.arange(len(users)), lengths),
+        items=codes.astype(np.int64),
+        user_names=np.array(users, dtype=object),
+        item_names=names,
+        timestamps=None,
+        numbers={},
+    )

@@ -1,0 +1,32 @@
+"""Text files as people have them: with or without a byte order mark, CRLF, a newline at the end, gzip."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from actsr_cli.errors import DataError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 text file without their ends, gzip or not; a line ends at LF or CRLF and nowhere else.
+
+    Raises:
+        DataError: the file is no UTF-8, or its gzip is broken.
+    """
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == _GZIP_MAGIC
+    number = 0
+    try:
+        with gzip.open(path) if compressed else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield text.removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a broken gzip file: {error}", hint="Fetch it again.") from error

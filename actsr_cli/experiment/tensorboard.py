@@ -1,0 +1,81 @@
+"""A run's curves for TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from actsr_cli.config import RunConfig
+from actsr_cli.training.trainer import EpochRecord, TrainingState
+
+
+class TensorBoard:
+    """Writes scalars per epoch, and at the end the hyper-parameters with the best metrics.
+
+    Args:
+        folder: where the events go.
+        resume: earlier events are kept; those of epochs that will be trained again are hidden by the new ones.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool) -> None:
+        self._folder = folder
+        self._resume = resume
+        self._opened: SummaryWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    def text(self, tag: str, text: str) -> None:
+        """A text in Markdown."""
+        self._writer(0).add_text(tag, text)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Losses, metrics and speed of one epoch."""
+        writer = self._writer(record.epoch)
+        for name, value in record.losses.items():
+            writer.add_scalar(f"loss/{name}", value, record.epoch)
+        for name, value in record.metrics.items():
+            writer.add_scalar(f"valid/{name}", value, record.epoch)
+        writer.add_scalar("seconds/train", record.train_seconds, record.epoch)
+        if record.metrics:
+            writer.add_scalar("seconds/validation", record.validation_seconds, record.epoch)
+        writer.flush()
+
+    def hyper_parameters(self, config: RunConfig, state: TrainingState) -> None:
+        """The run's settings beside its best validation metrics, for TensorBoard's HPARAMS page."""
+        best = next((record for record in state.history if record.epoch == state.best_epoch), None)
+        if best is None:
+            return
+        settings = _flat(config.model_dump(mode="json", include={"dataset", "model", "training"}))
+        metrics = {f"best/{name}": value for name, value in best.metrics.items()}
+        writer = self._writer(state.epoch)
+        for summary in hparams(settings, metrics):  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, best.epoch)
+
+    def _writer(self, epoch: int) -> SummaryWriter:
+        if self._opened is None:
+            self._opened = SummaryWriter(str(self._folder), purge_step=epoch if self._resume else None)
+        return self._opened
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Nested settings under dotted names; what TensorBoard cannot hold becomes text."""
+    flat: dict[str, bool | int | float | str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat

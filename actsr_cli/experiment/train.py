@@ -1,0 +1,221 @@
+"""Training a run, and going on with one that was stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import torch
+
+from actsr_cli.config import RunConfig
+from actsr_cli.data.batches import TrainingBatches
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.errors import DataError, RunError
+from actsr_cli.evaluation.metrics import summarize
+from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.experiment.run import Run, now, write_text
+from actsr_cli.experiment.tensorboard import TensorBoard
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.registry import build_model
+from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
+from actsr_cli.training.device import choose_device, make_repeatable
+from actsr_cli.training.interrupt import stop_on_interrupt
+from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
+
+RESUMABLE_KEYS = frozenset({"training.epochs", "training.patience", "training.device", "training.threads"})
+"""What may differ when a run goes on: how long and where, nothing that changes its numbers."""
+
+
+def reconfigure(run: Run, config: RunConfig) -> Run:
+    """The same run with `config`, as long as only what may differ does; the new config is written down.
+
+    Raises:
+        RunError: something else differs, too.
+    """
+    before, after = run.config.model_dump(), config.model_dump()
+    changed = {
+        f"{section}.{key}"
+        for section, values in before.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if after[section][key] != value
+    } | {key for key, value in before.items() if not isinstance(value, dict) and after[key] != value}
+    if refused := sorted(changed - RESUMABLE_KEYS):
+        raise RunError(
+            f"{', '.join(refused)} cannot change when a run goes on",
+            hint=f"Only {', '.join(sorted(RESUMABLE_KEYS))} can. For other settings train a new run.",
+        )
+    if changed:
+        run = Run(run.path, config)
+        run.write_config()
+    return run
+
+
+def train_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
+    """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
+
+    Args:
+        run: a run made by `create_run`.
+        data: its prepared data.
+        observer: hears of progress.
+
+    Returns:
+        History and best epoch; the run's record says whether it is `finished` or `interrupted`.
+    """
+    config = run.config.training
+    device = choose_device(config.device)
+    make_repeatable(config.seed, device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return _train(run, data, device, observer, resume=False)
+
+
+def resume_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
+    """Go on with a run from its last finished epoch, exactly as if it had never stopped.
+
+    Raises:
+        RunError: it is finished, has no checkpoint, or its data have changed.
+    """
+    config = run.config.training
+    if not run.checkpoint_file.exists():
+        raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
+    if run.record["fingerprint"] != data.fingerprint:
+        raise RunError(f"the data of {run.name} have changed since it was trained: it cannot go on")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    make_repeatable(config.seed, device)
+    return _train(run, data, device, observer, resume=True)
+
+
+def _train(run: Run, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool) -> TrainingState:
+    config = run.config
+    model = build_model(config.model, data.n_items).to(device)
+    with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
+        trainer = Trainer(
+            model,
+            config.training,
+            _batches(config, data, device),
+            validate=lambda: _validate(config, model, data, device, observer),
+            save_best=lambda epoch: save_model(run.model_file, model, epoch),
+            save_checkpoint=lambda: save_checkpoint(run.checkpoint_file, trainer),
+            observer=_Recorder(run, board, observer),
+            should_stop=should_stop,
+        )
+        if resume:
+            load_checkpoint(run.checkpoint_file, trainer)
+            if trainer.finished:
+                raise RunError(
+                    f"{run.name} is finished: {_why_finished(trainer)}",
+                    hint="To train it further, give more --epochs or more patience (--set training.patience=N).",
+                )
+        _record_start(run, model, device, board, resume)
+        _fit(run, trainer)
+        board.hyper_parameters(config, trainer.state)
+    return trainer.state
+
+
+def _fit(run: Run, trainer: Trainer) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:
+        run.update(status="failed", error=f"{type(error).__name__}: {error}", ended=now())
+        raise
+    state = trainer.state
+    if not run.model_file.exists():  # stopped before the first validation: what there is, is better than nothing
+        save_model(run.model_file, trainer.model, state.epoch)
+    run.update(
+        status="finished" if trainer.finished else "interrupted",
+        ended=now(),
+        epochs=state.epoch,
+        best_epoch=state.best_epoch,
+        train_seconds=sum(record.train_seconds for record in state.history),
+        validation_seconds=sum(record.validation_seconds for record in state.history),
+    )
+    best = next((record for record in state.history if record.epoch == state.best_epoch), None)
+    if best is not None:
+        run.add_metrics(f"valid/{run.config.evaluation.seen}", {"epoch": best.epoch, **best.metrics})
+
+
+def _record_start(run: Run, model: SequentialModel, device: torch.device, board: TensorBoard, resume: bool) -> None:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    run.update(status="running", parameters=parameters, device=str(device), error=None)
+    if not resume:
+        board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
+
+
+def _batches(config: RunConfig, data: SequenceData, device: torch.device) -> TrainingBatches:
+    batches = TrainingBatches(
+        data,
+        max_length=config.model.max_length,
+        batch_size=config.training.batch_size,
+        stride=config.training.window_stride,
+        negatives=config.training.loss == "bpr",
+        device=device,
+    )
+    if not batches.n_targets:
+        raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
+    return batches
+
+
+def _validate(
+    config: RunConfig, model: SequentialModel, data: SequenceData, device: torch.device, observer: Observer
+) -> dict[str, float]:
+    model.eval()
+    ranked = evaluate(
+        model.score,
+        data,
+        "valid",
+        max_length=config.model.max_length,
+        seen=config.evaluation.seen,
+        batch_size=config.evaluation.batch_size,
+        device=device,
+        on_batch=observer.validation_progressed,
+    )
+    monitored = int(config.training.monitor.partition("@")[2])
+    return summarize(ranked.ranks, sorted({*config.evaluation.k, monitored}))
+
+
+def _why_finished(trainer: Trainer) -> str:
+    if trainer.state.epoch >= trainer.config.epochs:
+        return f"epoch {trainer.state.epoch} of {trainer.config.epochs} is done"
+    return f"{trainer.config.monitor} has not grown in {trainer.state.stale_validations} validations"
+
+
+class _Recorder(Observer):
+    """Writes each epoch into the run's folder, and passes everything on."""
+
+    def __init__(self, run: Run, board: TensorBoard, observer: Observer) -> None:
+        self.run = run
+        self.board = board
+        self.observer = observer
+
+    def epoch_started(self, epoch: int, n_batches: int) -> None:
+        self.observer.epoch_started(epoch, n_batches)
+
+    def batch_finished(self, loss: float) -> None:
+        self.observer.batch_finished(loss)
+
+    def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
+        write_text(self.run.path / "history.csv", _history_csv(state.history))
+        self.board.epoch(record)
+        self.observer.epoch_finished(record, state)
+
+
+def _history_csv(history: list[EpochRecord]) -> str:
+    rows = [
+        {
+            "epoch": record.epoch,
+            **{f"loss/{name}": value for name, value in record.losses.items()},
+            **record.metrics,
+            "train_seconds": round(record.train_seconds, 3),
+            "validation_seconds": round(record.validation_seconds, 3),
+        }
+        for record in history
+    ]
+    columns = list(dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
