@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+def _formed_like(pattern: str, wanted: str) -> AfterValidator:
+    """Checks the form of a text, and says `wanted` where it differs."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {wanted}")
+        return text
+
+    return AfterValidator(check)
+
 
 Calibration = Literal["none", "spatial", "adversarial", "full"]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Metric = Annotated[str, Field(pattern=r"^(hit|ndcg|mrr)@[1-9][0-9]*$")]
+Metric = Annotated[str, _formed_like(r"(hit|ndcg|mrr)@[1-9][0-9]*", "hit@K, ndcg@K or mrr@K, such as ndcg@10")]
+Device = Annotated[str, _formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
 
 
 class Section(BaseModel):
     """A group of keys; an unknown key is an error, and a config is never changed in place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -106,7 +120,7 @@ class TrainingConfig(Section):
     monitor: Metric = Field("hit@10", description="Validation metric that picks the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient of each objective.")
     seed: int = Field(0, ge=0, description="Seed of initial weights, dropout, noise and batch order.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps.")
+    device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs matrix products in bfloat16.")
     threads: int | None = Field(None, ge=1, description="CPU threads; null lets torch choose.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import ConfigError, nearest
 
 DEFAULT = "default"
+_OPTIONS = {"model.name": "--model", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
 
@@ -74,12 +77,10 @@ def load_preset(name: str | Path) -> Preset:
         ConfigError: there is no such preset, or it holds what the schema refuses.
     """
     text = str(name)
-    path = preset_folder() / f"{text}.yaml"
-    if Path(text).suffix in (".yaml", ".yml"):
-        path = Path(text)
-        if not path.is_file():
-            raise ConfigError(f"no preset file {path}")
-    elif text not in preset_names():
+    shipped = text in preset_names()
+    path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
+    is_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file()
+    if not is_path:
         raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
     values = read_yaml(path)
     config = _validate(values, {key: f"preset {text}" for key, _ in _leaves(values)})
@@ -135,7 +136,7 @@ def resolve(
 
 def option_name(key: str) -> str:
     """The command-line option that sets a dotted key: training.batch_size is --batch-size."""
-    return "--" + key.rpartition(".")[2].replace("_", "-")
+    return _OPTIONS.get(key) or "--" + key.rpartition(".")[2].replace("_", "-")
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -181,21 +182,22 @@ class _Loader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number and no key may be given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for (key_node, _), key in zip(node.value, keys, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 
 
 def _place(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
@@ -238,9 +240,16 @@ def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfi
         where = f" ({origin})" if origin else ""
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"unknown key '{key}'{where}; {_nearest_key(key)}") from error
-        problem = first["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
-        raise ConfigError(f"{key or 'configuration'}{where}: {problem[0].lower()}{problem[1:]}{shown}") from error
+        shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
+        raise ConfigError(f"{key}{shown}{where}: {_problem(first)}") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What the schema says, in the words of this file's reader."""
+    if error["type"] == "model_type":
+        return "must be a section of keys"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return re.sub(r"^should ", "must ", text[0].lower() + text[1:]).replace("tuple", "list")
 
 
 def _blamed(key: str, origins: Mapping[str, str]) -> str:
