@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import inspect
+import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -20,23 +21,32 @@ from actsr_cli.errors import ActsrError
 
 
 class _Group(TyperGroup):
-    """Shows an expected error as one line; `--debug` lets it through with its traceback."""
+    """Shows an expected error as one line; `--debug` shows its traceback, too."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
+        except BrokenPipeError:  # the reader of our output has had enough: Typer ends without a word
+            raise
         except KeyboardInterrupt:
             console.show_error("interrupted")
-            raise typer.Exit(130) from None
+            raise typer.Exit(_INTERRUPTED) from None
         except (ActsrError, OSError) as error:
             if ctx.params.get("debug"):
-                raise
-            console.show_error(str(error), getattr(error, "hint", None))
+                console.show_traceback()
+            console.show_error(_line(error), getattr(error, "hint", None))
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
+
+def _line(error: Exception) -> str:
+    """What happened, in one line; the system's errors without their number."""
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return ": ".join([" -> ".join(names), error.strerror]) if names else error.strerror
+    return str(error)
+
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="actsr",
@@ -64,17 +74,26 @@ def actsr(
 ) -> None:
     """Train and evaluate [bold]attention-calibrated transformers[/] for sequential recommendation.
 
-    [bold]Example:[/]  actsr download demo && actsr train --model ac-sasrec --preset demo && actsr evaluate
+    [bold]Example:[/]
 
-    Options of this page stand before the command: actsr --quiet train …
+      actsr download demo
+      actsr train --model ac-sasrec --preset demo
+      actsr evaluate
+
+    The options of this page stand before the command: actsr --quiet evaluate
     """
     console.be_quiet(quiet)
 
 
-for command in (download, preprocess, train, evaluate):
-    app.command()(command)
+def _help(command: Callable[..., None]) -> str:
+    """A docstring with each paragraph in one line, so that it wraps where the terminal ends."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
+
+
+for _command in (download, preprocess, train, evaluate):
+    app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
-app.command()(models)
+app.command(help=_help(models))(models)
 
 
 def main() -> None:

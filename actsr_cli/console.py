@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,11 @@ def show_error(text: str, hint: str | None = None) -> None:
     _even_if_quiet(f"[bold red]error:[/] {escape(text)}")
     if hint:
         _even_if_quiet(escape(hint))
+
+
+def show_traceback() -> None:
+    """Show where the exception that is being handled comes from."""
+    _even_if_quiet(escape(traceback.format_exc()))
 
 
 def _even_if_quiet(markup: str) -> None:

@@ -13,7 +13,7 @@ from actsr_cli.commands.options import complete_preset
 from actsr_cli.models.registry import display_name
 from actsr_cli.presets import ResolvedConfig, load_preset, preset_names, resolve
 
-presets = typer.Typer(help="List the shipped presets, or show one.", rich_markup_mode="rich")
+presets = typer.Typer(rich_markup_mode="rich")
 
 
 @presets.callback(invoke_without_command=True)
@@ -60,7 +60,7 @@ def show(
     elif config is None and not overrides:
         text = load_preset(name).path.read_text(encoding="utf-8")
     else:
-        text = yaml.safe_dump(combined.config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+        text = yaml.safe_dump(combined.config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
     typer.echo(text.rstrip())
 
 

@@ -1,0 +1,314 @@
+"""The shipped presets against schema and paper, and the layering of settings: what wins, and where it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actsr_cli.config import RunConfig
+from actsr_cli.data.catalog import known
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.registry import find_model
+from actsr_cli.presets import (
+    load_preset,
+    parse_override,
+    preset_folder,
+    preset_for,
+    preset_names,
+    read_yaml,
+    resolve,
+    schema_keys,
+)
+
+DATASETS = ["beauty", "demo", "ml-100k", "sports", "toys", "yelp"]
+PUBLISHED = {  # layers, heads, hidden, inner, mask weight
+    "beauty": (3, 4, 64, 128, 0.03),
+    "sports": (2, 2, 128, 64, 0.3),
+    "toys": (2, 2, 128, 64, 0.3),
+    "yelp": (3, 8, 128, 64, 0.3),
+}
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class TestShipped:
+    def test_there_is_one_per_data_set_and_the_published_ones(self) -> None:
+        assert preset_names() == sorted([*DATASETS, *(f"{name}-published" for name in PUBLISHED)])
+        assert {path.stem for path in preset_folder().iterdir()} == set(preset_names())
+
+    @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
+    def test_fits_the_schema_and_says_what_it_is(self, path: Path) -> None:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flat = [f"{key}.{name}" for key, part in values.items() if isinstance(part, dict) for name in part]
+        assert set(flat) <= set(schema_keys())
+        config = RunConfig.model_validate(values)
+        assert load_preset(path.stem).config == config
+        assert known(config.dataset) is not None
+        assert find_model(config.model.name).name == "sasrec"
+        assert 10 < len(config.description) < 80
+
+    @pytest.mark.parametrize("name", DATASETS)
+    def test_calibrates_fully_and_reproduces_no_fault(self, name: str) -> None:
+        model = load_preset(name).config.model
+        assert (model.name, model.calibration) == ("sasrec", "full")
+        assert not model.reproduce_published_faults
+        assert model.renorm != "softmax"
+
+    @pytest.mark.parametrize("name", PUBLISHED)
+    def test_published_numbers(self, name: str) -> None:
+        config = load_preset(f"{name}-published").config
+        model, training = config.model, config.training
+        assert (
+            model.layers,
+            model.heads,
+            model.hidden_size,
+            model.inner_size,
+            training.mask_weight,
+        ) == PUBLISHED[name]
+        assert (model.hidden_dropout, model.attention_dropout, model.max_length) == (0.5, 0.5, 50)
+        assert (model.combine, model.two_level, model.use_order, model.use_distance) == ("gate", True, True, True)
+        assert (model.position_embedding, model.renorm, model.reproduce_published_faults) == (False, "softmax", True)
+        assert (training.loss, training.batch_size, training.learning_rate) == ("ce", 256, 1e-4)
+        assert (training.epochs, training.patience, training.monitor) == (200, 10, "hit@10")
+        assert training.weight_decay == 0
+        assert training.gradient_clip is None
+
+    @pytest.mark.parametrize("name", ["yelp", "yelp-published"])
+    def test_yelp_is_the_year_2019(self, name: str) -> None:
+        assert load_preset(name).config.data.intervals == {"timestamp": (1546264800, 1577714400)}
+
+    def test_the_preset_of_a_data_set_is_the_plain_one(self) -> None:
+        assert {name: preset_for(name) for name in DATASETS} == {name: name for name in DATASETS}
+        assert preset_for("beauty-published") is None
+        assert preset_for("") is None
+
+
+class TestLoading:
+    def test_a_file_does_wherever_a_name_does(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = written(tmp_path / "best.yaml", "training: {epochs: 3}")
+        monkeypatch.chdir(tmp_path)
+        for name in (path, "best.yaml", "./best.yaml"):
+            resolved = resolve(preset=name)
+            assert resolved.config.training.epochs == 3
+            assert resolved.sources["training.epochs"] == f"preset {name}"
+
+    def test_a_shipped_name_wins_over_a_file_of_that_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written(tmp_path / "beauty", "training: {epochs: 3}")
+        monkeypatch.chdir(tmp_path)
+        assert load_preset("beauty").path == preset_folder() / "beauty.yaml"
+
+    def test_an_unknown_name_names_the_nearest(self) -> None:
+        with pytest.raises(ConfigError, match=r"unknown preset 'beuty'; did you mean 'beauty'\?") as caught:
+            load_preset("beuty")
+        assert caught.value.hint == "All: actsr presets"
+
+    @pytest.mark.parametrize("name", ["missing.yaml", "no/such"])
+    def test_a_missing_file_is_named(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=f"no file {name}"):
+            load_preset(name)
+
+
+class TestReading:
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("training:\n  epochs: [1\n", r"line 3, column 1: expected ',' or '\]'"),
+            ("training:\n  epochs: 1\n  epochs: 2\n", "line 3, column 3: key 'epochs' is given twice"),
+            ("model: 1\ntraining: 2\nmodel: 3\n", "line 3, column 1: key 'model' is given twice"),
+            ("- training\n", "must hold sections with keys, not a list"),
+            ("training\n", "must hold sections with keys, not a str"),
+            ("description: !!python/object/apply:os.getcwd []\n", "line 1, column 14: could not determine"),
+            ("description: \x01\n", "not allowed"),
+        ],
+    )
+    def test_what_is_wrong_and_where(self, tmp_path: Path, text: str, problem: str) -> None:
+        path = written(tmp_path / "bad.yaml", text)
+        with pytest.raises(ConfigError, match=problem) as caught:
+            read_yaml(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_other_encodings_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "latin.yaml"
+        path.write_bytes("description: Schönheit".encode("latin-1"))
+        with pytest.raises(ConfigError, match="utf-8"):
+            read_yaml(path)
+
+    def test_an_empty_file_says_nothing(self, tmp_path: Path) -> None:
+        assert resolve(file=written(tmp_path / "empty.yaml", "# nothing\n")).config == RunConfig()
+
+    def test_merged_mappings_and_a_byte_order_mark_are_fine(self, tmp_path: Path) -> None:
+        text = "\ufeffmodel: &small {layers: 1, heads: 1}\nmodel_of_two: {<<: *small, layers: 2}\n"
+        assert read_yaml(written(tmp_path / "bom.yaml", text)) == {
+            "model": {"layers": 1, "heads": 1},
+            "model_of_two": {"layers": 2, "heads": 1},
+        }
+
+
+class TestOverrides:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("1e-3", 0.001),
+            ("1E3", 1000.0),
+            ("-2.5e+2", -250.0),
+            ("1.e2", 100.0),
+            (".5e1", 5.0),
+            ("5", 5),
+            ("0.5", 0.5),
+            ("true", True),
+            ("null", None),
+            ("", None),
+            ("gate", "gate"),
+            ("e3", "e3"),
+            ("1e", "1e"),
+            ("a=b", "a=b"),
+            ("'1e-3'", "1e-3"),
+            ("[1, 2e0]", [1, 2.0]),
+            ("{timestamp: [0, null]}", {"timestamp": [0, None]}),
+        ],
+    )
+    def test_a_value_is_yaml_and_numbers_are_numbers(self, text: str, value: object) -> None:
+        parsed = parse_override(f"a.b={text}")
+        assert parsed == {"a": {"b": value}}
+        assert type(parsed["a"]["b"]) is type(value)
+
+    @given(
+        value=st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+            max_leaves=8,
+        ),
+        keys=st.lists(st.from_regex(r"[a-z_]+", fullmatch=True), min_size=1, max_size=3),
+    )
+    def test_what_yaml_writes_is_read_back(self, value: object, keys: list[str]) -> None:
+        nested: object = value
+        for key in reversed(keys):
+            nested = {key: nested}
+        assert parse_override(f"{'.'.join(keys)}={yaml.safe_dump(value)}") == nested
+
+    @given(st.floats(allow_nan=False, allow_infinity=False))
+    def test_every_way_python_writes_a_float_is_that_float(self, number: float) -> None:
+        for text in (repr(number), f"{number:.17e}"):
+            assert parse_override(f"key={text}") == {"key": number}
+
+    @pytest.mark.parametrize("text", ["training.epochs", "=3", " =3", ""])
+    def test_it_needs_a_key_and_an_equals_sign(self, text: str) -> None:
+        with pytest.raises(ConfigError, match=r"--set takes section\.key=value, not"):
+            parse_override(text)
+
+    def test_a_value_that_is_no_yaml(self) -> None:
+        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is no YAML value: line 1, column 2"):
+            parse_override("training.epochs=[")
+
+
+class TestLayers:
+    def test_each_layer_wins_over_those_below(self, tmp_path: Path) -> None:
+        preset = written(tmp_path / "p.yaml", "training: {epochs: 1, patience: 1, seed: 1, batch_size: 1}")
+        file = written(tmp_path / "f.yaml", "training: {patience: 2, seed: 2, batch_size: 2}")
+        resolved = resolve(
+            preset=preset,
+            file=file,
+            overrides=["training.seed=3", "training.batch_size=3"],
+            options={"training.batch_size": 4, "training.epochs": None},
+        )
+        training = resolved.config.training
+        assert (training.weight_decay, training.epochs, training.patience, training.seed, training.batch_size) == (
+            0.0,
+            1,
+            2,
+            3,
+            4,
+        )
+        keys = ("weight_decay", "epochs", "patience", "seed", "batch_size")
+        assert [resolved.sources[f"training.{key}"] for key in keys] == [
+            "default",
+            f"preset {preset}",
+            f"file {file}",
+            "--set",
+            "--batch-size",
+        ]
+
+    def test_every_key_has_a_source(self) -> None:
+        assert list(resolve(preset="yelp").sources) == schema_keys()
+        assert set(resolve().sources.values()) == {"default"}
+
+    def test_the_later_of_two_overrides_wins(self) -> None:
+        assert resolve(overrides=["training.epochs=1", "training.epochs=2"]).config.training.epochs == 2
+
+    def test_options_are_called_by_their_names_on_the_command_line(self) -> None:
+        sources = resolve(options={"model.name": "sasrec", "dataset": "shop", "data.intervals": {}}).sources
+        assert sources["model.name"] == "--model"
+        assert sources["dataset"] == "--dataset"
+        assert sources["data.intervals"] == "--interval"
+
+    def test_mappings_merge_and_lists_do_not(self) -> None:
+        overrides = ["data.intervals={rating: [4, null]}", "evaluation.k=[3]", "model={layers: 1}"]
+        config = resolve(preset="yelp", overrides=overrides).config
+        assert config.data.intervals == {"timestamp": (1546264800, 1577714400), "rating": (4, None)}
+        assert config.evaluation.k == (3,)
+        assert config.model == load_preset("yelp").config.model.model_copy(update={"layers": 1})
+
+    def test_a_finished_config_resolves_to_itself(self, tmp_path: Path) -> None:
+        config = resolve(preset="yelp", overrides=["training.learning_rate=1e-5"]).config
+        file = written(tmp_path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json")))
+        assert resolve(file=file).config == config
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            (
+                "training.learning_rat=1",
+                "unknown key 'training.learning_rat' (--set); did you mean 'training.learning_rate'?",
+            ),
+            ("learning_rate=1", "unknown key 'learning_rate' (--set); did you mean 'training.learning_rate'?"),
+            ("model.epochs=1", "unknown key 'model.epochs' (--set); did you mean 'training.epochs'?"),
+            ("trainin.epochs=1", "unknown key 'trainin' (--set); did you mean 'training'?"),
+            ("zzz=1", "unknown key 'zzz' (--set); known: data, dataset, description, evaluation, model, training"),
+            ("training.epochs=0", "training.epochs = 0 (--set): must be greater than or equal to 1"),
+            (
+                "training.monitor=hits",
+                'training.monitor = "hits" (--set): must be hit@K, ndcg@K or mrr@K, such as ndcg@10',
+            ),
+            ("training.device=gpu", 'training.device = "gpu" (--set): must be auto, cpu, cuda, cuda:N or mps'),
+            ("model.combine=gates", "model.combine = \"gates\" (--set): must be 'gate', 'fixed' or 'annealing'"),
+            ("model.heads=3", "model (--set): hidden_size 64 is not a multiple of heads 3"),
+            ("model=3", "model = 3 (--set): must be a section of keys"),
+            ("evaluation.k=5", "evaluation.k = 5 (--set): must be a valid list"),
+            ("data.intervals.timestamp=[2, 1]", "data.intervals (--set): interval of 'timestamp' is empty: 2 > 1"),
+        ],
+    )
+    def test_one_line_says_what_where_and_what_to_write(self, override: str, message: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            resolve(preset="beauty", overrides=[override])
+        assert str(caught.value) == message
+
+    def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:
+        bad = written(tmp_path / "bad.yaml", "training: {learning_rat: 1.0}")
+        for arguments, blamed in (
+            ({"preset": bad}, f"(preset {bad})"),
+            ({"preset": "beauty", "file": bad}, f"(file {bad})"),
+        ):
+            with pytest.raises(ConfigError, match=r"did you mean 'training\.learning_rate'") as caught:
+                resolve(**arguments)
+            assert blamed in str(caught.value)
+        with pytest.raises(ConfigError, match=r"training.batch_size = 0 \(--batch-size\)"):
+            resolve(preset="beauty", options={"training.batch_size": 0})
+
+    def test_two_keys_that_do_not_fit_are_blamed_on_the_later(self, tmp_path: Path) -> None:
+        file = written(tmp_path / "f.yaml", "model: {heads: 3}")
+        with pytest.raises(ConfigError, match=rf"model \(file {file}\): hidden_size 64"):
+            resolve(preset="beauty", file=file)
+        with pytest.raises(ConfigError, match=r"model \(--set\): hidden_size 50"):
+            resolve(preset="beauty", file=written(file, "model: {heads: 4}"), overrides=["model.hidden_size=50"])
