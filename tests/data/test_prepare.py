@@ -1,0 +1,152 @@
+"""Preparation from end to end: order, numbering, the cache, what is noticed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actsr_cli.config import DataConfig
+from actsr_cli.data.prepare import last_settings, prepare
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.sources import Columns, Source, find_source, source_from_file
+from actsr_cli.errors import DataError
+
+LOG = "user,item,time,rating\nb,x,3,1\na,y,2,5\nb,z,1,4\na,x,2,3\nb,x,9,2\nc,y,1,5\n"
+
+
+def source(folder: Path, text: str = LOG, name: str = "shop") -> Source:
+    file = folder / "log.csv"
+    file.write_text(text)
+    return source_from_file(folder / "data", name, file, "csv", Columns())
+
+
+def sequences(data: SequenceData) -> dict[str, list[str]]:
+    return {
+        name: [data.item_names[item] for item in data.items[start:end]]
+        for name, start, end in zip(data.user_names, data.offsets[:-1], data.offsets[1:], strict=True)
+    }
+
+
+def test_sequences_are_in_order_of_time_and_numbers_in_order_of_appearance(tmp_path: Path) -> None:
+    prepared = prepare(source(tmp_path), DataConfig())
+    data = prepared.data
+    assert sequences(data) == {"b": ["z", "x", "x"], "a": ["y", "x"], "c": ["y"]}
+    assert data.item_names == ("", "x", "y", "z")
+    assert data.timestamps is not None
+    assert data.timestamps.tolist() == [1, 3, 9, 2, 2, 1]
+    assert (data.n_users, data.n_items, data.n_interactions) == (3, 3, 6)
+    assert isinstance(data.items, np.memmap) and data.items.dtype == np.int32
+
+
+def test_every_step_is_reported(tmp_path: Path) -> None:
+    config = DataConfig(intervals={"rating": (2, None)}, duplicates="last", user_core=2, item_core=1, max_length=3)
+    report = prepare(source(tmp_path, LOG + "b,z,10,5\nb,y,11,5\n"), config).report
+    assert [(step.name, step.users, step.items, step.interactions) for step in report.steps] == [
+        ("read", 3, 3, 8),
+        ("rating in [2, ∞]", 3, 3, 7),
+        ("last of duplicates", 3, 3, 6),
+        ("core of 2 per user, 1 per item", 2, 3, 5),
+        ("latest 3 of each user", 2, 3, 5),
+    ]
+
+
+def test_titles_come_with_atomic_files(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    (folder / "films.item").write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    data = prepare(find_source(tmp_path, "films"), DataConfig()).data
+    assert data.item_names == ("", "b", "a")
+    assert data.titles == ("", "", "Alien")
+
+
+def test_a_second_call_reads_nothing_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    first = prepare(shop, DataConfig())
+    assert not first.report.cached
+    stamp = shop.file.stat().st_mtime_ns
+    again = prepare(shop, DataConfig())
+    assert again.report.cached and again.folder == first.folder
+    os.utime(shop.file, ns=(stamp + 1, stamp + 1))  # touched, not changed
+    assert prepare(shop, DataConfig()).report.cached
+    shop.file.write_text(LOG + "c,x,7,1\n")
+    changed = prepare(shop, DataConfig())
+    assert not changed.report.cached and "has changed" in changed.report.note
+    assert changed.folder != first.folder and changed.data.n_interactions == 7
+
+
+def test_settings_have_caches_of_their_own_and_the_latest_are_remembered(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    assert last_settings(shop) is None
+    plain, core = prepare(shop, DataConfig()), prepare(shop, DataConfig(user_core=2))
+    assert plain.data.fingerprint != core.data.fingerprint
+    assert last_settings(shop) == DataConfig(user_core=2)
+    assert prepare(shop, DataConfig()).report.cached
+    assert last_settings(shop) == DataConfig()
+    assert not prepare(shop, DataConfig(), force=True).report.cached
+
+
+def test_what_was_prepared_outlives_its_input(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    fingerprint = prepare(shop, DataConfig()).data.fingerprint
+    shop.file.unlink()
+    kept = prepare(shop, DataConfig())
+    assert kept.data.fingerprint == fingerprint and "is gone" in kept.report.note
+    with pytest.raises(DataError, match="no file"):
+        prepare(shop, DataConfig(user_core=3))
+
+
+def test_nothing_left_names_the_step(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="after the step 'core of 9 per user, 0 per item'"):
+        prepare(source(tmp_path), DataConfig(user_core=9))
+    assert not list((tmp_path / "data" / "shop").glob("prepared/*/prepared.json"))
+
+
+def test_damaged_prepared_data(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    folder = prepare(shop, DataConfig()).folder
+    (folder / "items.npy").write_bytes(b"no array")
+    with pytest.raises(DataError, match="are damaged") as caught:
+        prepare(shop, DataConfig())
+    assert "--force" in str(caught.value.hint)
+    assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
+    np.save(folder / "items.npy", np.zeros(3, dtype=np.int32))
+    with pytest.raises(DataError, match="do not fit together"):
+        prepare(shop, DataConfig())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    users=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+)
+def test_rows_may_come_in_any_order_when_times_differ(tmp_path: Path, users: list[list[int]], order: object) -> None:
+    rows = [
+        (f"u{user}", f"i{item}", 10 * user + place)
+        for user, items in enumerate(users)
+        for place, item in enumerate(items)
+    ]
+    expected = {f"u{user}": [f"i{item}" for item in items] for user, items in enumerate(users)}
+    order.shuffle(rows)  # type: ignore[attr-defined]
+    text = "user,item,time\n" + "".join(f"{user},{item},{time}\n" for user, item, time in rows)
+    assert sequences(prepare(source(tmp_path, text), DataConfig(), force=True).data) == expected
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("Beauty.txt", (22_363, 12_101, 198_502)),
+        ("Sports_and_Outdoors.txt", (35_598, 18_357, 296_337)),
+        ("Toys_and_Games.txt", (19_412, 11_924, 167_597)),
+    ],
+)
+def test_real_sequences_are_5_core_already(real_data: Path, tmp_path: Path, file: str, counts: tuple[int, ...]) -> None:
+    real = source_from_file(tmp_path, "real", real_data / file, None, Columns())
+    report = prepare(real, DataConfig(user_core=5, item_core=5)).report
+    assert [(step.users, step.items, step.interactions) for step in report.steps] == [counts, counts]

@@ -1,0 +1,253 @@
+"""Raw files as people have them, and what is said of the ones that cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from actsr_cli.data.readers import BadLines, Interactions, read_interactions
+from actsr_cli.data.readers.tables import read_titles
+from actsr_cli.data.sources import Columns, Source
+from actsr_cli.errors import DataError
+
+HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+
+
+def read(
+    path: Path,
+    format_name: str,
+    *,
+    wanted: tuple[str, ...] = (),
+    policy: Literal["error", "skip"] = "error",
+    **columns: str,
+) -> tuple[Interactions, BadLines]:
+    source = Source(name="x", folder=path.parent, file=path, format=format_name, columns=Columns(**columns))  # type: ignore[arg-type]
+    bad_lines = BadLines(path, policy)
+    return read_interactions(source, wanted, bad_lines), bad_lines
+
+
+def triples(raw: Interactions) -> list[tuple[str, str, float | None]]:
+    times = [None] * len(raw) if raw.timestamps is None else raw.timestamps.tolist()
+    return [
+        (str(raw.user_names[user]), str(raw.item_names[item]), time)
+        for user, item, time in zip(raw.users, raw.items, times, strict=True)
+    ]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+ROWS = [("u 1", 'it"em', 20.0), ("ü2", "b", 10.0), ("u 1", "b", 5.5)]
+BODY = 'u 1\tit"em\t5\t20\nü2\tb\t4\t10\nu 1\tb\t3\t5.5\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER + BODY,
+        (HEADER + BODY).replace("\n", "\r\n"),
+        "\ufeff" + HEADER + BODY,
+        (HEADER + BODY).rstrip("\n"),
+        HEADER + "\n" + BODY.replace("\nü2", "\n\nü2"),
+    ],
+    ids=["plain", "crlf", "bom", "no final newline", "empty lines"],
+)
+def test_atomic_files_in_every_dress(tmp_path: Path, content: str) -> None:
+    raw, _ = read(write(tmp_path / "x.inter", content), "atomic")
+    assert triples(raw) == ROWS
+
+
+@pytest.mark.parametrize(
+    "header", ["user_id:token\tbusiness_id:token\tstars:float\tdate:float\n", HEADER], ids=["old", "new"]
+)
+def test_old_and_new_yelp_names(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "yelp.inter", header + BODY)
+    for wanted in ("date", "timestamp"):
+        raw, _ = read(path, "atomic", wanted=(wanted,))
+        assert triples(raw) == ROWS
+        assert raw.column(wanted).tolist() == [20.0, 10.0, 5.5]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("u3\tc\t3\n", "4 fields expected, 3 found"),
+        ("u3\tc\t3\tsoon\n", "timestamp 'soon' is not a number"),
+        ("u3\tc\tgood\t7\n", "rating 'good' is not a number"),
+        ("\tc\t3\t7\n", "no user"),
+        ("u3\t\t3\t7\n", "no item"),
+        ("u3\tc\t3\t\n", "timestamp '' is not a number"),
+    ],
+)
+def test_a_malformed_line_is_named_and_can_be_skipped(tmp_path: Path, line: str, reason: str) -> None:
+    first, rest = BODY.split("\n", 1)
+    path = write(tmp_path / "x.inter", f"{HEADER}\n{first}\n{line}{rest}")
+    with pytest.raises(DataError) as caught:
+        read(path, "atomic")
+    assert caught.value.message == f"{path}, line 4: {reason}"
+    assert "--on-bad-line skip" in str(caught.value.hint)
+    raw, bad_lines = read(path, "atomic", policy="skip")
+    assert triples(raw) == ROWS
+    assert bad_lines.count == 1 and bad_lines.examples == [f"{path}, line 4: {reason}"]
+
+
+def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.inter", HEADER + "a\tb\t1\tx\na\tb\na\tb\t1\t2\n\na\tb\t1\ty\n")
+    _, bad_lines = read(path, "atomic", policy="skip")
+    assert [text.partition(", ")[2] for text in bad_lines.examples] == [
+        "line 2: timestamp 'x' is not a number",
+        "line 3: 4 fields expected, 2 found",
+        "line 6: timestamp 'y' is not a number",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("user_id\titem_id\ttimestamp\n", "no atomic file"),
+        ("user_id:token\tuser_id:token\titem_id:token\ttimestamp:float\n", "'user_id:token' twice"),
+        ("user_id:token\titem_id:token\n", "no column of timestamps"),
+        ("item_id:token\ttimestamp:float\n", "no column for the user"),
+        ("", "is empty"),
+        (HEADER, "holds no interactions"),
+    ],
+)
+def test_headers_that_will_not_do(tmp_path: Path, header: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path / "x.inter", header), "atomic")
+
+
+def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.inter", HEADER.encode() + b"a\tb\t1\t2\na\t\xff\t1\t2\n")
+    with pytest.raises(DataError, match="line 3: not UTF-8"):
+        read(path, "atomic")
+
+
+def test_csv_with_columns_of_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", 'when;who;what\n2020-01-01;"u;1";a\n1970-01-01T00:01:00Z;u2;b\n7;u2;a\n')
+    raw, _ = read(path, "csv", separator=";", user="who", item="what", timestamp="when")
+    assert triples(raw) == [("u;1", "a", 1577836800.0), ("u2", "b", 60.0), ("u2", "a", 7.0)]
+
+
+def test_csv_in_file_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item\n1,2\n1,3\n")
+    with pytest.raises(DataError, match="no column of timestamps") as caught:
+        read(path, "csv")
+    assert "--timestamp-column none" in str(caught.value.hint)
+    raw, _ = read(path, "csv", timestamp="none")
+    assert triples(raw) == [("1", "2", None), ("1", "3", None)]
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,time\n1,2,3\n")
+    with pytest.raises(DataError, match="no column 'who' for the user; it has: user, item, time"):
+        read(path, "csv", user="who")
+    with pytest.raises(DataError, match="no column 'tme' to filter by; did you mean 'time'"):
+        read(path, "csv", wanted=("tme",))
+
+
+def test_parquet_with_dates_and_missing_values(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    frame = pd.DataFrame(
+        {
+            "user_id": [1, 2, 3],
+            "item_id": ["a", None, "c"],
+            "timestamp": pd.to_datetime(["1970-01-02", "1970-01-01", None]),
+        }
+    )
+    frame.to_parquet(path)
+    with pytest.raises(DataError, match="row 2: no item"):
+        read(path, "parquet")
+    raw, bad_lines = read(path, "parquet", policy="skip")
+    assert triples(raw) == [("1", "a", 86400.0)]
+    assert bad_lines.count == 2
+
+
+def test_a_broken_parquet_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no readable Parquet"):
+        read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
+
+
+REVIEWS = [
+    {"reviewerID": "A", "asin": "X", "overall": 5.0, "unixReviewTime": 20, "reviewText": "good"},
+    {"reviewerID": "B", "asin": "X", "overall": 1, "unixReviewTime": 10},
+]
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_amazon_reviews(tmp_path: Path, compressed: bool) -> None:
+    text = "\n".join(json.dumps(review) for review in REVIEWS).encode()
+    path = write(tmp_path / "reviews.json.gz", gzip.compress(text) if compressed else text)
+    raw, _ = read(path, "amazon-reviews", wanted=("overall",))
+    assert triples(raw) == [("A", "X", 20.0), ("B", "X", 10.0)]
+    assert raw.column("overall").tolist() == [5.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "no JSON object"),
+        ('{"reviewerID": "A", "unixReviewTime": 1}', "no asin"),
+        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": "1"}', "unixReviewTime '1' is not a number"),
+        ('{"reviewerID": "A", "asin": "B", "overall": "x", "unixReviewTime": 1}', "overall 'x' is not a number"),
+    ],
+)
+def test_malformed_reviews(tmp_path: Path, line: str, reason: str) -> None:
+    path = write(tmp_path / "x.json", json.dumps(REVIEWS[0]) + "\n" + line + "\n")
+    with pytest.raises(DataError, match=f"line 2: {reason}"):
+        read(path, "amazon-reviews")
+
+
+def test_a_broken_gzip_file(tmp_path: Path) -> None:
+    whole = gzip.compress("\n".join([json.dumps(REVIEWS[0])] * 2000).encode())
+    with pytest.raises(DataError, match="broken gzip"):
+        read(write(tmp_path / "x.json.gz", whole[: len(whole) // 2]), "amazon-reviews")
+
+
+def test_sequences(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.txt", "\ufeffu1 a b a\r\n\r\nu2 c")
+    raw, _ = read(path, "sequences")
+    assert triples(raw) == [("u1", "a", None), ("u1", "b", None), ("u1", "a", None), ("u2", "c", None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"), [("u9", "user 'u9' has no items"), ("u1 z", "user 'u1' has a line already")]
+)
+def test_malformed_sequences(tmp_path: Path, line: str, reason: str) -> None:
+    path = write(tmp_path / "x.txt", f"u1 a b\n{line}\nu2 c\n")
+    with pytest.raises(DataError, match=f"line 2: {reason}"):
+        read(path, "sequences")
+    raw, bad_lines = read(path, "sequences", policy="skip")
+    assert len(raw) == 3 and bad_lines.count == 1
+
+
+def test_sequences_have_no_columns_to_filter_by(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'rating'"):
+        read(write(tmp_path / "x.txt", "u1 a b\n"), "sequences", wanted=("rating",))
+
+
+def test_titles(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "x.item", 'item_id:token\tmovie_title:token_seq\tyear:token\n1\tToy "Story\t1995\n2\tHeat\t1995\n'
+    )
+    assert read_titles(path) == {"1": 'Toy "Story', "2": "Heat"}
+    assert read_titles(write(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n")) == {}
+    with pytest.raises(DataError, match="no column of item ids"):
+        read_titles(write(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n"))
+
+
+@pytest.mark.real_data
+def test_ml_100k(real_data: Path) -> None:
+    raw, _ = read(real_data / "ml-100k.inter", "atomic")
+    assert (len(raw), len(raw.user_names), len(raw.item_names)) == (100_000, 943, 1682)
+    assert raw.timestamps is not None and np.isfinite(raw.timestamps).all()
+    assert read_titles(real_data / "ml-100k.item")["1"] == "Toy Story"

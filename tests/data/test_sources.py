@@ -1,0 +1,95 @@
+"""How a data set is found by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from actsr_cli.data.sources import Columns, find_source, source_from_file
+from actsr_cli.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("Amazon_Beauty", "Amazon_Beauty.inter"),
+        ("amazon-beauty", "amazon-beauty.inter"),
+        ("beauty", "whatever.inter"),
+    ],
+)
+def test_a_catalogue_data_set_is_found_under_each_of_its_names(tmp_path: Path, folder: str, file: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / file).write_text("user_id:token\n")
+    (tmp_path / folder / file).with_suffix(".item").write_text("item_id:token\n")
+    for name in ("beauty", "amazon-beauty", "Amazon_Beauty"):
+        source = find_source(tmp_path, name)
+        assert (source.name, source.folder, source.file) == (name, tmp_path / folder, tmp_path / folder / file)
+        assert source.item_file == source.file.with_suffix(".item")
+
+
+def test_the_name_that_was_asked_for_comes_first(tmp_path: Path) -> None:
+    for name in ("amazon-beauty", "beauty"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.inter").touch()
+    assert find_source(tmp_path, "beauty").folder.name == "beauty"
+    assert find_source(tmp_path, "amazon-beauty").folder.name == "amazon-beauty"
+
+
+def test_a_registered_file_is_remembered_with_its_columns(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.touch()
+    given = source_from_file(tmp_path / "data", "shop", file, None, Columns(user="who"))
+    given.register()
+    found = find_source(tmp_path / "data", "shop")
+    assert found == given
+    assert (found.format, found.columns.user, found.file) == ("csv", "who", file.resolve())
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [
+        ("a.inter", "atomic"),
+        ("a.txt", "sequences"),
+        ("a.tsv", "csv"),
+        ("a.parquet", "parquet"),
+        ("a.json.gz", "amazon-reviews"),
+        ("a.b.csv", "csv"),
+    ],
+)
+def test_formats_are_guessed_from_suffixes(tmp_path: Path, name: str, format_name: str) -> None:
+    (tmp_path / name).touch()
+    assert source_from_file(tmp_path, "x", tmp_path / name, None, Columns()).format == format_name
+
+
+def test_refusals(tmp_path: Path) -> None:
+    file = tmp_path / "data.bin"
+    with pytest.raises(DataError, match="no file"):
+        source_from_file(tmp_path, "x", file, "csv", Columns())
+    file.touch()
+    with pytest.raises(DataError, match="cannot be told from its name"):
+        source_from_file(tmp_path, "x", file, None, Columns())
+    with pytest.raises(DataError, match="unknown format 'atom'; did you mean 'atomic'"):
+        source_from_file(tmp_path, "x", file, "atom", Columns())
+    with pytest.raises(DataError, match="plain folder name"):
+        source_from_file(tmp_path, "../x", file, "csv", Columns())
+
+
+def test_a_missing_data_set_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find_source(tmp_path, "beauty")
+    assert "actsr download amazon-beauty" in str(caught.value.hint)
+    with pytest.raises(DataError) as caught:
+        find_source(tmp_path, "mine")
+    assert "download" not in str(caught.value.hint) and "--from-file" in str(caught.value.hint)
+
+
+def test_ambiguous_and_damaged_folders(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.inter").touch()
+    (tmp_path / "x" / "b.inter").touch()
+    with pytest.raises(DataError, match=r"2 \.inter files"):
+        find_source(tmp_path, "x")
+    (tmp_path / "x" / "source.json").write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        find_source(tmp_path, "x")
