@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine with Python 3.11+, pip and make:
+#   make demo   environment, demo data, train AC-SASRec, evaluate, print the table
+#   make test   environment, lint, types, import rule, all tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint types imports pytest clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(READY)
+	$(BIN)/actsr download demo
+	$(BIN)/actsr preprocess demo
+	$(BIN)/actsr train --model ac-sasrec --preset demo
+	$(BIN)/actsr evaluate
+
+test: lint types imports pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+pytest: $(READY)
+	$(BIN)/pytest
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
