@@ -23,3 +23,9 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("real files are not here: ACTSR_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def golden_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder with golden cases of the published implementation."""
+    return Path(request.config.getoption("--golden-dir"))

@@ -100,7 +100,8 @@ class AdversarialCalibrator(nn.Module):
 
     def _combine(self, attention: Tensor, calibrated: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         if self.combine_by == "gate":
-            return torch.lerp(calibrated, attention, self.gate_shares(queries, attention.shape[-1]))
+            share = self.gate_shares(queries, attention.shape[-1])
+            return torch.lerp(calibrated, attention, share.to(attention.dtype))
         if self.combine_by == "annealing":
             share = torch.exp(-self.step / self.annealing_steps)
             return torch.lerp(calibrated, attention, share.to(attention.dtype))
