@@ -39,7 +39,9 @@ def list_presets(context: typer.Context) -> None:
 
 @presets.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Preset by name or file.", autocompletion=complete_preset)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Preset by name or file.", autocompletion=complete_preset)
+    ],
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Every key with its value and where it comes from.")
     ] = False,

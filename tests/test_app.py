@@ -1,0 +1,295 @@
+"""The shell of actsr: help, errors and their exit codes, quiet, completion, and what it costs to start."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+from typer.testing import CliRunner, Result
+
+from actsr_cli import __version__, console
+from actsr_cli.app import app
+from actsr_cli.config import RunConfig
+from actsr_cli.errors import RunError
+from actsr_cli.models.registry import model_names
+from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve, schema_keys
+
+COMMANDS = ["download", "evaluate", "models", "preprocess", "presets", "presets show", "train"]
+EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")
+
+
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """80 columns without colours; --quiet is forgotten afterwards."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    yield
+    console.be_quiet(False)
+
+
+def actsr(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+
+
+def command_named(path: str) -> Any:
+    """The Typer command behind `presets show`."""
+    command: Any = typer.main.get_command(app)
+    for name in path.split():
+        command = command.commands[name]
+    return command
+
+
+def all_commands(group: Any, above: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        yield above + name
+        if hasattr(command, "commands"):
+            yield from all_commands(command, f"{above}{name} ")
+
+
+class TestHelp:
+    def test_these_are_the_commands(self) -> None:
+        assert sorted(all_commands(typer.main.get_command(app))) == COMMANDS
+
+    @pytest.mark.parametrize("path", COMMANDS)
+    def test_says_what_it_does_and_gives_an_example_within_80_columns(self, path: str) -> None:
+        result = actsr(*path.split(), "--help")
+        assert result.exit_code == 0
+        lines = result.stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert re.search(rf"Example: +actsr {path}", result.stdout)
+        assert result.stdout == actsr(*path.split(), "-h").stdout
+
+    @pytest.mark.parametrize("path", COMMANDS)
+    def test_every_option_is_explained(self, path: str) -> None:
+        assert [parameter.name for parameter in command_named(path).params if not parameter.help] == []
+
+    @pytest.mark.parametrize("path", ["download", "evaluate", "preprocess", "train"])
+    def test_options_stand_in_panels(self, path: str) -> None:
+        panels = {getattr(parameter, "rich_help_panel", None) for parameter in command_named(path).params} - {None}
+        assert len(panels) >= 3
+        shown = actsr(path, "--help").stdout
+        for panel in panels:
+            assert f"╭─ {panel} ─" in shown
+
+    @pytest.mark.parametrize("path", COMMANDS)
+    def test_examples_are_commands_that_parse(self, path: str) -> None:
+        examples = EXAMPLE.findall(command_named(path).help)
+        assert examples
+        for example in examples:
+            words = shlex.split(example.partition(" > ")[0])[1:]
+            command = command_named(path)
+            with command.make_context(path, words[len(path.split()) :]) as context:
+                assert words[: len(path.split())] == path.split()
+                assert not context.resilient_parsing
+
+    def test_of_the_whole(self) -> None:
+        result = actsr("--help")
+        assert max(map(len, result.stdout.splitlines())) <= 80
+        for name in ("download", "preprocess", "train", "evaluate", "presets", "models"):
+            assert re.search(rf"^│ {name} ", result.stdout, re.MULTILINE)
+        assert "actsr --quiet evaluate" in result.stdout
+        assert actsr().output.strip() == result.stdout.strip()
+
+    def test_paragraphs_wrap_at_the_terminal_and_not_where_the_source_does(self) -> None:
+        text = " ".join(actsr("train", "--help").stdout.split())
+        assert "Settings: defaults < preset < --config < --set < the options below." in text
+        wide = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "300"}).stdout
+        paragraph = next(line for line in wide.splitlines() if "Settings: defaults" in line)
+        assert "--resume goes on." in paragraph
+
+
+class TestStart:
+    def test_version(self) -> None:
+        assert actsr("--version").stdout == f"actsr {__version__}\n"
+        assert process("-m", "actsr_cli", "--version").stdout == f"actsr {__version__}\n"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["--help"], ["--version"], ["presets"], ["presets", "show", "beauty", "--resolved"], ["models"]]
+        + [[name, "--help"] for name in ("download", "preprocess", "train", "evaluate")],
+        ids=" ".join,
+    )
+    def test_nothing_heavy_is_imported_to_tell_what_there_is(self, arguments: list[str]) -> None:
+        code = (
+            "import sys; from actsr_cli.app import app\n"
+            "app(sys.argv[1:], standalone_mode=False)\n"
+            "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'tensorboard'} & set(sys.modules)\n"
+            "sys.exit(f'imported {heavy}' if heavy else 0)"
+        )
+        result = process("-c", code, *arguments)
+        assert (result.returncode, result.stderr) == (0, "")
+
+    def test_unknown_names_are_usage_errors(self) -> None:
+        for arguments in (["trian"], ["train", "--epoch", "3"], ["presets", "beauty"], ["--loud"]):
+            result = actsr(*arguments)
+            assert result.exit_code == 2
+            assert result.stdout == ""
+            assert "Error" in result.stderr
+
+
+def failing_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on `actsr models` meets `error`."""
+
+    def fail() -> tuple[object, ...]:
+        raise error
+
+    monkeypatch.setattr("actsr_cli.commands.models.all_models", fail)
+
+
+class TestErrors:
+    def test_one_line_a_hint_and_exit_code_1(self) -> None:
+        result = actsr("presets", "show", "beuty")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr == "error: unknown preset 'beuty'; did you mean 'beauty'?\nAll: actsr presets\n"
+
+    def test_debug_shows_the_traceback_first(self) -> None:
+        result = actsr("--debug", "presets", "show", "beuty")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Traceback (most recent call last):")
+        assert "presets.py" in result.stderr
+        assert result.stderr.endswith("error: unknown preset 'beuty'; did you mean 'beauty'?\nAll: actsr presets\n")
+
+    def test_long_lines_and_brackets_stay_as_they_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = "no [bold]run[/] " + "x" * 200
+        failing_with(RunError(text), monkeypatch)
+        assert actsr("models").stderr == f"error: {text}\n"
+
+    @pytest.mark.parametrize(
+        ("error", "line"),
+        [
+            (PermissionError(13, "Permission denied", "some/file"), "some/file: Permission denied"),
+            (OSError(28, "No space left on device"), "No space left on device"),
+            (OSError(18, "Invalid cross-device link", "a", None, "b"), "a -> b: Invalid cross-device link"),
+            (TimeoutError("the disk sleeps"), "the disk sleeps"),
+        ],
+    )
+    def test_the_system_s_errors_name_their_file(
+        self, error: OSError, line: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing_with(error, monkeypatch)
+        result = actsr("models")
+        assert (result.exit_code, result.stderr) == (1, f"error: {line}\n")
+
+    def test_a_mistake_of_ours_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        failing_with(ZeroDivisionError("ours"), monkeypatch)
+        assert isinstance(actsr("models").exception, ZeroDivisionError)
+
+    def test_ctrl_c_is_one_line_and_exit_code_130(self) -> None:
+        code = (
+            "import os, signal, sys\n"
+            "import actsr_cli.app, actsr_cli.commands.models as command\n"
+            "command.all_models = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.argv = ['actsr', 'models']\n"
+            "actsr_cli.app.main()"
+        )
+        result = process("-c", code)
+        assert (result.returncode, result.stdout, result.stderr) == (130, "", "error: interrupted\n")
+
+    @pytest.mark.parametrize("arguments", [["presets"], ["presets", "show", "beauty", "--resolved"], ["--help"]])
+    def test_a_reader_that_leaves_hears_no_complaint(self, arguments: list[str]) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            result = subprocess.run(
+                [sys.executable, "-m", "actsr_cli", *arguments], stdout=writing, stderr=subprocess.PIPE, timeout=60
+            )
+        finally:
+            os.close(writing)
+        assert (result.returncode, result.stderr) == (1, b"")
+
+
+class TestQuiet:
+    def test_notes_go_and_results_stay(self, tmp_path: Path) -> None:
+        loud = actsr("download", "demo", "--data-dir", tmp_path)
+        quiet = actsr("--quiet", "download", "demo", "--data-dir", tmp_path, "--force")
+        assert "go on with: actsr preprocess demo" in loud.stderr
+        assert quiet.stderr == ""
+        assert quiet.stdout == loud.stdout != ""
+
+    def test_errors_stay(self) -> None:
+        assert actsr("-q", "presets", "show", "beuty").stderr == actsr("presets", "show", "beuty").stderr != ""
+
+
+class TestPresets:
+    def test_a_line_for_each(self) -> None:
+        stdout = actsr("presets").stdout
+        for name in preset_names():
+            assert re.search(rf"^{name} +{load_preset(name).config.dataset} +ac-sasrec ", stdout, re.MULTILINE)
+        assert max(map(len, stdout.splitlines())) <= 80
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_show_prints_the_file(self, name: str) -> None:
+        text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+        assert actsr("presets", "show", name).stdout == text
+
+    def test_what_is_shown_can_be_changed_and_used(self, tmp_path: Path) -> None:
+        mine = tmp_path / "mine.yaml"
+        mine.write_text(actsr("presets", "show", "yelp", "--set", "training.learning_rate=1e-5").stdout)
+        assert resolve(preset=mine).config == resolve(preset="yelp", overrides=["training.learning_rate=1e-5"]).config
+        assert yaml.safe_load(mine.read_text()).keys() == load_preset("yelp").values.keys()
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_resolved_is_yaml_of_every_key_and_its_source(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "file.yaml"
+        file.write_text("training: {patience: 2}")
+        arguments = ("--resolved", "--config", file, "--set", "training.epochs=1e2")
+        stdout = actsr("presets", "show", name, *arguments).stdout
+        resolved = resolve(preset=name, file=file, overrides=["training.epochs=1e2"])
+        assert RunConfig.model_validate(yaml.safe_load(stdout)) == resolved.config
+        comments = re.findall(r"^ *([a-z_]+): .*# (.*)$", stdout, re.MULTILINE)
+        assert comments == [(key.rpartition(".")[2], resolved.sources[key]) for key in schema_keys()]
+        assert ("patience", f"file {file}") in comments
+        assert ("epochs", "--set") in comments
+        assert ("dataset", f"preset {name}") in comments
+        assert ("precision", "default") in comments
+
+
+def test_models_are_listed() -> None:
+    stdout = actsr("models").stdout
+    for name in model_names():
+        assert re.search(rf"^{name} ", stdout, re.MULTILINE)
+
+
+class TestCompletion:
+    def complete(self, line: str) -> list[str]:
+        """What bash offers for the last word of `line`."""
+        words = line.split(" ")
+        asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        code = "from actsr_cli.app import app; app(prog_name='actsr')"
+        return process("-c", code, **asked).stdout.split()
+
+    def test_of_commands(self) -> None:
+        assert self.complete("actsr pre") == ["preprocess", "presets"]
+        assert self.complete("actsr presets s") == ["show"]
+
+    def test_of_presets_and_models(self) -> None:
+        assert self.complete("actsr train --preset be") == ["beauty", "beauty-published"]
+        assert self.complete("actsr preprocess beauty --preset to") == ["toys", "toys-published"]
+        assert self.complete("actsr presets show ") == preset_names()
+        assert self.complete("actsr train --model ") == model_names()
+
+    def test_of_data_sets_and_options(self) -> None:
+        assert "amazon-beauty" in self.complete("actsr download ama")
+        assert self.complete("actsr train --resu") == ["--resume"]
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_each_shell_gets_its_script(self, shell: str) -> None:
+        code = "from actsr_cli.app import app; app(prog_name='actsr')"
+        script = process("-c", code, _ACTSR_COMPLETE=f"source_{shell}").stdout
+        assert "_ACTSR_COMPLETE=complete_" + shell in script
