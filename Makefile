@@ -1,6 +1,10 @@
 # Two commands do everything on a fresh machine with Python 3.11+, pip and make:
 #   make demo   environment, demo data, train AC-SASRec, evaluate, print the table
 #   make test   environment, lint, types, import rule, all tests
+# And singly:
+#   make lint, make types, make imports, make pytest   the parts of make test
+#   make clean                                         remove the environment and what tools left
+# Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,9 +38,10 @@ pytest: $(READY)
 	$(BIN)/pytest
 
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""The built wheel, installed away from the checkout, has everything it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from actsr_cli import __version__
+from actsr_cli.presets import load_preset, preset_folder, preset_names
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel built from the source distribution, as a package index would get both."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT], check=True, capture_output=True
+    )
+    assert (out / f"actsr-{__version__}.tar.gz").is_file()
+    return out / f"actsr-{__version__}-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of an empty environment with the wheel in it.
+
+    The dependencies come from the environment of the tests, so that no network is needed; its editable installation of
+    the checkout does not, since Python reads no `.pth` files in folders that a `.pth` file adds.
+    """
+    folder = tmp_path_factory.mktemp("empty") / "venv"
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    site_packages = next((folder / "lib").glob("python*/site-packages"))
+    dependencies = [path for path in sys.path if path.endswith("site-packages")]
+    (site_packages / "dependencies.pth").write_text("\n".join(dependencies))
+    return folder / "bin"
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment["COLUMNS"] = "80"
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_it_holds_the_package_the_presets_and_nothing_else(wheel: Path) -> None:
+    names = ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {"actsr_cli", f"actsr-{__version__}.dist-info"}
+    assert "actsr_cli/py.typed" in names
+    assert f"actsr-{__version__}.dist-info/licenses/LICENSE" in names
+    presets = [Path(name).stem for name in names if name.startswith("actsr_cli/preset_files/")]
+    assert sorted(presets) == preset_names()
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "actsr_cli").rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+
+
+def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = run(installed / "python", "-c", "import actsr_cli; print(actsr_cli.__file__)", folder=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parent)
+    listed = [line.split()[0] for line in run(installed / "actsr", "presets", folder=tmp_path).splitlines()]
+    assert set(preset_names()) <= set(listed)
+    shown = run(installed / "actsr", "presets", "show", "beauty", folder=tmp_path)
+    assert shown == load_preset("beauty").path.read_text(encoding="utf-8")
+    assert preset_folder() == ROOT / "presets"  # the tests themselves read the checkout's
+
+
+def test_a_model_trains_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
+    actsr = installed / "actsr"
+    run(actsr, "download", "demo", folder=tmp_path)
+    small = (
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2048",
+        "--threads",
+        "1",
+        "--set",
+        "model.layers=1",
+        "--set",
+        "model.hidden_size=8",
+        "--set",
+        "model.inner_size=8",
+    )
+    run(actsr, "train", "--model", "ac-sasrec", "--preset", "demo", *small, folder=tmp_path)
+    assert "Hit" in run(actsr, "evaluate", folder=tmp_path)
