@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from actsr_cli.config import DataConfig, EvaluationConfig, ModelConfig, RunConfig, Section, TrainingConfig
+from actsr_cli.presets import resolve
 
 SECTIONS = [DataConfig, ModelConfig, TrainingConfig, EvaluationConfig]
 
@@ -68,3 +74,47 @@ def test_the_bounds_of_a_key(section: type[Section], key: str, good: list[object
     for value in bad:
         with pytest.raises(ValidationError):
             section.model_validate({key: value})
+
+
+class TestPage:
+    """docs/configuration.md against the schema."""
+
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    @staticmethod
+    def takes(schema: dict[str, Any]) -> str:
+        """What a key takes, in words: its type, choices and bounds."""
+        words = {"integer": "whole number", "number": "number", "string": "text", "array": "list", "object": "mapping"}
+        parts = []
+        for option in schema.get("anyOf", [schema]):
+            choices = option.get("enum") or {"boolean": ["true", "false"], "null": ["null"]}.get(option["type"])
+            if choices:
+                parts += [f"`{choice}`" for choice in choices]
+                continue
+            signs = {"minimum": "≥", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+            bounds = [f"{sign} {option[key]:g}" for key, sign in signs.items() if key in option]
+            parts.append(" ".join([words[option["type"]], ", ".join(bounds)]).strip())
+        return ", ".join(parts)
+
+    def rows(self, section: type[Section], prefix: str) -> list[str]:
+        schema = section.model_json_schema()["properties"]
+        defaults = section().model_dump(mode="json")
+        return [
+            f"| `{prefix}{key}` | {self.takes(schema[key])} | `{json.dumps(defaults[key])}` | {field.description} |"
+            for key, field in section.model_fields.items()
+            if not isinstance(field.default, BaseModel)
+        ]
+
+    def test_has_every_key_and_no_other(self) -> None:
+        parts = {name: type(part) for name, part in RunConfig() if isinstance(part, Section)}
+        rows = self.rows(RunConfig, "")
+        for name, section in parts.items():
+            rows += self.rows(section, f"{name}.")
+        assert re.findall(r"^\| `[a-z_.]+` \|.*\|$", self.page, re.MULTILINE) == rows
+
+    def test_its_example_is_a_config(self, tmp_path: Path) -> None:
+        file = tmp_path / "example.yaml"
+        file.write_text(self.page.partition("```yaml\n")[2].partition("```")[0])
+        config = resolve(file=file).config
+        assert (config.dataset, config.data.user_core, config.training.learning_rate) == ("shop", 5, 0.001)
+        assert config.model.calibration == "full"
