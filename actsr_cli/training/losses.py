@@ -40,7 +40,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         needs_hidden, needs_items, _ = ctx.needs_input_grad
         hidden_gradient = torch.empty_like(hidden) if needs_hidden else None
         items_gradient = torch.zeros_like(items) if needs_items else None
-        total = hidden.new_zeros((), dtype=torch.float32)
+        total = torch.zeros((), dtype=items.dtype, device=items.device)
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
             loss, slope = _loss_and_slope(hidden[rows], items, targets[rows])
@@ -66,7 +66,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 
 def _loss_and_slope(hidden: Tensor, items: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1)."""
-    logits = (hidden @ items.T).float()
+    logits = hidden @ items.T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from bfloat16 under autocast
     columns = targets.unsqueeze(1)
     of_target = logits.gather(1, columns)
     highest = logits.amax(dim=1, keepdim=True)
