@@ -144,3 +144,12 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> Self:
+        if self.training.window_stride > self.model.max_length:
+            raise ValueError(
+                f"training.window_stride {self.training.window_stride} is more than model.max_length "
+                f"{self.model.max_length}: targets between two windows would be missed"
+            )
+        return self

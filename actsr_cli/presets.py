@@ -240,6 +240,8 @@ def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfi
         where = f" ({origin})" if origin else ""
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"unknown key '{key}'{where}; {_nearest_key(key)}") from error
+        if not key:  # settings that do not go together; the message names them
+            raise ConfigError(_problem(first)) from error
         shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
         raise ConfigError(f"{key}{shown}{where}: {_problem(first)}") from error
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from actsr_cli.config import DataConfig, EvaluationConfig, ModelConfig, RunConfig, Section, TrainingConfig
+from actsr_cli.errors import ConfigError
 from actsr_cli.presets import resolve
 
 SECTIONS = [DataConfig, ModelConfig, TrainingConfig, EvaluationConfig]
@@ -118,3 +119,9 @@ class TestPage:
         config = resolve(file=file).config
         assert (config.dataset, config.data.user_core, config.training.learning_rate) == ("shop", 5, 0.001)
         assert config.model.calibration == "full"
+
+
+def test_windows_must_overlap() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(overrides=["training.window_stride=30", "model.max_length=20"])
+    assert caught.value.message.startswith("training.window_stride 30 is more than model.max_length 20")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from actsr_cli.batch import PADDING, Batch, TrainingBatch
 from actsr_cli.data.sequences import HeldOut, SequenceData
+from actsr_cli.errors import DataError
 
 _BATCHES_PER_POOL = 64
 """Windows are sorted by length inside pools of so many batches: like lengths meet, and chance still mixes users."""
@@ -49,7 +50,8 @@ def training_windows(data: SequenceData, max_length: int, stride: int) -> Window
 
     A user with at most `max_length` inputs has one window with all of them: a causal model's pass over it trains every
     prefix. Of longer users the first window trains its every row, and each further one the `stride` targets behind the
-    last: with a stride of 1 each target sees exactly the latest `max_length` items before it.
+    last: with a stride of 1 each target sees exactly the latest `max_length` items before it. The stride is at most
+    `max_length`.
     """
     starts, ends = data.training_spans()
     inputs = np.maximum(ends - starts - 1, 0)
@@ -75,6 +77,9 @@ class TrainingBatches:
         stride: see `training_windows`.
         negatives: also draw an item per target, uniformly among those that are not the target.
         device: where the flat data lie and batches are made.
+
+    Raises:
+        DataError: negatives are wanted of a catalogue with one item.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class TrainingBatches:
         negatives: bool = False,
         device: torch.device | None = None,
     ) -> None:
+        if negatives and data.n_items < 2:
+            raise DataError(f"'{data.name}' has a single item: there is no other to draw as a negative")
         self.windows = training_windows(data, max_length, stride)
         self.batch_size = batch_size
         self.negatives = negatives

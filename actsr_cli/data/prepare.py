@@ -86,7 +86,7 @@ def prepare(
     Args:
         source: the raw interactions.
         settings: the filters.
-        on_bad_line: raise at a malformed line, or `skip` and count it.
+        on_bad_line: raise at a malformed line, or `skip` and count it; not asked again of data prepared before.
         force: prepare anew in any case.
         on_step: hears what is being done.
 
@@ -96,7 +96,7 @@ def prepare(
     say = on_step or (lambda _: None)
     if not source.file.is_file():
         return _without_input(source, settings)
-    fingerprint = _fingerprint(source, settings, on_bad_line)
+    fingerprint = _fingerprint(source, settings)
     folder = source.folder / "prepared" / fingerprint
     if folder.is_dir() and not force:
         _remember_latest(source, fingerprint)
@@ -177,8 +177,11 @@ def _renumbered(codes: Any, names: Any) -> tuple[Any, Any]:
     return rank[inverse], names[present[np.argsort(first, kind="stable")]]
 
 
-def _fingerprint(source: Source, settings: DataConfig, on_bad_line: OnBadLine) -> str:
-    """16 hexadecimal digits over everything that prepared data depend on."""
+def _fingerprint(source: Source, settings: DataConfig) -> str:
+    """16 hexadecimal digits over everything that prepared data depend on.
+
+    What is done about malformed lines is not among it: where nothing was raised, the good lines are what was prepared.
+    """
     described = {
         "version": FORMAT_VERSION,
         "file": _content_hash(source, source.file),
@@ -186,7 +189,6 @@ def _fingerprint(source: Source, settings: DataConfig, on_bad_line: OnBadLine) -
         "format": source.format,
         "columns": source.columns.model_dump(),
         "settings": settings.model_dump(mode="json"),
-        "on_bad_line": on_bad_line,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 

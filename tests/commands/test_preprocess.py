@@ -57,6 +57,7 @@ def test_bad_lines(tmp_path: Path) -> None:
     assert f"{file}, line 35: time 'soon' is not a number" in refused.stderr
     assert "--on-bad-line skip" in refused.stderr
     assert "1 malformed lines passed over" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
+    assert "1 malformed lines passed over" in preprocess("shop").stderr, "prepared is prepared"
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:

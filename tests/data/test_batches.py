@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from samples import sequence_data
 
 from actsr_cli.data.batches import TrainingBatches, history_batches, training_windows
+from actsr_cli.errors import DataError
 
 CPU = torch.device("cpu")
 users_strategy = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=25), min_size=1, max_size=6)
@@ -88,6 +89,11 @@ def test_negatives_are_items_other_than_the_target() -> None:
         trained = batch.targets != 0
         drawn.update(zip(batch.targets[trained].tolist(), batch.negatives[trained].tolist(), strict=True))
     assert set(drawn) == {(t, n) for t in (1, 2, 3) for n in (1, 2, 3) if t != n}
+
+
+def test_a_single_item_has_no_negatives() -> None:
+    with pytest.raises(DataError, match="single item"):
+        TrainingBatches(sequence_data([[1, 1, 1, 1]]), max_length=8, batch_size=16, negatives=True)
 
 
 def test_histories_are_the_latest_items_with_their_times() -> None:
