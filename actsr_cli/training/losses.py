@@ -74,7 +74,8 @@ def _loss_and_slope(hidden: Tensor, items: Tensor, targets: Tensor) -> tuple[Ten
     weights = logits.sub_(highest).exp_()
     sums = weights.sum(dim=1, keepdim=True)
     loss = (sums.log() + highest - of_target).sum()
-    slope = weights.div_(sums).scatter_add_(1, columns, torch.full_like(of_target, -1.0))
+    slope = weights.div_(sums)
+    slope[torch.arange(len(targets), device=targets.device), targets] -= 1.0
     return loss, slope
 
 
