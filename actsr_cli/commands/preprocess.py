@@ -21,7 +21,10 @@ INPUT, FILTERS = "Input", "Filters (over the preset's)"
 
 def preprocess(
     name: Annotated[
-        str, typer.Argument(help="Data set: a catalogue name or one of your own.", autocompletion=complete_dataset)
+        str,
+        typer.Argument(
+            metavar="NAME", help="Data set: a catalogue name or one of your own.", autocompletion=complete_dataset
+        ),
     ],
     from_file: Annotated[
         Path | None, typer.Option(help="Read this file; it is remembered under NAME.", rich_help_panel=INPUT)
