@@ -145,6 +145,13 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
+    @field_validator("dataset")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name in (".", "..") or "/" in name or "\\" in name:
+            raise ValueError("must be a plain name, as it names folders")
+        return name
+
     @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
         if self.training.window_stride > self.model.max_length:

@@ -125,3 +125,9 @@ def test_windows_must_overlap() -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(overrides=["training.window_stride=30", "model.max_length=20"])
     assert caught.value.message.startswith("training.window_stride 30 is more than model.max_length 20")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "../x", "a\\b"])
+def test_a_data_set_has_a_plain_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="must be a plain name"):
+        resolve(options={"dataset": name})

@@ -23,7 +23,7 @@ WHAT, OUTPUT = "What is measured", "Output"
 def evaluate(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest."),
+        typer.Argument(metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest."),
     ] = None,
     split: Annotated[
         Literal["test", "valid"],
