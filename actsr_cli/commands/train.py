@@ -124,7 +124,7 @@ def _train(
     from actsr_cli.commands.progress import training_progress
     from actsr_cli.experiment.data import prepare_for
     from actsr_cli.experiment.run import create_run
-    from actsr_cli.experiment.train import train_run
+    from actsr_cli.experiment.train import check_trainable, train_run
     from actsr_cli.presets import preset_for, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
@@ -132,6 +132,7 @@ def _train(
     if preset is None and file is None and fitting is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
     config, prepared = prepare_for(resolved, data_dir)
+    check_trainable(config, prepared.data)
     run = create_run(runs_dir, config, prepared.data, name=name, command=sys.argv)
     console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")
     with training_progress(config.training) as progress:

@@ -51,6 +51,21 @@ def reconfigure(run: Run, config: RunConfig) -> Run:
     return run
 
 
+def check_trainable(config: RunConfig, data: SequenceData) -> None:
+    """Raise what a training would end with at once, so that no run is made for it.
+
+    Raises:
+        ConfigError: the device is not there.
+        DataError: there is nothing to train on, or nobody to validate with.
+    """
+    choose_device(config.training.device)
+    starts, ends = data.training_spans()
+    if not (ends - starts > 1).any():
+        raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
+    if not len(data.held_out("valid").users):
+        raise DataError(f"'{data.name}' has nobody to validate with: no user has three interactions")
+
+
 def train_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
     """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
 
@@ -145,7 +160,7 @@ def _record_start(run: Run, model: SequentialModel, device: torch.device, board:
 
 
 def _batches(config: RunConfig, data: SequenceData, device: torch.device) -> TrainingBatches:
-    batches = TrainingBatches(
+    return TrainingBatches(
         data,
         max_length=config.model.max_length,
         batch_size=config.training.batch_size,
@@ -153,9 +168,6 @@ def _batches(config: RunConfig, data: SequenceData, device: torch.device) -> Tra
         negatives=config.training.loss == "bpr",
         device=device,
     )
-    if not batches.n_targets:
-        raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
-    return batches
 
 
 def _validate(

@@ -183,16 +183,28 @@ def test_errors_are_one_line(place: Path) -> None:
         (("train", *SMALL, "--set", "training.epoch=3"), "did you mean 'training.epochs'?"),
         (("train", *SMALL, "--epochs", "0"), "training.epochs = 0 (--epochs)"),
         (("train", *SMALL, "--name", "a/b"), "is no name for a run"),
+        (("train", *SMALL, "--device", "cuda:99"), "device 'cuda:99' is not available here"),
         (("evaluate",), "no trained run in"),
         (("evaluate", "x"), "no run 'x'"),
     ):
         result = call(*arguments, exit_code=1)
         assert message in result.stderr.replace("\n", " "), result.stderr
         assert "Traceback" not in result.stderr
+    assert not (place / "runs").exists(), "no run is made for what cannot be trained"
     call("train", *SMALL, "--epochs", "1", "--name", "one")
     assert "there is a run" in call("train", *SMALL, "--epochs", "1", "--name", "one", exit_code=1).stderr
     assert "positive whole numbers" in call("evaluate", "--k", "5,x", exit_code=1).stderr
     assert ".csv or .parquet" in call("evaluate", "--per-user", "ranks.txt", exit_code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [("a,x\nb,y\n", "nothing to train on"), ("a,x\na,y\n", "nobody to validate with")]
+)
+def test_data_that_are_too_small(place: Path, rows: str, message: str) -> None:
+    (place / "log.csv").write_text(f"user,item\n{rows}")
+    call("preprocess", "tiny", "--from-file", str(place / "log.csv"), "--timestamp-column", "none")
+    assert message in call("train", "--dataset", "tiny", exit_code=1).stderr
+    assert not (place / "runs").exists()
 
 
 def test_own_data_use_what_preprocess_was_told(place: Path) -> None:
