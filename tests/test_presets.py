@@ -308,7 +308,7 @@ class TestRefusals:
 
     def test_two_keys_that_do_not_fit_are_blamed_on_the_later(self, tmp_path: Path) -> None:
         file = written(tmp_path / "f.yaml", "model: {heads: 3}")
-        with pytest.raises(ConfigError, match=rf"model \(file {file}\): hidden_size 64"):
+        with pytest.raises(ConfigError, match=rf"model \(file {file}\): hidden_size 128"):
             resolve(preset="beauty", file=file)
         with pytest.raises(ConfigError, match=r"model \(--set\): hidden_size 50"):
             resolve(preset="beauty", file=written(file, "model: {heads: 4}"), overrides=["model.hidden_size=50"])

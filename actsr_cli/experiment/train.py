@@ -154,7 +154,7 @@ def _fit(run: Run, trainer: Trainer) -> None:
 
 def _record_start(run: Run, model: SequentialModel, device: torch.device, board: TensorBoard, resume: bool) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    run.update(status="running", parameters=parameters, device=str(device), error=None)
+    run.update(status="running", parameters=parameters, device=str(device), threads=torch.get_num_threads(), error=None)
     if not resume:
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
