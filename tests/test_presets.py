@@ -283,7 +283,7 @@ class TestRefusals:
             ),
             ("training.device=gpu", 'training.device = "gpu" (--set): must be auto, cpu, cuda, cuda:N or mps'),
             ("model.combine=gates", "model.combine = \"gates\" (--set): must be 'gate', 'fixed' or 'annealing'"),
-            ("model.heads=3", "model (--set): hidden_size 64 is not a multiple of heads 3"),
+            ("model.heads=3", "model (--set): hidden_size 128 is not a multiple of heads 3"),
             ("model=3", "model = 3 (--set): must be a section of keys"),
             ("evaluation.k=5", "evaluation.k = 5 (--set): must be a valid list"),
             ("data.intervals.timestamp=[2, 1]", "data.intervals (--set): interval of 'timestamp' is empty: 2 > 1"),
