@@ -20,7 +20,7 @@ class Batch:
         item_ids: (batch, length) int64, each row `lengths[i]` real items in time order, then padding.
         lengths: (batch,) int64, at least 1.
         user_ids: (batch,) int64 rows of the data set's users, or None.
-        timestamps: (batch, length) float64 seconds, 0 at padding, or None where the data set has none.
+        timestamps: (batch, length) float64 seconds (float32 on MPS), 0 at padding, or None where there are no times.
     """
 
     item_ids: Tensor

@@ -155,10 +155,7 @@ def _intervals(texts: list[str] | None) -> dict[str, tuple[float | None, float |
 
 def _show(prepared: Prepared, preset: str | None, expected: Counts | None) -> None:
     report, data = prepared.report, prepared.data
-    if report.note:
-        console.warn(report.note)
-    if report.bad_lines:
-        console.warn(f"{report.bad_lines:,} malformed lines passed over, such as {report.bad_examples[0]}")
+    warn_of_input(report)
     console.results.print(_steps_table(report, data.name))
     found = (data.n_users, data.n_items, data.n_interactions)
     mean = data.n_interactions / data.n_users
@@ -173,6 +170,14 @@ def _show(prepared: Prepared, preset: str | None, expected: Counts | None) -> No
             console.warn(f"{data.name} is expected to have {wanted[0]:,} / {wanted[1]:,} / {wanted[2]:,}")
     filters = f"filters of preset {preset}" if preset else "no preset"
     console.note(f"{'Prepared before' if report.cached else 'Kept'} in {prepared.folder} ({filters})")
+
+
+def warn_of_input(report: Report) -> None:
+    """Say what one should know of the input."""
+    if report.note:
+        console.warn(report.note)
+    if report.bad_lines:
+        console.warn(f"{report.bad_lines:,} malformed lines passed over, such as {report.bad_examples[0]}")
 
 
 def _steps_table(report: Report, name: str) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.preprocess import warn_of_input
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -131,7 +132,9 @@ def _train(
     fitting = preset_for(resolved.config.dataset)
     if preset is None and file is None and fitting is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
-    config, prepared = prepare_for(resolved, data_dir)
+    with console.working("Preparing data") as say:
+        config, prepared = prepare_for(resolved, data_dir, on_step=say)
+    warn_of_input(prepared.report)
     check_trainable(config, prepared.data)
     run = create_run(runs_dir, config, prepared.data, name=name, command=sys.argv)
     console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")

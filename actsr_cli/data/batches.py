@@ -175,7 +175,10 @@ class _FlatData:
 
     def __init__(self, data: SequenceData, device: torch.device) -> None:
         self.items = torch.from_numpy(np.array(data.items, dtype=np.int64)).to(device)
-        self.times = None if data.timestamps is None else torch.from_numpy(np.array(data.timestamps)).to(device)
+        times = None if data.timestamps is None else torch.from_numpy(np.array(data.timestamps))
+        if times is not None and device.type == "mps":  # has no float64: there, times are exact to two minutes
+            times = times.float()
+        self.times = None if times is None else times.to(device)
         self.device = device
 
     def items_at(self, starts: NDArray[np.int64], length: int) -> Tensor:

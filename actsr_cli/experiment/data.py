@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from actsr_cli.config import DataConfig, RunConfig
@@ -13,11 +14,18 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.presets import ResolvedConfig
 
 
-def prepare_for(resolved: ResolvedConfig, data_dir: Path) -> tuple[RunConfig, Prepared]:
+def prepare_for(
+    resolved: ResolvedConfig, data_dir: Path, on_step: Callable[[str], None] | None = None
+) -> tuple[RunConfig, Prepared]:
     """The data that a resolved config asks for, prepared if they are not yet, and the config with their settings.
 
     A preset's `data` section describes how the preset's own data set is prepared. For another data set, and where
     nobody names data settings, those of the latest `actsr preprocess` hold.
+
+    Args:
+        resolved: the settings and where they came from.
+        data_dir: the data root.
+        on_step: hears what is being done where data are prepared.
 
     Raises:
         ConfigError: no data set is named.
@@ -30,7 +38,7 @@ def prepare_for(resolved: ResolvedConfig, data_dir: Path) -> tuple[RunConfig, Pr
     if not _names_data_settings(resolved):
         settings = last_settings(source) or DataConfig()
         config = config.model_copy(update={"data": settings})
-    return config, prepare(source, config.data)
+    return config, prepare(source, config.data, on_step=on_step)
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
