@@ -31,7 +31,7 @@ class TrainingProgress(Observer):
         self.progress.reset(self.bar, description=description, total=n_batches, status=self.outlook)
 
     def batch_finished(self, loss: float) -> None:
-        self.progress.update(self.bar, advance=1, status=f"loss {loss:.4f}{self.outlook}")
+        self.progress.update(self.bar, advance=1, status=", ".join(filter(None, (f"loss {loss:.4f}", self.outlook))))
 
     def validation_progressed(self, done: int, total: int) -> None:
         self.progress.update(self.bar, description="validation", completed=done, total=total)
@@ -52,8 +52,8 @@ class TrainingProgress(Observer):
         """The best value so far and the time that is left at most."""
         seconds = sum(record.train_seconds + record.validation_seconds for record in state.history)
         left = (self.config.epochs - state.epoch) * seconds / len(state.history)
-        best = f", best {self.config.monitor} {state.best_value:.4f}" if state.best_epoch else ""
-        return f"{best}, at most {left / 60:.0f} min left"
+        time = f"at most {left / 60:.0f} min left" if left >= 60 else f"at most {left:.0f} s left"
+        return f"best {self.config.monitor} {state.best_value:.4f}, {time}" if state.best_epoch else time
 
 
 @contextmanager
