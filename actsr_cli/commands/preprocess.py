@@ -14,7 +14,8 @@ from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from actsr_cli.data.catalog import Counts
-    from actsr_cli.data.prepare import Prepared, Report, Step
+    from actsr_cli.data.prepare import Prepared
+    from actsr_cli.data.report import Report, Step
 
 INPUT, FILTERS = "Input", "Filters (over the preset's)"
 
@@ -140,13 +141,15 @@ def _intervals(texts: list[str] | None) -> dict[str, tuple[float | None, float |
     """`COLUMN=LOW:HIGH` options as the config has them; None where there are none."""
     if not texts:
         return None
-    intervals = {}
+    intervals: dict[str, tuple[float | None, float | None]] = {}
     for text in texts:
         column, _, sides = text.partition("=")
         low, colon, high = sides.partition(":")
         try:
             if not column or not colon:
                 raise ValueError(text)
+            if column in intervals:
+                raise ConfigError(f"--interval names '{column}' twice", hint="Give both sides at once: COLUMN=LOW:HIGH")
             intervals[column] = (float(low) if low else None, float(high) if high else None)
         except ValueError:
             raise ConfigError(f"--interval takes COLUMN=LOW:HIGH, not '{text}'") from None

@@ -5,63 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from actsr_cli.config import DataConfig
-from actsr_cli.data import store
+from actsr_cli.data import history, store
 from actsr_cli.data.filters import in_interval, k_core, latest, time_order, without_duplicates
-from actsr_cli.data.manifest import sha256_of
+from actsr_cli.data.manifest import utc_now
 from actsr_cli.data.readers import BadLines, Interactions, read_interactions
 from actsr_cli.data.readers.interactions import OnBadLine
 from actsr_cli.data.readers.tables import read_titles
+from actsr_cli.data.report import Report, Step
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError
 
 FORMAT_VERSION = 1
-_INPUTS = "inputs.json"
-_LATEST = "latest.json"
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was left after a step of the preparation.
-
-    Attributes:
-        name: the step, in words.
-        users: users that are left.
-        items: items that are left.
-        interactions: interactions that are left.
-    """
-
-    name: str
-    users: int
-    items: int
-    interactions: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """How data were prepared.
-
-    Attributes:
-        steps: reading first, then each filter.
-        bad_lines: malformed lines that were passed over.
-        bad_examples: the first few of them.
-        cached: whether they had been prepared before.
-        note: something about the input that one should know, or empty.
-    """
-
-    steps: list[Step]
-    bad_lines: int = 0
-    bad_examples: list[str] = field(default_factory=list)
-    cached: bool = False
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,31 +56,60 @@ def prepare(
         DataError: the input is missing, malformed, or nothing is left of it.
     """
     say = on_step or (lambda _: None)
-    if not source.file.is_file():
-        return _without_input(source, settings)
-    fingerprint = _fingerprint(source, settings)
-    folder = source.folder / "prepared" / fingerprint
+    if gone := [file for file in source.files if not file.is_file()]:
+        return _without_input(source, settings, gone[0])
+    inputs = history.content_hashes(source)
+    this = history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs)
+    folder = _folder(source, this.fingerprint)
     if folder.is_dir() and not force:
-        _remember_latest(source, fingerprint)
-        return Prepared(store.load(folder), folder, _stored_report(folder))
-    say(f"reading {source.file.name}")
-    bad_lines = BadLines(source.file, on_bad_line)
-    raw = read_interactions(source, settings.intervals, bad_lines)
-    steps = [_step("read", raw)]
-    raw = _filtered(raw, settings, steps, say)
-    say("building sequences")
-    data = _sequences(raw, source, fingerprint)
-    note = "the input has changed since it was last prepared" if _prepared_from_other_input(source) else ""
-    report = Report(steps, bad_lines.count, bad_lines.examples, note=note)
-    store.save(folder, data, _record(source, settings, data, report))
-    _remember_latest(source, fingerprint)
-    return Prepared(store.load(folder), folder, report)
+        prepared = _opened(source, folder)
+    else:
+        before = history.latest(source).inputs
+        changed = [Path(file).name for file, digest in inputs.items() if before.get(file, digest) != digest]
+        note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
+        data, report = _read_and_filtered(source, settings, this.fingerprint, on_bad_line, say)
+        store.save(folder, data, _record(source, settings, data, report, inputs))
+        prepared = Prepared(store.load(folder), folder, replace(report, note=note))
+    history.remember_latest(source, this)
+    return prepared
 
 
 def last_settings(source: Source) -> DataConfig | None:
-    """The settings with which a source was last prepared, or None."""
-    folder = _latest_folder(source)
-    return None if folder is None else DataConfig.model_validate(store.load_record(folder)["settings"])
+    """The settings with which a source was last prepared, or None.
+
+    Raises:
+        DataError: what is remembered of that preparation is damaged.
+    """
+    fingerprint = history.latest(source).fingerprint
+    folder = _folder(source, fingerprint)
+    return store.load_record(folder).settings if fingerprint and folder.is_dir() else None
+
+
+def _folder(source: Source, fingerprint: str) -> Path:
+    return source.folder / "prepared" / fingerprint
+
+
+def _opened(source: Source, folder: Path, note: str = "") -> Prepared:
+    """What an earlier call prepared, under the name that is asked for now."""
+    report = replace(store.load_record(folder).report, cached=True, note=note)
+    return Prepared(replace(store.load(folder), name=source.name), folder, report)
+
+
+def _read_and_filtered(
+    source: Source, settings: DataConfig, fingerprint: str, on_bad_line: OnBadLine, say: Callable[[str], None]
+) -> tuple[SequenceData, Report]:
+    say(f"reading {source.file.name}")
+    bad = BadLines(source.file, on_bad_line)
+    raw = read_interactions(source, settings.intervals, bad)
+    steps = [_step("read", raw)]
+    raw = _filtered(raw, settings, steps, say)
+    say("building sequences")
+    titles: dict[str, str] = {}
+    bad_titles = BadLines(source.item_file or source.file, "skip")  # a title less is no reason to stop
+    if source.item_file is not None:
+        titles = read_titles(source.item_file, bad_titles)
+    report = Report(steps, bad.count + bad_titles.count, bad.examples + bad_titles.examples)
+    return _sequences(raw, source.name, fingerprint, titles), report
 
 
 def _filtered(raw: Interactions, settings: DataConfig, steps: list[Step], say: Callable[[str], None]) -> Interactions:
@@ -151,22 +142,21 @@ def _step(name: str, raw: Interactions) -> Step:
     return Step(name, len(np.unique(raw.users)), len(np.unique(raw.items)), len(raw))
 
 
-def _sequences(raw: Interactions, source: Source, fingerprint: str) -> SequenceData:
+def _sequences(raw: Interactions, name: str, fingerprint: str, titles: dict[str, str]) -> SequenceData:
     """Users and items numbered in order of first appearance, each user's items in order of time."""
     users, user_names = _renumbered(raw.users, raw.user_names)
     items, item_names = _renumbered(raw.items, raw.item_names)
     order = time_order(raw)
     order = order[np.argsort(users[order], kind="stable")]
-    titles = None if source.item_file is None else read_titles(source.item_file)
     return SequenceData(
-        name=source.name,
+        name=name,
         fingerprint=fingerprint,
         items=(items[order] + 1).astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64),
         timestamps=None if raw.timestamps is None else raw.timestamps[order],
         user_names=tuple(user_names),
         item_names=("", *item_names),
-        titles=("", *(titles.get(name, "") for name in item_names)) if titles else None,
+        titles=("", *(titles.get(item, "") for item in item_names)) if titles else None,
     )
 
 
@@ -177,15 +167,15 @@ def _renumbered(codes: Any, names: Any) -> tuple[Any, Any]:
     return rank[inverse], names[present[np.argsort(first, kind="stable")]]
 
 
-def _fingerprint(source: Source, settings: DataConfig) -> str:
+def _fingerprint(source: Source, settings: DataConfig, inputs: dict[str, str]) -> str:
     """16 hexadecimal digits over everything that prepared data depend on.
 
     What is done about malformed lines is not among it: where nothing was raised, the good lines are what was prepared.
     """
     described = {
         "version": FORMAT_VERSION,
-        "file": _content_hash(source, source.file),
-        "item_file": None if source.item_file is None else _content_hash(source, source.item_file),
+        "file": inputs[str(source.file)],
+        "item_file": None if source.item_file is None else inputs[str(source.item_file)],
         "format": source.format,
         "columns": source.columns.model_dump(),
         "settings": settings.model_dump(mode="json"),
@@ -193,85 +183,36 @@ def _fingerprint(source: Source, settings: DataConfig) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _content_hash(source: Source, path: Path) -> str:
-    """The file's SHA-256; computed only where size or time of change differ from when it last was."""
-    stat = path.stat()
-    known = _read(source, _INPUTS)
-    entry = known.get(str(path), {})
-    if (entry.get("size"), entry.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns):
-        return str(entry["sha256"])
-    digest = sha256_of(path)
-    _write(source, _INPUTS, known | {str(path): {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": digest}})
-    return digest
+def _without_input(source: Source, settings: DataConfig, gone: Path) -> Prepared:
+    """What was last prepared from this source with these settings, before its input went away."""
+    last = history.latest(source).fingerprint
+    found: list[tuple[bool, str, Path]] = []
+    for folder in (source.folder / "prepared").glob("[0-9a-f]*/"):
+        made = store.load_record(folder)
+        asked = (str(source.file), source.format, source.columns, settings)
+        if (made.file, made.format, made.columns, made.settings) == asked:
+            found.append((made.fingerprint == last, made.prepared, folder))
+    if not found:
+        raise DataError(f"no file {gone}, from which '{source.name}' was prepared")
+    return _opened(source, max(found)[-1], note=f"{gone} is gone; these data were prepared from it before")
 
 
-def _prepared_from_other_input(source: Source) -> bool:
-    """Whether what was prepared last came from other content of the same file."""
-    folder = _latest_folder(source)
-    if folder is None:
-        return False
-    before = store.load_record(folder)
-    same_file: bool = before["file"] == str(source.file)
-    return same_file and before["sha256"] != _content_hash(source, source.file)
-
-
-def _without_input(source: Source, settings: DataConfig) -> Prepared:
-    """What was prepared with these settings before the input went away."""
-    for folder in sorted((source.folder / "prepared").glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime):
-        if store.load_record(folder)["settings"] == settings.model_dump(mode="json"):
-            report = _stored_report(folder)
-            note = f"{source.file} is gone; these data were prepared from it before"
-            return Prepared(store.load(folder), folder, Report(**{**vars(report), "note": note}))
-    raise DataError(f"no file {source.file}, from which '{source.name}' was prepared")
-
-
-def _record(source: Source, settings: DataConfig, data: SequenceData, report: Report) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "fingerprint": data.fingerprint,
-        "version": FORMAT_VERSION,
-        "prepared": datetime.now(UTC).isoformat(timespec="seconds"),
-        "file": str(source.file),
-        "sha256": _content_hash(source, source.file),
-        "format": source.format,
-        "timestamps": data.timestamps is not None,
-        "users": data.n_users,
-        "items": data.n_items,
-        "interactions": data.n_interactions,
-        "settings": settings.model_dump(mode="json"),
-        "report": asdict(report),
-    }
-
-
-def _stored_report(folder: Path) -> Report:
-    stored = store.load_record(folder)["report"]
-    return Report(**{**stored, "steps": [Step(**step) for step in stored["steps"]], "cached": True, "note": ""})
-
-
-def _latest_folder(source: Source) -> Path | None:
-    fingerprint = _read(source, _LATEST).get("fingerprint")
-    folder = source.folder / "prepared" / str(fingerprint)
-    return folder if fingerprint and folder.is_dir() else None
-
-
-def _remember_latest(source: Source, fingerprint: str) -> None:
-    _write(source, _LATEST, {"fingerprint": fingerprint})
-
-
-def _read(source: Source, name: str) -> dict[str, Any]:
-    path = source.folder / "prepared" / name
-    if not path.is_file():
-        return {}
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}", hint="Delete it.") from error
-    return values
-
-
-def _write(source: Source, name: str, values: dict[str, Any]) -> None:
-    folder = source.folder / "prepared"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / name)
+def _record(
+    source: Source, settings: DataConfig, data: SequenceData, report: Report, inputs: dict[str, str]
+) -> store.Record:
+    return store.Record(
+        name=source.name,
+        fingerprint=data.fingerprint,
+        version=FORMAT_VERSION,
+        prepared=utc_now(),
+        file=str(source.file),
+        sha256=inputs[str(source.file)],
+        format=source.format,
+        columns=source.columns,
+        timestamps=data.timestamps is not None,
+        users=data.n_users,
+        items=data.n_items,
+        interactions=data.n_interactions,
+        settings=settings,
+        report=report,
+    )

@@ -24,6 +24,8 @@ _SUFFIXES: dict[str, Format] = {
     ".json.gz": "amazon-reviews",
     ".jsonl.gz": "amazon-reviews",
 }
+_NAMED = ("user", "item", "timestamp", "rating")
+_CHOICES: dict[Format, tuple[str, ...]] = {"atomic": _NAMED, "csv": (*_NAMED, "separator"), "parquet": _NAMED}
 FILE_NAME = "source.json"
 FILE_ORDER = "none"
 """In place of a timestamp column: the order of the file is the order in time."""
@@ -62,6 +64,11 @@ class Source(BaseModel):
     columns: Columns = Columns()
     item_file: Path | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that is read."""
+        return (self.file,) if self.item_file is None else (self.file, self.item_file)
+
     def register(self) -> Self:
         """Remember this source in its folder, so that its name is enough from now on."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,18 +90,21 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
         columns: which columns hold what.
 
     Raises:
-        DataError: the file is missing, the name is no folder name, or the format is unknown.
+        DataError: the file is missing, the name is no folder name, the format is unknown or has no such columns.
     """
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise DataError(f"'{name}' is no name for a data set: it must be one plain folder name")
+    _check_name(name)
     if not file.is_file():
         raise DataError(f"no file {file}")
+    file = file.resolve()
+    known_format = _known_format(format_name) if format_name else _guess_format(file)
+    _check_columns(columns, known_format)
     return Source(
         name=name,
         folder=data_dir / name,
-        file=file.resolve(),
-        format=_known_format(format_name) if format_name else _guess_format(file),
+        file=file,
+        format=known_format,
         columns=columns,
+        item_file=_item_file(file) if known_format == "atomic" else None,
     )
 
 
@@ -102,18 +112,16 @@ def find_source(data_dir: Path, name: str) -> Source:
     """The source of a data set: of the folder of this name, or of another name that the catalogue has for it.
 
     Raises:
-        DataError: there is none; the hint says how to get it.
+        DataError: there is none (the hint says how to get it), or the name is no folder name.
     """
+    _check_name(name)
     entry = known(name)
     names = [name] if entry is None else list(dict.fromkeys((name, entry.name, *entry.aliases)))
     for folder in (data_dir / candidate for candidate in names):
         if (folder / FILE_NAME).is_file():
             return _registered(folder, name)
         if file := _interaction_file(folder):
-            items = file.with_suffix(".item")
-            return Source(
-                name=name, folder=folder, file=file, format="atomic", item_file=items if items.is_file() else None
-            )
+            return Source(name=name, folder=folder, file=file, format="atomic", item_file=_item_file(file))
     download = f"actsr download {entry.name}\nor " if entry is not None else ""
     raise DataError(
         f"no data set '{name}' in {data_dir}",
@@ -139,6 +147,25 @@ def _interaction_file(folder: Path) -> Path | None:
     if len(files) > 1:
         raise DataError(f"{folder} holds {len(files)} .inter files", hint=f"Name the one to read {named.name}.")
     return files[0] if files else None
+
+
+def _item_file(file: Path) -> Path | None:
+    """The titles that lie beside atomic interactions."""
+    items = file.with_suffix(".item")
+    return items if items.is_file() else None
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise DataError(f"'{name}' is no name for a data set: it must be one plain folder name")
+
+
+def _check_columns(columns: Columns, format_name: Format) -> None:
+    """Refuse what a format has no use for."""
+    for column, value in columns.model_dump().items():
+        if value is not None and column not in _CHOICES.get(format_name, ()):
+            what = column if column == "separator" else f"{column} column"
+            raise DataError(f"the format {format_name} has no {what} to choose")
 
 
 def _known_format(name: str) -> Format:

@@ -93,6 +93,13 @@ def test_intervals_from_the_command_line(tmp_path: Path) -> None:
         assert f"--interval takes COLUMN=LOW:HIGH, not '{text}'" in refused
 
 
+def test_an_interval_is_given_once(tmp_path: Path) -> None:
+    refused = preprocess(
+        "shop", "--from-file", log(tmp_path), "--interval", "time=2:", "--interval", "time=:4", exit_code=1
+    )
+    assert "--interval names 'time' twice" in refused.stderr
+
+
 def test_refusals(tmp_path: Path) -> None:
     assert (
         "unknown format 'cvs'; did you mean 'csv'?"

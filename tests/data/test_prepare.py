@@ -101,6 +101,54 @@ def test_what_was_prepared_outlives_its_input(tmp_path: Path) -> None:
         prepare(shop, DataConfig(user_core=3))
 
 
+def test_the_latest_content_outlives_its_input(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    first = prepare(shop, DataConfig()).folder
+    shop.file.write_text(LOG + "c,x,7,1\n")
+    second = prepare(shop, DataConfig()).folder
+    shop.file.unlink()
+    assert prepare(shop, DataConfig()).folder == second
+    shop.file.write_text(LOG)  # as it was at first
+    assert prepare(shop, DataConfig()).folder == first
+    shop.file.unlink()
+    assert prepare(shop, DataConfig()).folder == first
+
+
+def test_only_the_same_file_read_the_same_way_outlives_it(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    prepare(shop, DataConfig())
+    shop.file.unlink()
+    by_rating = shop.model_copy(update={"columns": Columns(timestamp="rating")})
+    elsewhere = shop.model_copy(update={"file": tmp_path / "other.csv"})
+    for other in (by_rating, elsewhere):
+        with pytest.raises(DataError, match="no file"):
+            prepare(other, DataConfig())
+
+
+def test_changed_titles_are_noticed_and_malformed_ones_told(tmp_path: Path) -> None:
+    file, items = tmp_path / "films.inter", tmp_path / "films.item"
+    file.write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    items.write_text("item_id:token\ttitle:token_seq\na\tAlien\nb\n")
+    films = source_from_file(tmp_path / "data", "films", file, None, Columns())
+    first = prepare(films, DataConfig())
+    assert first.data.titles == ("", "", "Alien")
+    assert first.report.bad_lines == 1 and "films.item, line 3" in first.report.bad_examples[0]
+    items.write_text("item_id:token\ttitle:token_seq\na\tAlien\nb\tBrazil\n")
+    changed = prepare(films, DataConfig())
+    assert changed.data.titles == ("", "Brazil", "Alien")
+    assert changed.report.note == "films.item has changed since it was last prepared"
+
+
+def test_data_prepared_under_an_alias_have_the_name_that_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "Amazon_Beauty"
+    folder.mkdir()
+    rows = "user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\n"
+    (folder / "Amazon_Beauty.inter").write_text(rows)
+    prepared = [prepare(find_source(tmp_path, name), DataConfig()) for name in ("beauty", "amazon-beauty")]
+    assert [each.report.cached for each in prepared] == [False, True]
+    assert [each.data.name for each in prepared] == ["beauty", "amazon-beauty"]
+
+
 def test_nothing_left_names_the_step(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="after the step 'core of 9 per user, 0 per item'"):
         prepare(source(tmp_path), DataConfig(user_core=9))
@@ -118,6 +166,45 @@ def test_damaged_prepared_data(tmp_path: Path) -> None:
     np.save(folder / "items.npy", np.zeros(3, dtype=np.int32))
     with pytest.raises(DataError, match="do not fit together"):
         prepare(shop, DataConfig())
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null"])
+def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> None:
+    shop = source(tmp_path)
+    folder = prepare(shop, DataConfig()).folder
+    (folder / "prepared.json").write_text(text)
+    for call in (lambda: prepare(shop, DataConfig()), lambda: last_settings(shop)):
+        with pytest.raises(DataError, match=r"damaged: prepared\.json is no record"):
+            call()
+    assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
+    assert prepare(shop, DataConfig()).report.cached
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("offsets", np.zeros(0, dtype=np.int64)),
+        ("offsets", np.array([0, 3, 5], dtype=np.int64)),
+        ("timestamps", np.zeros(5)),
+    ],
+)
+def test_files_of_different_preparations_do_not_fit(tmp_path: Path, name: str, array: np.ndarray) -> None:
+    shop = source(tmp_path)
+    np.save(prepare(shop, DataConfig()).folder / f"{name}.npy", array)
+    with pytest.raises(DataError, match="do not fit together"):
+        prepare(shop, DataConfig())
+
+
+@pytest.mark.parametrize("file", ["inputs.json", "latest.json"])
+def test_damaged_memory_of_a_source_is_named(tmp_path: Path, file: str) -> None:
+    shop = source(tmp_path)
+    path = prepare(shop, DataConfig()).folder.parent / file
+    path.write_text("[]")
+    with pytest.raises(DataError, match=f"{file} is damaged") as caught:
+        prepare(shop, DataConfig(), force=True)
+    assert caught.value.hint == "Delete it."
+    path.unlink()
+    assert prepare(shop, DataConfig()).report.cached
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)

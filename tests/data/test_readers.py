@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from actsr_cli.data.readers import BadLines, Interactions, read_interactions
@@ -57,8 +59,9 @@ BODY = 'u 1\tit"em\t5\t20\nü2\tb\t4\t10\nu 1\tb\t3\t5.5\n'
         "\ufeff" + HEADER + BODY,
         (HEADER + BODY).rstrip("\n"),
         HEADER + "\n" + BODY.replace("\nü2", "\n\nü2"),
+        (HEADER + BODY).replace("\n", "\r"),
     ],
-    ids=["plain", "crlf", "bom", "no final newline", "empty lines"],
+    ids=["plain", "crlf", "bom", "no final newline", "empty lines", "cr"],
 )
 def test_atomic_files_in_every_dress(tmp_path: Path, content: str) -> None:
     raw, _ = read(write(tmp_path / "x.inter", content), "atomic")
@@ -118,6 +121,7 @@ def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None
         ("item_id:token\ttimestamp:float\n", "no column for the user"),
         ("", "is empty"),
         (HEADER, "holds no interactions"),
+        (HEADER.rstrip("\n"), "holds no interactions"),
     ],
 )
 def test_headers_that_will_not_do(tmp_path: Path, header: str, message: str) -> None:
@@ -135,6 +139,58 @@ def test_csv_with_columns_of_its_own(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", 'when;who;what\n2020-01-01;"u;1";a\n1970-01-01T00:01:00Z;u2;b\n7;u2;a\n')
     raw, _ = read(path, "csv", separator=";", user="who", item="what", timestamp="when")
     assert triples(raw) == [("u;1", "a", 1577836800.0), ("u2", "b", 60.0), ("u2", "a", 7.0)]
+
+
+def test_csv_fields_may_go_on_over_lines_and_each_row_knows_where_it_begins(tmp_path: Path) -> None:
+    rows = 'a,b,1,"one\n\ntwo"\n\nshort,row\na,c,soon,"x ""y"""\na,d,4,5" pipe\n'
+    path = write(tmp_path / "x.csv", "user,item,time,text\n" + rows)
+    raw, bad_lines = read(path, "csv", policy="skip")
+    assert triples(raw) == [("a", "b", 1.0), ("a", "d", 4.0)]
+    assert [text.partition(", ")[2] for text in bad_lines.examples] == [
+        "line 6: 4 fields expected, 2 found",
+        "line 7: time 'soon' is not a number",
+    ]
+
+
+def test_csv_fields_over_lines_in_a_file_of_several_blocks(tmp_path: Path) -> None:
+    filling = "x" * 60
+    rows = "".join(f'u{row % 7},i{row % 11},{row},"{filling}\n{filling}"\n' for row in range(20_000))
+    path = write(tmp_path / "x.csv", "user,item,time,text\n" + rows + "u1,i1,soon,\n")
+    raw, bad_lines = read(path, "csv", policy="skip")
+    assert len(raw) == 20_000
+    assert bad_lines.examples == [f"{path}, line 40002: time 'soon' is not a number"]
+
+
+def test_a_quote_that_is_never_closed_says_how_far_it_went(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", 'user,item,time\na,b,1\na,"c,2\na,d,3\n')
+    with pytest.raises(DataError, match="line 3: 3 fields expected, 2 found, in quotes over 2 lines"):
+        read(path, "csv")
+
+
+def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", '\ufeff"user","item","time","what, else"\na,b,1,z\n')
+    assert triples(read(path, "csv")[0]) == [("a", "b", 1.0)]
+    twice = write(tmp_path / "y.csv", '"user",item,time,user\na,b,1,z\n')
+    with pytest.raises(DataError, match="the column 'user' twice"):
+        read(twice, "csv")
+    endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
+    with pytest.raises(DataError, match="line 1: no header"):
+        read(endless, "csv")
+
+
+def test_separators(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user\titem\ttime\na\tb\t1\n")
+    for separator in ("\t", "\\t"):  # as a tab, and as a shell hands it over
+        assert triples(read(path, "csv", separator=separator)[0]) == [("a", "b", 1.0)]
+    for separator in ("::", "", "§", '"'):
+        with pytest.raises(DataError, match="a separator is one ASCII character"):
+            read(path, "csv", separator=separator)
+
+
+def test_dates_are_times_but_no_ratings(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,time,rating\na,b,1970-01-02,1970-01-02\n")
+    with pytest.raises(DataError, match="line 2: rating '1970-01-02' is not a number"):
+        read(path, "csv")
 
 
 def test_csv_in_file_order(tmp_path: Path) -> None:
@@ -171,6 +227,23 @@ def test_parquet_with_dates_and_missing_values(tmp_path: Path) -> None:
     assert bad_lines.count == 2
 
 
+def test_parquet_ids_stay_what_they_are_beside_missing_ones(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    columns = {"user": pa.array([9007199254740993, None, 2]), "item": [b"x", b"y", b"\xc3\xbc"], "time": [1, 2, 3]}
+    parquet.write_table(pa.table(columns), path)
+    raw, bad_lines = read(path, "parquet", policy="skip")
+    assert triples(raw) == [("9007199254740993", "x", 1.0), ("2", "ü", 3.0)]
+    assert bad_lines.examples == [f"{path}, row 2: no user"]
+
+
+def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.Table.from_arrays([pa.array([1])] * 4, names=["user", "item", "item", "time"])
+    parquet.write_table(table, path)
+    with pytest.raises(DataError, match="the column 'item' twice"):
+        read(path, "parquet")
+
+
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no readable Parquet"):
         read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
@@ -199,12 +272,23 @@ def test_amazon_reviews(tmp_path: Path, compressed: bool) -> None:
         ('{"reviewerID": "A", "unixReviewTime": 1}', "no asin"),
         ('{"reviewerID": "A", "asin": "B", "unixReviewTime": "1"}', "unixReviewTime '1' is not a number"),
         ('{"reviewerID": "A", "asin": "B", "overall": "x", "unixReviewTime": 1}', "overall 'x' is not a number"),
+        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": NaN}', "unixReviewTime nan is not a number"),
+        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1e999}', "unixReviewTime inf is not a number"),
+        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1%s}' % ("0" * 400), "unixReviewTime 1000"),
+        ('{"unixReviewTime": 1%s}' % ("0" * 5000), "no JSON: Exceeds the limit"),
+        ("[" * 100_000, "no JSON: maximum recursion depth"),
     ],
 )
 def test_malformed_reviews(tmp_path: Path, line: str, reason: str) -> None:
     path = write(tmp_path / "x.json", json.dumps(REVIEWS[0]) + "\n" + line + "\n")
     with pytest.raises(DataError, match=f"line 2: {reason}"):
         read(path, "amazon-reviews")
+
+
+def test_a_review_without_a_rating_is_an_interaction(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", '{"reviewerID": "A", "asin": "B", "overall": null, "unixReviewTime": 1}\n')
+    raw, _ = read(path, "amazon-reviews", wanted=("overall",))
+    assert triples(raw) == [("A", "B", 1.0)] and np.isnan(raw.column("overall")).all()
 
 
 def test_a_broken_gzip_file(tmp_path: Path) -> None:
@@ -217,6 +301,11 @@ def test_sequences(tmp_path: Path) -> None:
     path = write(tmp_path / "x.txt", "\ufeffu1 a b a\r\n\r\nu2 c")
     raw, _ = read(path, "sequences")
     assert triples(raw) == [("u1", "a", None), ("u1", "b", None), ("u1", "a", None), ("u2", "c", None)]
+
+
+def test_blanks_of_other_kinds_are_part_of_an_id(tmp_path: Path) -> None:
+    raw, _ = read(write(tmp_path / "x.txt", "u\ta\u00a0b  c\u3000d \n"), "sequences")
+    assert triples(raw) == [("u", "a\u00a0b", None), ("u", "c\u3000d", None)]
 
 
 @pytest.mark.parametrize(
@@ -239,10 +328,22 @@ def test_titles(tmp_path: Path) -> None:
     path = write(
         tmp_path / "x.item", 'item_id:token\tmovie_title:token_seq\tyear:token\n1\tToy "Story\t1995\n2\tHeat\t1995\n'
     )
-    assert read_titles(path) == {"1": 'Toy "Story', "2": "Heat"}
-    assert read_titles(write(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n")) == {}
+    assert read_titles(path, BadLines(path)) == {"1": 'Toy "Story', "2": "Heat"}
+    untitled = write(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n")
+    assert read_titles(untitled, BadLines(untitled)) == {}
+    nameless = write(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n")
     with pytest.raises(DataError, match="no column of item ids"):
-        read_titles(write(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n"))
+        read_titles(nameless, BadLines(nameless))
+    untyped = write(tmp_path / "u.item", "item_id\ttitle\n1\tx\n")
+    with pytest.raises(DataError, match="no atomic file"):
+        read_titles(untyped, BadLines(untyped))
+
+
+def test_malformed_titles_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.item", "item_id:token\ttitle:token_seq\n1\tHeat\n2\n3\tAlien\n")
+    bad_lines = BadLines(path, "skip")
+    assert read_titles(path, bad_lines) == {"1": "Heat", "3": "Alien"}
+    assert bad_lines.examples == [f"{path}, line 3: 2 fields expected, 1 found"]
 
 
 @pytest.mark.real_data
@@ -250,4 +351,5 @@ def test_ml_100k(real_data: Path) -> None:
     raw, _ = read(real_data / "ml-100k.inter", "atomic")
     assert (len(raw), len(raw.user_names), len(raw.item_names)) == (100_000, 943, 1682)
     assert raw.timestamps is not None and np.isfinite(raw.timestamps).all()
-    assert read_titles(real_data / "ml-100k.item")["1"] == "Toy Story"
+    items = real_data / "ml-100k.item"
+    assert read_titles(items, BadLines(items))["1"] == "Toy Story"

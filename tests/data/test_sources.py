@@ -46,6 +46,31 @@ def test_a_registered_file_is_remembered_with_its_columns(tmp_path: Path) -> Non
     assert (found.format, found.columns.user, found.file) == ("csv", "who", file.resolve())
 
 
+def test_titles_beside_a_registered_atomic_file_come_along(tmp_path: Path) -> None:
+    file = tmp_path / "log.inter"
+    file.touch()
+    assert source_from_file(tmp_path / "data", "shop", file, None, Columns()).item_file is None
+    file.with_suffix(".item").touch()
+    given = source_from_file(tmp_path / "data", "shop", file, None, Columns()).register()
+    assert given.item_file == file.resolve().with_suffix(".item")
+    assert find_source(tmp_path / "data", "shop") == given
+
+
+@pytest.mark.parametrize(
+    ("format_name", "columns", "what"),
+    [
+        ("sequences", Columns(user="who"), "user column"),
+        ("amazon-reviews", Columns(rating="stars"), "rating column"),
+        ("atomic", Columns(separator=";"), "separator"),
+        ("parquet", Columns(separator=";"), "separator"),
+    ],
+)
+def test_choices_that_a_format_does_not_have(tmp_path: Path, format_name: str, columns: Columns, what: str) -> None:
+    (tmp_path / "log").touch()
+    with pytest.raises(DataError, match=f"the format {format_name} has no {what} to choose"):
+        source_from_file(tmp_path, "x", tmp_path / "log", format_name, columns)
+
+
 @pytest.mark.parametrize(
     ("name", "format_name"),
     [
@@ -73,6 +98,9 @@ def test_refusals(tmp_path: Path) -> None:
         source_from_file(tmp_path, "x", file, "atom", Columns())
     with pytest.raises(DataError, match="plain folder name"):
         source_from_file(tmp_path, "../x", file, "csv", Columns())
+    for name in ("../x", "", ".", "a/b"):
+        with pytest.raises(DataError, match="plain folder name"):
+            find_source(tmp_path, name)
 
 
 def test_a_missing_data_set_says_how_to_get_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,28 @@ def _parse(line: str) -> tuple[str, str, float, float] | str:
         review: Any = json.loads(line)
     except json.JSONDecodeError as error:
         return f"no JSON: {error.msg}"
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
+        return f"no JSON: {error}"
     if not isinstance(review, dict):
         return "no JSON object"
     for key in (USER, ITEM, TIME):
         if review.get(key) in (None, ""):
             return f"no {key}"
-    rating = review.get(RATING, np.nan)
-    for key, value in ((RATING, rating), (TIME, review[TIME])):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{key} {value!r} is not a number"
-    return str(review[USER]), str(review[ITEM]), float(rating), float(review[TIME])
+    rating = math.nan if review.get(RATING) is None else _number(review[RATING])
+    time = _number(review[TIME])
+    if rating is None:
+        return f"{RATING} {review[RATING]!r} is not a number"
+    if time is None:
+        return f"{TIME} {review[TIME]!r} is not a number"
+    return str(review[USER]), str(review[ITEM]), rating, time
+
+
+def _number(value: object) -> float | None:
+    """A finite number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

@@ -26,7 +26,7 @@ def read_sequences(path: Path, wanted: Collection[str], bad_lines: BadLines) -> 
     lengths: list[int] = []
     seen: set[str] = set()
     for number, line in enumerate(read_lines(path), start=1):
-        words = line.split()
+        words = [word for word in line.replace("\t", " ").split(" ") if word]  # other blanks may be part of an id
         if not words:
             continue
         if len(words) == 1:

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
+from actsr_cli.data.readers.delimited import Table, check_names, read_delimited, read_header
 from actsr_cli.data.readers.interactions import BadLines, Interactions, find_column
-from actsr_cli.data.readers.text import read_lines
 from actsr_cli.data.sources import FILE_ORDER, Columns
 from actsr_cli.errors import DataError, nearest
 
@@ -38,80 +37,73 @@ class _Roles:
     numbers: dict[str, str]  # a filter's name for a column, and the column
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Columns of a file, and where its rows stand.
-
-    Attributes:
-        frame: the columns, as text or as numbers.
-        places: gives the line (or row) number of each row of `frame`.
-        unit: what `places` counts.
-        malformed: lines that are no rows at all, with the reason.
-    """
-
-    frame: pd.DataFrame
-    places: Callable[[], NDArray[np.int64]]
-    unit: str
-    malformed: list[tuple[int, str]]
-
-
 def read_atomic(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read a RecBole `.inter` file: tab separated, its header naming `column:type` pairs, no quoting."""
-    header = _header(path, "\t")
-    if not all(":" in name for name in header):
-        raise DataError(f"{path} is no atomic file: its header must name column:type pairs, not {header[0]!r}")
-    names = [name.rpartition(":")[0] for name in header]
+    names = _atomic_names(path)
     roles = _find_roles(names, columns, wanted, path)
-    return _interactions(_read_delimited(path, "\t", names, roles, quoted=False), roles, path, bad_lines)
+    return _interactions(read_delimited(path, "\t", names, _used(roles), quoted=False), roles, path, bad_lines)
 
 
 def read_csv(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read a CSV file with a header; fields may be quoted."""
-    separator = columns.separator or ("\t" if path.suffix == ".tsv" else ",")
-    names = _header(path, separator)
+    separator = _separator(path, columns.separator)
+    names = read_header(path, separator, quoted=True)
     roles = _find_roles(names, columns, wanted, path)
-    return _interactions(_read_delimited(path, separator, names, roles, quoted=True), roles, path, bad_lines)
+    return _interactions(read_delimited(path, separator, names, _used(roles), quoted=True), roles, path, bad_lines)
 
 
 def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read a Parquet file."""
     try:
         file = parquet.ParquetFile(path)
-        roles = _find_roles(file.schema_arrow.names, columns, wanted, path)
-        frame = file.read(columns=_used(roles)).to_pandas()
+        names = file.schema_arrow.names
+        check_names(names, path)
+        roles = _find_roles(names, columns, wanted, path)
+        table = file.read(columns=_used(roles))
+        for column in {roles.user, roles.item}:  # as text, before missing values make integers floats
+            table = table.set_column(table.schema.get_field_index(column), column, table[column].cast(pa.string()))
+        frame = table.to_pandas()
     except pa.ArrowException as error:
         raise DataError(f"{path} is no readable Parquet file: {error}") from error
-    table = _Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
-    return _interactions(table, roles, path, bad_lines)
+    return _interactions(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), roles, path, bad_lines)
 
 
-def read_titles(path: Path) -> dict[str, str]:
+def read_titles(path: Path, bad_lines: BadLines) -> dict[str, str]:
     """Titles by raw item id from an atomic `.item` file; empty where it has no column of titles.
 
     Raises:
         DataError: the file has no item ids, or is no atomic file.
     """
-    names = [name.rpartition(":")[0] for name in _header(path, "\t")]
+    names = _atomic_names(path)
     item = find_column(names, None, USUAL_NAMES["item"], "item", path)
     title = find_column(names, None, TITLES, "title", path)
     if item is None:
         raise DataError(f"{path} has no column of item ids; it has: {', '.join(names)}")
     if title is None:
         return {}
-    roles = _Roles(user=title, item=item, timestamp=None, rating=None, numbers={})
-    frame = _read_delimited(path, "\t", names, roles, quoted=False).frame
-    return dict(zip(frame[item], frame[title], strict=True))
+    table = read_delimited(path, "\t", names, [item, title], quoted=False)
+    for line, reason in table.malformed:
+        bad_lines.report(line, reason)
+    return dict(zip(table.frame[item], table.frame[title], strict=True))
 
 
-def _header(path: Path, separator: str) -> list[str]:
-    """Names of the columns, each only once."""
-    first = next(read_lines(path), "")
-    if not first.strip():
-        raise DataError(f"{path} is empty: its first line must name the columns")
-    names = [name.strip().strip('"') for name in first.split(separator)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path} has the column '{twice[0]}' twice")
+def _atomic_names(path: Path) -> list[str]:
+    """Names of the columns of an atomic file, without their types."""
+    header = read_header(path, "\t", quoted=False)
+    if not all(":" in name for name in header):
+        raise DataError(f"{path} is no atomic file: its header must name column:type pairs, not {header[0]!r}")
+    names = [name.rpartition(":")[0] for name in header]
+    check_names(names, path)
     return names
+
+
+def _separator(path: Path, given: str | None) -> str:
+    if given is None:
+        return "\t" if path.suffix == ".tsv" else ","
+    separator = "\t" if given == "\\t" else given
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise DataError(f"a separator is one ASCII character other than a quote, not {given!r}")
+    return separator
 
 
 def _find_roles(names: Sequence[str], columns: Columns, wanted: Collection[str], path: Path) -> _Roles:
@@ -146,50 +138,12 @@ def _used(roles: _Roles) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def _read_delimited(path: Path, separator: str, names: list[str], roles: _Roles, *, quoted: bool) -> _Table:
-    """The used columns of a delimited file, as text."""
-    broken: list[tuple[int, str]] = []
-
-    def keep_broken(row: arrow_csv.InvalidRow) -> str:
-        broken.append((row.number, f"{row.expected_columns} fields expected, {row.actual_columns} found"))
-        return "skip"
-
-    try:
-        table = arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=separator, quote_char='"' if quoted else False, invalid_row_handler=keep_broken
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), include_columns=_used(roles)
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        for _ in read_lines(path):  # names the line that is no UTF-8
-            pass
-        raise DataError(f"{path} cannot be read: {error}") from error
-
-    def lines_with_text() -> NDArray[np.int64]:
-        return np.array([number for number, line in enumerate(read_lines(path), 1) if line and number > 1], dtype=int)
-
-    broken_rows = np.array([number for number, _ in broken], dtype=int) - _FIRST_ROW
-    places = lines_with_text() if broken else np.empty(0, dtype=int)
-    return _Table(
-        table.to_pandas(),
-        places=lambda: np.delete(lines_with_text(), broken_rows),
-        unit="line",
-        malformed=[(int(places[row]), reason) for row, (_, reason) in zip(broken_rows, broken, strict=True)],
-    )
-
-
-_FIRST_ROW = 2
-"""Arrow counts the skipped header as row 1."""
-
-
-def _interactions(table: _Table, roles: _Roles, path: Path, bad_lines: BadLines) -> Interactions:
+def _interactions(table: Table, roles: _Roles, path: Path, bad_lines: BadLines) -> Interactions:
     frame = table.frame
-    numbers = {column: _numbers(frame[column]) for column in dict.fromkeys(_number_columns(roles))}
+    numbers = {
+        column: _numbers(frame[column], dates=column != roles.rating)
+        for column in dict.fromkeys(_number_columns(roles))
+    }
     problems: list[tuple[NDArray[np.bool_], Callable[[int], str]]] = []
     for role, column in (("user", roles.user), ("item", roles.item)):
         absent = (frame[column].isna() | (frame[column].astype(str) == "")).to_numpy()
@@ -221,17 +175,15 @@ def _number_columns(roles: _Roles) -> list[str]:
     return [name for name in (roles.timestamp, roles.rating, *roles.numbers.values()) if name is not None]
 
 
-def _numbers(values: pd.Series) -> NDArray[np.float64]:
-    """Numbers from text, numbers or dates (as seconds since 1970); NaN where there is neither."""
-    if not pd.api.types.is_datetime64_any_dtype(values):
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
-        rest = np.isnan(numbers)
-        if not rest.any():
-            return numbers
-        dates = pd.to_datetime(values[rest], errors="coerce", utc=True, format="ISO8601")
-        numbers[rest] = _seconds(dates)
-        return numbers
-    return _seconds(pd.to_datetime(values, utc=True))
+def _numbers(values: pd.Series, *, dates: bool) -> NDArray[np.float64]:
+    """Numbers from text, numbers or, if they may be, dates (as seconds since 1970); NaN where there is neither."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _seconds(pd.to_datetime(values, utc=True))
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
+    rest = np.isnan(numbers)
+    if dates and rest.any():
+        numbers[rest] = _seconds(pd.to_datetime(values[rest], errors="coerce", utc=True, format="ISO8601"))
+    return numbers
 
 
 def _seconds(dates: pd.Series) -> NDArray[np.float64]:
@@ -240,7 +192,7 @@ def _seconds(dates: pd.Series) -> NDArray[np.float64]:
 
 
 def _report(
-    table: _Table,
+    table: Table,
     problems: Sequence[tuple[NDArray[np.bool_], Callable[[int], str]]],
     bad: NDArray[np.bool_],
     bad_lines: BadLines,

@@ -13,7 +13,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 text file without their ends, gzip or not; a line ends at LF or CRLF and nowhere else.
+    """Lines of a UTF-8 text file without their ends, gzip or not; a line ends at LF, CRLF or CR, as Arrow has it.
 
     Raises:
         DataError: the file is no UTF-8, or its gzip is broken.
@@ -25,7 +25,7 @@ def read_lines(path: Path) -> Iterator[str]:
         with gzip.open(path) if compressed else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield text.removesuffix("\n").removesuffix("\r")
+                yield from text.removesuffix("\n").removesuffix("\r").split("\r")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -1,0 +1,92 @@
+"""What is remembered of a source between preparations: the content of its files, and which preparation came last."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, RootModel, ValidationError
+
+from actsr_cli.data.manifest import sha256_of
+from actsr_cli.data.sources import Source
+from actsr_cli.errors import DataError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Seen(BaseModel):
+    """A file when its content was last hashed."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class _Inputs(RootModel[dict[str, _Seen]]):
+    """Files by path."""
+
+    root: dict[str, _Seen] = {}
+
+
+class Latest(BaseModel):
+    """The preparation that was asked for last.
+
+    Attributes:
+        fingerprint: the name of its folder; empty where nothing was prepared yet.
+        inputs: SHA-256 of each input by its path.
+    """
+
+    fingerprint: str = ""
+    inputs: dict[str, str] = {}
+
+
+def content_hashes(source: Source) -> dict[str, str]:
+    """SHA-256 of each file of a source by its path; computed anew only where size or time of change differ.
+
+    Raises:
+        DataError: what is remembered of the files is damaged.
+    """
+    path = source.folder / "prepared" / "inputs.json"
+    before = _read(path, _Inputs).root
+    now = {str(file): _seen(file, before.get(str(file))) for file in source.files}
+    if any(before.get(name) != seen for name, seen in now.items()):
+        _write(path, _Inputs(before | now))
+    return {name: seen.sha256 for name, seen in now.items()}
+
+
+def latest(source: Source) -> Latest:
+    """The latest preparation of a source.
+
+    Raises:
+        DataError: what is remembered of it is damaged.
+    """
+    return _read(source.folder / "prepared" / "latest.json", Latest)
+
+
+def remember_latest(source: Source, preparation: Latest) -> None:
+    """Make `preparation` the latest one of a source."""
+    _write(source.folder / "prepared" / "latest.json", preparation)
+
+
+def _seen(file: Path, before: _Seen | None) -> _Seen:
+    stat = file.stat()
+    if before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return before
+    return _Seen(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256_of(file))
+
+
+def _read(path: Path, model: type[Model]) -> Model:
+    if not path.is_file():
+        return model()
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged", hint="Delete it.") from error
+
+
+def _write(path: Path, values: BaseModel) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(values.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
