@@ -19,7 +19,7 @@ class Batch:
     Attributes:
         item_ids: (batch, length) int64, each row `lengths[i]` real items in time order, then padding.
         lengths: (batch,) int64, at least 1.
-        user_ids: (batch,) int64 rows of the data set's users, or None.
+        user_ids: (batch,) int64 from 0, the data set's users; -1 is a stranger. None where nobody is known.
         timestamps: (batch, length) float64 seconds (float32 on MPS), 0 at padding, or None where there are no times.
     """
 
@@ -37,15 +37,37 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def latest(self, n_items: int) -> Batch:
+        """The latest `n_items` of each history; the batch itself where none is longer."""
+        if self.item_ids.shape[1] <= n_items:
+            return self
+        skipped = (self.lengths - n_items).clamp_min(0)
+        columns = skipped.unsqueeze(1) + torch.arange(n_items, device=self.lengths.device)
+        times = None if self.timestamps is None else self.timestamps.gather(1, columns)
+        return Batch(self.item_ids.gather(1, columns), self.lengths - skipped, self.user_ids, times)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch(Batch):
-    """Histories whose rows are trained: row i of a sequence predicts the item after position i.
+    """Histories whose rows are trained, each to predict an item.
 
     Attributes:
-        targets: (batch, length) int64, the item that follows each position; `PADDING` where a row is not trained.
+        targets: (batch, length) int64, the item that each row is to predict, `PADDING` where a row is not trained. In a
+            causal model it is the item after the row's position, in cloze training the item that is masked there.
         negatives: (batch, length) int64, one sampled item per target, never the target or padding; None without BPR.
     """
 
     targets: Tensor
     negatives: Tensor | None = None
+
+
+def draw_negatives(targets: Tensor, n_items: int, generator: torch.Generator | None = None) -> Tensor:
+    """One item per target, uniform over the others; (any) int64 like `targets`.
+
+    Args:
+        targets: item ids; what is drawn beside `PADDING` means nothing.
+        n_items: items of the catalogue, at least 2.
+        generator: a CPU generator; None takes torch's.
+    """
+    drawn = torch.randint(1, n_items, targets.shape, generator=generator).to(targets.device)
+    return drawn + (drawn >= targets)  # ids from the target on move up by one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -58,11 +58,11 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The architecture and its calibrators."""
 
-    name: str = Field("sasrec", description="Backbone, as `actsr models` lists it.")
+    name: str = Field("sasrec", description="Model, as `actsr models` lists it, or package.module:Class of your own.")
     calibration: Calibration = Field("none", description="Which calibrators the attention has.")
     max_length: int = Field(50, ge=1, description="Longest history that the model reads, in items.")
     hidden_size: int = Field(64, ge=1, description="Width of the hidden states.")
-    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks.")
+    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks; of the state in GRU4Rec.")
     layers: int = Field(2, ge=1, description="Number of transformer layers.")
     heads: int = Field(2, ge=1, description="Number of attention heads; must divide hidden_size.")
     hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
@@ -92,6 +92,32 @@ class ModelConfig(Section):
     renorm: Literal["softmax", "sum", "none"] = Field(
         "sum", description="How calibrated weights become a distribution again: softmax (published), sum, none."
     )
+    mask_ratio: float = Field(0.4, gt=0, lt=1, description="BERT4Rec: share of the places that are masked in training.")
+    mask_last: float = Field(
+        0.0, ge=0, le=1, description="BERT4Rec: share of the sequences in which the last place alone is masked."
+    )
+    user_size: int | None = Field(
+        None, ge=1, description="SSE-PT: the users' part of hidden_size, the rest is the items'; null: half."
+    )
+    user_replacement: Probability = Field(
+        0.0, description="SSE-PT: chance that training replaces a user by any other (stochastic shared embeddings)."
+    )
+    item_replacement: Probability = Field(
+        0.0, description="SSE-PT: chance that training replaces an item of a history by any other."
+    )
+    time_span: int = Field(256, ge=1, description="TiSASRec: longer time intervals are clipped to this many units.")
+    interval_scale: Literal["user", "raw"] = Field(
+        "user", description="TiSASRec: the unit of intervals: the user's smallest one, or a second (published AC code)."
+    )
+    neighbours: int = Field(100, ge=1, description="Item-KNN: neighbours that are kept of each item.")
+    neighbour_reach: int = Field(5, ge=1, description="Item-KNN: items so many places apart count as neighbours.")
+    neighbour_shrinkage: float = Field(
+        0.0, ge=0, description="Item-KNN: added to the interactions of an item, against chance among rare ones."
+    )
+    neighbour_decay: float = Field(
+        0.8, gt=0, le=1, description="Item-KNN: weight of a history's item over that of the one behind it."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of a model of your own.")
     reproduce_published_faults: bool = Field(
         False, description="Compute what the published code computes, its faults included (for parity only)."
     )
@@ -110,7 +136,11 @@ class TrainingConfig(Section):
     mask_weight: float = Field(0.3, ge=0, description="Weight of the penalty that keeps adversarial masks open.")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate of Adam.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam.")
-    batch_size: int = Field(512, ge=1, description="Targets (training prefixes) per optimiser step.")
+    batch_size: int = Field(
+        512,
+        ge=1,
+        description="Targets (training prefixes) per optimiser step; in cloze training, items before masking.",
+    )
     window_stride: int = Field(
         1, ge=1, description="Targets that a window of a history longer than max_length trains; 1 is exact."
     )

@@ -92,7 +92,7 @@ class TestPage:
             if choices:
                 parts += [f"`{choice}`" for choice in choices]
                 continue
-            signs = {"minimum": "≥", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+            signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
             bounds = [f"{sign} {option[key]:g}" for key, sign in signs.items() if key in option]
             parts.append(" ".join([words[option["type"]], ", ".join(bounds)]).strip())
         return ", ".join(parts)

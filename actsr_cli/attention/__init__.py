@@ -1,8 +1,16 @@
 """Calibrated attention (Zhou et al., CIKM 2023): tensors in, tensors out, nothing else known."""
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
-from actsr_cli.attention.calibrated import AttentionOutput, AttentionStages, CalibratedAttention
+from actsr_cli.attention.calibrated import (
+    AttentionOutput,
+    AttentionStages,
+    CalibratedSelfAttention,
+    calibrated_self_attention,
+)
+from actsr_cli.attention.intervals import Relations, time_intervals
 from actsr_cli.attention.masks import allowed_pairs
+from actsr_cli.attention.multihead import CalibratedAttention, calibration_losses, recorded
+from actsr_cli.attention.objective import Losses, ParameterSplit, split_parameters
 from actsr_cli.attention.spatial import SpatialCalibrator
 
 __all__ = [
@@ -10,6 +18,15 @@ __all__ = [
     "AttentionOutput",
     "AttentionStages",
     "CalibratedAttention",
+    "CalibratedSelfAttention",
+    "Losses",
+    "ParameterSplit",
+    "Relations",
     "SpatialCalibrator",
     "allowed_pairs",
+    "calibrated_self_attention",
+    "calibration_losses",
+    "recorded",
+    "split_parameters",
+    "time_intervals",
 ]

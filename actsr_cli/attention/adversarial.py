@@ -29,7 +29,8 @@ class AdversarialCalibrator(nn.Module):
             softmax(A + C/2), or by `annealing`, where the share of A decays as exp(-step / annealing_steps).
         annealing_steps: optimiser steps after which annealing has brought the share of A down to 1/e.
         renorm: how each result becomes a distribution again, see `renormalise`.
-        unmasked_fixed: take the first softmax of `fixed` over forbidden keys too, as the published code does.
+        published_faults: let forbidden keys in where the published code does: in the first softmax of `fixed`, and with
+            `renorm: none` in the perturbed attention, which then sees noise at later keys and at padding.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class AdversarialCalibrator(nn.Module):
         combine: Combine = "gate",
         annealing_steps: int = 100_000,
         renorm: Renorm = "sum",
-        unmasked_fixed: bool = False,
+        published_faults: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.combine_by = combine
         self.renorm: Renorm = renorm
         self.annealing_steps = annealing_steps
-        self.unmasked_fixed = unmasked_fixed
+        self.published_faults = published_faults
         self.adversary = nn.ModuleDict(
             {"query": nn.Linear(hidden_size, hidden_size), "key": nn.Linear(hidden_size, hidden_size)}
         )
@@ -74,7 +75,7 @@ class AdversarialCalibrator(nn.Module):
 
     def perturb(self, attention: Tensor, mask: Tensor, noise: Tensor, allowed: Tensor) -> Tensor:
         """P = renorm(A·M + ε(1 - M)); all (batch, heads, queries, keys), `allowed` with one head."""
-        return renormalise(attention * mask + noise * (1 - mask), allowed, self.renorm)
+        return self._renormalise(attention * mask + noise * (1 - mask), allowed)
 
     def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         """The combination of A and C = renorm(A·exp(1 - M)).
@@ -88,8 +89,8 @@ class AdversarialCalibrator(nn.Module):
         Returns:
             (batch, heads, queries, keys).
         """
-        calibrated = renormalise(attention * torch.exp(1 - mask), allowed, self.renorm)
-        return renormalise(self._combine(attention, calibrated, queries, allowed), allowed, self.renorm)
+        calibrated = self._renormalise(attention * torch.exp(1 - mask), allowed)
+        return self._renormalise(self._combine(attention, calibrated, queries, allowed), allowed)
 
     def gate_shares(self, queries: Tensor, n_keys: int) -> Tensor:
         """(batch, queries, hidden) to the gate g, (batch, 1, queries, n_keys): A's share, one for all heads."""
@@ -97,6 +98,11 @@ class AdversarialCalibrator(nn.Module):
             raise ValueError(f"there is no gate with combine: {self.combine_by}")
         logits = F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])
         return rearrange(torch.sigmoid(logits), "b q k -> b 1 q k")
+
+    def _renormalise(self, weights: Tensor, allowed: Tensor) -> Tensor:
+        if self.renorm == "none" and self.published_faults:
+            return weights
+        return renormalise(weights, allowed, self.renorm)
 
     def _combine(self, attention: Tensor, calibrated: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         if self.combine_by == "gate":
@@ -106,4 +112,4 @@ class AdversarialCalibrator(nn.Module):
             share = torch.exp(-self.step / self.annealing_steps)
             return torch.lerp(calibrated, attention, share.to(attention.dtype))
         together = attention + calibrated / 2
-        return together.softmax(dim=-1) if self.unmasked_fixed else masked_softmax(together, allowed)
+        return together.softmax(dim=-1) if self.published_faults else masked_softmax(together, allowed)

@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from actsr_cli.attention.adversarial import AdversarialCalibrator
-from actsr_cli.attention.masks import masked_softmax
+from actsr_cli.attention.adversarial import AdversarialCalibrator, Combine
+from actsr_cli.attention.intervals import Relations
+from actsr_cli.attention.masks import Renorm, masked_softmax
 from actsr_cli.attention.spatial import SpatialCalibrator
+
+Calibration = Literal["none", "spatial", "adversarial", "full"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class AttentionOutput:
     stages: AttentionStages | None = None
 
 
-class CalibratedAttention(nn.Module):
+class CalibratedSelfAttention(nn.Module):
     """Multi-head self-attention, its weights calibrated in space and by an adversary.
 
     Args:
@@ -100,6 +103,7 @@ class CalibratedAttention(nn.Module):
         query_positions: Tensor,
         *,
         query_hidden: Tensor | None = None,
+        relations: Relations | None = None,
         perturb: bool = False,
         noise: Tensor | None = None,
         keep_stages: bool = False,
@@ -111,6 +115,7 @@ class CalibratedAttention(nn.Module):
             allowed: (batch, 1, queries, keys) bool, see `allowed_pairs`.
             query_positions: (batch or 1, queries) position of each query.
             query_hidden: (batch, queries, hidden_size) hidden states of the queries, where they are not all rows.
+            relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the perturbed stream.
             noise: (batch, heads, queries, keys) the noise to perturb with; drawn where it is None.
             keep_stages: also return every stage of the attention.
@@ -120,17 +125,30 @@ class CalibratedAttention(nn.Module):
         """
         rows = hidden if query_hidden is None else query_hidden
         queries, keys = self.query(rows), self.key(hidden)
-        values = self._split_heads(self.value(hidden))
-        weights = self._weights(queries, keys, allowed, query_positions, perturb=perturb, noise=noise, keep=keep_stages)
+        values = self.value(hidden) if relations is None else self.value(hidden) + relations.value_positions
+        values = self._split_heads(values)
+        scores = self._scores(queries, keys, relations)
+        weights = self._weights(
+            scores, queries, keys, allowed, query_positions, perturb=perturb, noise=noise, keep=keep_stages
+        )
         return AttentionOutput(
-            combined=self._attend(weights.combined, values),
-            perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values),
+            combined=self._attend(weights.combined, values, relations),
+            perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values, relations),
             mask=weights.mask,
             stages=weights if keep_stages else None,
         )
 
+    def _scores(self, queries: Tensor, keys: Tensor, relations: Relations | None) -> Tensor:
+        """(batch, heads, queries, keys) products q·k before the division by √d, relations included."""
+        if relations is not None:
+            keys = keys + relations.key_positions
+        queries, keys = self._split_heads(queries), self._split_heads(keys)
+        scores = queries @ rearrange(keys, "b h k d -> b h d k")
+        return scores if relations is None else scores + relations.scores(queries)
+
     def _weights(
         self,
+        scores: Tensor,
         queries: Tensor,
         keys: Tensor,
         allowed: Tensor,
@@ -141,7 +159,7 @@ class CalibratedAttention(nn.Module):
         keep: bool,
     ) -> AttentionStages:
         """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
-        plain, spatial, target = self._calibrate_in_space(queries, keys, allowed, query_positions, keep)
+        plain, spatial, target = self._calibrate_in_space(scores, queries, keys, allowed, query_positions, keep)
         if self.adversarial is None:
             return AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
         mask = self._drop(self.adversarial.mask(queries, keys, allowed))
@@ -154,12 +172,11 @@ class CalibratedAttention(nn.Module):
         return AttentionStages(plain, spatial, mask, perturbed, calibrated, combined)
 
     def _calibrate_in_space(
-        self, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
+        self, scores: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
     ) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Attention before and after the spatial calibrator, and which of them the adversarial calibrator works on."""
         queries, keys = self._split_heads(queries), self._split_heads(keys)
         scale = queries.shape[-1] ** -0.5
-        scores = queries @ rearrange(keys, "b h k d -> b h d k")
         if self.spatial is None:
             plain = self._drop(masked_softmax(scores * scale, allowed))
             return plain, None, plain
@@ -173,9 +190,12 @@ class CalibratedAttention(nn.Module):
     def _split_heads(self, hidden: Tensor) -> Tensor:
         return rearrange(hidden, "b l (h d) -> b h l d", h=self.heads)
 
-    def _attend(self, attention: Tensor, values: Tensor) -> Tensor:
-        attended: Tensor = self.output(rearrange(attention @ values, "b h q d -> b q (h d)"))
-        return attended
+    def _attend(self, attention: Tensor, values: Tensor, relations: Relations | None) -> Tensor:
+        attended = attention @ values
+        if relations is not None:
+            attended = attended + relations.values(attention)
+        output: Tensor = self.output(rearrange(attended, "b h q d -> b q (h d)"))
+        return output
 
     def _drop(self, weights: Tensor) -> Tensor:
         return F.dropout(weights, self.dropout, self.training)
@@ -183,3 +203,57 @@ class CalibratedAttention(nn.Module):
     def _mix(self, adversarial: Tensor, spatial: Tensor) -> Tensor:
         share = 0.5 if self.adversarial_share is None else self.adversarial_share
         return share * adversarial + (1 - share) * spatial
+
+
+def calibrated_self_attention(
+    hidden_size: int,
+    heads: int,
+    *,
+    max_length: int,
+    calibration: Calibration = "full",
+    dropout: float = 0.0,
+    use_order: bool = True,
+    use_distance: bool = True,
+    combine: Combine = "gate",
+    annealing_steps: int = 100_000,
+    two_level: bool = True,
+    rich_combine: Literal["fixed", "trainable"] = "fixed",
+    renorm: Renorm = "sum",
+    published_faults: bool = False,
+) -> CalibratedSelfAttention:
+    """An attention with the calibrators that `calibration` names; the other arguments are theirs.
+
+    Args:
+        hidden_size: width of input and output.
+        heads: number of heads; divides `hidden_size`.
+        max_length: longest sequence that it can see.
+        calibration: `none`, `spatial`, `adversarial`, or `full` for both.
+        dropout: see `CalibratedSelfAttention`, as `two_level` and `rich_combine`.
+        use_order: see `SpatialCalibrator`, as `use_distance`.
+        combine: see `AdversarialCalibrator`, as `annealing_steps` and `renorm`.
+        published_faults: compute what the published code computes, its faults included.
+    """
+    spatial = adversarial = None
+    if calibration in ("spatial", "full"):
+        spatial = SpatialCalibrator(
+            hidden_size // heads, use_order=use_order, use_distance=use_distance, saturating=published_faults
+        )
+    if calibration in ("adversarial", "full"):
+        adversarial = AdversarialCalibrator(
+            hidden_size,
+            heads,
+            max_length,
+            combine=combine,
+            annealing_steps=annealing_steps,
+            renorm=renorm,
+            published_faults=published_faults,
+        )
+    return CalibratedSelfAttention(
+        hidden_size,
+        heads,
+        spatial=spatial,
+        adversarial=adversarial,
+        dropout=dropout,
+        two_level=two_level,
+        rich_combine=rich_combine,
+    )

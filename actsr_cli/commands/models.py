@@ -2,26 +2,78 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from actsr_cli import console
-from actsr_cli.models.registry import all_models
+from actsr_cli.commands.options import DataDir
+from actsr_cli.models.registry import ModelSpec, all_models, registered_models
+
+if TYPE_CHECKING:
+    from actsr_cli.config import RunConfig
+    from actsr_cli.data.store import Record
 
 
-def models() -> None:
-    """List the models: names, papers, and what data they need.
+def models(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Sizes on this data set. Default: prepared last.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", help="Sizes with these settings. Default: the data set's preset.")
+    ] = None,
+    data_dir: DataDir = Path("dataset"),
+) -> None:
+    """List the models: names, papers, options, what data they need, and their size.
 
-    [bold]Example:[/]  actsr models
+    The size counts trained numbers (counted ones for item-knn and
+    popularity) on the data set that was prepared last.
+
+    [bold]Example:[/]  actsr models --dataset beauty
     """
-    from rich.table import Table
+    from actsr_cli.data.prepare import latest_record
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("--model", "what it is", "needs"):
-        table.add_column(title)
-    for spec in all_models():
-        needs = [need for need, wanted in (("users", spec.needs_users), ("times", spec.needs_timestamps)) if wanted]
-        table.add_row(spec.name, f"{spec.title} ({spec.paper})", ", ".join(needs) or "items only")
-        for name in spec.names[1:]:
-            table.add_row(name, f"{spec.title} with calibrated attention (Zhou et al., CIKM 2023)", "the same")
-    console.results.print(table)
+    record = latest_record(data_dir, dataset)
+    config = None if record is None else _settings(record, preset)
+    for spec in (*all_models(), *registered_models()):
+        console.results.print(f"[bold]{'[/], [bold]'.join(spec.names)}[/]", highlight=False)
+        for label, text in _facts(spec, record, config):
+            console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)
     console.results.print(
-        "--calibration none, spatial, adversarial or full chooses the calibrators of any of them.", style="dim"
+        "\n--calibration none, spatial, adversarial or full chooses the calibrators of those with an ac- form.\n"
+        "--model package.module:Class trains a model of your own, see docs/your-own-model.md.",
+        style="dim",
+        soft_wrap=True,
     )
+    if record is None:
+        console.note("No data set is prepared yet, so no sizes are shown: actsr preprocess demo")
+
+
+def _settings(record: Record, preset: str | None) -> RunConfig:
+    from actsr_cli.presets import preset_for, resolve
+
+    return resolve(preset=preset or preset_for(record.name)).config
+
+
+def _facts(spec: ModelSpec, record: Record | None, config: RunConfig | None) -> list[tuple[str, str]]:
+    """What is said about a model, by label."""
+    needs = [need for need, wanted in (("users", spec.needs_users), ("timestamps", spec.needs_timestamps)) if wanted]
+    facts = [("paper", spec.paper), ("needs", " and ".join(needs) or "items alone")]
+    if spec.options:
+        facts.append(("options", ", ".join(f"model.{option}" for option in spec.options)))
+    if record is not None and config is not None:
+        facts.append(("size", _size(spec, record, config)))
+    return [(label, text) for label, text in facts if text]
+
+
+def _size(spec: ModelSpec, record: Record, config: RunConfig) -> str:
+    from actsr_cli.models.registry import model_size
+
+    if spec.needs_timestamps and not record.timestamps:
+        return f"cannot be trained on {record.name}, which has no timestamps"
+    sizes = []
+    for calibration in ("none", "full") if spec.calibrated else ("none",):
+        changed = config.model.model_copy(update={"name": spec.name, "calibration": calibration, "options": {}})
+        sizes.append(f"{model_size(changed, record.items, record.users):,}")
+    return f"{', '.join(sizes)} on {record.name}"

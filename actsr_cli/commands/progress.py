@@ -38,7 +38,9 @@ class TrainingProgress(Observer):
 
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         monitor = self.config.monitor
-        parts = [f"epoch {record.epoch:>3}", f"loss {record.losses['combined']:.4f}"]
+        parts = [f"epoch {record.epoch:>3}"]
+        if record.losses:  # a counted model has none
+            parts.append(f"loss {record.losses['combined']:.4f}")
         if record.metrics:
             shown = dict.fromkeys((monitor, "hit@10", "ndcg@10"))
             parts += [f"{name} {record.metrics[name]:.4f}" for name in shown if name in record.metrics]

@@ -12,11 +12,12 @@ from actsr_cli import console
 from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.commands.preprocess import warn_of_input
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import display_name, parse_name
+from actsr_cli.models.registry import display_name, parse_name, unread_keys
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
     from actsr_cli.experiment.run import Run
+    from actsr_cli.presets import ResolvedConfig
     from actsr_cli.training.trainer import TrainingState
 
 MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
@@ -28,7 +29,7 @@ def train(
         typer.Option(
             "--model",
             "-m",
-            help="Model: sasrec, or ac-sasrec with both calibrators.",
+            help="Model, see `actsr models`: sasrec, ac-sasrec …, or package.module:Class.",
             autocompletion=complete_model,
             rich_help_panel=MODEL,
         ),
@@ -129,6 +130,7 @@ def _train(
     from actsr_cli.presets import preset_for, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
+    _warn_of_unread(resolved)
     fitting = preset_for(resolved.config.dataset)
     if preset is None and file is None and fitting is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
@@ -178,6 +180,14 @@ def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
         console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Go on: actsr train --resume {run.name}")
         raise typer.Exit(130)
     console.note(f"Next: actsr evaluate {run.name}   Curves: tensorboard --logdir {runs_dir}")
+
+
+def _warn_of_unread(resolved: ResolvedConfig) -> None:
+    """Warn of keys that somebody gave on purpose and the model does not read; presets may serve several models."""
+    own = {"default"} | ({resolved.preset.origin} if resolved.preset else set())
+    given = [key.removeprefix("model.") for key, origin in resolved.sources.items() if origin not in own]
+    for key in unread_keys(resolved.config.model, given):
+        console.warn(f"{resolved.config.model.name} does not read model.{key}")
 
 
 def _refuse_with_resume(given: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.batch import PADDING, Batch, TrainingBatch
+from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
 from actsr_cli.data.sequences import HeldOut, SequenceData
 from actsr_cli.errors import DataError
 
@@ -145,13 +145,10 @@ class TrainingBatches:
         trained = (position >= first.unsqueeze(1)) & (position < history.lengths.unsqueeze(1))
         targets = self._flat.items_at(windows.starts[rows] + 1, length).where(trained, PADDING)
         return TrainingBatch(
-            **vars(history), targets=targets, negatives=self._draw(targets, generator) if self.negatives else None
+            **vars(history),
+            targets=targets,
+            negatives=draw_negatives(targets, self.n_items, generator) if self.negatives else None,
         )
-
-    def _draw(self, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """One item per target, uniform over the others: ids from the target on move up by one."""
-        drawn = torch.randint(1, max(self.n_items, 2), targets.shape, generator=generator).to(targets.device)
-        return drawn + (drawn >= targets)
 
 
 def history_batches(

@@ -20,7 +20,7 @@ from actsr_cli.data.readers.interactions import OnBadLine
 from actsr_cli.data.readers.tables import read_titles
 from actsr_cli.data.report import Report, Step
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Source
+from actsr_cli.data.sources import Source, find_source
 from actsr_cli.errors import DataError
 
 FORMAT_VERSION = 1
@@ -83,6 +83,19 @@ def last_settings(source: Source) -> DataConfig | None:
     fingerprint = history.latest(source).fingerprint
     folder = _folder(source, fingerprint)
     return store.load_record(folder).settings if fingerprint and folder.is_dir() else None
+
+
+def latest_record(data_dir: Path, name: str | None = None) -> store.Record | None:
+    """The record of what was prepared last: of a data set, or of all; None where nothing was.
+
+    Raises:
+        DataError: there is no data set of that name, or the record is damaged.
+    """
+    folders = data_dir.glob("*") if name is None else [find_source(data_dir, name).folder]
+    records = [path for folder in folders for path in folder.glob(f"prepared/*/{store.RECORD}")]
+    if not records:
+        return None
+    return store.load_record(max(records, key=lambda path: path.stat().st_mtime).parent)
 
 
 def _folder(source: Source, fingerprint: str) -> Path:

@@ -68,6 +68,13 @@ class SequenceData:
         held = np.where(self.lengths >= MIN_SPLIT_LENGTH, _HELD_OUT["valid"], 0)
         return self.offsets[:-1], self.offsets[1:] - held
 
+    def training_part(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What may be trained on, held-out items left out: items and offsets in the form of these attributes."""
+        starts, ends = self.training_spans()
+        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
+        place = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
+        return self.items[place].astype(np.int64), offsets
+
 
 @dataclass(frozen=True)
 class HeldOut:

@@ -11,7 +11,7 @@ from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.popularity import popularity_scorer
 from actsr_cli.evaluation.ranking import RankedSplit, Seen, evaluate
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import Recommender
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.checkpoint import load_model
 from actsr_cli.training.device import choose_device
@@ -34,7 +34,7 @@ class Evaluation:
     ranked: RankedSplit
 
 
-def trained_model(run: Run, data: SequenceData) -> tuple[SequentialModel, int]:
+def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
 
     Raises:
@@ -48,7 +48,7 @@ def trained_model(run: Run, data: SequenceData) -> tuple[SequentialModel, int]:
             f"the run has {run.record['fingerprint']})",
             hint="Restore the data, or train again.",
         )
-    model = build_model(run.config.model, data.n_items)
+    model = build_model(run.config.model, data.n_items, data.n_users)
     epoch = load_model(run.model_file, model)
     return model.eval(), epoch
 
@@ -91,7 +91,13 @@ def evaluate_run(
         on_batch=on_batch,
     )
     floor = evaluate(
-        popularity_scorer(data), data, split, max_length=max_length, seen=seen, batch_size=batch_size, device=where
+        popularity_scorer(data, where),
+        data,
+        split,
+        max_length=max_length,
+        seen=seen,
+        batch_size=batch_size,
+        device=where,
     )
     evaluation = Evaluation(epoch, summarize(ranked.ranks, ks), summarize(floor.ranks, ks), ranked)
     run.add_metrics(f"{split}/{seen}", {"epoch": epoch, "users": len(ranked.ranks), **evaluation.metrics})

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 
 import torch
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.errors import DataError, RunError
+from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
+from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
+from actsr_cli.models.registry import all_models, build_model, check_model
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
@@ -55,10 +56,17 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     """Raise what a training would end with at once, so that no run is made for it.
 
     Raises:
-        ConfigError: the device is not there.
-        DataError: there is nothing to train on, or nobody to validate with.
+        ConfigError: the device is not there, or the model and its settings do not go together.
+        DataError: there is nothing to train on, nobody to validate with, or no timestamps where the model needs them.
     """
     choose_device(config.training.device)
+    spec = check_model(config.model)
+    if spec.needs_timestamps and data.timestamps is None:
+        others = ", ".join(other.name for other in all_models() if not other.needs_timestamps)
+        raise DataError(
+            f"{spec.title} reads the times of interactions, and '{data.name}' has none",
+            hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
+        )
     starts, ends = data.training_spans()
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
@@ -105,7 +113,11 @@ def resume_run(run: Run, data: SequenceData, observer: Observer) -> TrainingStat
 
 def _train(run: Run, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool) -> TrainingState:
     config = run.config
-    model = build_model(config.model, data.n_items).to(device)
+    model = build_model(config.model, data.n_items, data.n_users).to(device)
+    if isinstance(model, CountingModel):
+        return _count(run, model, data, device, observer, resume=resume)
+    if not isinstance(model, SequentialModel):
+        raise ConfigError(f"{type(model).__name__} is no SequentialModel and no CountingModel: it cannot be trained")
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
         trainer = Trainer(
             model,
@@ -130,6 +142,27 @@ def _train(run: Run, data: SequenceData, device: torch.device, observer: Observe
     return trainer.state
 
 
+def _count(
+    run: Run, model: CountingModel, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool
+) -> TrainingState:
+    """One pass over the data is all that a counting model needs: it is recorded as a run of one epoch."""
+    if resume:
+        raise RunError(f"{run.name} is finished: {type(model).__name__} is counted in one go")
+    with TensorBoard(run.path / "tensorboard", resume=False) as board:
+        _record_start(run, model, device, board, resume=False)
+        started = time.perf_counter()
+        model.fit(*data.training_part())
+        fitted = time.perf_counter()
+        metrics = _validate(run.config, model, data, device, observer)
+        record = EpochRecord(1, {}, metrics, fitted - started, time.perf_counter() - fitted)
+        state = TrainingState([record], best_epoch=1, best_value=metrics[run.config.training.monitor])
+        save_model(run.model_file, model, epoch=1)
+        _Recorder(run, board, observer).epoch_finished(record, state)
+        _record_end(run, state, "finished")
+        board.hyper_parameters(run.config, state)
+    return state
+
+
 def _fit(run: Run, trainer: Trainer) -> None:
     try:
         trainer.fit()
@@ -139,8 +172,12 @@ def _fit(run: Run, trainer: Trainer) -> None:
     state = trainer.state
     if not run.model_file.exists():  # stopped before the first validation: what there is, is better than nothing
         save_model(run.model_file, trainer.model, state.epoch)
+    _record_end(run, state, "finished" if trainer.finished else "interrupted")
+
+
+def _record_end(run: Run, state: TrainingState, status: str) -> None:
     run.update(
-        status="finished" if trainer.finished else "interrupted",
+        status=status,
         ended=now(),
         epochs=state.epoch,
         best_epoch=state.best_epoch,
@@ -152,7 +189,7 @@ def _fit(run: Run, trainer: Trainer) -> None:
         run.add_metrics(f"valid/{run.config.evaluation.seen}", {"epoch": best.epoch, **best.metrics})
 
 
-def _record_start(run: Run, model: SequentialModel, device: torch.device, board: TensorBoard, resume: bool) -> None:
+def _record_start(run: Run, model: Recommender, device: torch.device, board: TensorBoard, resume: bool) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     run.update(status="running", parameters=parameters, device=str(device), threads=torch.get_num_threads(), error=None)
     if not resume:
@@ -171,7 +208,7 @@ def _batches(config: RunConfig, data: SequenceData, device: torch.device) -> Tra
 
 
 def _validate(
-    config: RunConfig, model: SequentialModel, data: SequenceData, device: torch.device, observer: Observer
+    config: RunConfig, model: Recommender, data: SequenceData, device: torch.device, observer: Observer
 ) -> dict[str, float]:
     model.eval()
     ranked = evaluate(

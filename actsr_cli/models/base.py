@@ -4,27 +4,82 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from actsr_cli.attention import AdversarialCalibrator
-from actsr_cli.batch import Batch
+from actsr_cli.attention import recorded
+from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import ModelConfig
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import Encoded, LayerOutput
 
 
-class SequentialModel(nn.Module, ABC):
-    """A recommender that reads a history and scores every item as the next one.
+class Recommender(nn.Module, ABC):
+    """Scores every item as the next one of a history.
+
+    A class outside this package describes itself to `actsr models` and to the checks before a training by the class
+    attributes below.
 
     Args:
-        config: the architecture.
+        config: the settings.
         n_items: items of the catalogue, padding not counted; ids run from 1 to `n_items`.
+        n_users: users of the data set; their ids run from 0.
+
+    Attributes:
+        paper: where the model was published.
+        needs_users: whether it learns something about each user.
+        needs_timestamps: whether it reads the times of interactions.
+        calibrated: whether its attention can be calibrated.
+        options: keys of `model.options` that it reads.
     """
 
-    def __init__(self, config: ModelConfig, n_items: int) -> None:
+    paper: ClassVar[str] = ""
+    needs_users: ClassVar[bool] = False
+    needs_timestamps: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
         super().__init__()
         self.config = config
         self.n_items = n_items
+        self.n_users = n_users
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Tensor:
+        """(batch, n_items + 1) score of every item as the next one; column 0 is padding and means nothing.
+
+        Histories may be of any length; the latest `config.max_length` items are read.
+        """
+
+
+class CountingModel(Recommender):
+    """A recommender that is counted from the training data in one go; its state is in buffers."""
+
+    calibrated: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+        """Learn from the training part of every user.
+
+        Args:
+            items: (interactions,) item ids, users one after another, each in time order.
+            offsets: (users + 1,) user u has items[offsets[u]:offsets[u + 1]].
+        """
+
+
+class SequentialModel(Recommender):
+    """A recommender that is trained by gradients: hidden states whose products with item vectors rank the next item.
+
+    Attributes:
+        causal: row i of the hidden states depends on no item behind position i. One pass over a history then trains all
+            its prefixes.
+    """
+
+    causal: ClassVar[bool] = True
 
     @abstractmethod
     def encode(
@@ -35,33 +90,67 @@ class SequentialModel(nn.Module, ABC):
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
     ) -> Encoded:
-        """Hidden states of every position, (batch, length, hidden): row i has read the items up to i.
+        """Hidden states of every position, (batch, length, width of `item_vectors`).
 
         Args:
-            batch: histories of at most `config.max_length` items.
+            batch: histories of at most `config.max_length` items (and a mask behind them in cloze models).
             perturb: also return the perturbed stream that the adversary is trained on.
             noise: per layer, the noise to perturb with; drawn where it is None.
             trace: keep attention stages and hidden states of every layer.
         """
 
     @abstractmethod
-    def represent(self, batch: Batch) -> Tensor:
-        """(batch, hidden): each history as a vector whose products with `item_vectors` rank the next item."""
-
-    @abstractmethod
     def item_vectors(self) -> Tensor:
-        """(n_items + 1, hidden) vectors that hidden states are multiplied with; row 0 is padding."""
+        """(n_items + 1, width) vectors that hidden states are multiplied with; row 0 is padding."""
+
+    def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
+        """What is encoded, and predicted by which row, when `batch` is trained; cloze models hide items here."""
+        return batch
+
+    def scoring_inputs(self, batch: Batch) -> Batch:
+        """What is encoded to rank the next item; the last position's hidden state does it."""
+        return batch
+
+    def represent(self, batch: Batch) -> Tensor:
+        """(batch, width): each history of at most `config.max_length` items as a vector that ranks the next item."""
+        inputs = self.scoring_inputs(batch)
+        rows = torch.arange(len(inputs.lengths), device=inputs.lengths.device)
+        return self.encode(inputs).hidden[rows, inputs.lengths - 1]
 
     def score(self, batch: Batch) -> Tensor:
-        """(batch, n_items + 1) score of every item as the next one; column 0 is padding and means nothing."""
-        return self.represent(batch) @ self.item_vectors().T
+        return self.represent(batch.latest(self.config.max_length)) @ self.item_vectors().T
 
 
-def adversary_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that the adversary's loss trains: the maps behind Q' and K' of every adversarial calibrator."""
-    return [
-        parameter
-        for module in model.modules()
-        if isinstance(module, AdversarialCalibrator)
-        for parameter in module.adversary.parameters()
-    ]
+class CustomModel(SequentialModel):
+    """The base of a model of one's own: `forward` and `item_vectors` are all it needs.
+
+    Its attention may be calibrated by `CalibratedAttention`. The perturbed stream then takes a second pass.
+    """
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, length, width) hidden states of right-padded histories; row i may only depend on items up to i."""
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        with recorded(self, keep_stages=trace) as outputs:
+            hidden = self(batch)
+            attended = outputs()
+        perturbed = None
+        if perturb:
+            with recorded(self, perturb=True, noise=noise):
+                perturbed = self(batch)
+        return Encoded(
+            hidden=hidden,
+            perturbed=perturbed,
+            masks=tuple(output.mask for output in attended if output.mask is not None),
+            trace=tuple(LayerOutput(output.combined, None, output.mask, output.stages) for output in attended)
+            if trace
+            else (),
+        )

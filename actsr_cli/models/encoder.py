@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import AdversarialCalibrator, AttentionStages, CalibratedAttention, SpatialCalibrator
+from actsr_cli.attention import AttentionStages, Relations, calibrated_self_attention
 from actsr_cli.config import ModelConfig
 
 Activation = Callable[[Tensor], Tensor]
@@ -73,49 +74,30 @@ class FeedForward(nn.Module):
         return changed
 
 
-def build_attention(config: ModelConfig, gate_slots: int) -> CalibratedAttention:
-    """The attention of one layer with the calibrators that `config.calibration` names.
-
-    Args:
-        config: the model's configuration.
-        gate_slots: key positions that the gate must cover: the longest sequence the model can see.
-    """
-    spatial = adversarial = None
-    if config.calibration in ("spatial", "full"):
-        width = config.hidden_size // config.heads
-        spatial = SpatialCalibrator(
-            width,
-            use_order=config.use_order,
-            use_distance=config.use_distance,
-            saturating=config.reproduce_published_faults,
-        )
-    if config.calibration in ("adversarial", "full"):
-        adversarial = AdversarialCalibrator(
-            config.hidden_size,
-            config.heads,
-            gate_slots,
-            combine=config.combine,
-            annealing_steps=config.annealing_steps,
-            renorm=config.renorm,
-            unmasked_fixed=config.reproduce_published_faults,
-        )
-    return CalibratedAttention(
-        config.hidden_size,
-        config.heads,
-        spatial=spatial,
-        adversarial=adversarial,
-        dropout=config.attention_dropout,
-        two_level=config.two_level,
-        rich_combine=config.rich_combine,
-    )
+def calibration_options(config: ModelConfig) -> dict[str, Any]:
+    """The settings of a configuration that `calibrated_self_attention` and `CalibratedAttention` take by keyword."""
+    return {
+        "calibration": config.calibration,
+        "dropout": config.attention_dropout,
+        "use_order": config.use_order,
+        "use_distance": config.use_distance,
+        "combine": config.combine,
+        "annealing_steps": config.annealing_steps,
+        "two_level": config.two_level,
+        "rich_combine": config.rich_combine,
+        "renorm": config.renorm,
+        "published_faults": config.reproduce_published_faults,
+    }
 
 
 class EncoderLayer(nn.Module):
     """Calibrated attention and a feed-forward block, each with residual connection and normalisation."""
 
-    def __init__(self, config: ModelConfig, gate_slots: int) -> None:
+    def __init__(self, config: ModelConfig, positions: int) -> None:
         super().__init__()
-        self.attention = build_attention(config, gate_slots)
+        self.attention = calibrated_self_attention(
+            config.hidden_size, config.heads, max_length=positions, **calibration_options(config)
+        )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.feed_forward = FeedForward(config)
@@ -127,6 +109,7 @@ class EncoderLayer(nn.Module):
         positions: Tensor,
         *,
         rows: Tensor | None = None,
+        relations: Relations | None = None,
         perturb: bool = False,
         noise: Tensor | None = None,
         trace: bool = False,
@@ -138,12 +121,20 @@ class EncoderLayer(nn.Module):
             allowed: (batch, 1, queries, length) bool.
             positions: (batch or 1, queries) position of each query.
             rows: (batch, queries, hidden) hidden states of the queries; None means all of `hidden`.
+            relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the perturbed stream.
             noise: noise for the perturbation; drawn where it is None.
             trace: also return the stages of the attention.
         """
         attended = self.attention(
-            hidden, allowed, positions, query_hidden=rows, perturb=perturb, noise=noise, keep_stages=trace
+            hidden,
+            allowed,
+            positions,
+            query_hidden=rows,
+            relations=relations,
+            perturb=perturb,
+            noise=noise,
+            keep_stages=trace,
         )
         residual = hidden if rows is None else rows
         return LayerOutput(
@@ -163,18 +154,19 @@ class Encoder(nn.Module):
 
     Args:
         config: the model's configuration.
-        gate_slots: longest sequence that the encoder can see.
+        positions: longest sequence that the encoder can see.
     """
 
-    def __init__(self, config: ModelConfig, gate_slots: int) -> None:
+    def __init__(self, config: ModelConfig, positions: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config, gate_slots) for _ in range(config.layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, positions) for _ in range(config.layers))
 
     def forward(
         self,
         hidden: Tensor,
         allowed: Tensor,
         *,
+        relations: Relations | None = None,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
@@ -184,6 +176,7 @@ class Encoder(nn.Module):
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
+            relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the last layer's perturbed stream (a trace has every layer's).
             noise: one (batch, heads, length, length) noise per layer; drawn where it is None.
             trace: keep every layer's attention stages and hidden states.
@@ -196,6 +189,7 @@ class Encoder(nn.Module):
                 hidden,
                 allowed,
                 positions,
+                relations=relations,
                 perturb=perturb and (trace or is_last),  # the others' perturbed streams lead nowhere
                 noise=None if noise is None else noise[index],
                 trace=trace,
@@ -209,22 +203,28 @@ class Encoder(nn.Module):
             trace=tuple(outputs) if trace else (),
         )
 
-    def encode_last(self, hidden: Tensor, allowed: Tensor, last: Tensor) -> Tensor:
+    def encode_last(
+        self, hidden: Tensor, allowed: Tensor, last: Tensor, *, relations: Relations | None = None
+    ) -> Tensor:
         """Hidden state of one position per sequence; the last layer computes nothing else.
 
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
             last: (batch,) the position that is wanted.
+            relations: positions and time intervals of the pairs, where the model has them.
 
         Returns:
             (batch, hidden).
         """
         positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, allowed, positions).combined
+            hidden = layer(hidden, allowed, positions, relations=relations).combined
         batch = torch.arange(len(hidden), device=hidden.device)
         rows = hidden[batch, last].unsqueeze(1)  # (batch, 1, hidden)
         allowed_last = allowed[batch, :, last].unsqueeze(2)  # (batch, 1, 1, length)
-        output: LayerOutput = self.layers[-1](hidden, allowed_last, last.unsqueeze(1), rows=rows)
+        last_relations = None if relations is None else relations.rows(last)
+        output: LayerOutput = self.layers[-1](
+            hidden, allowed_last, last.unsqueeze(1), rows=rows, relations=last_relations
+        )
         return output.combined[:, 0]

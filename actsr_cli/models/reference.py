@@ -17,8 +17,14 @@ from actsr_cli.config import ModelConfig
 from actsr_cli.errors import DataError
 from actsr_cli.models.base import SequentialModel
 
-_LAYER = re.compile(r"trm_encoder\.layer\.(\d+)\.(.+)")
-_TOP = {"LayerNorm": "norm"}
+_LAYER = re.compile(r"(?:ti_)?trm_encoder\.layer\.(\d+)\.(.+)")
+_TOP = {
+    "LayerNorm": "norm",
+    "absolute_pos_K_embedding": "key_positions",
+    "absolute_pos_V_embedding": "value_positions",
+    "time_matrix_emb_K_embedding": "key_intervals",
+    "time_matrix_emb_V_embedding": "value_intervals",
+}
 _IN_LAYER = {
     "gate": "attention.adversarial.gate",
     "rich_calibrated_combine_ratio": "attention.adversarial_share",
@@ -43,8 +49,10 @@ _IN_LAYER |= {
     for block in ("attack_attention", "multi_head_attention")
     for published, ours in _IN_ATTENTION.items()
 }
-_NOT_LEARNED = frozenset({"mask_loss_weight"})
-"""A parameter of the published code that never gets a gradient: our `training.mask_weight`."""
+_NOT_LEARNED = frozenset({"mask_loss_weight", "user_test_embedding.weight"})
+"""Parameters of the published code that never get a gradient: our `training.mask_weight`, and a constant per user that
+SSE-PT adds to all its scores."""
+_NOT_RENORMALISED = frozenset({"sse-pt", "tisasrec"})
 
 
 def our_name(published: str) -> str:
@@ -76,11 +84,18 @@ def load_published(model: SequentialModel, parameters: Mapping[str, Tensor | NDA
     if extra := sorted(renamed.keys() - ours.keys()):
         raise DataError(f"published parameters hold what this model has not: {', '.join(extra)}")
     for name, value in renamed.items():
-        if ours[name].shape != value.shape:
+        if _lacks_the_mask_slot(name, value, ours[name]):
+            renamed[name] = torch.cat([value, value.new_zeros(1, *value.shape[1:])])
+        elif ours[name].shape != value.shape:
             raise DataError(f"shape of {name} is {tuple(value.shape)}, this model has {tuple(ours[name].shape)}")
     with torch.no_grad():
         for name, value in renamed.items():
             ours[name].copy_(value)
+
+
+def _lacks_the_mask_slot(name: str, value: Tensor, ours: Tensor) -> bool:
+    """Whether this is AC-BERT4Rec's gate: it has no slot for the mask behind a full history, where it crashes."""
+    return ".gate." in name and len(value) == len(ours) - 1 and value.shape[1:] == ours.shape[1:]
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
@@ -117,13 +132,14 @@ def published_config(settings: Mapping[str, Any], *, model: str, max_length: int
 
     Args:
         settings: published hyper-parameters (`n_layers`, `hidden_size`, `combine_option` …).
-        model: published model name in our spelling, `sasrec` or `ac_sasrec`.
+        model: published model name in our spelling, such as `sasrec` or `ac_sse_pt`.
         max_length: the published `MAX_ITEM_LIST_LENGTH`.
     """
     calibrated = model.startswith("ac_")
     two_level = settings["two_level"]
+    name = model.removeprefix("ac_").replace("_", "-")
     return ModelConfig(
-        name=model.removeprefix("ac_"),
+        name=name,
         calibration="full" if calibrated else "none",
         max_length=max_length,
         hidden_size=settings["hidden_size"],
@@ -135,13 +151,17 @@ def published_config(settings: Mapping[str, Any], *, model: str, max_length: int
         activation=settings["hidden_act"],
         layer_norm_eps=settings["layer_norm_eps"],
         initializer_range=settings["initializer_range"],
-        position_embedding=settings["use_position_embedding"],
+        position_embedding=settings["use_position_embedding"] if calibrated else True,
         use_order=settings["use_order"],
         use_distance=settings["use_distance"],
         combine=settings["combine_option"],
         two_level=two_level,
         rich_combine="fixed" if two_level else settings["rich_calibrated_combine"],
-        renorm="softmax",
+        renorm="none" if name in _NOT_RENORMALISED else "softmax",
+        mask_ratio=settings["mask_ratio"],
+        user_size=settings["user_hidden_size"] if name == "sse-pt" else None,
+        time_span=settings["time_span"],
+        interval_scale="raw",
         reproduce_published_faults=True,
     )
 

@@ -1,30 +1,39 @@
-"""The models by name. Classes are imported when one is built, so that listing them costs nothing."""
+"""The models by name. Classes are imported when one is built, so that listing the built-in ones costs nothing."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actsr_cli.config import Calibration, ModelConfig
 from actsr_cli.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from actsr_cli.models.base import SequentialModel
+    from actsr_cli.models.base import Recommender
 
 CALIBRATED_PREFIX = "ac-"
+ENTRY_POINTS = "actsr.models"
+"""Packages register models of their own under this group of entry points."""
+
+_ENCODER = ("hidden_size", "inner_size", "layers", "heads", "position_embedding")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A backbone that can be trained.
+    """A model that can be trained.
 
     Attributes:
         name: its name in a config.
         title: its name in the literature.
         paper: where it was published.
         target: `module:Class` of the implementation.
-        needs_users: whether it learns a vector per user.
+        options: keys of the `model` section that shape it, besides those of calibration and regularisation.
+        needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
         calibrated: whether its attention can be calibrated.
     """
@@ -33,6 +42,7 @@ class ModelSpec:
     title: str
     paper: str
     target: str
+    options: tuple[str, ...] = ()
     needs_users: bool = False
     needs_timestamps: bool = False
     calibrated: bool = True
@@ -49,52 +59,203 @@ _MODELS = (
         title="SASRec",
         paper="Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",
         target="actsr_cli.models.sasrec:SASRec",
+        options=_ENCODER,
+    ),
+    ModelSpec(
+        name="bert4rec",
+        title="BERT4Rec",
+        paper="Sun et al., BERT4Rec, CIKM 2019",
+        target="actsr_cli.models.bert4rec:BERT4Rec",
+        options=(*_ENCODER, "mask_ratio", "mask_last"),
+    ),
+    ModelSpec(
+        name="sse-pt",
+        title="SSE-PT",
+        paper="Wu et al., SSE-PT: Sequential Recommendation via Personalized Transformer, RecSys 2020",
+        target="actsr_cli.models.sse_pt:SSEPT",
+        options=(*_ENCODER, "user_size", "user_replacement", "item_replacement"),
+        needs_users=True,
+    ),
+    ModelSpec(
+        name="tisasrec",
+        title="TiSASRec",
+        paper="Li et al., Time Interval Aware Self-Attention for Sequential Recommendation, WSDM 2020",
+        target="actsr_cli.models.tisasrec:TiSASRec",
+        options=(*_ENCODER[:-1], "time_span", "interval_scale"),
+        needs_timestamps=True,
+    ),
+    ModelSpec(
+        name="gru4rec",
+        title="GRU4Rec",
+        paper="Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016",
+        target="actsr_cli.models.gru4rec:GRU4Rec",
+        options=("hidden_size", "inner_size", "layers"),
+        calibrated=False,
+    ),
+    ModelSpec(
+        name="item-knn",
+        title="Item-KNN",
+        paper="Sarwar et al., Item-Based Collaborative Filtering, WWW 2001, here aware of sequence",
+        target="actsr_cli.models.item_knn:ItemKNN",
+        options=("neighbours", "neighbour_reach", "neighbour_shrinkage", "neighbour_decay"),
+        calibrated=False,
+    ),
+    ModelSpec(
+        name="popularity",
+        title="Popularity",
+        paper="the number of training interactions",
+        target="actsr_cli.models.popularity:Popularity",
+        calibrated=False,
     ),
 )
 
 
 def all_models() -> tuple[ModelSpec, ...]:
-    """Every backbone, in the order in which they are listed."""
+    """Every built-in model, in the order in which they are listed."""
     return _MODELS
 
 
+def registered_models() -> tuple[ModelSpec, ...]:
+    """The models that installed packages register; their classes are imported."""
+    return tuple(_spec_of(point.name, point.value) for point in _points())
+
+
 def model_names() -> list[str]:
-    """Every name that `--model` takes."""
-    return [name for spec in _MODELS for name in spec.names]
+    """Every name that `--model` takes, besides `package.module:Class`; no class is imported."""
+    own = [name for point in _points() for name in (point.name, f"{CALIBRATED_PREFIX}{point.name}")]
+    return [name for spec in _MODELS for name in spec.names] + own
 
 
 def find_model(name: str) -> ModelSpec:
-    """The backbone called `name`; raises ConfigError naming the nearest one."""
+    """The model called `name`: a built-in one, a registered one, or `package.module:Class`.
+
+    Raises:
+        ConfigError: there is none, naming the nearest, or its class cannot be imported.
+    """
     for spec in _MODELS:
         if spec.name == name:
             return spec
+    for point in _points():
+        if point.name == name:
+            return _spec_of(name, point.value)
+    if ":" in name:
+        return _spec_of(name, name)
     raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
 
 
 def parse_name(name: str) -> tuple[str, Calibration]:
-    """Backbone and calibration behind a name on the command line: `ac-sasrec` is (sasrec, full)."""
-    for spec in _MODELS:
-        if name in spec.names:
-            return spec.name, "none" if name == spec.name else "full"
-    raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
+    """Model and calibration behind a name on the command line: `ac-sasrec` is (sasrec, full)."""
+    plain = name.removeprefix(CALIBRATED_PREFIX)
+    if name in model_names() or ":" in name:
+        exact = any(name == spec.name for spec in _MODELS) or any(name == point.name for point in _points())
+        return (name, "none") if exact or plain == name else (plain, "full")
+    raise ConfigError(
+        f"unknown model '{name}'; {nearest(name, model_names())}",
+        hint="All: actsr models. A class of your own: --model package.module:Class",
+    )
 
 
 def display_name(config: ModelConfig) -> str:
     """The short name of a configured model: sasrec, ac-sasrec, sasrec-spatial, sasrec-adversarial."""
+    name = config.name.rpartition(":")[2]
     if config.calibration == "none":
-        return config.name
+        return name
     if config.calibration == "full":
-        return f"{CALIBRATED_PREFIX}{config.name}"
-    return f"{config.name}-{config.calibration}"
+        return f"{CALIBRATED_PREFIX}{name}"
+    return f"{name}-{config.calibration}"
 
 
-def build_model(config: ModelConfig, n_items: int) -> SequentialModel:
+def check_model(config: ModelConfig) -> ModelSpec:
+    """The model of a configuration, if its settings suit it.
+
+    Raises:
+        ConfigError: there is no such model, it has no attention to calibrate, or `model.options` has what it does not
+            read.
+    """
+    spec = find_model(config.name)
+    if config.calibration != "none" and not spec.calibrated:
+        calibrated = ", ".join(other.name for other in _MODELS if other.calibrated)
+        raise ConfigError(
+            f"{spec.title} has no attention to calibrate: model.calibration must be none, not {config.calibration}",
+            hint=f"These have: {calibrated}.",
+        )
+    own = () if spec in _MODELS else spec.options
+    for option in config.options:
+        if option not in own:
+            known = f"; {nearest(option, own)}" if own else ": it takes none"
+            raise ConfigError(f"unknown key 'model.options.{option}' for {spec.title}{known}")
+    return spec
+
+
+def unread_keys(config: ModelConfig, given: Iterable[str]) -> list[str]:
+    """Which of the `given` keys of the `model` section shape other models, but not this one."""
+    spec = find_model(config.name)
+    if spec not in _MODELS:
+        return []
+    shaping = {option for other in _MODELS for option in other.options}
+    return [key for key in given if key in shaping and key not in spec.options]
+
+
+def build_model(config: ModelConfig, n_items: int, n_users: int = 0) -> Recommender:
     """A freshly initialised model.
 
     Args:
         config: the architecture.
         n_items: items of the catalogue, padding not counted.
+        n_users: users of the data set.
+
+    Raises:
+        ConfigError: see `check_model`.
     """
-    module, _, class_name = find_model(config.name).target.partition(":")
-    model: SequentialModel = getattr(import_module(module), class_name)(config, n_items)
+    model: Recommender = _import(check_model(config).target)(config, n_items, n_users)
     return model
+
+
+def model_size(config: ModelConfig, n_items: int, n_users: int) -> int:
+    """How many numbers a model learns: its parameters, or what a counting model has counted. None is allocated."""
+    import torch
+
+    with torch.device("meta"):
+        model = build_model(config, n_items, n_users)
+    return sum(tensor.numel() for tensor in (list(model.parameters()) or model.buffers()))
+
+
+def _points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=ENTRY_POINTS))
+
+
+def _spec_of(name: str, target: str) -> ModelSpec:
+    """What the class of somebody's model says about itself."""
+    found = _import(target)
+    return ModelSpec(
+        name=name,
+        title=found.__name__,
+        paper=found.paper,
+        target=target,
+        options=found.options,
+        needs_users=found.needs_users,
+        needs_timestamps=found.needs_timestamps,
+        calibrated=found.calibrated,
+    )
+
+
+def _import(target: str) -> type[Recommender]:
+    """The class at `module:Class`; modules in the working directory are found, too."""
+    from actsr_cli.models.base import Recommender
+
+    module_name, _, class_name = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"model '{target}' cannot be imported: {error}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type) or not issubclass(found, Recommender):
+        what = "has no such class" if found is None else "holds something else than a model class"
+        raise ConfigError(
+            f"model '{target}': {module_name} {what}",
+            hint="A model is a subclass of actsr_cli.models.base.CustomModel, see docs/your-own-model.md.",
+        )
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from actsr_cli.attention import allowed_pairs
@@ -12,21 +11,19 @@ from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.layers import initialise, position_table, positions_of
 
 
 class SASRec(SequentialModel):
     """Item embeddings, learned positions (an option) and a causal encoder; items are scored by their embeddings."""
 
-    def __init__(self, config: ModelConfig, n_items: int) -> None:
-        super().__init__(config, n_items)
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
         self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
-        positions = config.position_embedding
-        if positions is None:  # the spatial calibrator tells positions apart by itself
-            positions = config.calibration not in ("spatial", "full")
-        self.position_embedding = nn.Embedding(config.max_length, config.hidden_size) if positions else None
+        self.position_embedding = position_table(config, config.max_length)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, gate_slots=config.max_length)
+        self.encoder = Encoder(config, positions=config.max_length)
         initialise(self, config.initializer_range)
 
     def encode(
@@ -50,21 +47,9 @@ class SASRec(SequentialModel):
 
     def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Embedded items (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
-        length = batch.item_ids.shape[1]
-        positions = torch.arange(length, device=batch.item_ids.device).unsqueeze(0)
+        positions = positions_of(batch)
         embedded = self.item_embedding(batch.item_ids)
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(positions)
-        allowed = allowed_pairs(batch.lengths, positions, length, causal=True)
+        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
         return self.dropout(self.norm(embedded)), allowed
-
-
-def initialise(model: nn.Module, std: float) -> None:
-    """Normal weights with standard deviation `std`, biases 0, as the published models start."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=std)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            nn.init.zeros_(module.weight[module.padding_idx])

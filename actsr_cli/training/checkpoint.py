@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from actsr_cli.errors import RunError
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import Recommender
 from actsr_cli.training.trainer import Trainer, TrainingState
 
 _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random."
@@ -41,12 +41,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def save_model(path: Path, model: SequentialModel, epoch: int) -> None:
+def save_model(path: Path, model: Recommender, epoch: int) -> None:
     """Write a model's parameters and buffers, and the epoch they are from."""
     save_tensors(path, model.state_dict(), {"epoch": str(epoch)})
 
 
-def load_model(path: Path, model: SequentialModel) -> int:
+def load_model(path: Path, model: Recommender) -> int:
     """Fill a model from `path`; returns the epoch that the parameters are from.
 
     Raises:
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.state = TrainingState.from_dict(json.loads(metadata["state"]))
 
 
-def _fill(model: SequentialModel, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _fill(model: Recommender, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

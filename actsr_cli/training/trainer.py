@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from actsr_cli.attention import AdversarialCalibrator
+from actsr_cli.attention import AdversarialCalibrator, Losses
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.training.objective import Losses, Objective
+from actsr_cli.training.objective import Objective
 
 
 class Batches(Protocol):
@@ -177,10 +177,11 @@ class Trainer:
     def _step(self, batch: TrainingBatch) -> Losses:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(batch.item_ids.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses = self.objective.losses(batch)
+            losses = self.objective.losses(self.model.training_inputs(batch))
         self.objective.backward(losses)
         if self.config.gradient_clip is not None:
-            for parameters in filter(None, (self.objective.predictor, self.objective.adversary)):
+            split = self.objective.parameters
+            for parameters in filter(None, (split.predictor, split.adversary)):
                 nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self.optimizer.step()
         for calibrator in self._annealed:

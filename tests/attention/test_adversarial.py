@@ -64,7 +64,7 @@ def test_fixed_ignores_forbidden_keys_unless_faults_are_wanted() -> None:
     together = [0.6 * 1.5, 0.4 * 1.5]  # an even mask leaves C = A
     ours = calibrator(combine="fixed").calibrate(attention, mask, QUERIES, allowed)
     assert row(ours) == pytest.approx([*softmax(together), 0.0])
-    published = calibrator(combine="fixed", unmasked_fixed=True, renorm="none")
+    published = calibrator(combine="fixed", published_faults=True, renorm="none")
     wide = softmax([*together, 0.0])
     assert row(published.calibrate(attention, mask, QUERIES, allowed)) != pytest.approx(row(ours))
     assert wide[0] < row(ours)[0]

@@ -221,3 +221,53 @@ def test_own_data_use_what_preprocess_was_told(place: Path) -> None:
     call("train", *SMALL, "--dataset", "shop", "--epochs", "1", "--name", "two", "--set", "data.user_core=4")
     config = yaml.safe_load((place / "runs/shop/ac-sasrec/two/config.yaml").read_text())
     assert config["data"]["max_length"] is None and config["data"]["user_core"] == 4
+
+
+def test_a_counting_model_is_a_run_like_any_other(place: Path) -> None:
+    call("train", "--model", "item-knn", *SMALL[:4], "--name", "one", "--set", "model.neighbour_reach=2")
+    run = place / "runs" / "demo" / "item-knn" / "one"
+    record = json.loads((run / "run.json").read_text())
+    assert (record["status"], record["best_epoch"]) == ("finished", 1)
+    assert set(load_file(run / "model.safetensors")) == {"neighbours", "strengths"}
+    assert "hit@10" in json.loads((run / "metrics.json").read_text())["valid/exclude"]
+    metrics = json.loads(call("evaluate", "one", "--json").stdout)
+    assert metrics["metrics"]["hit@10"] > metrics["popularity"]["hit@10"]
+    refused = call("train", "--resume", "one", exit_code=1)
+    assert "one has no finished epoch to go on from" in " ".join(refused.stderr.split())
+
+
+def test_popularity_as_a_model_is_the_floor(place: Path) -> None:
+    call("train", "--model", "popularity", *SMALL[:4], "--name", "one")
+    metrics = json.loads(call("evaluate", "one", "--json").stdout)
+    assert metrics["metrics"] == metrics["popularity"]
+
+
+def test_times_are_asked_for_before_a_run_is_made(place: Path) -> None:
+    (place / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
+    call("preprocess", "lists", "--from-file", str(place / "lists.txt"), "--format", "sequences")
+    refused = call("train", "--model", "ac-tisasrec", "--dataset", "lists", exit_code=1)
+    said = " ".join(refused.stderr.split())
+    assert "TiSASRec reads the times of interactions, and 'lists' has none" in said
+    assert "another model: sasrec, bert4rec, sse-pt, gru4rec, item-knn, popularity." in said
+    assert not (place / "runs").exists()
+
+
+def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
+    refused = call("train", "--model", "gru4rec", "--calibration", "full", "--preset", "demo", exit_code=1)
+    assert "GRU4Rec has no attention to calibrate" in " ".join(refused.stderr.split())
+    warned = call("train", "--model", "popularity", "--preset", "demo", "--set", "model.time_span=9")
+    assert "popularity does not read model.time_span" in warned.stderr
+    assert "hidden_size" not in warned.stderr  # the preset has it for other models
+
+
+@pytest.mark.parametrize("model", ["ac-bert4rec", "ac-sse-pt", "ac-tisasrec", "gru4rec"])
+def test_every_backbone_goes_on_where_it_stopped(model: str, place: Path) -> None:
+    """Three epochs in one go and two and one end with the same parameters, masks and replaced users included."""
+    drawn = ("--set", "model.user_replacement=0.3", "--set", "model.mask_last=0.5")
+    call("train", "--model", model, *SMALL, *drawn, "--epochs", "3", "--name", "whole")
+    call("train", "--model", model, *SMALL, *drawn, "--epochs", "2", "--name", "parts")
+    call("train", "--resume", "parts", "--epochs", "3")
+    runs = place / "runs" / "demo" / model
+    whole, parts = (load_file(runs / name / "checkpoint.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -104,7 +104,7 @@ def test_histories_are_the_latest_items_with_their_times() -> None:
         assert batch.timestamps is not None and batch.user_ids is not None
         seen[int(held_out.users[rows[0]])] = (batch.item_ids.tolist(), batch.timestamps.tolist())
         assert batch.user_ids.tolist() == held_out.users[rows].tolist()
-    assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 5, 1e9 + 6, 1e9 + 7]])}
+    assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 13, 1e9 + 14, 1e9 + 14]])}
 
 
 def test_splits_by_hand() -> None:

@@ -116,7 +116,7 @@ def test_users_that_are_too_short_leave_nothing_to_evaluate() -> None:
 
 
 def test_popularity_counts_training_items_only() -> None:
-    scores = popularity_scorer(DATA)(Batch(torch.tensor([[1]]), torch.tensor([1])))
+    scores = popularity_scorer(DATA, torch.device("cpu"))(Batch(torch.tensor([[1]]), torch.tensor([1])))
     spans = [1, 2, 2, 2, 5, 7, 1, 3, 4, 5, 6, 7]  # everything but the last two of each user
     assert scores.tolist() == [[0, *(spans.count(item) for item in range(1, 9))]]
 

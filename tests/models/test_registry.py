@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
+from actsr_cli.attention import split_parameters
 from actsr_cli.batch import Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.base import adversary_parameters
-from actsr_cli.models.registry import all_models, build_model, display_name, find_model, model_names, parse_name
+from actsr_cli.models import registry
+from actsr_cli.models.base import CountingModel, CustomModel, Recommender, SequentialModel
+from actsr_cli.models.registry import (
+    all_models,
+    build_model,
+    check_model,
+    display_name,
+    find_model,
+    model_names,
+    model_size,
+    parse_name,
+)
 
 
 def test_names_on_the_command_line() -> None:
@@ -28,26 +46,174 @@ def test_display_names() -> None:
     assert {"sasrec", "ac-sasrec"} <= set(model_names())
 
 
-@pytest.mark.parametrize("name", [spec.name for spec in all_models()])
-@pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
-def test_every_model_scores_every_length(name: str, calibration: str) -> None:
+def inputs(histories: list[list[int]]) -> Batch:
+    """Right-padded histories with a user and times for each."""
+    longest = max(len(history) for history in histories)
+    lengths = torch.tensor([len(history) for history in histories])
+    places = torch.arange(longest)
+    times = (1e9 + 86_400.0 * places.double() ** 2 + 0.5).where(places < lengths.unsqueeze(1), 0.0)
+    return Batch(
+        item_ids=torch.tensor([history + [0] * (longest - len(history)) for history in histories]),
+        lengths=lengths,
+        user_ids=torch.arange(len(histories)),
+        timestamps=times,
+    )
+
+
+def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
     torch.manual_seed(0)
-    config = ModelConfig(name=name, calibration=calibration, max_length=6, hidden_size=8, inner_size=8)  # type: ignore[arg-type]
-    model = build_model(config, n_items=9).eval()
-    assert bool(adversary_parameters(model)) == (calibration in ("adversarial", "full"))
-    histories = torch.tensor([[1, 0, 0, 0, 0, 0], [3, 4, 5, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
-    lengths = torch.tensor([1, 3, 6])
-    together = model.score(Batch(histories, lengths))
-    assert together.shape == (3, 10)
-    for row, length in enumerate(lengths.tolist()):
-        alone = model.score(Batch(histories[row : row + 1, :length], lengths[row : row + 1]))
-        torch.testing.assert_close(alone[0], together[row], rtol=1e-5, atol=1e-6)
+    config = ModelConfig(
+        name=name,
+        calibration=calibration,  # type: ignore[arg-type]
+        **{"max_length": 6, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options},
+    )
+    return build_model(config, n_items=9, n_users=4).eval()
 
 
-def test_a_causal_model_does_not_look_ahead() -> None:
-    model = build_model(ModelConfig(calibration="full", max_length=6, hidden_size=8, inner_size=8), n_items=9).eval()
-    lengths = torch.tensor([5])
-    one = model.encode(Batch(torch.tensor([[1, 2, 3, 4, 5]]), lengths)).hidden
-    other = model.encode(Batch(torch.tensor([[1, 2, 3, 9, 8]]), lengths)).hidden
-    torch.testing.assert_close(one[:, :3], other[:, :3])
+COMBINATIONS = [
+    (spec.name, calibration)
+    for spec in all_models()
+    for calibration in ("none", "spatial", "adversarial", "full")
+    if spec.calibrated or calibration == "none"
+]
+TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if name not in ("popularity", "item-knn")]
+
+
+@pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
+def test_every_model_scores_every_length(name: str, calibration: str) -> None:
+    """Alone or beside others, from one item to more than the model reads, whose latest ones count."""
+    model = tiny(name, calibration)
+    if isinstance(model, CountingModel):
+        model.fit(np.array([1, 2, 3, 4, 5, 6, 2, 7, 8, 9]), np.array([0, 6, 10]))
+    assert bool(split_parameters(model).adversary) == (calibration in ("adversarial", "full"))
+    histories = [[5, 3, 4, 1, 2, 8, 7, 6, 2][:length] for length in range(1, 10)]
+    batch = inputs(histories)
+    batch = replace(batch, user_ids=torch.zeros_like(batch.lengths))
+    with torch.inference_mode():
+        together = model.score(batch)
+        assert together.shape == (9, 10)
+        assert torch.isfinite(together).all()
+        for row, history in enumerate(histories):
+            latest = max(0, len(history) - 6)
+            assert batch.timestamps is not None
+            alone = Batch(
+                torch.tensor([history[latest:]]),
+                torch.tensor([len(history) - latest]),
+                torch.tensor([0]),
+                batch.timestamps[row : row + 1, latest : len(history)],
+            )
+            torch.testing.assert_close(model.score(alone)[0], together[row], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
+)
+def test_who_looks_ahead(name: str, calibration: str) -> None:
+    """A change behind a row leaves it as it was in causal models, and reaches it in bidirectional ones."""
+    model = tiny(name, calibration)
+    assert isinstance(model, SequentialModel)
+    one = model.encode(inputs([[1, 2, 3, 4, 5]])).hidden
+    other = model.encode(inputs([[1, 2, 3, 9, 8]])).hidden
+    assert torch.allclose(one[:, :3], other[:, :3], atol=1e-5) == model.causal
     assert not torch.allclose(one[:, 3:], other[:, 3:])
+
+
+@pytest.mark.parametrize(
+    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
+)
+def test_the_last_position_alone_scores_the_same(name: str, calibration: str) -> None:
+    model = tiny(name, calibration)
+    assert isinstance(model, SequentialModel)
+    batch = inputs([[1], [4, 5, 6], [1, 2, 3, 4, 5, 6]])
+    read = model.scoring_inputs(batch)
+    with torch.inference_mode():
+        everywhere = model.encode(read).hidden[torch.arange(3), read.lengths - 1]
+        torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
+
+
+def test_sizes_without_memory() -> None:
+    model = tiny("sasrec", "full")
+    assert model_size(model.config, 9, 4) == sum(parameter.numel() for parameter in model.parameters())
+    assert model_size(ModelConfig(name="popularity"), 10**9, 0) == 10**9 + 1
+
+
+def test_settings_that_do_not_suit_a_model() -> None:
+    with pytest.raises(ConfigError, match="GRU4Rec has no attention to calibrate"):
+        check_model(ModelConfig(name="gru4rec", calibration="full"))
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.options\.kernel' for SASRec: it takes none"):
+        check_model(ModelConfig(options={"kernel": 3}))
+    with pytest.raises(ConfigError, match=r"model\.user_size 8 leaves nothing of model\.hidden_size 8"):
+        tiny("sse-pt", user_size=8)
+
+
+OWN_MODEL = """
+from torch import nn
+from actsr_cli.models.base import CustomModel
+
+class Mean(CustomModel):
+    paper = "nowhere"
+    options = ("width",)
+    calibrated = False
+
+    def __init__(self, config, n_items, n_users=0):
+        super().__init__(config, n_items, n_users)
+        self.items = nn.Embedding(n_items + 1, config.options.get("width", 4))
+
+    def forward(self, batch):
+        return self.items(batch.item_ids)
+
+    def item_vectors(self):
+        return self.items.weight
+
+not_a_model = 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the working directory, and its name."""
+    name = f"own_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN_MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return name
+
+
+def test_a_model_of_ones_own(own_module: str) -> None:
+    name = f"{own_module}:Mean"
+    assert parse_name(name) == (name, "none")
+    assert parse_name(f"ac-{name}") == (name, "full")
+    assert find_model(name).paper == "nowhere"
+    config = ModelConfig(name=name, options={"width": 7})
+    assert display_name(config) == "Mean"
+    model = build_model(config, n_items=5)
+    assert isinstance(model, CustomModel)
+    assert model.item_vectors().shape == (6, 7)
+    assert model.score(inputs([[1, 2], [3]])).shape == (2, 6)
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.options\.widht' for Mean; did you mean 'width'"):
+        check_model(ModelConfig(name=name, options={"widht": 7}))
+
+
+def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="mean", value=f"{own_module}:Mean", group="actsr.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "actsr.models" else [])
+    assert parse_name("mean") == ("mean", "none")
+    assert parse_name("ac-mean") == ("mean", "full")
+    assert "mean" in model_names()
+    assert [spec.title for spec in registry.registered_models()] == ["Mean"]
+    assert build_model(ModelConfig(name="mean"), n_items=5).n_items == 5
+    with pytest.raises(ConfigError, match="did you mean 'mean'"):
+        parse_name("maen")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("no.such.module:Model", "cannot be imported: No module named 'no'"),
+        ("{own}:Nothing", "has no such class"),
+        ("{own}:not_a_model", "holds something else than a model class"),
+    ],
+)
+def test_classes_that_are_no_models(own_module: str, target: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        build_model(ModelConfig(name=target.format(own=own_module)), n_items=3)

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from actsr_cli.attention import split_parameters
+from actsr_cli.attention.objective import mask_penalty, prefix_counts
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.errors import RunError
-from actsr_cli.models.base import SequentialModel, adversary_parameters
+from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model
-from actsr_cli.training.losses import bpr, cross_entropy, mask_penalty, prefix_counts
+from actsr_cli.training.losses import bpr, cross_entropy
 from actsr_cli.training.objective import Objective
 
 N_ITEMS, MAX_LENGTH = 23, 12
@@ -144,7 +146,7 @@ def test_mask_penalty_by_hand() -> None:
     assert counts.tolist() == [[2, 1]]
     # 18 entries: the first row of both prefixes loses 1 each, the second row has 9/16 + 1/16 + 1 in place of 3.
     expected = (18 - 2 * 1 - (3 - (9 / 16 + 1 / 16 + 1))) ** 0.5
-    assert mask_penalty([mask], counts, n_prefixes=2, max_length=3).item() == pytest.approx(expected)
+    assert mask_penalty([mask], counts, n_sequences=2, max_length=3).item() == pytest.approx(expected)
 
 
 def test_each_loss_trains_its_own_parameters() -> None:
@@ -155,7 +157,7 @@ def test_each_loss_trains_its_own_parameters() -> None:
     noise = zero_noise(batch, model)
     objective.backward(objective.losses(batch, noise=noise))
     routed = {name: p.grad for name, p in model.named_parameters()}
-    adversary = {id(p) for p in adversary_parameters(model)}
+    adversary = {id(p) for p in split_parameters(model).adversary}
     assert 0 < len(adversary) < len(routed)
     losses = objective.losses(batch, noise=noise)
     assert losses.adversary is not None

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from samples import sequence_data
 
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
+from actsr_cli.models.registry import all_models, build_model
 from actsr_cli.training.objective import Objective
 
 MAX_LENGTH = 6
-DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)])
+DATA = sequence_data(
+    [[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)], timestamps=True
+)
+CAUSAL = [
+    {"calibration": "full"},
+    {"name": "sse-pt", "calibration": "none"},
+    {"name": "sse-pt", "calibration": "full"},
+    {"name": "tisasrec", "calibration": "none"},
+    {"name": "tisasrec", "calibration": "full"},
+    {"name": "tisasrec", "calibration": "full", "interval_scale": "raw", "time_span": 3},
+    {"name": "gru4rec"},
+]
 
 
 def prefixes(batch: TrainingBatch) -> TrainingBatch:
     """One row per trained target: its latest items up to MAX_LENGTH, padded to it."""
-    rows, lengths, targets = [], [], []
-    for items, wanted in zip(batch.item_ids.tolist(), batch.targets.tolist(), strict=True):
-        for place, target in enumerate(wanted):
-            if target:
-                prefix = items[: place + 1]
-                rows.append(prefix + [0] * (MAX_LENGTH - len(prefix)))
-                lengths.append(len(prefix))
-                targets.append([0] * place + [target] + [0] * (MAX_LENGTH - place - 1))
-    return TrainingBatch(item_ids=torch.tensor(rows), lengths=torch.tensor(lengths), targets=torch.tensor(targets))
+    assert batch.user_ids is not None and batch.timestamps is not None
+    sequence, place = batch.targets.nonzero(as_tuple=True)
+    missing = MAX_LENGTH - batch.item_ids.shape[1]
+    within = torch.arange(MAX_LENGTH) <= place.unsqueeze(1)
+    targets = torch.zeros(len(place), MAX_LENGTH, dtype=torch.int64)
+    targets[torch.arange(len(place)), place] = batch.targets[sequence, place]
+    return TrainingBatch(
+        item_ids=F.pad(batch.item_ids, (0, missing))[sequence].where(within, 0),
+        lengths=place + 1,
+        user_ids=batch.user_ids[sequence],
+        timestamps=F.pad(batch.timestamps, (0, missing))[sequence].where(within, 0.0),
+        targets=targets,
+    )
 
 
 def losses_and_gradients(model: SequentialModel, batch: TrainingBatch) -> tuple[dict[str, float], torch.Tensor]:
@@ -38,14 +56,20 @@ def losses_and_gradients(model: SequentialModel, batch: TrainingBatch) -> tuple[
     losses = objective.losses(batch, noise=noise)
     objective.backward(losses)
     gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
-    return {name: value.item() for name, value in vars(losses).items()}, torch.cat(gradients)
+    return {name: value.item() for name, value in vars(losses).items() if value is not None}, torch.cat(gradients)
+
+
+def test_all_causal_models_are_here() -> None:
+    names = {spec.name for spec in all_models()} - {"bert4rec", "item-knn", "popularity"}
+    assert {options.get("name", "sasrec") for options in CAUSAL} == names
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_an_epoch_of_shared_batches_equals_its_prefixes(stride: int) -> None:
+@pytest.mark.parametrize("options", CAUSAL, ids=str)
+def test_an_epoch_of_shared_batches_equals_its_prefixes(options: dict[str, Any], stride: int) -> None:
     torch.manual_seed(0)
     config = ModelConfig(
-        calibration="full",
+        **options,
         max_length=MAX_LENGTH,
         hidden_size=12,
         inner_size=16,
@@ -53,7 +77,9 @@ def test_an_epoch_of_shared_batches_equals_its_prefixes(stride: int) -> None:
         attention_dropout=0.0,
         initializer_range=0.4,
     )
-    model = build_model(config, DATA.n_items)
+    model = build_model(config, DATA.n_items, DATA.n_users)
+    assert isinstance(model, SequentialModel)
+    assert model.causal
     batches = TrainingBatches(DATA, max_length=MAX_LENGTH, batch_size=16, stride=stride)
     n_targets = 0
     for batch in batches.epoch(torch.Generator().manual_seed(1)):

@@ -163,7 +163,8 @@ def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     trainer = build(tmp_path, gradient_clip=1e-6)
     batch = next(trainer.batches.epoch(torch.Generator().manual_seed(0)))
     trainer._step(batch)
-    for group in (trainer.objective.predictor, trainer.objective.adversary):
+    split = trainer.objective.parameters
+    for group in (split.predictor, split.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
         assert norm.item() == pytest.approx(1e-6, rel=0.1)
 

@@ -1,0 +1,101 @@
+"""The two objectives of AC-TSR: what the adversary minimises, what everything else does, whose gradient is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from actsr_cli.attention.adversarial import AdversarialCalibrator
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of one batch, scalars.
+
+    Attributes:
+        combined: prediction loss of the combined stream; trains everything but the adversary.
+        perturbed: prediction loss of the perturbed stream, or None without an adversary.
+        penalty: mean over layers of ‖1 - M‖₂, or None.
+        adversary: λ·penalty - perturbed; trains the adversary. None without one.
+    """
+
+    combined: Tensor
+    perturbed: Tensor | None = None
+    penalty: Tensor | None = None
+    adversary: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ParameterSplit:
+    """A model's parameters by the objective that trains them.
+
+    Attributes:
+        predictor: everything but the adversary.
+        adversary: the maps behind Q' and K' of every adversarial calibrator; empty without one.
+    """
+
+    predictor: list[nn.Parameter]
+    adversary: list[nn.Parameter]
+
+    def backward(self, losses: Losses) -> None:
+        """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
+        if losses.adversary is not None:
+            torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
+        torch.autograd.backward(losses.combined, inputs=self.predictor)
+
+
+def split_parameters(model: nn.Module) -> ParameterSplit:
+    """The parameters of any model that holds calibrated attention, by the objective that trains them.
+
+    Parameters that are frozen (`requires_grad` off) are in neither part.
+    """
+    adversary = [
+        parameter
+        for module in model.modules()
+        if isinstance(module, AdversarialCalibrator)
+        for parameter in module.adversary.parameters()
+        if parameter.requires_grad
+    ]
+    known = {id(parameter) for parameter in adversary}
+    predictor = [
+        parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in known
+    ]
+    return ParameterSplit(predictor, adversary)
+
+
+def prefix_counts(trained: Tensor) -> Tensor:
+    """How many training prefixes contain each row, when one pass trains several prefixes of a sequence.
+
+    Args:
+        trained: (batch, length) bool, rows that predict a target; each is the end of one prefix.
+
+    Returns:
+        (batch, length) int64: trained rows at or behind each row; 0 at padding.
+    """
+    return trained.flip(1).cumsum(dim=1).flip(1)
+
+
+def mask_penalty(masks: Sequence[Tensor], row_counts: Tensor, n_sequences: int, max_length: int) -> Tensor:
+    """Mean over layers of ‖1 - M‖₂, as the padded batch of all training sequences would have it (AC-TSR).
+
+    That batch has n_sequences × heads × max_length² entries. A real row contributes its (1 - M)² once for each sequence
+    that contains it, every other entry contributes 1; so the square is that total plus M² - 2M over the real rows.
+
+    Args:
+        masks: one (batch, heads, length, length) adversarial mask per layer, 0 at forbidden keys.
+        row_counts: (batch, length) how often each row counts, see `prefix_counts`.
+        n_sequences: training sequences in the batch: its prefixes, where one pass trains several.
+        max_length: length that each sequence would be padded to.
+
+    Returns:
+        A scalar in float32.
+    """
+    counts = rearrange(row_counts, "b q -> b 1 q 1").float()
+    heads = masks[0].shape[1]
+    total = n_sequences * heads * max_length**2
+    norms = [(total + (counts * mask.float() * (mask.float() - 2)).sum()).sqrt() for mask in masks]
+    return torch.stack(norms).mean()

@@ -1,0 +1,105 @@
+"""BERT4Rec (Sun et al., CIKM 2019): a bidirectional transformer that fills masked places; calibrated, AC-BERT4Rec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actsr_cli.attention import allowed_pairs
+from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
+from actsr_cli.config import ModelConfig
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.layers import initialise, position_table, positions_of
+
+
+class BERT4Rec(SequentialModel):
+    """Predicts the items at masked places from both sides; the next item is a mask behind the history.
+
+    A sequence has up to `max_length` + 1 places: a history of full length and the mask.
+    """
+
+    causal: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        self.mask_id = n_items + 1
+        places = config.max_length + 1
+        self.item_embedding = nn.Embedding(n_items + 2, config.hidden_size, padding_idx=PADDING)
+        self.position_embedding = position_table(config, places)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.encoder = Encoder(config, positions=places)
+        initialise(self, config.initializer_range)
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        embedded, allowed = self._embed(batch)
+        encoded: Encoded = self.encoder(embedded, allowed, perturb=perturb, noise=noise, trace=trace)
+        return encoded
+
+    def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
+        """The whole sequences, last target included, with some places masked (the cloze task, section 3.6).
+
+        Each place is masked with probability `mask_ratio`; a sequence in which chance left out all gets a mask at one
+        place drawn evenly. In the share `mask_last` of the sequences the last place alone is masked.
+        """
+        items, lengths = _with_last_target(batch)
+        places = torch.arange(items.shape[1], device=items.device)
+        real, last = places < lengths.unsqueeze(1), places == lengths.unsqueeze(1) - 1
+        chance = torch.rand(items.shape, device=items.device).where(real, torch.inf)
+        lowest = chance == chance.amin(dim=1, keepdim=True)
+        masked = (chance < self.config.mask_ratio) | lowest
+        if self.config.mask_last:
+            last_only = torch.rand(len(lengths), 1, device=items.device) < self.config.mask_last
+            masked = torch.where(last_only, last, masked)
+        targets = items.where(masked, PADDING)
+        return replace(
+            batch,
+            item_ids=items.masked_fill(masked, self.mask_id),
+            lengths=lengths,
+            targets=targets,
+            negatives=None if batch.negatives is None else draw_negatives(targets, self.n_items),
+            timestamps=None,
+        )
+
+    def scoring_inputs(self, batch: Batch) -> Batch:
+        """The histories with a mask behind each."""
+        items = F.pad(batch.item_ids, (0, 1), value=PADDING)
+        items = items.scatter(1, batch.lengths.unsqueeze(1), self.mask_id)
+        return replace(batch, item_ids=items, lengths=batch.lengths + 1, timestamps=None)
+
+    def represent(self, batch: Batch) -> Tensor:
+        inputs = self.scoring_inputs(batch)
+        embedded, allowed = self._embed(inputs)
+        return self.encoder.encode_last(embedded, allowed, inputs.lengths - 1)
+
+    def item_vectors(self) -> Tensor:
+        return self.item_embedding.weight[:-1]
+
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embedded items (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
+        positions = positions_of(batch)
+        embedded = self.item_embedding(batch.item_ids)
+        if self.position_embedding is not None:
+            embedded = embedded + self.position_embedding(positions)
+        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=False)
+        return self.dropout(self.norm(embedded)), allowed
+
+
+def _with_last_target(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+    """Each sequence with the item behind it: (batch, length + 1) items and (batch,) lengths."""
+    last = batch.lengths.unsqueeze(1)
+    items = F.pad(batch.item_ids, (0, 1), value=PADDING)
+    return items.scatter(1, last, batch.targets.gather(1, last - 1)), batch.lengths + 1

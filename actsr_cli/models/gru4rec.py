@@ -1,0 +1,47 @@
+"""GRU4Rec (Hidasi et al., ICLR 2016): a recurrent network over item embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from actsr_cli.batch import PADDING, Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Encoded
+
+
+class GRU4Rec(SequentialModel):
+    """Item embeddings of `hidden_size`, gated recurrent layers of `inner_size`, and a map back to items.
+
+    Row i has read the items up to i, so that one pass trains all prefixes, as in causal attention.
+    """
+
+    calibrated: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.recurrent = nn.GRU(config.hidden_size, config.inner_size, config.layers, bias=False, batch_first=True)
+        self.output = nn.Linear(config.inner_size, config.hidden_size)
+        nn.init.xavier_normal_(self.item_embedding.weight)
+        nn.init.zeros_(self.item_embedding.weight[PADDING])
+        for name, weight in self.recurrent.named_parameters():
+            (nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_)(weight)
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        states, _ = self.recurrent(self.dropout(self.item_embedding(batch.item_ids)))
+        return Encoded(hidden=self.output(states))
+
+    def item_vectors(self) -> Tensor:
+        return self.item_embedding.weight

@@ -1,0 +1,70 @@
+"""Item-based neighbours (Sarwar et al., WWW 2001) that respect sequence: who follows whom, how closely, how lately."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from actsr_cli.batch import PADDING, Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.models.base import CountingModel
+
+
+class ItemKNN(CountingModel):
+    """Scores an item by how often it followed the items of a history.
+
+    The strength of b after a is the sum over users of 1 / distance for each time that b came at most `neighbour_reach`
+    places behind a, over the square root of both items' numbers of interactions plus `neighbour_shrinkage`. The
+    strongest `neighbours` of each item are kept. A history adds up those of its items, each step back weighing
+    `neighbour_decay` times the one before.
+    """
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        kept = min(config.neighbours, n_items)
+        self.neighbours: Tensor
+        self.strengths: Tensor
+        self.register_buffer("neighbours", torch.zeros(n_items + 1, kept, dtype=torch.int32))
+        self.register_buffer("strengths", torch.zeros(n_items + 1, kept))
+
+    def fit(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+        followers = self._followers(items, offsets)
+        counts = np.bincount(items, minlength=self.n_items + 1) + self.config.neighbour_shrinkage
+        scale = sparse.diags_array(1.0 / np.sqrt(np.maximum(counts, 1.0)))
+        strengths = sparse.csr_array(scale @ followers @ scale)
+        self.neighbours.zero_()
+        self.strengths.zero_()
+        for item in range(1, self.n_items + 1):
+            row = slice(strengths.indptr[item], strengths.indptr[item + 1])
+            best = np.argsort(-strengths.data[row], kind="stable")[: self.neighbours.shape[1]]
+            self.neighbours[item, : len(best)] = torch.from_numpy(strengths.indices[row][best])
+            self.strengths[item, : len(best)] = torch.from_numpy(strengths.data[row][best])
+
+    def score(self, batch: Batch) -> Tensor:
+        history = batch.latest(self.config.max_length)
+        places = torch.arange(history.item_ids.shape[1], device=history.item_ids.device)
+        back = history.lengths.unsqueeze(1) - 1 - places  # steps before the last item; negative at padding
+        weights = (self.config.neighbour_decay**back).where(back >= 0, 0.0)
+        gained = self.strengths[history.item_ids] * rearrange(weights, "b l -> b l 1").to(self.strengths.dtype)
+        neighbours = rearrange(self.neighbours[history.item_ids], "b l n -> b (l n)").long()
+        scores = self.strengths.new_zeros(len(history.lengths), self.n_items + 1)
+        scores.scatter_add_(1, neighbours, rearrange(gained, "b l n -> b (l n)"))
+        scores[:, PADDING] = 0.0
+        return scores
+
+    def _followers(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> sparse.csr_array[np.float64]:
+        """(n_items + 1, n_items + 1) sum of 1 / distance over all places where column came behind row."""
+        users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        size = self.n_items + 1
+        before, behind, weights = [], [], []
+        for distance in range(1, self.config.neighbour_reach + 1):
+            pairs = (users[:-distance] == users[distance:]) & (items[:-distance] != items[distance:])
+            before.append(items[:-distance][pairs])
+            behind.append(items[distance:][pairs])
+            weights.append(np.full(int(pairs.sum()), 1.0 / distance))
+        places = np.concatenate(before), np.concatenate(behind)
+        return sparse.csr_array((np.concatenate(weights), places), shape=(size, size))  # adds up what falls together

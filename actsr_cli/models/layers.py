@@ -1,0 +1,36 @@
+"""Parts that several backbones begin with: positions, initial weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from actsr_cli.batch import Batch
+from actsr_cli.config import ModelConfig
+
+
+def positions_of(batch: Batch) -> Tensor:
+    """(1, length) int64: 0, 1, … on the batch's device."""
+    return torch.arange(batch.item_ids.shape[1], device=batch.item_ids.device).unsqueeze(0)
+
+
+def position_table(config: ModelConfig, n_positions: int) -> nn.Embedding | None:
+    """Learned absolute positions where `position_embedding` asks for them.
+
+    Without a word they are left out under the spatial calibrator, which tells positions apart by itself.
+    """
+    wanted = config.position_embedding
+    if wanted is None:
+        wanted = config.calibration not in ("spatial", "full")
+    return nn.Embedding(n_positions, config.hidden_size) if wanted else None
+
+
+def initialise(model: nn.Module, std: float) -> None:
+    """Normal weights with standard deviation `std`, biases 0, as the published models start."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx])

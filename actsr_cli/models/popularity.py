@@ -1,0 +1,27 @@
+"""Popularity: the floor under every model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actsr_cli.batch import Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.models.base import CountingModel
+
+
+class Popularity(CountingModel):
+    """Scores every item by its number of training interactions, the same for everybody."""
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        self.counts: Tensor
+        self.register_buffer("counts", torch.zeros(n_items + 1))
+
+    def fit(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
+        self.counts.copy_(torch.from_numpy(np.bincount(items, minlength=self.n_items + 1)))
+
+    def score(self, batch: Batch) -> Tensor:
+        return self.counts.expand(len(batch.lengths), -1)

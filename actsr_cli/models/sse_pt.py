@@ -1,0 +1,105 @@
+"""SSE-PT (Wu et al., RecSys 2020): SASRec with a vector per user beside each item's; calibrated, AC-SSE-PT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from actsr_cli.attention import allowed_pairs
+from actsr_cli.batch import PADDING, Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.layers import initialise, position_table, positions_of
+
+
+class SSEPT(SequentialModel):
+    """Item and user embeddings side by side; the item part of a hidden state is what items are scored by.
+
+    The paper multiplies hidden states with [item; user]. The user's share is the same for all items: it changes neither
+    the softmax nor a ranking, and is left out.
+    """
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        user_size = config.hidden_size // 2 if config.user_size is None else config.user_size
+        self.item_size = config.hidden_size - user_size
+        if self.item_size < 1 or user_size < 1:
+            raise ConfigError(
+                f"model.user_size {user_size} leaves nothing of model.hidden_size {config.hidden_size} for items"
+            )
+        self.item_embedding = nn.Embedding(n_items + 1, self.item_size, padding_idx=PADDING)
+        self.user_embedding = nn.Embedding(n_users + 1, user_size, padding_idx=0)  # user u has row u + 1
+        self.position_embedding = position_table(config, config.max_length)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.encoder = Encoder(config, positions=config.max_length)
+        self.trained_users: Tensor
+        self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
+        initialise(self, config.initializer_range)
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        embedded, allowed = self._embed(batch)
+        encoded: Encoded = self.encoder(embedded, allowed, perturb=perturb, noise=noise, trace=trace)
+        perturbed = None if encoded.perturbed is None else encoded.perturbed[..., : self.item_size]
+        return replace(encoded, hidden=encoded.hidden[..., : self.item_size], perturbed=perturbed)
+
+    def represent(self, batch: Batch) -> Tensor:
+        embedded, allowed = self._embed(batch)
+        return self.encoder.encode_last(embedded, allowed, batch.lengths - 1)[:, : self.item_size]
+
+    def item_vectors(self) -> Tensor:
+        return self.item_embedding.weight
+
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embedded [item; user] (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
+        positions = positions_of(batch)
+        items = self.item_embedding(self._shared_items(batch.item_ids) if self.training else batch.item_ids)
+        users = repeat(self._user_vectors(batch), "b d -> b l d", l=positions.shape[1])
+        embedded = torch.cat([items, users], dim=-1)
+        if self.position_embedding is not None:
+            embedded = embedded + self.position_embedding(positions)
+        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
+        return self.dropout(self.norm(embedded)), allowed
+
+    def _user_vectors(self, batch: Batch) -> Tensor:
+        """(batch, user_size); who was not trained gets the mean of those who were."""
+        if self.training:
+            if batch.user_ids is None:
+                raise ValueError("SSE-PT is trained with batches that have user_ids")
+            rows = batch.user_ids + 1
+            self.trained_users[rows] = True
+            vectors: Tensor = self.user_embedding(self._shared_users(rows))
+            return vectors
+        rows = torch.zeros_like(batch.lengths) if batch.user_ids is None else batch.user_ids + 1
+        known = self.trained_users | ~self.trained_users.any()  # parameters from elsewhere: all users are known
+        known[0] = False
+        weights = known.to(self.user_embedding.weight.dtype)
+        mean = weights @ self.user_embedding.weight / weights.sum().clamp_min(1.0)
+        return torch.where(known[rows].unsqueeze(1), self.user_embedding(rows), mean)
+
+    def _shared_items(self, items: Tensor) -> Tensor:
+        """Stochastic shared embeddings: some items give their place to any item (Wu et al., NeurIPS 2019)."""
+        if not self.config.item_replacement:
+            return items
+        replaced = (torch.rand(items.shape, device=items.device) < self.config.item_replacement) & (items != PADDING)
+        return torch.randint_like(items, 1, self.n_items + 1).where(replaced, items)
+
+    def _shared_users(self, rows: Tensor) -> Tensor:
+        """The same for users."""
+        if not self.config.user_replacement:
+            return rows
+        replaced = torch.rand(rows.shape, device=rows.device) < self.config.user_replacement
+        return torch.randint_like(rows, 1, self.n_users + 1).where(replaced, rows)

@@ -1,0 +1,80 @@
+"""TiSASRec (Li et al., WSDM 2020): a causal transformer that knows the time between items; calibrated, AC-TiSASRec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from actsr_cli.attention import Relations, allowed_pairs, time_intervals
+from actsr_cli.batch import PADDING, Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.layers import initialise, positions_of
+
+
+class TiSASRec(SequentialModel):
+    """Absolute positions and clipped time intervals as parts of keys and values, shared by all layers.
+
+    Dropout on intervals takes entries of the two tables, not of a vector per pair, which would have to be built.
+    """
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        width, n_intervals = config.hidden_size, config.time_span + 1
+        # The published code leaves the first position and the interval 0 untrained, as if they were padding.
+        first = 0 if config.reproduce_published_faults else None
+        self.item_embedding = nn.Embedding(n_items + 1, width, padding_idx=PADDING)
+        self.key_positions = nn.Embedding(config.max_length, width, padding_idx=first)
+        self.value_positions = nn.Embedding(config.max_length, width, padding_idx=first)
+        self.key_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
+        self.value_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.encoder = Encoder(config, positions=config.max_length)
+        initialise(self, config.initializer_range)
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        embedded, allowed, relations = self._embed(batch)
+        encoded: Encoded = self.encoder(
+            embedded, allowed, relations=relations, perturb=perturb, noise=noise, trace=trace
+        )
+        return encoded
+
+    def represent(self, batch: Batch) -> Tensor:
+        embedded, allowed, relations = self._embed(batch)
+        return self.encoder.encode_last(embedded, allowed, batch.lengths - 1, relations=relations)
+
+    def item_vectors(self) -> Tensor:
+        return self.item_embedding.weight
+
+    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, Relations]:
+        """Embedded items (batch, length, hidden), allowed pairs (batch, 1, length, length) and their relations."""
+        if batch.timestamps is None:
+            raise ValueError("TiSASRec needs batches that have timestamps")
+        positions = positions_of(batch)
+        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
+        relations = Relations(
+            key_positions=self.dropout(self.key_positions(positions[0])),
+            value_positions=self.dropout(self.value_positions(positions[0])),
+            key_intervals=self.dropout(_table(self.key_intervals)),
+            value_intervals=self.dropout(_table(self.value_intervals)),
+            intervals=time_intervals(batch.timestamps, self.config.time_span, self.config.interval_scale),
+        )
+        return self.dropout(self.norm(self.item_embedding(batch.item_ids))), allowed, relations
+
+
+def _table(embedding: nn.Embedding) -> Tensor:
+    """All rows of a table, looked up, so that a padding row stays without a gradient."""
+    rows = torch.arange(embedding.num_embeddings, device=embedding.weight.device)
+    table: Tensor = embedding(rows)
+    return table

@@ -1,0 +1,87 @@
+"""TiSASRec's interval terms: a table that queries are projected on, against a vector for every pair."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Annotated
+
+import torch
+import typer
+from einops import einsum, rearrange
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from actsr_cli.attention import CalibratedSelfAttention, Relations, allowed_pairs
+
+BATCH, WIDTH, HEADS = 32, 64, 2
+
+
+class VectorsPerPair(Relations):
+    """The plain way: (batch, queries, keys, hidden) interval vectors, for keys and for values."""
+
+    def scores(self, queries: Tensor) -> Tensor:
+        return einsum(queries, self._pairs(self.key_intervals), "b h q d, b h q k d -> b h q k")
+
+    def values(self, attention: Tensor) -> Tensor:
+        return einsum(attention, self._pairs(self.value_intervals), "b h q k, b h q k d -> b h q d")
+
+    def _pairs(self, table: Tensor) -> Tensor:
+        return rearrange(table[self.intervals], "b q k (h d) -> b h q k d", h=HEADS)
+
+
+def intervals(
+    span: Annotated[int, typer.Option(help="Largest time interval: rows of the table.")] = 256,
+    repeats: Annotated[int, typer.Option(help="Timed passes.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Peak memory and time of one attention, forward and backward, by both ways."""
+    table = Table(title=f"One attention of TiSASRec: batch {BATCH}, width {WIDTH}, {HEADS} heads, time_span {span}")
+    for column in ("length", "table MB", "per pair MB", "memory ratio", "table ms", "per pair ms", "time ratio"):
+        table.add_column(column, justify="right")
+    for length in (50, 100, 200):
+        megabytes, milliseconds = zip(
+            *(_in_a_new_process(way, length, span, repeats, threads) for way in (Relations, VectorsPerPair)),
+            strict=True,
+        )
+        table.add_row(
+            str(length),
+            *(f"{value:,.0f}" for value in megabytes),
+            f"{megabytes[1] / megabytes[0]:.1f}",
+            *(f"{value:,.0f}" for value in milliseconds),
+            f"{milliseconds[1] / milliseconds[0]:.1f}",
+        )
+    Console().print(table)
+
+
+def _in_a_new_process(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
+    """Peak memory does not fall again within a process, so that each measurement has one of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, way, length, span, repeats, threads).result()
+
+
+def _measure(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
+    """Megabytes on top of what the process had before, and the median of milliseconds per pass."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    attention = CalibratedSelfAttention(WIDTH, HEADS)
+    tables = [torch.randn(rows, WIDTH, requires_grad=True) for rows in (length, length, span + 1, span + 1)]
+    relations = way(*tables, intervals=torch.randint(0, span + 1, (BATCH, length, length)))
+    hidden, positions = torch.randn(BATCH, length, WIDTH), torch.arange(length).unsqueeze(0)
+    allowed = allowed_pairs(torch.full((BATCH,), length), positions, length, causal=True)
+    before = _peak()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        attention(hidden, allowed, positions, relations=relations).combined.sum().backward()
+        seconds.append(time.perf_counter() - started)
+    return _peak() - before, 1000 * statistics.median(seconds)
+
+
+def _peak() -> float:
+    """The largest resident memory that this process has had, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

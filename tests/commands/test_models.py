@@ -1,0 +1,59 @@
+"""`actsr models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from actsr_cli.app import app
+from actsr_cli.data.synthetic import generate_demo
+from actsr_cli.models.registry import all_models
+
+
+def models(*arguments: str) -> tuple[str, str]:
+    result = CliRunner().invoke(app, ["models", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout, result.stderr
+
+
+def prepare(*arguments: str) -> None:
+    assert CliRunner().invoke(app, ["preprocess", *arguments]).exit_code == 0
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_without_data_there_are_no_sizes(data: Path) -> None:
+    listed, noted = models()
+    for spec in all_models():
+        assert ", ".join(spec.names) in listed
+        assert spec.paper in listed
+        assert all(f"model.{option}" in listed for option in spec.options)
+    assert "needs    users" in listed and "needs    timestamps" in listed
+    assert " on " not in listed.replace(" on the", "")
+    assert "No data set is prepared yet" in noted
+
+
+def test_sizes_are_those_of_the_present_data_set(data: Path) -> None:
+    (data / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
+    prepare("lists", "--from-file", str(data / "lists.txt"), "--format", "sequences")
+    listed, _ = models()
+    assert "  size     14 on lists" in listed  # popularity: 13 items and padding
+    assert "cannot be trained on lists, which has no timestamps" in listed
+    (data / "demo").mkdir()
+    generate_demo(data / "demo", users=300)
+    prepare("demo")
+    latest, _ = models()
+    assert "on demo" in latest and "on lists" not in latest
+    chosen, _ = models("--dataset", "lists")
+    assert chosen == listed
+    assert models("--preset", "beauty")[0] != latest
+
+
+def test_an_unknown_data_set(data: Path) -> None:
+    assert CliRunner().invoke(app, ["models", "--dataset", "nothing"]).exit_code == 1

@@ -1,0 +1,68 @@
+"""Every model with every calibration, from prepared real data to test metrics."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from actsr_cli.data.prepare import prepare
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.sources import find_source
+from actsr_cli.experiment.evaluate import evaluate_run
+from actsr_cli.experiment.run import create_run
+from actsr_cli.experiment.train import train_run
+from actsr_cli.models.registry import all_models, display_name
+from actsr_cli.presets import resolve
+from actsr_cli.training.trainer import Observer
+
+TIMES_CHANCE = 4
+"""Hit@10 on the test split after two epochs is at least so many times 10 / items."""
+
+COMBINATIONS = [
+    (spec.name, calibration)
+    for spec in all_models()
+    for calibration in ("none", "spatial", "adversarial", "full")
+    if spec.calibrated or calibration == "none"
+]
+SMALL = [
+    "model.hidden_size=32",
+    "model.inner_size=64",
+    "model.layers=1",
+    "model.hidden_dropout=0.1",
+    "model.attention_dropout=0.1",
+    "model.mask_last=0.5",
+    "training.learning_rate=5e-3",
+    "training.window_stride=50",
+    "training.batch_size=256",
+    "training.epochs=2",
+]
+
+
+@pytest.fixture(scope="module")
+def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> SequenceData:
+    data_dir = tmp_path_factory.mktemp("dataset")
+    (data_dir / "ml-100k").mkdir()
+    for file in real_data.glob("ml-100k.*"):
+        shutil.copy(file, data_dir / "ml-100k")
+    config = resolve(preset="ml-100k").config
+    return prepare(find_source(data_dir, "ml-100k"), config.data).data
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
+def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
+    options = {"model.name": name, "model.calibration": calibration}
+    config = resolve(preset="ml-100k", overrides=SMALL, options=options).config
+    run = create_run(tmp_path, config, movies, name="run", command=[])
+    state = train_run(run, movies, Observer())
+    assert run.record["status"] == "finished"
+    assert run.name == f"ml-100k/{display_name(config.model)}/run"
+    if state.history[0].losses:
+        first, second = (record.losses["combined"] for record in state.history)
+        assert second < first
+    evaluation = evaluate_run(run, movies, split="test", seen="rank", ks=(10,), batch_size=512)
+    assert len(evaluation.ranked.ranks) == 943
+    assert evaluation.metrics["hit@10"] > TIMES_CHANCE * 10 / movies.n_items

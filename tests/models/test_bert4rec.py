@@ -1,0 +1,130 @@
+"""BERT4Rec's cloze training and scoring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import sequence_data
+
+from actsr_cli.batch import Batch, TrainingBatch
+from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.data.batches import TrainingBatches
+from actsr_cli.models.bert4rec import BERT4Rec
+from actsr_cli.training.objective import Objective
+
+N_ITEMS = 30
+
+
+def tiny(**options: Any) -> BERT4Rec:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        **{"name": "bert4rec", "max_length": 8, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options}
+    )
+    return BERT4Rec(config, N_ITEMS)
+
+
+def batches(users: list[list[int]], **options: Any) -> list[TrainingBatch]:
+    made = TrainingBatches(
+        sequence_data(users, n_items=N_ITEMS), **{"max_length": 8, "batch_size": 1000, "stride": 8, **options}
+    )
+    return list(made.epoch(torch.Generator().manual_seed(0)))
+
+
+USERS = [list(range(1, length + 1)) for length in range(4, 24)]
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 1000), ratio=st.floats(0.01, 0.99))
+def test_masks_hide_their_targets_and_nothing_else(seed: int, ratio: float) -> None:
+    model = tiny(mask_ratio=ratio)
+    torch.manual_seed(seed)
+    for batch in batches(USERS):
+        inputs = model.training_inputs(batch)
+        masked = inputs.item_ids == model.mask_id
+        assert torch.equal(masked, inputs.targets != 0)
+        assert masked.any(1).all(), "a sequence without a mask teaches nothing"
+        whole = inputs.item_ids.where(~masked, inputs.targets)
+        for sequence, length, items in zip(
+            whole.tolist(), inputs.lengths.tolist(), batch.item_ids.tolist(), strict=True
+        ):
+            assert sequence[: length - 1] == items[: length - 1]
+            assert sequence[length - 1] == sequence[length - 2] + 1, "the last target closes the sequence"
+            assert not any(sequence[length:])
+
+
+def test_every_place_is_masked_about_as_often_as_asked() -> None:
+    model = tiny(mask_ratio=0.3)
+    (batch,) = batches([list(range(1, 11))] * 2000, batch_size=10**6)
+    inputs = model.training_inputs(batch)
+    share = (inputs.targets != 0).float().mean(0)
+    assert share.shape == (8,)  # ten items, two of them held out
+    # With eight places at .3 a sequence stays without a mask with probability .7⁸, and then gets one at any of them.
+    expected = 0.3 + 0.7**8 / 8
+    assert share == pytest.approx([expected] * 8, abs=0.04)
+
+
+def test_the_last_place_alone() -> None:
+    inputs = tiny(mask_last=1.0).training_inputs(batches(USERS)[0])
+    places = torch.arange(inputs.item_ids.shape[1])
+    assert torch.equal(inputs.targets != 0, places == inputs.lengths.unsqueeze(1) - 1)
+    some = tiny(mask_last=0.5, mask_ratio=0.9).training_inputs(batches([list(range(1, 11))] * 400)[0])
+    counts = (some.targets != 0).sum(1)
+    assert 0.35 < (counts == 1).float().mean() < 0.65
+
+
+def test_a_first_place_is_trained_too() -> None:
+    """The published code cannot: its lists are padded with place 0."""
+    model = tiny(hidden_dropout=0.0, attention_dropout=0.0)
+    items = torch.tensor([[model.mask_id, 2, 3]])
+    batch = TrainingBatch(item_ids=items, lengths=torch.tensor([3]), targets=torch.tensor([[7, 0, 0]]))
+    loss = Objective(model, TrainingConfig()).losses(batch).combined
+    expected = torch.nn.functional.cross_entropy(
+        model.encode(batch).hidden[0, :1] @ model.item_vectors().T, torch.tensor([7])
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_negatives_are_drawn_for_the_masked_items() -> None:
+    model = tiny()
+    (batch,) = batches(USERS, negatives=True, batch_size=10**6)
+    inputs = model.training_inputs(batch)
+    assert inputs.negatives is not None
+    masked = inputs.targets != 0
+    assert inputs.negatives.shape == inputs.targets.shape
+    assert (inputs.negatives[masked] != inputs.targets[masked]).all()
+    assert inputs.negatives[masked].min() >= 1 and inputs.negatives[masked].max() <= N_ITEMS
+    assert torch.isfinite(Objective(model, TrainingConfig(loss="bpr")).losses(inputs).combined)
+
+
+def test_the_mask_is_appended_for_scoring() -> None:
+    model = tiny(calibration="full")
+    batch = Batch(torch.tensor([[4, 5, 6, 0], [1, 2, 3, 4]]), torch.tensor([3, 4]))
+    inputs = model.scoring_inputs(batch)
+    mask = model.mask_id
+    assert inputs.item_ids.tolist() == [[4, 5, 6, mask, 0], [1, 2, 3, 4, mask]]
+    assert inputs.lengths.tolist() == [4, 5]
+
+
+def test_a_full_length_history_has_a_place_for_the_mask() -> None:
+    """Where the published AC-BERT4Rec crashes: as many items as it reads, and the mask behind them."""
+    model = tiny(calibration="full", position_embedding=True).eval()
+    scores = model.score(Batch(torch.arange(1, 9).unsqueeze(0), torch.tensor([8])))
+    assert scores.shape == (1, N_ITEMS + 1)
+    assert torch.isfinite(scores).all()
+
+
+def test_mask_penalty_counts_each_sequence_once() -> None:
+    """One sequence of 3 in places for 8: real rows give (1 - M)², the rest of the 8 × 8 entries 1 each."""
+    model = tiny(calibration="adversarial", hidden_dropout=0.0, attention_dropout=0.0, layers=1)
+    batch = TrainingBatch(
+        item_ids=torch.tensor([[1, model.mask_id, 3]]), lengths=torch.tensor([3]), targets=torch.tensor([[0, 2, 0]])
+    )
+    losses = Objective(model, TrainingConfig()).losses(batch)
+    (mask,) = model.encode(batch).masks
+    expected = ((1 - mask).square().sum() + 2 * (8 * 8 - 3 * 3)).sqrt()
+    assert losses.penalty is not None
+    torch.testing.assert_close(losses.penalty, expected)

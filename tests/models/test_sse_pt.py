@@ -1,0 +1,103 @@
+"""SSE-PT: users beside items, stochastic shared embeddings, strangers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from actsr_cli.batch import Batch, TrainingBatch
+from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.models.sse_pt import SSEPT
+from actsr_cli.training.objective import Objective
+
+N_ITEMS, N_USERS = 9, 4
+HISTORY = Batch(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2]), torch.tensor([0, 2]))
+
+
+def tiny(**options: Any) -> SSEPT:
+    torch.manual_seed(0)
+    settings = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "initializer_range": 0.5, **options}
+    return SSEPT(ModelConfig(name="sse-pt", hidden_size=8, inner_size=8, max_length=6, **settings), N_ITEMS, N_USERS)
+
+
+def train_on(model: SSEPT, users: list[int]) -> None:
+    """A training pass over some users, which makes them known."""
+    model.train()
+    model.encode(Batch(torch.ones(len(users), 2, dtype=torch.int64), torch.full((len(users),), 2), torch.tensor(users)))
+    model.eval()
+
+
+def test_sizes() -> None:
+    model = tiny(user_size=3)
+    assert model.user_embedding.weight.shape == (N_USERS + 1, 3)
+    assert model.item_vectors().shape == (N_ITEMS + 1, 5)
+    assert model.encode(HISTORY).hidden.shape == (2, 3, 5)
+    assert model.represent(HISTORY).shape == (2, 5)
+
+
+def test_a_user_changes_the_scores() -> None:
+    model = tiny().eval()
+    other = replace(HISTORY, user_ids=torch.tensor([1, 2]))
+    assert not torch.allclose(model.score(HISTORY)[0], model.score(other)[0])
+    torch.testing.assert_close(model.score(HISTORY)[1], model.score(other)[1])
+
+
+def test_loss_equals_that_of_concatenated_items_and_users() -> None:
+    """The paper's logits, hidden · [item; user], differ from ours by the user's constant: the softmax does not."""
+    model = tiny()
+    batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
+    ours = Objective(model, TrainingConfig()).losses(batch).combined
+    embedded, allowed = model._embed(batch)
+    hidden = model.encoder(embedded, allowed).hidden  # (batch, length, items and users)
+    users = model.user_embedding(torch.tensor([1, 3]))
+    logits = torch.stack([hidden[i] @ torch.cat([model.item_vectors(), users[i].expand(10, -1)], -1).T for i in (0, 1)])
+    expected = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=0)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_strangers_get_the_mean_of_trained_users() -> None:
+    model = tiny()
+    train_on(model, [0, 2])
+    mean = model.user_embedding.weight[[1, 3]].mean(0)
+    for users in (torch.tensor([-1, 3]), None):  # nobody's id, a user that was never trained, no ids at all
+        vectors = model._user_vectors(replace(HISTORY, user_ids=users))
+        torch.testing.assert_close(vectors, mean.expand(2, -1))
+    known = model._user_vectors(replace(HISTORY, user_ids=torch.tensor([2, 0])))
+    torch.testing.assert_close(known, model.user_embedding.weight[[3, 1]])
+
+
+def test_who_was_trained_is_saved_with_the_model() -> None:
+    model = tiny()
+    train_on(model, [0, 2])
+    again = tiny()
+    again.load_state_dict(model.state_dict())
+    stranger = replace(HISTORY, user_ids=torch.tensor([-1, 1]))
+    torch.testing.assert_close(again.eval().score(stranger), model.score(stranger))
+
+
+def test_training_needs_users() -> None:
+    with pytest.raises(ValueError, match="user_ids"):
+        tiny().encode(replace(HISTORY, user_ids=None))
+
+
+def test_stochastic_shared_embeddings() -> None:
+    items = torch.ones(200, 50, dtype=torch.int64)
+    items[:, 40:] = 0
+    users = torch.ones(10_000, dtype=torch.int64)
+    off = tiny()
+    assert off._shared_items(items) is items
+    assert off._shared_users(users) is users
+    model = tiny(item_replacement=0.3, user_replacement=0.2)
+    shared = model._shared_items(items)
+    assert not shared[:, 40:].any(), "padding is never replaced"
+    others = (shared[:, :40] != 1).float().mean()
+    assert others.item() == pytest.approx(0.3 * (1 - 1 / N_ITEMS), abs=0.02)
+    assert shared.max() == N_ITEMS
+    replaced = model._shared_users(users)
+    assert (replaced != 1).float().mean().item() == pytest.approx(0.2 * (1 - 1 / N_USERS), abs=0.02)
+    assert replaced.min() >= 1 and replaced.max() == N_USERS
+    torch.testing.assert_close(model.eval().score(HISTORY), off.eval().score(HISTORY))

@@ -1,0 +1,67 @@
+"""docs/your-own-model.md, run as it is written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+PAGE = (Path(__file__).parents[1] / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+LOOP, LAYER, MODULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS = [line.partition("#")[0].split() for line in re.findall(r"^actsr .*$", PAGE, re.MULTILINE)]
+
+
+def test_the_training_loop_learns_and_routes() -> None:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(LOOP, names)  # noqa: S102 (the page's own code)
+    starts = torch.randint(1, 90, (16, 1))
+    items = starts + torch.arange(12)  # each item is followed by the next number
+    targets = items + 1
+    items[3, 7:] = targets[3, 7:] = 0
+    losses = [names["train_step"](items, targets) for _ in range(60)]
+    assert losses[-1] < 0.7 * losses[0]
+    split = names["split"]
+    assert len(split.adversary) == 4  # two maps, each with weight and bias
+    assert all(parameter.grad is not None for parameter in split.adversary)
+    model = names["model"].eval()
+    before = model(items)
+    changed = items.clone()
+    changed[:, 6:] = 1
+    torch.testing.assert_close(model(changed)[:, :6], before[:, :6])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_it_fits_into_pytorch_layers(training: bool) -> None:
+    names: dict[str, Any] = {}
+    exec(LOOP + LAYER, names)  # noqa: S102
+    layer = names["layer"].train(training)
+    hidden = torch.randn(3, 5, 32)
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2, [False] * 5])
+    stack = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train(training)
+    with torch.set_grad_enabled(training):
+        assert torch.isfinite(stack(hidden, src_key_padding_mask=padding)).all()
+
+
+@pytest.mark.slow
+def test_its_commands_train_the_module(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(MODULE)
+    actsr = Path(sys.executable).parent / "actsr"
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([actsr, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("download", "demo")
+    assert [command[1] for command in COMMANDS] == ["train", "train", "evaluate"]
+    for command in COMMANDS:
+        shorter = ["--epochs", "2"] if command[1] == "train" else []
+        output = run(*command[1:], *shorter)
+    assert "demo/ac-Tiny/" in output
+    assert "popularity" in output
