@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,41 @@ def test_it_fits_into_pytorch_layers(training: bool) -> None:
     stack = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train(training)
     with torch.set_grad_enabled(training):
         assert torch.isfinite(stack(hidden, src_key_padding_mask=padding)).all()
+
+
+@pytest.mark.slow
+def test_its_entry_point_registers_the_model(tmp_path: Path) -> None:
+    """A package as pip leaves it: the module, and metadata with the page's entry point."""
+    (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    points = tomllib.loads(toml)["project"]["entry-points"]["actsr.models"]
+    package = tmp_path / "site" / "tiny-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package.parent / "tiny.py").write_text(MODULE)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+    lines = [f"{name} = {target}" for name, target in points.items()]
+    (package / "entry_points.txt").write_text("\n".join(["[actsr.models]", *lines]))
+
+    def run(*arguments: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(package.parent), "COLUMNS": "100"}
+        done = subprocess.run(
+            [sys.executable, "-m", "actsr_cli", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("download", "demo")
+    run("preprocess", "demo")
+    listed = run("models")
+    assert "tiny, ac-tiny" in listed
+    assert "our own, unpublished" in listed
+    assert "model.options.scale" in listed
+    run("train", "--model", "ac-tiny", "--preset", "demo", "--epochs", "1")
+    assert "demo/ac-tiny/" in run("evaluate")
 
 
 @pytest.mark.slow

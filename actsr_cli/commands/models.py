@@ -61,7 +61,8 @@ def _facts(spec: ModelSpec, record: Record | None, config: RunConfig | None) -> 
     needs = [need for need, wanted in (("users", spec.needs_users), ("timestamps", spec.needs_timestamps)) if wanted]
     facts = [("paper", spec.paper), ("needs", " and ".join(needs) or "items alone")]
     if spec.options:
-        facts.append(("options", ", ".join(f"model.{option}" for option in spec.options)))
+        section = "model" if spec in all_models() else "model.options"
+        facts.append(("options", ", ".join(f"{section}.{option}" for option in spec.options)))
     if record is not None and config is not None:
         facts.append(("size", _size(spec, record, config)))
     return [(label, text) for label, text in facts if text]

@@ -129,9 +129,11 @@ def assert_close(ours: torch.Tensor, expected: torch.Tensor, tolerance: float = 
     assert error <= tolerance * expected.abs().max().item()
 
 
-def test_the_golden_folder_has_cases(request: pytest.FixtureRequest) -> None:
+def test_every_case_of_the_golden_folder_is_checked(request: pytest.FixtureRequest) -> None:
     folder = Path(request.config.getoption("--golden-dir"))
-    assert [path for path in folder.glob("*.npz") if backbone(path)], f"no case of a known model in {folder}"
+    files = {path.stem for path in folder.glob("*.npz")}
+    assert files == set(json.loads((folder / "cases.json").read_text()))
+    assert all(backbone(folder / f"{name}.npz") for name in files)
 
 
 def test_losses(case: Case) -> None:
