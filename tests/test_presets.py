@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actsr_cli.config import RunConfig
 from actsr_cli.data.catalog import known
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import find_model
+from actsr_cli.models.registry import build_model, find_model
 from actsr_cli.presets import (
     load_preset,
     parse_override,
@@ -61,6 +61,16 @@ class TestShipped:
         assert not model.reproduce_published_faults
         assert model.renorm != "softmax"
 
+    @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
+    @pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
+    def test_leaves_learned_positions_to_what_has_no_other(self, path: Path, calibration: str) -> None:
+        """A plain baseline without positions would lose to its calibrated twin for the wrong reason."""
+        options = {"model.name": "bert4rec", "model.calibration": calibration}
+        config = resolve(preset=path.stem, options=options).config
+        model = build_model(config.model, n_items=5, n_users=0)
+        positions = [name for name, _ in model.named_parameters() if "position_embedding" in name]
+        assert bool(positions) == (calibration in ("none", "adversarial"))
+
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_published_numbers(self, name: str) -> None:
         config = load_preset(f"{name}-published").config
@@ -74,7 +84,7 @@ class TestShipped:
         ) == PUBLISHED[name]
         assert (model.hidden_dropout, model.attention_dropout, model.max_length) == (0.5, 0.5, 50)
         assert (model.combine, model.two_level, model.use_order, model.use_distance) == ("gate", True, True, True)
-        assert (model.position_embedding, model.renorm, model.reproduce_published_faults) == (False, "softmax", True)
+        assert (model.renorm, model.reproduce_published_faults) == ("softmax", True)
         assert (training.loss, training.batch_size, training.learning_rate) == ("ce", 256, 1e-4)
         assert (training.epochs, training.patience, training.monitor) == (200, 10, "hit@10")
         assert training.weight_decay == 0
