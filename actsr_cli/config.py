@@ -139,10 +139,13 @@ class TrainingConfig(Section):
     batch_size: int = Field(
         512,
         ge=1,
-        description="Targets (training prefixes) per optimiser step; in cloze training, items before masking.",
+        description="Targets (training prefixes) per optimiser step; in cloze training, items of the windows.",
     )
-    window_stride: int = Field(
-        1, ge=1, description="Targets that a window of a history longer than max_length trains; 1 is exact."
+    window_stride: int | None = Field(
+        None,
+        ge=1,
+        description="How far windows move over longer histories than max_length: 1 is exact. "
+        "null: 1, in cloze training max_length.",
     )
     epochs: int = Field(200, ge=1, description="Passes over the training targets at most.")
     patience: int = Field(10, ge=1, description="Validations without a better monitor before training stops.")
@@ -184,7 +187,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
-        if self.training.window_stride > self.model.max_length:
+        if (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(
                 f"training.window_stride {self.training.window_stride} is more than model.max_length "
                 f"{self.model.max_length}: targets between two windows would be missed"

@@ -75,6 +75,7 @@ class TrainingBatches:
         max_length: longest window.
         batch_size: targets per batch; only a single window with more makes a batch exceed it.
         stride: see `training_windows`.
+        whole: all rows of a window are trained, not its targets alone: `batch_size` counts them all.
         negatives: also draw an item per target, uniformly among those that are not the target.
         device: where the flat data lie and batches are made.
 
@@ -89,6 +90,7 @@ class TrainingBatches:
         max_length: int,
         batch_size: int,
         stride: int = 1,
+        whole: bool = False,
         negatives: bool = False,
         device: torch.device | None = None,
     ) -> None:
@@ -99,6 +101,7 @@ class TrainingBatches:
         self.negatives = negatives
         self.n_items = data.n_items
         self._flat = _FlatData(data, device or torch.device("cpu"))
+        self._costs = self.windows.lengths if whole else self.windows.n_targets
         self._expected_batches = len(self._cut(np.arange(len(self.windows))))
 
     @property
@@ -120,17 +123,17 @@ class TrainingBatches:
 
     def _pools(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Consecutive parts of `order`, each sorted by length."""
-        targets = np.cumsum(self.windows.n_targets[order])
-        pool = targets // (_BATCHES_PER_POOL * self.batch_size)
+        trained = np.cumsum(self._costs[order])
+        pool = trained // (_BATCHES_PER_POOL * self.batch_size)
         parts = np.split(order, np.flatnonzero(np.diff(pool)) + 1)
         return [part[np.argsort(self.windows.lengths[part], kind="stable")] for part in parts]
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Consecutive parts of `order` with at most `batch_size` targets, but at least one window."""
-        targets = np.concatenate([[0], np.cumsum(self.windows.n_targets[order])])
+        """Consecutive parts of `order` with at most `batch_size` trained rows, but at least one window."""
+        trained = np.concatenate([[0], np.cumsum(self._costs[order])])
         parts, start = [], 0
         while start < len(order):
-            end = int(np.searchsorted(targets, targets[start] + self.batch_size, side="right")) - 1
+            end = int(np.searchsorted(trained, trained[start] + self.batch_size, side="right")) - 1
             end = max(end, start + 1)
             parts.append(order[start:end])
             start = end

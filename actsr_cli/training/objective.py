@@ -66,13 +66,14 @@ class Objective:
         self, masks: Sequence[Tensor], batch: TrainingBatch, trained: Tensor, row_counts: Tensor | None
     ) -> Tensor:
         """A causal pass counts every prefix that it trains, a bidirectional one each sequence."""
-        padded_to = self.model.config.max_length
+        max_length = self.model.config.max_length
         if self.model.causal:
             counts = prefix_counts(trained) if row_counts is None else row_counts
-            return mask_penalty(masks, counts, int(trained.sum()), padded_to)
-        places = torch.arange(trained.shape[1], device=trained.device)
-        counts = places < batch.lengths.unsqueeze(1) if row_counts is None else row_counts
-        return mask_penalty(masks, counts, len(trained), max(padded_to, trained.shape[1]))
+            return mask_penalty(masks, counts, int(trained.sum()), max_length)
+        if row_counts is not None:
+            return mask_penalty(masks, row_counts, len(trained), max_length)
+        real = torch.arange(trained.shape[1], device=trained.device) < batch.lengths.unsqueeze(1)
+        return mask_penalty(masks, real, len(trained), max_length + 1)  # a full history and the item behind it
 
     def _prediction_loss(self, hidden: Tensor, items: Tensor, trained: Tensor, batch: TrainingBatch) -> Tensor:
         if self.config.loss == "ce":

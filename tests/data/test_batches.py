@@ -80,6 +80,15 @@ def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
     assert first != second
 
 
+def test_whole_windows_fill_batches_by_their_length() -> None:
+    data = sequence_data([list(range(1, 33))] * 6)  # 29 inputs each: windows of 8, of which later ones train 2 rows
+    batches = TrainingBatches(data, max_length=8, batch_size=16, stride=2, whole=True)
+    lengths = [int(batch.lengths.sum()) for batch in batches.epoch(torch.Generator().manual_seed(0))]
+    assert set(lengths) == {16}
+    assert sum(lengths) == 8 * len(batches.windows)
+    assert batches.n_targets == 6 * 29
+
+
 def test_negatives_are_items_other_than_the_target() -> None:
     data = sequence_data([[1, 2, 3, 1, 2, 3, 1, 2]] * 20, n_items=3)
     drawn: Counter[tuple[int, int]] = Counter()

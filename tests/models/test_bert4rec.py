@@ -118,13 +118,13 @@ def test_a_full_length_history_has_a_place_for_the_mask() -> None:
 
 
 def test_mask_penalty_counts_each_sequence_once() -> None:
-    """One sequence of 3 in places for 8: real rows give (1 - M)², the rest of the 8 × 8 entries 1 each."""
+    """A sequence of 3 in the 9 places of a full history and a target: real rows give (1 - M)², other entries 1 each."""
     model = tiny(calibration="adversarial", hidden_dropout=0.0, attention_dropout=0.0, layers=1)
     batch = TrainingBatch(
         item_ids=torch.tensor([[1, model.mask_id, 3]]), lengths=torch.tensor([3]), targets=torch.tensor([[0, 2, 0]])
     )
     losses = Objective(model, TrainingConfig()).losses(batch)
     (mask,) = model.encode(batch).masks
-    expected = ((1 - mask).square().sum() + 2 * (8 * 8 - 3 * 3)).sqrt()
+    expected = ((1 - mask).square().sum() + 2 * (9 * 9 - 3 * 3)).sqrt()
     assert losses.penalty is not None
     torch.testing.assert_close(losses.penalty, expected)
