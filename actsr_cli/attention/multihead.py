@@ -11,20 +11,22 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from actsr_cli.attention.calibrated import AttentionOutput, Calibration, calibrated_self_attention
-from actsr_cli.attention.objective import Losses, mask_penalty, split_parameters
+from actsr_cli.attention.objective import Losses, split_parameters
 
 
 class CalibratedAttention(nn.Module):
     """Self-attention that takes the place of `torch.nn.MultiheadAttention` and calibrates its weights (AC-TSR).
 
-    Constructor and call are those of the original for self-attention, so that it also fits into
-    `torch.nn.TransformerEncoderLayer` as its `self_attn`. A model with it is trained by `calibration_losses`.
+    It is called like the original for self-attention, so that it also fits into `torch.nn.TransformerEncoderLayer` as
+    its `self_attn`. A model with it is trained by `calibration_losses`.
 
     Args:
         embed_dim: width of input and output.
         num_heads: number of heads; divides `embed_dim`.
         dropout: dropout on attention weights and on the adversarial mask.
         batch_first: tensors are (batch, length, embed_dim) in place of (length, batch, embed_dim).
+        device: where the parameters lie.
+        dtype: their type.
         max_length: longest sequence that it can see.
         calibration: `none`, `spatial`, `adversarial`, or `full` for both calibrators.
         **options: the calibrators' other settings, see `calibrated_self_attention`.
@@ -34,13 +36,20 @@ class CalibratedAttention(nn.Module):
     _qkv_same_embed_dim = False
     """`torch.nn.TransformerEncoderLayer` reads these two, and then leaves its fused path alone."""
 
+    @property
+    def in_proj_weight(self) -> Tensor:
+        """Asked for by the fused path of a `torch.nn.TransformerEncoder` that was built around another attention."""
+        raise RuntimeError("a TransformerEncoder over CalibratedAttention needs enable_nested_tensor=False")
+
     def __init__(
         self,
         embed_dim: int,
         num_heads: int,
         dropout: float = 0.0,
-        batch_first: bool = False,
         *,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         max_length: int,
         calibration: Calibration = "full",
         **options: Any,
@@ -51,7 +60,7 @@ class CalibratedAttention(nn.Module):
         self.max_length = max_length
         self.attention = calibrated_self_attention(
             embed_dim, num_heads, max_length=max_length, calibration=calibration, dropout=dropout, **options
-        )
+        ).to(device=device, dtype=dtype)
         self._pass: _Pass | None = None
 
     def forward(
@@ -104,7 +113,7 @@ class CalibratedAttention(nn.Module):
         )
         attended = output.combined if output.perturbed is None else output.perturbed
         if kept is not None:
-            kept.output = output
+            kept.add(output)
         if not self.batch_first:
             attended = rearrange(attended, "b l d -> l b d")
         if not need_weights or output.stages is None:
@@ -136,13 +145,24 @@ class CalibratedAttention(nn.Module):
 
 
 class _Pass:
-    """What one forward pass shall do in an attention, and what it left there."""
+    """What forward passes shall do in an attention, and what they left there.
 
-    def __init__(self, *, perturb: bool, keep_stages: bool = False, noise: Tensor | None = None) -> None:
-        self.perturb = perturb
-        self.keep_stages = keep_stages
-        self.noise = noise
-        self.output: AttentionOutput | None = None
+    Inside another, that one's wishes hold, too, and it also hears of the outputs.
+    """
+
+    def __init__(
+        self, outer: _Pass | None, *, perturb: bool, keep_stages: bool = False, noise: Tensor | None = None
+    ) -> None:
+        self.outer = outer
+        self.perturb: bool = perturb or (outer is not None and outer.perturb)
+        self.keep_stages: bool = keep_stages or (outer is not None and outer.keep_stages)
+        self.noise: Tensor | None = outer.noise if noise is None and outer is not None else noise
+        self.outputs: list[AttentionOutput] = []
+
+    def add(self, output: AttentionOutput) -> None:
+        self.outputs.append(output)
+        if self.outer is not None:
+            self.outer.add(output)
 
 
 @contextmanager
@@ -153,36 +173,39 @@ def recorded(
 
     Args:
         model: the model.
-        perturb: let the last `CalibratedAttention` (in the order of `model.modules()`) pass its perturbed stream on.
+        perturb: let the last `CalibratedAttention` with an adversary (in the order of `model.modules()`) pass its
+            perturbed stream on.
         keep_stages: keep every stage of the attention.
         noise: noise of each attention's perturbation; drawn where it is None.
 
     Yields:
-        A function that returns the output of each attention that has run, in the order of `model.modules()`.
+        A function that returns what the attentions have put out, in the order of `model.modules()`.
     """
     attentions = [module for module in model.modules() if isinstance(module, CalibratedAttention)]
+    adversaries = [index for index, module in enumerate(attentions) if module.attention.adversarial is not None]
     passes = [
         _Pass(
-            perturb=perturb and index == len(attentions) - 1,
+            attention._pass,
+            perturb=perturb and index == max(adversaries, default=None),
             keep_stages=keep_stages,
             noise=None if noise is None else noise[index],
         )
-        for index in range(len(attentions))
+        for index, attention in enumerate(attentions)
     ]
     for attention, kept in zip(attentions, passes, strict=True):
         attention._pass = kept
     try:
-        yield lambda: [kept.output for kept in passes if kept.output is not None]
+        yield lambda: [output for kept in passes for output in kept.outputs]
     finally:
-        for attention in attentions:
-            attention._pass = None
+        for attention, kept in zip(attentions, passes, strict=True):
+            attention._pass = kept.outer
 
 
 def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, mask_weight: float = 0.03) -> Losses:
     """Both objectives of a model that attends with `CalibratedAttention`; send them back by `split_parameters`.
 
-    The model runs once as it is and, where it has an adversary, once more with the perturbed attention in its last
-    layer. The mask penalty counts every (query, key) entry of the batch.
+    The model runs once as it is and, where it has an adversary, once more with the perturbed attention in the last
+    layer that has one. The mask penalty counts every (query, key) entry of the batch.
 
     Args:
         model: the model.
@@ -191,16 +214,20 @@ def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, 
 
     Returns:
         The losses; `split_parameters(model).backward(losses)` adds each gradient where it belongs.
+
+    Raises:
+        ValueError: no attention with an adversary ran.
     """
     with recorded(model) as outputs:
         combined = compute_loss()
         masks = [output.mask for output in outputs() if output.mask is not None]
     if not split_parameters(model).adversary:
         return Losses(combined)
+    if not masks:
+        raise ValueError("compute_loss did not run an attention of this model that has an adversary")
     with recorded(model, perturb=True):
         perturbed = compute_loss()
-    batch, _, length, _ = masks[0].shape
-    penalty = mask_penalty(masks, torch.ones(batch, length, device=masks[0].device), batch, length)
+    penalty = torch.stack([(1 - mask.float()).norm() for mask in masks]).mean()
     return Losses(combined, perturbed, penalty, mask_weight * penalty - perturbed)
 
 

@@ -45,7 +45,8 @@ class ParameterSplit:
         """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
         if losses.adversary is not None:
             torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
-        torch.autograd.backward(losses.combined, inputs=self.predictor)
+        if self.predictor:  # all of it may be frozen
+            torch.autograd.backward(losses.combined, inputs=self.predictor)
 
 
 def split_parameters(model: nn.Module) -> ParameterSplit:

@@ -9,7 +9,8 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
-from actsr_cli.models.registry import ModelSpec, all_models, registered_models
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.registry import ModelSpec, all_models, find_model, hidden_names, registered_names
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
@@ -36,7 +37,7 @@ def models(
 
     record = latest_record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
-    for spec in (*all_models(), *registered_models()):
+    for spec in (*all_models(), *_registered()):
         console.results.print(f"[bold]{'[/], [bold]'.join(spec.names)}[/]", highlight=False)
         for label, text in _facts(spec, record, config):
             console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)
@@ -48,6 +49,19 @@ def models(
     )
     if record is None:
         console.note("No data set is prepared yet, so no sizes are shown: actsr preprocess demo")
+
+
+def _registered() -> list[ModelSpec]:
+    """The models of installed packages; a warning for each that cannot be used."""
+    for name in hidden_names():
+        console.warn(f"an installed package registers a model '{name}': the built-in one hides it")
+    specs = []
+    for name in registered_names():
+        try:
+            specs.append(find_model(name))
+        except ConfigError as error:
+            console.warn(f"'{name}' of an installed package: {error.message}")
+    return specs
 
 
 def _settings(record: Record, preset: str | None) -> RunConfig:
@@ -75,6 +89,10 @@ def _size(spec: ModelSpec, record: Record, config: RunConfig) -> str:
         return f"cannot be trained on {record.name}, which has no timestamps"
     sizes = []
     for calibration in ("none", "full") if spec.calibrated else ("none",):
-        changed = config.model.model_copy(update={"name": spec.name, "calibration": calibration, "options": {}})
-        sizes.append(f"{model_size(changed, record.items, record.users):,}")
+        options = config.model.options if spec.name == config.model.name else {}
+        changed = config.model.model_copy(update={"name": spec.name, "calibration": calibration, "options": options})
+        try:
+            sizes.append(f"{model_size(changed, record.items, record.users):,}")
+        except ConfigError as error:
+            return f"unknown: {error.message}"
     return f"{', '.join(sizes)} on {record.name}"

@@ -149,10 +149,11 @@ def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: 
     from actsr_cli.commands.progress import training_progress
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.run import find_run
-    from actsr_cli.experiment.train import reconfigure, resume_run
+    from actsr_cli.experiment.train import check_resumable, reconfigure, resume_run
     from actsr_cli.presets import resolve
 
     run = find_run(runs_dir, name)
+    check_resumable(run)
     run = reconfigure(run, resolve(file=run.path / "config.yaml", overrides=overrides, options=options).config)
     data = data_of(run, data_dir).data
     console.note(f"Going on with {run.name}")

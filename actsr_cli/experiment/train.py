@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.errors import ConfigError, DataError, RunError
+from actsr_cli.errors import DataError, RunError
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
-from actsr_cli.models.registry import all_models, build_model, check_model
+from actsr_cli.models.base import CountingModel, Recommender
+from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
@@ -68,6 +70,8 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
             hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
         )
     starts, ends = data.training_spans()
+    if spec in all_models():  # somebody's own may not be made to be built without memory
+        model_size(config.model, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
     if not len(data.held_out("valid").users):
@@ -93,15 +97,27 @@ def train_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState
     return _train(run, data, device, observer, resume=False)
 
 
+def check_resumable(run: Run) -> None:
+    """Raise where there is nothing to go on from.
+
+    Raises:
+        RunError: the run has no checkpoint: it ended before its first epoch did, or its model was counted in one go.
+    """
+    if run.checkpoint_file.exists():
+        return
+    if run.record["status"] == "finished":
+        raise RunError(f"{run.name} is finished: {display_name(run.config.model)} is counted in one go")
+    raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
+
+
 def resume_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
     """Go on with a run from its last finished epoch, exactly as if it had never stopped.
 
     Raises:
         RunError: it is finished, has no checkpoint, or its data have changed.
     """
+    check_resumable(run)
     config = run.config.training
-    if not run.checkpoint_file.exists():
-        raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
     if run.record["fingerprint"] != data.fingerprint:
         raise RunError(f"the data of {run.name} have changed since it was trained: it cannot go on")
     if config.threads is not None:
@@ -113,16 +129,16 @@ def resume_run(run: Run, data: SequenceData, observer: Observer) -> TrainingStat
 
 def _train(run: Run, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool) -> TrainingState:
     config = run.config
-    model = build_model(config.model, data.n_items, data.n_users).to(device)
+    with _failure_recorded(run):
+        model = build_model(config.model, data.n_items, data.n_users).to(device)
     if isinstance(model, CountingModel):
-        return _count(run, model, data, device, observer, resume=resume)
-    if not isinstance(model, SequentialModel):
-        raise ConfigError(f"{type(model).__name__} is no SequentialModel and no CountingModel: it cannot be trained")
+        with _failure_recorded(run):
+            return _count(run, model, data, device, observer)
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
         trainer = Trainer(
             model,
             config.training,
-            _batches(config, data, device),
+            _batches(config, data, model.causal, device),
             validate=lambda: _validate(config, model, data, device, observer),
             save_best=lambda epoch: save_model(run.model_file, model, epoch),
             save_checkpoint=lambda: save_checkpoint(run.checkpoint_file, trainer),
@@ -142,12 +158,19 @@ def _train(run: Run, data: SequenceData, device: torch.device, observer: Observe
     return trainer.state
 
 
+@contextmanager
+def _failure_recorded(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        run.update(status="failed", error=f"{type(error).__name__}: {error}", ended=now())
+        raise
+
+
 def _count(
-    run: Run, model: CountingModel, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool
+    run: Run, model: CountingModel, data: SequenceData, device: torch.device, observer: Observer
 ) -> TrainingState:
     """One pass over the data is all that a counting model needs: it is recorded as a run of one epoch."""
-    if resume:
-        raise RunError(f"{run.name} is finished: {type(model).__name__} is counted in one go")
     with TensorBoard(run.path / "tensorboard", resume=False) as board:
         _record_start(run, model, device, board, resume=False)
         started = time.perf_counter()
@@ -164,11 +187,8 @@ def _count(
 
 
 def _fit(run: Run, trainer: Trainer) -> None:
-    try:
+    with _failure_recorded(run):
         trainer.fit()
-    except BaseException as error:
-        run.update(status="failed", error=f"{type(error).__name__}: {error}", ended=now())
-        raise
     state = trainer.state
     if not run.model_file.exists():  # stopped before the first validation: what there is, is better than nothing
         save_model(run.model_file, trainer.model, state.epoch)
@@ -196,12 +216,14 @@ def _record_start(run: Run, model: Recommender, device: torch.device, board: Ten
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
 
-def _batches(config: RunConfig, data: SequenceData, device: torch.device) -> TrainingBatches:
+def _batches(config: RunConfig, data: SequenceData, causal: bool, device: torch.device) -> TrainingBatches:
+    """A pass that is not causal trains places all over a window, so that windows need not overlap."""
     return TrainingBatches(
         data,
         max_length=config.model.max_length,
         batch_size=config.training.batch_size,
-        stride=config.training.window_stride,
+        stride=config.training.window_stride or (1 if causal else config.model.max_length),
+        whole=not causal,
         negatives=config.training.loss == "bpr",
         device=device,
     )

@@ -14,12 +14,15 @@ from actsr_cli.config import Calibration, ModelConfig
 from actsr_cli.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from actsr_cli.models.base import Recommender
+    from actsr_cli.models.base import CountingModel, SequentialModel
+
+    Trainable = SequentialModel | CountingModel
 
 CALIBRATED_PREFIX = "ac-"
 ENTRY_POINTS = "actsr.models"
 """Packages register models of their own under this group of entry points."""
 
+_SEE_TRACEBACK = "actsr --debug … shows where."
 _ENCODER = ("hidden_size", "inner_size", "layers", "heads", "position_embedding")
 
 
@@ -115,9 +118,14 @@ def all_models() -> tuple[ModelSpec, ...]:
     return _MODELS
 
 
-def registered_models() -> tuple[ModelSpec, ...]:
-    """The models that installed packages register; their classes are imported."""
-    return tuple(_spec_of(point.name, point.value) for point in _points())
+def registered_names() -> list[str]:
+    """Names of the models that installed packages register; no class is imported."""
+    return [point.name for point in _points()]
+
+
+def hidden_names() -> list[str]:
+    """Names that installed packages register although built-in models have them: they cannot be chosen."""
+    return [point.name for point in entry_points(group=ENTRY_POINTS) if point.name in _built_in_names()]
 
 
 def model_names() -> list[str]:
@@ -137,7 +145,7 @@ def find_model(name: str) -> ModelSpec:
             return spec
     for point in _points():
         if point.name == name:
-            return _spec_of(name, point.value)
+            return _spec_of(name, f"{point.module}:{point.attr}")
     if ":" in name:
         return _spec_of(name, name)
     raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
@@ -196,7 +204,7 @@ def unread_keys(config: ModelConfig, given: Iterable[str]) -> list[str]:
     return [key for key in given if key in shaping and key not in spec.options]
 
 
-def build_model(config: ModelConfig, n_items: int, n_users: int = 0) -> Recommender:
+def build_model(config: ModelConfig, n_items: int, n_users: int = 0) -> Trainable:
     """A freshly initialised model.
 
     Args:
@@ -205,10 +213,16 @@ def build_model(config: ModelConfig, n_items: int, n_users: int = 0) -> Recommen
         n_users: users of the data set.
 
     Raises:
-        ConfigError: see `check_model`.
+        ConfigError: see `check_model`; or a class of somebody's own fails.
     """
-    model: Recommender = _import(check_model(config).target)(config, n_items, n_users)
-    return model
+    spec = check_model(config)
+    chosen = _import(spec.target)
+    if spec in _MODELS:
+        return chosen(config, n_items, n_users)
+    try:
+        return chosen(config, n_items, n_users)
+    except Exception as error:
+        raise ConfigError(f"model '{config.name}' cannot be built: {_in_words(error)}", hint=_SEE_TRACEBACK) from error
 
 
 def model_size(config: ModelConfig, n_items: int, n_users: int) -> int:
@@ -221,7 +235,11 @@ def model_size(config: ModelConfig, n_items: int, n_users: int) -> int:
 
 
 def _points() -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=ENTRY_POINTS))
+    return tuple(point for point in entry_points(group=ENTRY_POINTS) if point.name not in _built_in_names())
+
+
+def _built_in_names() -> set[str]:
+    return {name for spec in _MODELS for name in spec.names}
 
 
 def _spec_of(name: str, target: str) -> ModelSpec:
@@ -239,23 +257,29 @@ def _spec_of(name: str, target: str) -> ModelSpec:
     )
 
 
-def _import(target: str) -> type[Recommender]:
+def _import(target: str) -> type[Trainable]:
     """The class at `module:Class`; modules in the working directory are found, too."""
-    from actsr_cli.models.base import Recommender
+    from actsr_cli.models.base import CountingModel, SequentialModel
 
     module_name, _, class_name = target.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
+        raise ConfigError(f"model '{target}' is not of the form package.module:Class")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"model '{target}' cannot be imported: {error}") from error
+    except Exception as error:
+        raise ConfigError(f"model '{target}' cannot be imported: {_in_words(error)}", hint=_SEE_TRACEBACK) from error
     found = getattr(module, class_name, None)
-    if not isinstance(found, type) or not issubclass(found, Recommender):
+    if not isinstance(found, type) or not issubclass(found, SequentialModel | CountingModel):
         what = "has no such class" if found is None else "holds something else than a model class"
         raise ConfigError(
             f"model '{target}': {module_name} {what}",
             hint="A model is a subclass of actsr_cli.models.base.CustomModel, see docs/your-own-model.md.",
         )
     return found
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from einops import repeat
@@ -24,6 +25,8 @@ class SSEPT(SequentialModel):
     The paper multiplies hidden states with [item; user]. The user's share is the same for all items: it changes neither
     the softmax nor a ranking, and is left out.
     """
+
+    needs_users: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
         super().__init__(config, n_items, n_users)

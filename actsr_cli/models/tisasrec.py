@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class TiSASRec(SequentialModel):
 
     Dropout on intervals takes entries of the two tables, not of a vector per pair, which would have to be built.
     """
+
+    needs_timestamps: ClassVar[bool] = True
 
     def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
         super().__init__(config, n_items, n_users)

@@ -20,9 +20,16 @@ _MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors beside `path` and rename them into place."""
+    """Write tensors beside `path` and rename them into place; of tied ones each name gets a copy."""
     partial = path.with_name(f"{path.name}.partial")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial, dict(metadata))
+    own: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        here = tensor.detach().contiguous().cpu()
+        storage = here.untyped_storage().data_ptr()
+        own[name] = here.clone() if storage in storages else here
+        storages.add(storage)
+    save_file(own, partial, dict(metadata))
     partial.replace(path)
 
 

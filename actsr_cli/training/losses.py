@@ -88,4 +88,4 @@ def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Te
         negatives: (targets,) int64 one item each that did not.
     """
     margin = einsum(hidden, items[targets] - items[negatives], "t d, t d -> t")
-    return -F.logsigmoid(margin).mean()
+    return -F.logsigmoid(margin.float()).mean()

@@ -84,12 +84,12 @@ def test_what_it_does_not_do_is_said() -> None:
 
 
 class TwoLayers(nn.Module):
-    def __init__(self, calibration: str) -> None:
+    def __init__(self, *calibrations: str) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, 8)
         self.layers = nn.ModuleList(
             CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)  # type: ignore[arg-type]
-            for _ in range(2)
+            for calibration in calibrations
         )
 
     def forward(self, items: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class TwoLayers(nn.Module):
         return hidden @ self.embedding.weight.T
 
 
-ITEMS, TARGETS = torch.randint(1, 20, (3, 6)), torch.randint(1, 20, (3, 6))
+ITEMS, TARGETS = torch.randint(1, 20, (2, 3, 6), generator=torch.Generator().manual_seed(0))
 
 
 def loss_of(model: nn.Module) -> Tensor:
@@ -108,7 +108,7 @@ def loss_of(model: nn.Module) -> Tensor:
 
 def test_losses_of_a_model() -> None:
     torch.manual_seed(0)
-    model = TwoLayers("full")
+    model = TwoLayers("full", "full")
     noise = [torch.randn(3, 2, 6, 6) for _ in range(2)]
     losses = calibration_losses(model, lambda: loss_of(model), mask_weight=0.5)
     torch.testing.assert_close(losses.combined, loss_of(model))
@@ -116,6 +116,7 @@ def test_losses_of_a_model() -> None:
         model(ITEMS)
         first, last = outputs()
     assert first.perturbed is None and last.perturbed is not None
+    assert first.mask is not None and last.mask is not None and not torch.equal(first.mask, last.mask)
     norms = [(1 - output.mask).norm() for output in (first, last) if output.mask is not None]
     assert losses.penalty is not None and losses.perturbed is not None and losses.adversary is not None
     torch.testing.assert_close(losses.penalty, torch.stack(norms).mean())
@@ -123,9 +124,58 @@ def test_losses_of_a_model() -> None:
     torch.testing.assert_close(loss_of(model), losses.combined)  # nothing is left switched on
 
 
+@pytest.mark.parametrize(
+    ("calibrations", "last"), [(("full", "full"), 1), (("full", "spatial"), 0), (("adversarial", "none"), 0)]
+)
+def test_the_perturbed_loss_is_that_of_the_last_adversary(calibrations: tuple[str, ...], last: int) -> None:
+    model = TwoLayers(*calibrations)
+    noise = [torch.randn(3, 2, 6, 6) for _ in calibrations]
+    with recorded(model, perturb=True, noise=noise) as outputs:
+        expected = loss_of(model)
+        perturbed = [output.perturbed is not None for output in outputs()]
+    assert perturbed == [index == last for index in range(2)]
+    with recorded(model, noise=noise):
+        losses = calibration_losses(model, lambda: loss_of(model))
+    assert losses.perturbed is not None
+    torch.testing.assert_close(losses.perturbed, expected)
+    assert not torch.isclose(losses.perturbed, losses.combined, rtol=1e-4)
+
+
+def test_an_attention_that_runs_twice_counts_twice() -> None:
+    model = TwoLayers("full")
+    with recorded(model) as outputs:
+        model(ITEMS)
+        model(ITEMS)
+        assert len(outputs()) == 2
+
+
+def test_recordings_nest() -> None:
+    model = TwoLayers("full")
+    with recorded(model, keep_stages=True) as outer:
+        with recorded(model) as inner:
+            model(ITEMS)
+        model(ITEMS)
+        assert (len(inner()), len(outer())) == (1, 2)
+        assert all(output.stages is not None for output in outer())
+
+
+def test_an_adversary_that_does_not_run_is_said() -> None:
+    model = TwoLayers("full")
+    with pytest.raises(ValueError, match="did not run an attention"):
+        calibration_losses(model, lambda: model.embedding.weight.sum())
+
+
+def test_an_encoder_that_wants_nested_tensors_is_told() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, batch_first=True), 1).eval()
+    encoder.layers[0].self_attn = CalibratedAttention(8, 2, batch_first=True, max_length=6)
+    hidden = torch.randn(2, 6, 8)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="enable_nested_tensor=False"):
+        encoder(hidden, src_key_padding_mask=PADDING)
+
+
 def test_each_gradient_goes_to_its_own_parameters() -> None:
     torch.manual_seed(0)
-    model = TwoLayers("full")
+    model = TwoLayers("full", "full")
     split = split_parameters(model)
     assert len(split.adversary) == 8
     assert len(split.adversary) + len(split.predictor) == len(list(model.parameters()))
@@ -141,14 +191,19 @@ def test_each_gradient_goes_to_its_own_parameters() -> None:
 
 
 def test_frozen_parameters_stay_out() -> None:
-    model = TwoLayers("full")
+    model = TwoLayers("full", "full")
     model.embedding.weight.requires_grad_(False)
     assert not any(parameter is model.embedding.weight for parameter in split_parameters(model).predictor)
+    for parameter in split_parameters(model).predictor:
+        parameter.requires_grad_(False)
+    split = split_parameters(model)
+    split.backward(calibration_losses(model, lambda: loss_of(model)))
+    assert all(parameter.grad is not None for parameter in split.adversary)
 
 
 @pytest.mark.parametrize("calibration", ["none", "spatial"])
 def test_without_an_adversary_there_is_one_loss(calibration: str) -> None:
-    model = TwoLayers(calibration)
+    model = TwoLayers(calibration, calibration)
     losses = calibration_losses(model, lambda: loss_of(model))
     assert losses.adversary is None and losses.perturbed is None
     split_parameters(model).backward(losses)
@@ -156,7 +211,7 @@ def test_without_an_adversary_there_is_one_loss(calibration: str) -> None:
 
 
 def test_an_error_inside_a_recording_leaves_nothing_behind() -> None:
-    model = TwoLayers("full")
+    model = TwoLayers("full", "full")
     with pytest.raises(RuntimeError, match="on the way"), recorded(model, perturb=True):
         raise RuntimeError("on the way")
     torch.testing.assert_close(model(ITEMS), model(ITEMS))  # a perturbed stream would draw new noise each time

@@ -233,7 +233,10 @@ def test_a_counting_model_is_a_run_like_any_other(place: Path) -> None:
     metrics = json.loads(call("evaluate", "one", "--json").stdout)
     assert metrics["metrics"]["hit@10"] > metrics["popularity"]["hit@10"]
     refused = call("train", "--resume", "one", exit_code=1)
-    assert "one has no finished epoch to go on from" in " ".join(refused.stderr.split())
+    assert "one is finished: item-knn is counted in one go" in " ".join(refused.stderr.split())
+    before = (run / "config.yaml").read_text()
+    call("train", "--resume", "one", "--epochs", "5", exit_code=1)
+    assert (run / "config.yaml").read_text() == before
 
 
 def test_popularity_as_a_model_is_the_floor(place: Path) -> None:
@@ -258,6 +261,68 @@ def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
     warned = call("train", "--model", "popularity", "--preset", "demo", "--set", "model.time_span=9")
     assert "popularity does not read model.time_span" in warned.stderr
     assert "hidden_size" not in warned.stderr  # the preset has it for other models
+    refused = call("train", "--model", "sse-pt", "--preset", "demo", "--set", "model.user_size=999", exit_code=1)
+    assert "user_size" in refused.stderr
+    assert not (place / "runs" / "demo" / "sse-pt").exists()
+
+
+def test_a_model_that_fails_leaves_a_failed_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
+    (place / "failing_models.py").write_text(FAILING)
+    for name, words in (("Unbuilt", "cannot be built: KeyError: 'width'"), ("Uncounted", "no counting today")):
+        outcome = call("train", "--model", f"failing_models:{name}", *SMALL[:4], "--name", "one", exit_code=1)
+        record = json.loads((place / "runs" / "demo" / name / "one" / "run.json").read_text())
+        assert record["status"] == "failed"
+        assert words in record["error"]
+        assert words in " ".join(f"{outcome.stderr} {outcome.exception}".split())
+
+
+FAILING = """
+from actsr_cli.models.base import CountingModel, CustomModel
+
+class Unbuilt(CustomModel):
+    def __init__(self, config, n_items, n_users=0):
+        config.options["width"]
+
+    def forward(self, batch): ...
+
+    def item_vectors(self): ...
+
+class Uncounted(CountingModel):
+    def fit(self, items, offsets):
+        raise RuntimeError("no counting today")
+
+    def score(self, batch): ...
+"""
+
+
+def test_tied_weights_are_saved_and_gone_on_with(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
+    (place / "tied_model.py").write_text(TIED)
+    call("train", "--model", "tied_model:Tied", *SMALL[:4], "--name", "one", "--epochs", "1")
+    call("train", "--resume", "one", "--epochs", "2")
+    saved = load_file(place / "runs" / "demo" / "Tied" / "one" / "model.safetensors")
+    assert torch.equal(saved["items.weight"], saved["out.weight"])
+    assert "hit@10" in call("evaluate", "one", "--json").stdout
+
+
+TIED = """
+from torch import nn
+from actsr_cli.models.base import CustomModel
+
+class Tied(CustomModel):
+    def __init__(self, config, n_items, n_users=0):
+        super().__init__(config, n_items, n_users)
+        self.items = nn.Embedding(n_items + 1, 8)
+        self.out = nn.Linear(8, n_items + 1, bias=False)
+        self.out.weight = self.items.weight
+
+    def forward(self, batch):
+        return self.items(batch.item_ids)
+
+    def item_vectors(self):
+        return self.out.weight
+"""
 
 
 @pytest.mark.parametrize("model", ["ac-bert4rec", "ac-sse-pt", "ac-tisasrec", "gru4rec"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from actsr_cli.attention import split_parameters
+from actsr_cli.attention import CalibratedAttention, recorded, split_parameters
 from actsr_cli.batch import Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
@@ -76,7 +78,6 @@ COMBINATIONS = [
     for calibration in ("none", "spatial", "adversarial", "full")
     if spec.calibrated or calibration == "none"
 ]
-TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if name not in ("popularity", "item-knn")]
 
 
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
@@ -165,6 +166,11 @@ class Mean(CustomModel):
     def item_vectors(self):
         return self.items.weight
 
+class Needy(Mean):
+    def __init__(self, config, n_items, n_users=0):
+        super().__init__(config, n_items, n_users)
+        self.width = config.options["width"]
+
 not_a_model = 3
 """
 
@@ -194,13 +200,70 @@ def test_a_model_of_ones_own(own_module: str) -> None:
         check_model(ModelConfig(name=name, options={"widht": 7}))
 
 
+def test_a_registered_name_of_a_built_in_model_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="sasrec", value="no.such:Model", group="actsr.models")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    assert registry.hidden_names() == ["sasrec"]
+    assert model_names().count("sasrec") == 1
+    assert find_model("sasrec").title == "SASRec"
+
+
+@pytest.mark.parametrize("spec", all_models(), ids=lambda spec: spec.name)
+def test_classes_say_what_their_entries_say(spec: registry.ModelSpec) -> None:
+    """Somebody's subclass inherits what its parent needs."""
+    module, _, name = spec.target.partition(":")
+    chosen = getattr(import_module(module), name)
+    assert (chosen.needs_users, chosen.needs_timestamps, chosen.calibrated) == (
+        spec.needs_users,
+        spec.needs_timestamps,
+        spec.calibrated,
+    )
+
+
+class Attentive(CustomModel):
+    """Two calibrated attentions, the adversary in the first."""
+
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        self.items = torch.nn.Embedding(n_items + 1, config.hidden_size)
+        self.layers = torch.nn.ModuleList(
+            CalibratedAttention(config.hidden_size, 2, batch_first=True, max_length=6, calibration=calibration)
+            for calibration in ("full", "spatial")
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        hidden: Tensor = self.items(batch.item_ids)
+        for layer in self.layers:
+            hidden = hidden + layer(hidden, hidden, hidden, is_causal=True)[0]
+        return hidden
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight
+
+
+def test_both_streams_of_a_model_of_ones_own() -> None:
+    torch.manual_seed(0)
+    model = Attentive(ModelConfig(hidden_size=8), n_items=9)
+    batch = inputs([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
+    noise = [torch.randn(2, 2, 6, 6) for _ in range(2)]
+    encoded = model.encode(batch, perturb=True, noise=noise, trace=True)
+    torch.testing.assert_close(encoded.hidden, model(batch))
+    with recorded(model, perturb=True, noise=noise):
+        torch.testing.assert_close(encoded.perturbed, model(batch))
+    assert encoded.perturbed is not None
+    assert not torch.allclose(encoded.hidden, encoded.perturbed, atol=1e-3)
+    assert [mask.shape for mask in encoded.masks] == [(2, 2, 6, 6)]
+    assert [layer.stages is not None for layer in encoded.trace] == [True, True]
+
+
 def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="mean", value=f"{own_module}:Mean", group="actsr.models")
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "actsr.models" else [])
     assert parse_name("mean") == ("mean", "none")
     assert parse_name("ac-mean") == ("mean", "full")
     assert "mean" in model_names()
-    assert [spec.title for spec in registry.registered_models()] == ["Mean"]
+    assert registry.registered_names() == ["mean"]
+    assert find_model("mean").title == "Mean"
     assert build_model(ModelConfig(name="mean"), n_items=5).n_items == 5
     with pytest.raises(ConfigError, match="did you mean 'mean'"):
         parse_name("maen")
@@ -209,11 +272,16 @@ def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("target", "problem"),
     [
-        ("no.such.module:Model", "cannot be imported: No module named 'no'"),
+        ("no.such.module:Model", "cannot be imported: ModuleNotFoundError: No module named 'no'"),
+        ("broken:Model", "cannot be imported: NameError: name 'undefined' is not defined"),
+        (":Model", "not of the form package.module:Class"),
+        (".own:Model", "not of the form package.module:Class"),
+        ("{own}:Needy", "cannot be built: KeyError: 'width'"),
         ("{own}:Nothing", "has no such class"),
         ("{own}:not_a_model", "holds something else than a model class"),
     ],
 )
-def test_classes_that_are_no_models(own_module: str, target: str, problem: str) -> None:
+def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str) -> None:
+    Path("broken.py").write_text("undefined")
     with pytest.raises(ConfigError, match=problem):
         build_model(ModelConfig(name=target.format(own=own_module)), n_items=3)

@@ -13,7 +13,7 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import all_models, build_model
+from actsr_cli.models.registry import all_models, build_model, display_name
 from actsr_cli.training.objective import Objective
 
 MAX_LENGTH = 6
@@ -21,13 +21,14 @@ DATA = sequence_data(
     [[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)], timestamps=True
 )
 CAUSAL = [
-    {"calibration": "full"},
+    {"name": "sasrec", "calibration": "none"},
+    {"name": "sasrec", "calibration": "full"},
     {"name": "sse-pt", "calibration": "none"},
     {"name": "sse-pt", "calibration": "full"},
     {"name": "tisasrec", "calibration": "none"},
     {"name": "tisasrec", "calibration": "full"},
     {"name": "tisasrec", "calibration": "full", "interval_scale": "raw", "time_span": 3},
-    {"name": "gru4rec"},
+    {"name": "gru4rec", "calibration": "none"},
 ]
 
 
@@ -60,8 +61,9 @@ def losses_and_gradients(model: SequentialModel, batch: TrainingBatch) -> tuple[
 
 
 def test_all_causal_models_are_here() -> None:
-    names = {spec.name for spec in all_models()} - {"bert4rec", "item-knn", "popularity"}
-    assert {options.get("name", "sasrec") for options in CAUSAL} == names
+    names = {name for spec in all_models() for name in spec.names}
+    others = {"bert4rec", "ac-bert4rec", "item-knn", "popularity"}
+    assert {display_name(ModelConfig(**options)) for options in CAUSAL} == names - others
 
 
 @pytest.mark.parametrize("stride", [1, 3])
