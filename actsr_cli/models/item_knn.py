@@ -17,10 +17,10 @@ from actsr_cli.models.base import CountingModel
 class ItemKNN(CountingModel):
     """Scores an item by how often it followed the items of a history.
 
-    The strength of b after a is the sum over users of 1 / distance for each time that b came at most `neighbour_reach`
-    places behind a, over the square root of both items' numbers of interactions plus `neighbour_shrinkage`. The
-    strongest `neighbours` of each item are kept. A history adds up those of its items, each step back weighing
-    `neighbour_decay` times the one before.
+    The strength of b after a is the sum over users of 1 / distance for each time that b, another item, came at most
+    `neighbour_reach` places behind a, over the square root of both items' numbers of interactions plus
+    `neighbour_shrinkage`. The strongest `neighbours` of each item are kept. A history adds up those of its items, each
+    step back weighing `neighbour_decay` times the one before.
     """
 
     def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:

@@ -23,6 +23,15 @@ ENTRY_POINTS = "actsr.models"
 """Packages register models of their own under this group of entry points."""
 
 _SEE_TRACEBACK = "actsr --debug … shows where."
+_CALIBRATORS = (
+    "use_order",
+    "use_distance",
+    "combine",
+    "annealing_steps",
+    "two_level",
+    "rich_combine",
+    "renorm",
+)
 _ENCODER = ("hidden_size", "inner_size", "layers", "heads", "position_embedding")
 
 
@@ -196,12 +205,13 @@ def check_model(config: ModelConfig) -> ModelSpec:
 
 
 def unread_keys(config: ModelConfig, given: Iterable[str]) -> list[str]:
-    """Which of the `given` keys of the `model` section shape other models, but not this one."""
+    """Which of the `given` keys of the `model` section shape other models or calibrators, but not this one."""
     spec = find_model(config.name)
     if spec not in _MODELS:
         return []
     shaping = {option for other in _MODELS for option in other.options}
-    return [key for key in given if key in shaping and key not in spec.options]
+    read = {*spec.options, *(_CALIBRATORS if config.calibration != "none" else ())}
+    return [key for key in given if key in shaping.union(_CALIBRATORS) and key not in read]
 
 
 def build_model(config: ModelConfig, n_items: int, n_users: int = 0) -> Trainable:

@@ -55,6 +55,12 @@ def test_options() -> None:
     assert score(fitted(max_length=1, neighbour_reach=1), 2, 3) == score(fitted(neighbour_reach=1), 3)
 
 
+def test_an_item_does_not_follow_itself() -> None:
+    model = ItemKNN(ModelConfig(name="item-knn"), n_items=2)
+    model.fit(np.array([1, 1, 2]), np.array([0, 3]))
+    assert score(model, 1) == pytest.approx([0, 0, (1 + 1 / 2) / 2**0.5])
+
+
 def test_no_user_follows_another() -> None:
     model = ItemKNN(ModelConfig(name="item-knn"), n_items=2)
     model.fit(np.array([1, 2]), np.array([0, 1, 2]))
