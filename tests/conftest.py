@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 # A shell starts background jobs with Ctrl-C ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from actsr_cli.attention import recorded
+from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import ModelConfig
-from actsr_cli.models.encoder import Encoded, LayerOutput
+from actsr_cli.models.encoder import Encoded, Encoder, LayerOutput
 
 
 class Recommender(nn.Module, ABC):
@@ -119,6 +120,61 @@ class SequentialModel(Recommender):
 
     def score(self, batch: Batch) -> Tensor:
         return self.represent(batch.latest(self.config.max_length)) @ self.item_vectors().T
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What an encoder reads.
+
+    Attributes:
+        hidden: (batch, length, hidden) embedded items.
+        allowed: (batch, 1, length, length) bool, see `allowed_pairs`.
+        relations: positions and time intervals of the pairs, where the model has them.
+    """
+
+    hidden: Tensor
+    allowed: Tensor
+    relations: Relations | None = None
+
+
+class EncoderModel(SequentialModel):
+    """A sequential model that embeds a batch and encodes it by a stack of calibrated layers.
+
+    Attributes:
+        item_embedding: (n_items + 1, width) vectors of items, which also score them; row 0 is padding.
+        encoder: the layers.
+    """
+
+    item_embedding: nn.Embedding
+    encoder: Encoder
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> Embedded:
+        """The batch as the encoder reads it."""
+
+    def encode(
+        self,
+        batch: Batch,
+        *,
+        perturb: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        trace: bool = False,
+    ) -> Encoded:
+        embedded = self.embed(batch)
+        encoded: Encoded = self.encoder(
+            embedded.hidden, embedded.allowed, relations=embedded.relations, perturb=perturb, noise=noise, trace=trace
+        )
+        return encoded
+
+    def represent(self, batch: Batch) -> Tensor:
+        inputs = self.scoring_inputs(batch)
+        embedded = self.embed(inputs)
+        return self.encoder.encode_last(
+            embedded.hidden, embedded.allowed, inputs.lengths - 1, relations=embedded.relations
+        )
+
+    def item_vectors(self) -> Tensor:
+        return self.item_embedding.weight
 
 
 class CustomModel(SequentialModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -13,12 +12,12 @@ from torch import Tensor, nn
 from actsr_cli.attention import allowed_pairs
 from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
 from actsr_cli.config import ModelConfig
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.base import Embedded, EncoderModel
+from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of
 
 
-class BERT4Rec(SequentialModel):
+class BERT4Rec(EncoderModel):
     """Predicts the items at masked places from both sides; the next item is a mask behind the history.
 
     A sequence has up to `max_length` + 1 places: a history of full length and the mask.
@@ -36,18 +35,6 @@ class BERT4Rec(SequentialModel):
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.encoder = Encoder(config, positions=places)
         initialise(self, config.initializer_range)
-
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
-        embedded, allowed = self._embed(batch)
-        encoded: Encoded = self.encoder(embedded, allowed, perturb=perturb, noise=noise, trace=trace)
-        return encoded
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
         """The whole sequences, last target included, with some places masked (the cloze task, section 3.6).
@@ -80,22 +67,16 @@ class BERT4Rec(SequentialModel):
         items = items.scatter(1, batch.lengths.unsqueeze(1), self.mask_id)
         return replace(batch, item_ids=items, lengths=batch.lengths + 1, timestamps=None)
 
-    def represent(self, batch: Batch) -> Tensor:
-        inputs = self.scoring_inputs(batch)
-        embedded, allowed = self._embed(inputs)
-        return self.encoder.encode_last(embedded, allowed, inputs.lengths - 1)
-
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight[:-1]
 
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embedded items (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
+    def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)
         embedded = self.item_embedding(batch.item_ids)
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(positions)
         allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=False)
-        return self.dropout(self.norm(embedded)), allowed
+        return Embedded(self.dropout(self.norm(embedded)), allowed)
 
 
 def _with_last_target(batch: TrainingBatch) -> tuple[Tensor, Tensor]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import nn
 
 from actsr_cli.attention import allowed_pairs
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.base import Embedded, EncoderModel
+from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of
 
 
-class SASRec(SequentialModel):
+class SASRec(EncoderModel):
     """Item embeddings, learned positions (an option) and a causal encoder; items are scored by their embeddings."""
 
     def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
@@ -26,30 +24,10 @@ class SASRec(SequentialModel):
         self.encoder = Encoder(config, positions=config.max_length)
         initialise(self, config.initializer_range)
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
-        embedded, allowed = self._embed(batch)
-        encoded: Encoded = self.encoder(embedded, allowed, perturb=perturb, noise=noise, trace=trace)
-        return encoded
-
-    def represent(self, batch: Batch) -> Tensor:
-        embedded, allowed = self._embed(batch)
-        return self.encoder.encode_last(embedded, allowed, batch.lengths - 1)
-
-    def item_vectors(self) -> Tensor:
-        return self.item_embedding.weight
-
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embedded items (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
+    def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)
         embedded = self.item_embedding(batch.item_ids)
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(positions)
         allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
-        return self.dropout(self.norm(embedded)), allowed
+        return Embedded(self.dropout(self.norm(embedded)), allowed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from einops import repeat
@@ -14,12 +13,12 @@ from actsr_cli.attention import allowed_pairs
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoded, Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of
 
 
-class SSEPT(SequentialModel):
+class SSEPT(EncoderModel):
     """Item and user embeddings side by side; the item part of a hidden state is what items are scored by.
 
     The paper multiplies hidden states with [item; user]. The user's share is the same for all items: it changes neither
@@ -46,28 +45,15 @@ class SSEPT(SequentialModel):
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
         initialise(self, config.initializer_range)
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
-        embedded, allowed = self._embed(batch)
-        encoded: Encoded = self.encoder(embedded, allowed, perturb=perturb, noise=noise, trace=trace)
+    def encode(self, batch: Batch, **options: Any) -> Encoded:
+        encoded = super().encode(batch, **options)
         perturbed = None if encoded.perturbed is None else encoded.perturbed[..., : self.item_size]
         return replace(encoded, hidden=encoded.hidden[..., : self.item_size], perturbed=perturbed)
 
     def represent(self, batch: Batch) -> Tensor:
-        embedded, allowed = self._embed(batch)
-        return self.encoder.encode_last(embedded, allowed, batch.lengths - 1)[:, : self.item_size]
+        return super().represent(batch)[:, : self.item_size]
 
-    def item_vectors(self) -> Tensor:
-        return self.item_embedding.weight
-
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embedded [item; user] (batch, length, hidden) and allowed pairs (batch, 1, length, length)."""
+    def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)
         items = self.item_embedding(self._shared_items(batch.item_ids) if self.training else batch.item_ids)
         users = repeat(self._user_vectors(batch), "b d -> b l d", l=positions.shape[1])
@@ -75,7 +61,7 @@ class SSEPT(SequentialModel):
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(positions)
         allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
-        return self.dropout(self.norm(embedded)), allowed
+        return Embedded(self.dropout(self.norm(embedded)), allowed)
 
     def _user_vectors(self, batch: Batch) -> Tensor:
         """(batch, user_size); who was not trained gets the mean of those who were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 from actsr_cli.attention import Relations, allowed_pairs, time_intervals
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.base import Embedded, EncoderModel
+from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, positions_of
 
 
-class TiSASRec(SequentialModel):
+class TiSASRec(EncoderModel):
     """Absolute positions and clipped time intervals as parts of keys and values, shared by all layers.
 
     Dropout on intervals takes entries of the two tables, not of a vector per pair, which would have to be built.
@@ -39,29 +38,7 @@ class TiSASRec(SequentialModel):
         self.encoder = Encoder(config, positions=config.max_length)
         initialise(self, config.initializer_range)
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
-        embedded, allowed, relations = self._embed(batch)
-        encoded: Encoded = self.encoder(
-            embedded, allowed, relations=relations, perturb=perturb, noise=noise, trace=trace
-        )
-        return encoded
-
-    def represent(self, batch: Batch) -> Tensor:
-        embedded, allowed, relations = self._embed(batch)
-        return self.encoder.encode_last(embedded, allowed, batch.lengths - 1, relations=relations)
-
-    def item_vectors(self) -> Tensor:
-        return self.item_embedding.weight
-
-    def _embed(self, batch: Batch) -> tuple[Tensor, Tensor, Relations]:
-        """Embedded items (batch, length, hidden), allowed pairs (batch, 1, length, length) and their relations."""
+    def embed(self, batch: Batch) -> Embedded:
         if batch.timestamps is None:
             raise ValueError("TiSASRec needs batches that have timestamps")
         positions = positions_of(batch)
@@ -73,7 +50,7 @@ class TiSASRec(SequentialModel):
             value_intervals=self.dropout(_table(self.value_intervals)),
             intervals=time_intervals(batch.timestamps, self.config.time_span, self.config.interval_scale),
         )
-        return self.dropout(self.norm(self.item_embedding(batch.item_ids))), allowed, relations
+        return Embedded(self.dropout(self.norm(self.item_embedding(batch.item_ids))), allowed, relations)
 
 
 def _table(embedding: nn.Embedding) -> Tensor:

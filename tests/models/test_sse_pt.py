@@ -51,8 +51,8 @@ def test_loss_equals_that_of_concatenated_items_and_users() -> None:
     model = tiny()
     batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
     ours = Objective(model, TrainingConfig()).losses(batch).combined
-    embedded, allowed = model._embed(batch)
-    hidden = model.encoder(embedded, allowed).hidden  # (batch, length, items and users)
+    embedded = model.embed(batch)
+    hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, items and users)
     users = model.user_embedding(torch.tensor([1, 3]))
     logits = torch.stack([hidden[i] @ torch.cat([model.item_vectors(), users[i].expand(10, -1)], -1).T for i in (0, 1)])
     expected = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=0)
