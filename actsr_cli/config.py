@@ -165,7 +165,7 @@ class EvaluationConfig(Section):
         "rank", description="Items of the user's own history: ranked (protocol A) or left out (protocol B)."
     )
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
-    batch_size: int = Field(1024, ge=1, description="Users scored at a time; bounds memory, changes no number.")
+    batch_size: int = Field(256, ge=1, description="Users scored at a time; bounds memory, changes no number.")
 
 
 class RunConfig(Section):

@@ -51,17 +51,22 @@ def doubled_ranks(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -
     Raises:
         RunError: a score is not a number.
     """
-    if bool(torch.isnan(scores[:, 1:]).any()):
+    if bool(torch.isnan(scores[:, 1:].amax(dim=1)).any()):  # a row with a NaN has it as its maximum
         raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train again in float32.")
     columns = targets.unsqueeze(1)
     of_target = scores.gather(1, columns)
-    higher, equal = scores > of_target, scores == of_target
-    if seen is not None:
-        higher.scatter_(1, seen, False)
-        equal.scatter_(1, seen, False)
-    higher[:, PADDING] = equal[:, PADDING] = False
-    equal.scatter_(1, columns, False)
-    return 2 + 2 * higher.sum(dim=1) + equal.sum(dim=1)
+    # Comparisons are written as numbers, whose sums are vectorised where those of bool are not; float32 counts to 2²⁴.
+    exact = torch.float32 if scores.shape[1] <= 2**24 else torch.float64
+    marks = torch.empty_like(scores, dtype=exact)
+    doubled = torch.full_like(targets, 2)
+    for compare in (torch.gt, torch.ge):  # higher items count in both, equal ones in the second alone
+        compare(scores, of_target, out=marks)
+        if seen is not None:
+            marks.scatter_(1, seen, 0.0)
+        marks[:, PADDING] = 0.0
+        marks.scatter_(1, columns, 0.0)
+        doubled += marks.sum(dim=1).long()
+    return doubled
 
 
 def evaluate(
