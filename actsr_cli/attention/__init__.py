@@ -7,6 +7,7 @@ from actsr_cli.attention.calibrated import (
     CalibratedSelfAttention,
     calibrated_self_attention,
 )
+from actsr_cli.attention.dropout import Dropout, dropout
 from actsr_cli.attention.intervals import Relations, time_intervals
 from actsr_cli.attention.masks import allowed_pairs
 from actsr_cli.attention.multihead import CalibratedAttention, calibration_losses, recorded
@@ -19,6 +20,7 @@ __all__ = [
     "AttentionStages",
     "CalibratedAttention",
     "CalibratedSelfAttention",
+    "Dropout",
     "Losses",
     "ParameterSplit",
     "Relations",
@@ -26,6 +28,7 @@ __all__ = [
     "allowed_pairs",
     "calibrated_self_attention",
     "calibration_losses",
+    "dropout",
     "recorded",
     "split_parameters",
     "time_intervals",

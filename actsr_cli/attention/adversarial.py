@@ -68,14 +68,15 @@ class AdversarialCalibrator(nn.Module):
         Returns:
             (batch, heads, queries, keys), rows summing to 1, 0 at forbidden keys.
         """
-        attack_queries = rearrange(self.adversary["query"](queries), "b q (h d) -> b h q d", h=self.heads)
+        scale = (queries.shape[-1] // self.heads) ** -0.5
+        attack_queries = rearrange(self.adversary["query"](queries) * scale, "b q (h d) -> b h q d", h=self.heads)
         attack_keys = rearrange(self.adversary["key"](keys), "b k (h d) -> b h d k", h=self.heads)
-        scale = attack_queries.shape[-1] ** -0.5
-        return masked_softmax(attack_queries @ attack_keys * scale, allowed)
+        return masked_softmax(attack_queries @ attack_keys, allowed)
 
     def perturb(self, attention: Tensor, mask: Tensor, noise: Tensor, allowed: Tensor) -> Tensor:
         """P = renorm(A·M + ε(1 - M)); all (batch, heads, queries, keys), `allowed` with one head."""
-        return self._renormalise(attention * mask + noise * (1 - mask), allowed)
+        noise, mask = noise.to(attention.dtype), mask.to(attention.dtype)  # autocast may have made them differ
+        return self._renormalise(torch.lerp(noise, attention, mask), allowed, noisy=True)
 
     def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         """The combination of A and C = renorm(A·exp(1 - M)).
@@ -99,10 +100,10 @@ class AdversarialCalibrator(nn.Module):
         logits = F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])
         return rearrange(torch.sigmoid(logits), "b q k -> b 1 q k")
 
-    def _renormalise(self, weights: Tensor, allowed: Tensor) -> Tensor:
+    def _renormalise(self, weights: Tensor, allowed: Tensor, *, noisy: bool = False) -> Tensor:
         if self.renorm == "none" and self.published_faults:
             return weights
-        return renormalise(weights, allowed, self.renorm)
+        return renormalise(weights, allowed, self.renorm, noisy=noisy)
 
     def _combine(self, attention: Tensor, calibrated: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         if self.combine_by == "gate":

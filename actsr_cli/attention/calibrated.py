@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator, Combine
+from actsr_cli.attention.dropout import dropout
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.masks import Renorm, masked_softmax
 from actsr_cli.attention.spatial import SpatialCalibrator
@@ -85,6 +85,7 @@ class CalibratedSelfAttention(nn.Module):
         if hidden_size % heads:
             raise ValueError(f"hidden_size {hidden_size} is not a multiple of heads {heads}")
         self.heads = heads
+        self.scale = (hidden_size // heads) ** -0.5
         self.dropout = dropout
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key = nn.Linear(hidden_size, hidden_size)
@@ -139,10 +140,10 @@ class CalibratedSelfAttention(nn.Module):
         )
 
     def _scores(self, queries: Tensor, keys: Tensor, relations: Relations | None) -> Tensor:
-        """(batch, heads, queries, keys) products q·k before the division by √d, relations included."""
+        """(batch, heads, queries, keys) products q·k / √d, relations included."""
         if relations is not None:
             keys = keys + relations.key_positions
-        queries, keys = self._split_heads(queries), self._split_heads(keys)
+        queries, keys = self._split_heads(queries * self.scale), self._split_heads(keys)
         scores = queries @ rearrange(keys, "b h k d -> b h d k")
         return scores if relations is None else scores + relations.scores(queries)
 
@@ -176,15 +177,14 @@ class CalibratedSelfAttention(nn.Module):
     ) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Attention before and after the spatial calibrator, and which of them the adversarial calibrator works on."""
         queries, keys = self._split_heads(queries), self._split_heads(keys)
-        scale = queries.shape[-1] ** -0.5
         if self.spatial is None:
-            plain = self._drop(masked_softmax(scores * scale, allowed))
+            plain = self._drop(masked_softmax(scores, allowed))
             return plain, None, plain
-        calibrated_scores = self.spatial(scores, queries, keys, query_positions)
-        spatial = self._drop(masked_softmax(calibrated_scores * scale, allowed))
+        calibrated_scores = self.spatial(scores, queries, keys, query_positions, self.scale)
+        spatial = self._drop(masked_softmax(calibrated_scores, allowed))
         if not (self.side_by_side or keep_plain):
             return None, spatial, spatial
-        plain = self._drop(masked_softmax(scores * scale, allowed))
+        plain = self._drop(masked_softmax(scores, allowed))
         return plain, spatial, plain if self.side_by_side else spatial
 
     def _split_heads(self, hidden: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class CalibratedSelfAttention(nn.Module):
         return output
 
     def _drop(self, weights: Tensor) -> Tensor:
-        return F.dropout(weights, self.dropout, self.training)
+        return dropout(weights, self.dropout, self.training)
 
     def _mix(self, adversarial: Tensor, spatial: Tensor) -> Tensor:
         share = 0.5 if self.adversarial_share is None else self.adversarial_share

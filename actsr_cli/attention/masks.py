@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -35,26 +35,50 @@ def allowed_pairs(lengths: Tensor, query_positions: Tensor, n_keys: int, *, caus
 
 def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
     """Softmax over the allowed keys of each row; 0 elsewhere. Both (batch, heads or 1, queries, keys)."""
-    return logits.masked_fill(~allowed, torch.finfo(logits.dtype).min).softmax(dim=-1)
+    barred = torch.zeros((), dtype=logits.dtype, device=logits.device)
+    barred = barred.where(allowed, torch.finfo(logits.dtype).min)  # added, it needs no backward pass
+    return (logits + barred).softmax(dim=-1)
 
 
-def renormalise(weights: Tensor, allowed: Tensor, renorm: Renorm) -> Tensor:
+def renormalise(weights: Tensor, allowed: Tensor, renorm: Renorm, *, noisy: bool = False) -> Tensor:
     """Make weights a distribution over the allowed keys again.
 
     Args:
-        weights: (batch, heads, queries, keys) attention-like weights, which noise may have made negative.
+        weights: (batch, heads, queries, keys) attention-like weights.
         allowed: (batch, 1, queries, keys) bool.
         renorm: `softmax` is the published way: one more softmax over numbers between 0 and 1, so that no two weights
             differ by more than a factor e. `sum` cuts off what is negative and divides by the sum, which keeps the
             attention as sharp as it was. `none` only leaves out forbidden keys.
+        noisy: forbidden keys may have weights, and weights may be negative.
 
     Returns:
         (batch, heads, queries, keys), 0 at forbidden keys.
     """
     if renorm == "softmax":
         return masked_softmax(weights, allowed)
-    weights = weights * allowed
+    if noisy:
+        weights = weights * allowed
     if renorm == "none":
         return weights
-    weights = weights.clamp_min(0.0)
-    return weights / weights.sum(dim=-1, keepdim=True).clamp_min(_SMALLEST_SUM)
+    if noisy:
+        weights = weights.clamp_min(0.0)
+    normalised: Tensor = _DividedBySum.apply(weights)  # type: ignore[no-untyped-call]
+    return normalised
+
+
+class _DividedBySum(torch.autograd.Function):
+    """w / Σw along the last axis, with a backward pass of few steps: (g - Σ g·y) / Σw."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor) -> Tensor:
+        sums = weights.sum(dim=-1, keepdim=True).clamp_min_(_SMALLEST_SUM)
+        normalised = weights / sums
+        ctx.save_for_backward(normalised, sums)
+        return normalised
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        normalised, sums = ctx.saved_tensors
+        mean = (upstream[0] * normalised).sum(dim=-1, keepdim=True)
+        gradient: Tensor = (upstream[0] - mean).div_(sums)
+        return gradient

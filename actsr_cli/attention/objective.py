@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
+from einops import einsum
 from torch import Tensor, nn
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
@@ -80,23 +80,32 @@ def prefix_counts(trained: Tensor) -> Tensor:
     return trained.flip(1).cumsum(dim=1).flip(1)
 
 
-def mask_penalty(masks: Sequence[Tensor], row_counts: Tensor, n_sequences: int, max_length: int) -> Tensor:
-    """Mean over layers of ‖1 - M‖₂, as the padded batch of all training sequences would have it (AC-TSR).
+def mask_squares(masks: Sequence[Tensor], row_counts: Tensor) -> Tensor:
+    """(layers,) float32: what the real rows change in each layer's sum of squares of 1 - M, see `mask_penalty`.
 
-    That batch has n_sequences × heads × max_length² entries. A real row contributes its (1 - M)² once for each sequence
-    that contains it, every other entry contributes 1; so the square is that total plus M² - 2M over the real rows.
+    An entry changes (1 - M)² - 1 = M² - 2M, once for each training sequence that contains its row.
 
     Args:
         masks: one (batch, heads, length, length) adversarial mask per layer, 0 at forbidden keys.
         row_counts: (batch, length) how often each row counts, see `prefix_counts`.
+    """
+    counts = row_counts.float()
+    return torch.stack([einsum(counts, (mask.float() * (mask.float() - 2)).sum(-1), "b q, b h q ->") for mask in masks])
+
+
+def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:
+    """Mean over layers of ‖1 - M‖₂, as the padded batch of all training sequences would have it (AC-TSR).
+
+    That batch has n_sequences × heads × max_length² entries. A real row contributes its (1 - M)² once for each sequence
+    that contains it, every other entry contributes 1.
+
+    Args:
+        squares: (layers,) sum of `mask_squares` over the parts of the batch.
         n_sequences: training sequences in the batch: its prefixes, where one pass trains several.
+        heads: of each layer.
         max_length: length that each sequence would be padded to.
 
     Returns:
         A scalar in float32.
     """
-    counts = rearrange(row_counts, "b q -> b 1 q 1").float()
-    heads = masks[0].shape[1]
-    total = n_sequences * heads * max_length**2
-    norms = [(total + (counts * mask.float() * (mask.float() - 2)).sum()).sqrt() for mask in masks]
-    return torch.stack(norms).mean()
+    return (squares + n_sequences * heads * max_length**2).sqrt().mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -19,10 +21,14 @@ class PairAffine(nn.Linear):
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
         """(batch, heads, queries, width) and (batch, heads, keys, width) to (batch, heads, queries, keys)."""
+        per_query, per_key = self.addends(queries, keys)
+        return per_query + per_key
+
+    def addends(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, heads, queries, 1) and (batch, heads, 1, keys), whose sum is the map of every pair."""
         query_weight, key_weight = self.weight[0].chunk(2)
         per_query = rearrange(queries @ query_weight + self.bias, "b h q -> b h q 1")
-        per_key = rearrange(keys @ key_weight, "b h k -> b h 1 k")
-        return per_query + per_key
+        return per_query, rearrange(keys @ key_weight, "b h k -> b h 1 k")
 
 
 class SpatialCalibrator(nn.Module):
@@ -48,14 +54,16 @@ class SpatialCalibrator(nn.Module):
         self.distance = PairAffine(head_width) if use_distance else None
         self.sharpness = nn.Parameter(torch.randn(1)) if use_distance else None  # the scalar s
 
-    def forward(self, scores: Tensor, queries: Tensor, keys: Tensor, query_positions: Tensor) -> Tensor:
-        """Calibrated scores, before the division by the square root of the width.
+    def forward(self, scores: Tensor, queries: Tensor, keys: Tensor, query_positions: Tensor, scale: float) -> Tensor:
+        """Calibrated scores.
 
         Args:
-            scores: (batch, heads, queries, keys) products q·k.
+            scores: (batch, heads, queries, keys) products q·k, times `scale`.
             queries: (batch, heads, queries, width).
             keys: (batch, heads, keys, width), keys[j] at position j.
             query_positions: (batch or 1, queries) position of each query.
+            scale: what the calibration of the scores is multiplied with, as they are: one over the square root of the
+                width.
 
         Returns:
             (batch, heads, queries, keys).
@@ -63,16 +71,18 @@ class SpatialCalibrator(nn.Module):
         key_positions = torch.arange(keys.shape[-2], device=keys.device)
         offset = key_positions - rearrange(query_positions, "b q -> b 1 q 1")  # j - i
         if self.order is not None:
-            scores = scores + self._log_likelihood(self.order(queries, keys), offset > 0)
+            scores = torch.sub(scores, self._surprise(self.order(queries, keys), offset > 0), alpha=scale)
         if self.distance is not None and self.sharpness is not None:
             log_distance = torch.log1p(offset.abs().to(scores.dtype))
-            error = log_distance - self.distance(queries, keys)
-            scores = scores - error.square() * (self.sharpness.square() / 2)
+            sharpness = self.sharpness * math.sqrt(scale / 2)
+            per_query, per_key = self.distance.addends(queries, keys)  # smaller than the error that they are part of
+            error = (log_distance - per_query) * sharpness - per_key * sharpness
+            scores = torch.addcmul(scores, error, error, value=-1)
         return scores
 
-    def _log_likelihood(self, logit: Tensor, later: Tensor) -> Tensor:
-        """log σ(z) where the key is later than the query, log(1 - σ(z)) elsewhere; z (batch, heads, queries, keys)."""
+    def _surprise(self, logit: Tensor, later: Tensor) -> Tensor:
+        """-log σ(z) where the key is later than the query, -log(1 - σ(z)) elsewhere; (batch, heads, queries, keys)."""
         if not self.saturating:
-            return F.logsigmoid(torch.where(later, logit, -logit))
+            return F.softplus(logit * torch.where(later, -1.0, 1.0).to(logit.dtype))
         probability = torch.sigmoid(logit)
-        return torch.log(torch.where(later, probability, 1 - probability) + 1e-24)
+        return -torch.log(torch.where(later, probability, 1 - probability) + 1e-24)

@@ -30,8 +30,9 @@ class TrainingProgress(Observer):
         description = f"epoch {epoch}/{self.config.epochs}"
         self.progress.reset(self.bar, description=description, total=n_batches, status=self.outlook)
 
-    def batch_finished(self, loss: float) -> None:
-        self.progress.update(self.bar, advance=1, status=", ".join(filter(None, (f"loss {loss:.4f}", self.outlook))))
+    def batches_finished(self, count: int, loss: float) -> None:
+        status = ", ".join(filter(None, (f"loss {loss:.4f}", self.outlook)))
+        self.progress.update(self.bar, completed=count, status=status)
 
     def validation_progressed(self, done: int, total: int) -> None:
         self.progress.update(self.bar, description="validation", completed=done, total=total)

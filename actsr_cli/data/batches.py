@@ -12,10 +12,13 @@ from torch import Tensor
 
 from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
 from actsr_cli.data.sequences import HeldOut, SequenceData
+from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import DataError
 
-_BATCHES_PER_POOL = 64
-"""Windows are sorted by length inside pools of so many batches: like lengths meet, and chance still mixes users."""
+_HALVINGS = 2
+"""A batch comes in parts: windows longer than half its longest, those longer than a quarter, and the rest."""
+_PAIRS_PER_PART = {"cpu": 2**16}
+"""(query, key) pairs of a part at most: on the CPU a part's attention should stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ def training_windows(data: SequenceData, max_length: int, stride: int) -> Window
 
 
 class TrainingBatches:
-    """Shuffled batches of windows of like length, each trimmed to its longest.
+    """Shuffled batches, each in parts of like length that are trimmed to their longest.
+
+    A batch is drawn from all windows alike; its parts only save the padding.
 
     Args:
         data: the prepared data.
@@ -78,6 +83,7 @@ class TrainingBatches:
         whole: all rows of a window are trained, not its targets alone: `batch_size` counts them all.
         negatives: also draw an item per target, uniformly among those that are not the target.
         device: where the flat data lie and batches are made.
+        workers: the processes that share each batch; this one makes its own windows of it alone.
 
     Raises:
         DataError: negatives are wanted of a catalogue with one item.
@@ -93,6 +99,7 @@ class TrainingBatches:
         whole: bool = False,
         negatives: bool = False,
         device: torch.device | None = None,
+        workers: Workers = ALONE,
     ) -> None:
         if negatives and data.n_items < 2:
             raise DataError(f"'{data.name}' has a single item: there is no other to draw as a negative")
@@ -100,6 +107,7 @@ class TrainingBatches:
         self.batch_size = batch_size
         self.negatives = negatives
         self.n_items = data.n_items
+        self.workers = workers
         self._flat = _FlatData(data, device or torch.device("cpu"))
         self._costs = self.windows.lengths if whole else self.windows.n_targets
         self._expected_batches = len(self._cut(np.arange(len(self.windows))))
@@ -114,19 +122,32 @@ class TrainingBatches:
         """Batches of an epoch, give or take a few that depend on the order."""
         return self._expected_batches
 
-    def epoch(self, generator: torch.Generator) -> Iterator[TrainingBatch]:
-        """Every target once, in an order drawn from a CPU generator."""
-        order = torch.randperm(len(self.windows), generator=generator).numpy()
-        batches = [batch for pool in self._pools(order) for batch in self._cut(pool)]
-        for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield self._collate(batches[index], generator)
+    def epoch(self, generator: torch.Generator) -> Iterator[list[TrainingBatch]]:
+        """Batches in parts, every target once, in an order drawn from a CPU generator.
 
-    def _pools(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Consecutive parts of `order`, each sorted by length."""
-        trained = np.cumsum(self._costs[order])
-        pool = trained // (_BATCHES_PER_POOL * self.batch_size)
-        parts = np.split(order, np.flatnonzero(np.diff(pool)) + 1)
-        return [part[np.argsort(self.windows.lengths[part], kind="stable")] for part in parts]
+        All processes draw the same order. A small batch may leave some of them without a part.
+        """
+        order = torch.randperm(len(self.windows), generator=generator).numpy()
+        for batch in self._cut(order):
+            by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]
+            yield [self._collate(part) for part in self._parts(self.workers.share(by_length))]
+
+    def _parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Windows in ascending order of length, cut where padding or the attention's size would be too large."""
+        if not len(rows):
+            return []
+        lengths = self.windows.lengths[rows]
+        halvings = np.minimum(np.log2(lengths[-1] / lengths).astype(np.int64), _HALVINGS)
+        ranges = np.split(rows, np.flatnonzero(np.diff(halvings)) + 1)
+        pairs = _PAIRS_PER_PART.get(self._flat.device.type)
+        if pairs is None:
+            return ranges
+        sizes = [max(1, pairs // int(self.windows.lengths[part[-1]]) ** 2) for part in ranges]
+        return [
+            part[start : start + size]
+            for part, size in zip(ranges, sizes, strict=True)
+            for start in range(0, len(part), size)
+        ]
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Consecutive parts of `order` with at most `batch_size` trained rows, but at least one window."""
@@ -139,7 +160,7 @@ class TrainingBatches:
             start = end
         return parts
 
-    def _collate(self, rows: NDArray[np.int64], generator: torch.Generator) -> TrainingBatch:
+    def _collate(self, rows: NDArray[np.int64]) -> TrainingBatch:
         windows = self.windows
         history = self._flat.batch(windows.users[rows], windows.starts[rows], windows.lengths[rows])
         length = history.item_ids.shape[1]
@@ -150,21 +171,29 @@ class TrainingBatches:
         return TrainingBatch(
             **vars(history),
             targets=targets,
-            negatives=draw_negatives(targets, self.n_items, generator) if self.negatives else None,
+            negatives=draw_negatives(targets, self.n_items) if self.negatives else None,
+            n_targets=int(windows.n_targets[rows].sum()),
         )
 
 
 def history_batches(
-    data: SequenceData, held_out: HeldOut, max_length: int, batch_size: int, device: torch.device
+    data: SequenceData,
+    held_out: HeldOut,
+    max_length: int,
+    batch_size: int,
+    device: torch.device,
+    workers: Workers = ALONE,
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """The latest `max_length` items before each held-out one, users of like history length together.
+
+    Of several processes each gets its share of the users.
 
     Yields:
         Indices into `held_out.users`, and their histories.
     """
     flat = _FlatData(data, device)
     lengths = np.minimum(held_out.ends - held_out.starts, max_length)
-    order = np.argsort(lengths, kind="stable")
+    order = workers.share(np.argsort(lengths, kind="stable"))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield rows, flat.batch(held_out.users[rows], held_out.ends[rows] - lengths[rows], lengths[rows])

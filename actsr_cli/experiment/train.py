@@ -264,8 +264,8 @@ class _Recorder(Observer):
     def epoch_started(self, epoch: int, n_batches: int) -> None:
         self.observer.epoch_started(epoch, n_batches)
 
-    def batch_finished(self, loss: float) -> None:
-        self.observer.batch_finished(loss)
+    def batches_finished(self, count: int, loss: float) -> None:
+        self.observer.batches_finished(count, loss)
 
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         write_text(self.run.path / "history.csv", _history_csv(state.history))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import allowed_pairs
+from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import Embedded, EncoderModel
@@ -32,7 +32,7 @@ class BERT4Rec(EncoderModel):
         self.item_embedding = nn.Embedding(n_items + 2, config.hidden_size, padding_idx=PADDING)
         self.position_embedding = position_table(config, places)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.encoder = Encoder(config, positions=places)
         initialise(self, config.initializer_range)
 
@@ -58,6 +58,7 @@ class BERT4Rec(EncoderModel):
             lengths=lengths,
             targets=targets,
             negatives=None if batch.negatives is None else draw_negatives(targets, self.n_items),
+            n_targets=None,
             timestamps=None,
         )
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import AttentionStages, Relations, calibrated_self_attention
+from actsr_cli.attention import AttentionStages, Dropout, Relations, calibrated_self_attention
 from actsr_cli.config import ModelConfig
 
 Activation = Callable[[Tensor], Tensor]
@@ -65,7 +65,7 @@ class FeedForward(nn.Module):
         self.inner = nn.Linear(config.hidden_size, config.inner_size)
         self.outer = nn.Linear(config.inner_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class EncoderLayer(nn.Module):
             config.hidden_size, config.heads, max_length=positions, **calibration_options(config)
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.feed_forward = FeedForward(config)
 
     def forward(

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import SequentialModel
@@ -24,7 +25,7 @@ class GRU4Rec(SequentialModel):
     def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
         super().__init__(config, n_items, n_users)
         self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.recurrent = nn.GRU(config.hidden_size, config.inner_size, config.layers, bias=False, batch_first=True)
         self.output = nn.Linear(config.inner_size, config.hidden_size)
         nn.init.xavier_normal_(self.item_embedding.weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from actsr_cli.attention import allowed_pairs
+from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import Embedded, EncoderModel
@@ -20,7 +20,7 @@ class SASRec(EncoderModel):
         self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
         self.position_embedding = position_table(config, config.max_length)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.encoder = Encoder(config, positions=config.max_length)
         initialise(self, config.initializer_range)
 

@@ -9,7 +9,7 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from actsr_cli.attention import allowed_pairs
+from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
@@ -39,7 +39,7 @@ class SSEPT(EncoderModel):
         self.user_embedding = nn.Embedding(n_users + 1, user_size, padding_idx=0)  # user u has row u + 1
         self.position_embedding = position_table(config, config.max_length)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.encoder = Encoder(config, positions=config.max_length)
         self.trained_users: Tensor
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from actsr_cli.attention import Relations, allowed_pairs, time_intervals
+from actsr_cli.attention import Dropout, Relations, allowed_pairs, time_intervals
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import Embedded, EncoderModel
@@ -34,7 +34,7 @@ class TiSASRec(EncoderModel):
         self.key_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
         self.value_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.encoder = Encoder(config, positions=config.max_length)
         initialise(self, config.initializer_range)
 

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor
 
-_LOGITS_AT_A_TIME = {False: 2**20, True: 2**27}
-"""Logits per chunk on the CPU, where a chunk should stay in the cache, and on CUDA, where it should fill the device."""
+_LOGITS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**27}
+"""Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
+_ROWS_AT_LEAST = 32
+"""Of a large catalogue, whose vectors are read once per chunk, so many rows share a reading."""
 
 
 def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the next item over the whole catalogue.
+    """Mean cross-entropy of the next item over the whole catalogue; matrix products follow autocast.
 
     Args:
         hidden: (targets, width).
@@ -22,7 +24,9 @@ def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
             vectors get no gradient, and none is computed for them.
         targets: (targets,) int64.
     """
-    loss: Tensor = _CatalogueCrossEntropy.apply(hidden, items, targets)  # type: ignore[no-untyped-call]
+    device = hidden.device.type
+    products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
+    loss: Tensor = _CatalogueCrossEntropy.apply(hidden, items, targets, products)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -30,52 +34,61 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """Cross-entropy of softmax(hidden · itemsᵀ), some rows at a time.
 
     The logits of all rows together, (targets, n_items + 1), never exist: each chunk is turned into its share of the
-    gradients while it lies in the cache. Nothing is kept for the backward pass but the gradients themselves.
+    gradients while it lies in the cache, in buffers that all chunks share. Nothing is kept for the backward pass but
+    the gradients themselves.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        chunk = max(1, _LOGITS_AT_A_TIME[hidden.is_cuda] // len(items))
-        needs_hidden, needs_items, _ = ctx.needs_input_grad
-        hidden_gradient = torch.empty_like(hidden) if needs_hidden else None
+    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype) -> Tensor:
+        needs_hidden, needs_items, *_ = ctx.needs_input_grad
+        hidden_gradient = torch.empty_like(hidden, dtype=items.dtype) if needs_hidden else None
         items_gradient = torch.zeros_like(items) if needs_items else None
         total = torch.zeros((), dtype=items.dtype, device=items.device)
+        rows_here, table = hidden.to(products), items.to(products)
+        at_a_time = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * items.element_size() // table.element_size()
+        chunk = min(len(targets), max(_ROWS_AT_LEAST, at_a_time // len(items)))
+        buffers = table.new_empty(2, chunk, len(items))
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
-            loss, slope = _loss_and_slope(hidden[rows], items, targets[rows])
+            loss, slope = _loss_and_slope(rows_here[rows], table, targets[rows], *buffers)
             total += loss
             if hidden_gradient is not None:
-                hidden_gradient[rows] = slope @ items
-            if items_gradient is not None:
-                items_gradient += slope.T @ hidden[rows]
+                hidden_gradient[rows] = slope @ table
+            if items_gradient is not None and products == items.dtype:
+                items_gradient.addmm_(slope.T, rows_here[rows])
+            elif items_gradient is not None:  # sums in full precision
+                items_gradient += slope.T @ rows_here[rows]
         ctx.n_targets = len(targets)
+        ctx.hidden_dtype = hidden.dtype
         ctx.save_for_backward(hidden_gradient, items_gradient)
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         scale = upstream[0] / ctx.n_targets
         hidden_gradient, items_gradient = ctx.saved_tensors
         return (
-            None if hidden_gradient is None else hidden_gradient * scale,
+            None if hidden_gradient is None else (hidden_gradient * scale).to(ctx.hidden_dtype),
             None if items_gradient is None else items_gradient * scale,
+            None,
             None,
         )
 
 
-def _loss_and_slope(hidden: Tensor, items: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1)."""
-    logits = hidden @ items.T
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from bfloat16 under autocast
+def _loss_and_slope(
+    hidden: Tensor, items: Tensor, targets: Tensor, logits: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1), in the last buffer."""
+    logits, weights = logits[: len(targets)], weights[: len(targets)]
+    torch.mm(hidden, items.T, out=logits)
+    torch.softmax(logits, dim=1, out=weights)
     columns = targets.unsqueeze(1)
-    of_target = logits.gather(1, columns)
-    highest = logits.amax(dim=1, keepdim=True)
-    weights = logits.sub_(highest).exp_()
-    sums = weights.sum(dim=1, keepdim=True)
-    loss = (sums.log() + highest - of_target).sum()
-    slope = weights.div_(sums)
-    slope[torch.arange(len(targets), device=targets.device), targets] -= 1.0
-    return loss, slope
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    of_target = logits.gather(1, columns).squeeze(1).to(exact)
+    # log Σ exp(logits), from the largest logit and its weight, which cannot underflow
+    normaliser = logits.amax(dim=1).to(exact) - weights.amax(dim=1).to(exact).log()
+    weights.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=weights.dtype))
+    return (normaliser - of_target).sum(), weights
 
 
 def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:

@@ -3,81 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from actsr_cli.attention import Losses, split_parameters
-from actsr_cli.attention.objective import mask_penalty, prefix_counts
+from actsr_cli.attention import AdversarialCalibrator, Losses, split_parameters
+from actsr_cli.attention.objective import mask_penalty, mask_squares, prefix_counts
 from actsr_cli.batch import PADDING, TrainingBatch
 from actsr_cli.config import TrainingConfig
-from actsr_cli.errors import RunError
+from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Encoded
 from actsr_cli.training.losses import bpr, cross_entropy
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Sums over the whole batch, of which this process may have only some parts.
+
+    Attributes:
+        n_targets: trained rows.
+        n_sequences: training sequences: prefixes, where one pass trains several.
+        squares: (layers,) of `mask_squares`.
+    """
+
+    n_targets: Tensor | int
+    n_sequences: Tensor | int
+    squares: Tensor
 
 
 class Objective:
     """Computes the losses of a batch and sends each gradient where it belongs.
 
+    Where several processes share a batch, each computes its addend of every loss: their sum is the loss of the whole
+    batch, and the sum of their gradients its gradient.
+
     Args:
         model: the model to train.
         config: which prediction loss, and the weight λ of the mask penalty.
+        workers: the processes that share each batch.
     """
 
-    def __init__(self, model: SequentialModel, config: TrainingConfig) -> None:
+    def __init__(self, model: SequentialModel, config: TrainingConfig, workers: Workers = ALONE) -> None:
         self.model = model
         self.config = config
+        self.workers = workers
         self.parameters = split_parameters(model)
+        self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
     def losses(
-        self, batch: TrainingBatch, *, noise: Sequence[Tensor] | None = None, row_counts: Tensor | None = None
+        self, *parts: TrainingBatch, noise: Sequence[Tensor] | None = None, row_counts: Tensor | None = None
     ) -> Losses:
         """Losses of a batch.
 
         Args:
-            batch: what `SequentialModel.training_inputs` returns.
-            noise: noise of each layer's perturbation; drawn where it is None.
-            row_counts: (batch, length) how often each row counts in the mask penalty; None counts prefixes.
+            parts: the batch, cut between sequences; what `SequentialModel.training_inputs` returns. None of it, where
+                other processes have it all.
+            noise: noise of each layer's perturbation, for a single part; drawn where it is None.
+            row_counts: (batch, length) how often each row of a single part counts in the mask penalty; None counts
+                prefixes.
         """
-        encoded = self.model.encode(batch, perturb=bool(self.parameters.adversary), noise=noise)
-        trained = batch.targets != PADDING
+        perturb = bool(self.parameters.adversary)
+        encoded = [self.model.encode(part, perturb=perturb, noise=noise) for part in parts]
+        rows = [_trained_rows(part) for part in parts]
+        squares = self._squares(parts, encoded, row_counts)
+        totals = self._totals(parts, rows, squares)
+        if not parts:
+            return Losses(torch.zeros((), device=squares.device))
         items = self.model.item_vectors()
-        combined = self._prediction_loss(encoded.hidden, items, trained, batch)
-        if encoded.perturbed is None:
+        hidden = [each.hidden for each in encoded]
+        combined = self._prediction_loss(hidden, items, rows, parts) / totals.n_targets
+        streams = [each.perturbed for each in encoded if each.perturbed is not None]
+        if not streams:
             return Losses(combined)
-        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), trained, batch)
-        penalty = self._mask_penalty(encoded.masks, batch, trained, row_counts)
+        perturbed = self._prediction_loss(streams, items.detach(), rows, parts) / totals.n_targets
+        exact_history = row_counts is None and not self.model.causal
+        penalty = self._penalty(squares, totals, self.model.config.max_length + exact_history)
         return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
 
     def backward(self, losses: Losses) -> None:
-        """Add each loss's gradient to its own parameters; nothing is computed for the others'.
+        """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
+        if losses.combined.requires_grad:
+            self.parameters.backward(losses)
 
-        Raises:
-            RunError: a loss is not a finite number.
-        """
-        if not torch.isfinite(losses.combined + (0 if losses.adversary is None else losses.adversary)):
-            raise RunError(
-                "the loss is not a finite number any more",
-                hint="Lower training.learning_rate, set training.gradient_clip, or train in float32.",
-            )
-        self.parameters.backward(losses)
-
-    def _mask_penalty(
-        self, masks: Sequence[Tensor], batch: TrainingBatch, trained: Tensor, row_counts: Tensor | None
+    def _prediction_loss(
+        self, streams: Sequence[Tensor], items: Tensor, rows: Sequence[Tensor], parts: Sequence[TrainingBatch]
     ) -> Tensor:
-        """A causal pass counts every prefix that it trains, a bidirectional one each sequence."""
-        max_length = self.model.config.max_length
-        if self.model.causal:
-            counts = prefix_counts(trained) if row_counts is None else row_counts
-            return mask_penalty(masks, counts, int(trained.sum()), max_length)
-        if row_counts is not None:
-            return mask_penalty(masks, row_counts, len(trained), max_length)
-        real = torch.arange(trained.shape[1], device=trained.device) < batch.lengths.unsqueeze(1)
-        return mask_penalty(masks, real, len(trained), max_length + 1)  # a full history and the item behind it
-
-    def _prediction_loss(self, hidden: Tensor, items: Tensor, trained: Tensor, batch: TrainingBatch) -> Tensor:
+        """Summed over the trained rows of all parts."""
+        hidden, targets = _at_rows(streams, rows), _at_rows([part.targets for part in parts], rows)
         if self.config.loss == "ce":
-            return cross_entropy(hidden[trained], items, batch.targets[trained])
-        if batch.negatives is None:
+            return cross_entropy(hidden, items, targets) * len(targets)
+        negatives = [part.negatives for part in parts if part.negatives is not None]
+        if not negatives:
             raise ValueError("loss: bpr needs a batch with negatives")
-        return bpr(hidden[trained], items, batch.targets[trained], batch.negatives[trained])
+        return bpr(hidden, items, targets, _at_rows(negatives, rows)) * len(targets)
+
+    def _squares(self, parts: Sequence[TrainingBatch], encoded: Sequence[Encoded], row_counts: Tensor | None) -> Tensor:
+        """(layers,) what the masks change in the penalty's sums of squares.
+
+        A causal pass counts every prefix that it trains, a bidirectional one each sequence.
+        """
+        squares = torch.zeros(self._n_adversaries, device=self.model.item_vectors().device)
+        for part, each in zip(parts, encoded, strict=True):
+            if each.masks:
+                counts = self._row_counts(part) if row_counts is None else row_counts
+                squares = squares + mask_squares(each.masks, counts)
+        return squares
+
+    def _row_counts(self, part: TrainingBatch) -> Tensor:
+        if self.model.causal:
+            return prefix_counts(part.targets != PADDING)
+        return torch.arange(part.targets.shape[1], device=part.targets.device) < part.lengths.unsqueeze(1)
+
+    def _totals(self, parts: Sequence[TrainingBatch], rows: Sequence[Tensor], squares: Tensor) -> _Totals:
+        n_targets = sum(map(len, rows))
+        n_sequences = n_targets if self.model.causal else sum(len(part.lengths) for part in parts)
+        if self.workers.count == 1:
+            return _Totals(n_targets, n_sequences, squares.detach())
+        counts = squares.new_tensor([n_targets, n_sequences], dtype=torch.float64)
+        summed = self.workers.sum(torch.cat([counts, squares.detach().double()]))
+        return _Totals(summed[0], summed[1], summed[2:].to(squares.dtype))
+
+    def _penalty(self, squares: Tensor, totals: _Totals, max_length: int) -> Tensor:
+        """This process's addend: the gradient of its own masks, and an equal share of the value."""
+        of_all = totals.squares + (squares - squares.detach())
+        penalty = mask_penalty(of_all, totals.n_sequences, self.model.config.heads, max_length)
+        return penalty - penalty.detach() * (1 - 1 / self.workers.count)
+
+
+def _trained_rows(part: TrainingBatch) -> Tensor:
+    """(targets,) places of the trained rows in the flattened part."""
+    trained = (part.targets != PADDING).flatten()
+    if part.n_targets is None:
+        return trained.nonzero().squeeze(1)
+    return torch.nonzero_static(trained, size=part.n_targets).squeeze(1)  # spares the device from telling how many
+
+
+def _at_rows(values: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+    """(batch, length, …) of each part to (targets, …) of all."""
+    return torch.cat([value.flatten(0, 1)[places] for value, places in zip(values, rows, strict=True)])

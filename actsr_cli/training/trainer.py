@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -13,17 +14,22 @@ from torch import Tensor, nn
 from actsr_cli.attention import AdversarialCalibrator, Losses
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
+from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.errors import RunError
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.objective import Objective
 
+_BATCHES_PER_READING = 50
+"""How often losses are read where reading makes a device or other processes wait."""
+
 
 class Batches(Protocol):
-    """A source of shuffled training batches (`actsr_cli.data.batches.TrainingBatches` is one)."""
+    """A source of shuffled training batches, each in parts (`actsr_cli.data.batches.TrainingBatches` is one)."""
 
     @property
     def n_batches(self) -> int: ...
 
-    def epoch(self, generator: torch.Generator) -> Iterator[TrainingBatch]: ...
+    def epoch(self, generator: torch.Generator) -> Iterator[Sequence[TrainingBatch]]: ...
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class Observer:
     def epoch_started(self, epoch: int, n_batches: int) -> None:
         """Epoch `epoch` begins."""
 
-    def batch_finished(self, loss: float) -> None:
-        """One optimiser step is done; `loss` is the running mean of the combined loss."""
+    def batches_finished(self, count: int, loss: float) -> None:
+        """`count` steps of this epoch are done; `loss` is the running mean of the combined loss."""
 
     def validation_progressed(self, done: int, total: int) -> None:
         """`done` of `total` validation users are ranked."""
@@ -102,7 +108,8 @@ class Trainer:
         save_best: called when an epoch's monitored value is the best so far.
         save_checkpoint: called after each epoch.
         observer: hears of progress.
-        should_stop: asked after each batch; true ends training at once.
+        should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
+        workers: the processes that share the training.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class Trainer:
         save_checkpoint: Callable[[], None],
         observer: Observer,
         should_stop: Callable[[], bool],
+        workers: Workers = ALONE,
     ) -> None:
         self.model = model
         self.config = config
@@ -125,12 +133,14 @@ class Trainer:
         self.save_checkpoint = save_checkpoint
         self.observer = observer
         self.should_stop = should_stop
-        self.objective = Objective(model, config)
+        self.workers = workers
+        self.objective = Objective(model, config, workers)
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
+        self._device = next(model.parameters()).device
         self._annealed = [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
 
     @property
@@ -139,8 +149,12 @@ class Trainer:
         return self.state.epoch >= self.config.epochs or self.state.stale_validations >= self.config.patience
 
     def fit(self) -> None:
-        """Train until the last epoch, until patience runs out, or until `should_stop`."""
-        while not self.finished and not self.should_stop():
+        """Train until the last epoch, until patience runs out, or until `should_stop`.
+
+        Raises:
+            RunError: a loss is not a finite number.
+        """
+        while not self.finished and not self._stopped():
             self._run_epoch(self.state.epoch + 1)
 
     def _run_epoch(self, epoch: int) -> None:
@@ -162,31 +176,59 @@ class Trainer:
         """Mean losses of one pass over the data; None if training was stopped on the way."""
         self.model.train()
         self.observer.epoch_started(epoch, self.batches.n_batches)
+        if self.workers.count > 1:  # each its own dropout and noise, and the same ones when a run goes on
+            torch.manual_seed(hash((self.config.seed, epoch, self.workers.rank)))
         sums: dict[str, Tensor] = {}
-        for count, batch in enumerate(self.batches.epoch(self.generator), start=1):
-            losses = self._step(batch)
-            for name in ("combined", "perturbed", "penalty"):
-                value: Tensor | None = getattr(losses, name)
-                if value is not None:
-                    sums[name] = sums.get(name, 0) + value.detach()
-            self.observer.batch_finished(sums["combined"].item() / count)
-            if self.should_stop():
-                return None
-        return {name: total.item() / count for name, total in sums.items()}
+        count = 0
+        for count, parts in enumerate(self.batches.epoch(self.generator), start=1):
+            for name, value in self._step(parts).items():
+                sums[name] = sums.get(name, 0) + value
+            if count % self._batches_per_reading == 0:
+                self.observer.batches_finished(count, self._means(sums, count)["combined"])
+                if self._stopped():
+                    return None
+        means = self._means(sums, count)
+        return None if self._stopped() else means
 
-    def _step(self, batch: TrainingBatch) -> Losses:
+    @property
+    def _batches_per_reading(self) -> int:
+        waits = self.workers.count > 1 or self._device.type != "cpu"
+        return _BATCHES_PER_READING if waits else 1
+
+    def _stopped(self) -> bool:
+        """Whether any process was asked to stop."""
+        return bool(self.workers.sum(torch.tensor(int(self.should_stop()), device=self._device)))
+
+    def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
+        values = (self.workers.sum(torch.stack(list(sums.values()))) / count).tolist()
+        if not all(map(math.isfinite, values)):
+            raise RunError(
+                "the loss is not a finite number any more",
+                hint="Lower training.learning_rate, set training.gradient_clip, or train in float32.",
+            )
+        return dict(zip(sums, values, strict=True))
+
+    def _step(self, parts: Sequence[TrainingBatch]) -> dict[str, Tensor]:
+        """One optimiser step; the losses that are recorded."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch.item_ids.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses = self.objective.losses(self.model.training_inputs(batch))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            losses = self.objective.losses(*map(self.model.training_inputs, parts))
         self.objective.backward(losses)
+        split = self.objective.parameters
+        self.workers.sum_gradients([*split.predictor, *split.adversary])
         if self.config.gradient_clip is not None:
-            split = self.objective.parameters
             for parameters in filter(None, (split.predictor, split.adversary)):
                 nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self.optimizer.step()
         for calibrator in self._annealed:
             calibrator.step += 1
-        return losses
+        return self._recorded(losses)
+
+    def _recorded(self, losses: Losses) -> dict[str, Tensor]:
+        names = ("combined", "perturbed", "penalty") if self.objective.parameters.adversary else ("combined",)
+        zero = torch.zeros_like(losses.combined)  # of a process that had no part of the batch
+        values = {name: getattr(losses, name) for name in names}
+        return {name: (zero if value is None else value).detach() for name, value in values.items()}
 
     def _judge(self, epoch: int, value: float) -> None:
         """Remember the best epoch; the earliest of equals."""

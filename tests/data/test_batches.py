@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import sequence_data
 
+from actsr_cli.data import batches as batches_module
 from actsr_cli.data.batches import TrainingBatches, history_batches, training_windows
+from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import DataError
 
 CPU = torch.device("cpu")
@@ -46,9 +48,12 @@ def test_every_target_is_trained_once_with_its_context(
     data = sequence_data(numbered, timestamps=True)
     batches = TrainingBatches(data, max_length=max_length, batch_size=batch_size, stride=stride)
     trained: Counter[int] = Counter()
-    for batch in batches.epoch(torch.Generator().manual_seed(0)):
-        targets_per_window = (batch.targets != 0).sum(dim=1)
-        assert targets_per_window.sum() <= max(batch_size, int(targets_per_window.max()))
+    epoch = list(batches.epoch(torch.Generator().manual_seed(0)))
+    for parts in epoch:
+        per_window = torch.cat([(part.targets != 0).sum(dim=1) for part in parts])
+        assert per_window.sum() <= max(batch_size, int(per_window.max()))
+        assert sum(part.n_targets or 0 for part in parts) == per_window.sum()
+    for batch in (part for parts in epoch for part in parts):
         assert batch.item_ids.shape[1] == batch.lengths.max()
         for items, length, targets in zip(batch.item_ids, batch.lengths, batch.targets, strict=True):
             assert not items[length:].any() and not targets[length:].any()
@@ -72,7 +77,7 @@ def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
     batches = TrainingBatches(data, max_length=5, batch_size=7)
 
     def epoch(generator: torch.Generator) -> list[list[list[int]]]:
-        return [batch.item_ids.tolist() for batch in batches.epoch(generator)]
+        return [part.item_ids.tolist() for parts in batches.epoch(generator) for part in parts]
 
     generator = torch.Generator().manual_seed(5)
     first, second = epoch(generator), epoch(generator)
@@ -83,17 +88,46 @@ def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
 def test_whole_windows_fill_batches_by_their_length() -> None:
     data = sequence_data([list(range(1, 33))] * 6)  # 29 inputs each: windows of 8, of which later ones train 2 rows
     batches = TrainingBatches(data, max_length=8, batch_size=16, stride=2, whole=True)
-    lengths = [int(batch.lengths.sum()) for batch in batches.epoch(torch.Generator().manual_seed(0))]
+    epoch = batches.epoch(torch.Generator().manual_seed(0))
+    lengths = [sum(int(part.lengths.sum()) for part in parts) for parts in epoch]
     assert set(lengths) == {16}
     assert sum(lengths) == 8 * len(batches.windows)
     assert batches.n_targets == 6 * 29
+
+
+def test_parts_have_like_lengths_and_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "_PAIRS_PER_PART", {"cpu": 3 * 40**2})
+    data = sequence_data([[1 + (user + step) % 9 for step in range(4 + user)] for user in range(40)])
+    for parts in TrainingBatches(data, max_length=40, batch_size=300).epoch(torch.Generator().manual_seed(0)):
+        longest = max(int(part.lengths.max()) for part in parts)
+        for part in parts:
+            assert part.lengths.max() < 2 * part.lengths.min() or part.lengths.max() <= longest / 4
+            assert len(part.lengths) * int(part.lengths.max()) ** 2 <= 3 * 40**2
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_share_each_batch(count: int) -> None:
+    data = sequence_data([[1 + (user + step) % 9 for step in range(4 + user % 9)] for user in range(30)])
+
+    def rows(workers: Workers) -> list[list[list[int]]]:
+        batches = TrainingBatches(data, max_length=6, batch_size=20, workers=workers)
+        epoch = batches.epoch(torch.Generator().manual_seed(3))
+        return [
+            [items[:length].tolist() for part in parts for items, length in zip(part.item_ids, part.lengths)]  # noqa: B905
+            for parts in epoch
+        ]
+
+    shared = [rows(Workers(rank, count)) for rank in range(count)]
+    for whole, *shares in zip(rows(ALONE), *shared, strict=True):
+        assert sorted(row for share in shares for row in share) == sorted(whole)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_negatives_are_items_other_than_the_target() -> None:
     data = sequence_data([[1, 2, 3, 1, 2, 3, 1, 2]] * 20, n_items=3)
     drawn: Counter[tuple[int, int]] = Counter()
     batches = TrainingBatches(data, max_length=8, batch_size=16, negatives=True)
-    for batch in batches.epoch(torch.Generator().manual_seed(0)):
+    for batch in (part for parts in batches.epoch(torch.Generator().manual_seed(0)) for part in parts):
         assert batch.negatives is not None
         trained = batch.targets != 0
         drawn.update(zip(batch.targets[trained].tolist(), batch.negatives[trained].tolist(), strict=True))
@@ -129,6 +163,7 @@ def test_beauty_has_the_published_number_of_prefixes(real_data: Path) -> None:
     users = [[int(item) for item in line.split()[1:]] for line in (real_data / "Beauty.txt").read_text().splitlines()]
     batches = TrainingBatches(sequence_data(users), max_length=50, batch_size=256)
     assert batches.n_targets == 131_413
-    targets = [int((batch.targets != 0).sum()) for batch in batches.epoch(torch.Generator().manual_seed(0))]
+    epoch = batches.epoch(torch.Generator().manual_seed(0))
+    targets = [sum(int((part.targets != 0).sum()) for part in parts) for parts in epoch]
     assert sum(targets) == 131_413
     assert max(targets) <= 256 and np.mean(targets) > 245

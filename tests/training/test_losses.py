@@ -15,7 +15,8 @@ from actsr_cli.training.losses import cross_entropy
 def test_chunks_give_the_loss_and_gradients_of_the_library(
     monkeypatch: pytest.MonkeyPatch, logits_at_a_time: int, items_learn: bool
 ) -> None:
-    monkeypatch.setattr(losses, "_LOGITS_AT_A_TIME", {False: logits_at_a_time, True: logits_at_a_time})
+    monkeypatch.setattr(losses, "_LOGITS_AT_A_TIME", {"cpu": logits_at_a_time})
+    monkeypatch.setattr(losses, "_ROWS_AT_LEAST", 1)
     torch.manual_seed(0)
     hidden = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
     items = torch.randn(12, 8, dtype=torch.float64, requires_grad=True)

@@ -11,6 +11,7 @@ from samples import sequence_data
 
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.data import batches
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import all_models, build_model, display_name
@@ -32,29 +33,33 @@ CAUSAL = [
 ]
 
 
-def prefixes(batch: TrainingBatch) -> TrainingBatch:
+def prefixes(parts: list[TrainingBatch]) -> TrainingBatch:
     """One row per trained target: its latest items up to MAX_LENGTH, padded to it."""
-    assert batch.user_ids is not None and batch.timestamps is not None
-    sequence, place = batch.targets.nonzero(as_tuple=True)
-    missing = MAX_LENGTH - batch.item_ids.shape[1]
-    within = torch.arange(MAX_LENGTH) <= place.unsqueeze(1)
-    targets = torch.zeros(len(place), MAX_LENGTH, dtype=torch.int64)
-    targets[torch.arange(len(place)), place] = batch.targets[sequence, place]
-    return TrainingBatch(
-        item_ids=F.pad(batch.item_ids, (0, missing))[sequence].where(within, 0),
-        lengths=place + 1,
-        user_ids=batch.user_ids[sequence],
-        timestamps=F.pad(batch.timestamps, (0, missing))[sequence].where(within, 0.0),
-        targets=targets,
-    )
+    rows: list[TrainingBatch] = []
+    for part in parts:
+        assert part.user_ids is not None and part.timestamps is not None
+        sequence, place = part.targets.nonzero(as_tuple=True)
+        missing = MAX_LENGTH - part.item_ids.shape[1]
+        within = torch.arange(MAX_LENGTH) <= place.unsqueeze(1)
+        targets = torch.zeros(len(place), MAX_LENGTH, dtype=torch.int64)
+        targets[torch.arange(len(place)), place] = part.targets[sequence, place]
+        rows.append(
+            TrainingBatch(
+                item_ids=F.pad(part.item_ids, (0, missing))[sequence].where(within, 0),
+                lengths=place + 1,
+                user_ids=part.user_ids[sequence],
+                timestamps=F.pad(part.timestamps, (0, missing))[sequence].where(within, 0.0),
+                targets=targets,
+            )
+        )
+    names = ("item_ids", "lengths", "user_ids", "timestamps", "targets")
+    return TrainingBatch(**{name: torch.cat([getattr(row, name) for row in rows]) for name in names})
 
 
-def losses_and_gradients(model: SequentialModel, batch: TrainingBatch) -> tuple[dict[str, float], torch.Tensor]:
+def losses_and_gradients(model: SequentialModel, *parts: TrainingBatch) -> tuple[dict[str, float], torch.Tensor]:
     model.zero_grad(set_to_none=True)
     objective = Objective(model, TrainingConfig())
-    length = batch.item_ids.shape[1]
-    noise = [torch.zeros(len(batch.lengths), model.config.heads, length, length)] * model.config.layers
-    losses = objective.losses(batch, noise=noise)
+    losses = objective.losses(*parts)
     objective.backward(losses)
     gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
     return {name: value.item() for name, value in vars(losses).items() if value is not None}, torch.cat(gradients)
@@ -68,7 +73,11 @@ def test_all_causal_models_are_here() -> None:
 
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("options", CAUSAL, ids=str)
-def test_an_epoch_of_shared_batches_equals_its_prefixes(options: dict[str, Any], stride: int) -> None:
+def test_an_epoch_of_shared_batches_equals_its_prefixes(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], stride: int
+) -> None:
+    monkeypatch.setattr(batches, "_PAIRS_PER_PART", {"cpu": 2 * MAX_LENGTH**2})
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # the same noise, however the batch is cut
     torch.manual_seed(0)
     config = ModelConfig(
         **options,
@@ -82,14 +91,16 @@ def test_an_epoch_of_shared_batches_equals_its_prefixes(options: dict[str, Any],
     model = build_model(config, DATA.n_items, DATA.n_users)
     assert isinstance(model, SequentialModel)
     assert model.causal
-    batches = TrainingBatches(DATA, max_length=MAX_LENGTH, batch_size=16, stride=stride)
-    n_targets = 0
-    for batch in batches.epoch(torch.Generator().manual_seed(1)):
-        alone = prefixes(batch)
+    shared = TrainingBatches(DATA, max_length=MAX_LENGTH, batch_size=16, stride=stride)
+    n_targets, n_parts = 0, []
+    for parts in shared.epoch(torch.Generator().manual_seed(1)):
+        alone = prefixes(parts)
         n_targets += len(alone.lengths)
-        shared_losses, shared_gradient = losses_and_gradients(model, batch)
+        n_parts.append(len(parts))
+        shared_losses, shared_gradient = losses_and_gradients(model, *parts)
         plain_losses, plain_gradient = losses_and_gradients(model, alone)
         assert shared_losses == pytest.approx(plain_losses, rel=1e-5)
         largest = plain_gradient.abs().max().item()
         torch.testing.assert_close(shared_gradient, plain_gradient, rtol=1e-4, atol=2e-6 * largest)
-    assert n_targets == batches.n_targets
+    assert n_targets == shared.n_targets
+    assert max(n_parts) > 2

@@ -31,7 +31,7 @@ class Listener(Observer):
     def epoch_started(self, epoch: int, n_batches: int) -> None:
         self.heard.append(f"start {epoch}")
 
-    def batch_finished(self, loss: float) -> None:
+    def batches_finished(self, count: int, loss: float) -> None:
         self.batches += 1
 
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
@@ -159,10 +159,18 @@ def test_bfloat16_products_train_float32_parameters(tmp_path: Path) -> None:
     assert trainer.state.history[-1].losses["combined"] < trainer.state.history[0].losses["combined"]
 
 
+def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+    trainer = build(tmp_path)
+    with torch.no_grad():
+        trainer.model.item_vectors()[3] = float("nan")
+    with pytest.raises(RunError, match="finite"):
+        trainer.fit()
+
+
 def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     trainer = build(tmp_path, gradient_clip=1e-6)
-    batch = next(trainer.batches.epoch(torch.Generator().manual_seed(0)))
-    trainer._step(batch)
+    parts = next(iter(trainer.batches.epoch(torch.Generator().manual_seed(0))))
+    trainer._step(parts)
     split = trainer.objective.parameters
     for group in (split.predictor, split.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
