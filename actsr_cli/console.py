@@ -27,13 +27,27 @@ def be_quiet(quiet: bool) -> None:
     messages.quiet = quiet
 
 
+@contextmanager
+def silent(wanted: bool = True) -> Iterator[None]:
+    """Within this context, if `wanted`, nothing is said but errors: another process speaks for this one."""
+    before = results.quiet, messages.quiet
+    if wanted:
+        results.quiet = messages.quiet = True
+    try:
+        yield
+    finally:
+        results.quiet, messages.quiet = before
+
+
 def note(text: str) -> None:
     """Say what is going on; silent with --quiet."""
     messages.print(escape(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
-    """Say what may surprise; never silent."""
+    """Say what may surprise; not silent with --quiet."""
+    if results.quiet:  # another process says it
+        return
     _even_if_quiet(f"[yellow]warning:[/] {escape(text)}")
 
 

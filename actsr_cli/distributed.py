@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from actsr_cli.errors import DataError, RunError
+
+_T = TypeVar("_T")
+_PATIENCE = timedelta(minutes=30)
+"""How long processes wait for one another: a preparation of data may take its time."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +27,12 @@ class Workers:
     Attributes:
         rank: this process, from 0; the first alone writes and prints.
         count: all of them.
+        local_rank: this process among those on its machine, from 0.
     """
 
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
 
     @property
     def leads(self) -> bool:
@@ -32,10 +43,21 @@ class Workers:
         """This process's rows of an array, every `count`-th, so that sorted rows are spread evenly."""
         return rows[self.rank :: self.count]
 
+    def own_device(self, device: torch.device) -> torch.device:
+        """The GPU of this process, where several processes of a machine are to use `cuda`."""
+        if self.count > 1 and device.type == "cuda" and device.index is None:
+            return torch.device("cuda", self.local_rank)
+        return device
+
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in the place of `tensor`; every process must call it."""
+        """The sum over all processes, in the place of `tensor`; every process must call it.
+
+        Raises:
+            RunError: another process has ended.
+        """
         if self.count > 1:
-            dist.all_reduce(tensor)
+            with _others_reached():
+                dist.all_reduce(tensor)
         return tensor
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -48,5 +70,71 @@ class Workers:
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def unite(self, model: nn.Module) -> None:
+        """Marks that each process has set in a model's bool buffers become those of all."""
+        for buffer in model.buffers() if self.count > 1 else ():
+            if buffer.dtype == torch.bool:
+                buffer.copy_(self.sum(buffer.int()) > 0)
+
+    def in_turn(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, done by the first process, then by the first of each machine, then by the others.
+
+        What the first ones leave on disk, the others find there.
+        """
+        turn = 0 if self.leads else 1 if self.local_rank == 0 else 2
+        results: list[_T] = []
+        for now in range(3):
+            if turn == now:
+                results.append(work())
+            self.sum(torch.zeros(1))  # a barrier
+        return results[0]
+
+    def from_leader(self, make: Callable[[], _T]) -> _T:
+        """What `make` returns in the first process, which alone calls it."""
+        made: list[Any] = [make() if self.leads else None]
+        if self.count > 1:
+            with _others_reached():
+                dist.broadcast_object_list(made)
+        result: _T = made[0]
+        return result
+
+    def agree_on(self, fingerprint: str) -> None:
+        """DataError where the processes have not prepared the same data."""
+        if self.from_leader(lambda: fingerprint) != fingerprint:
+            raise DataError(
+                "the processes of this training have prepared different data",
+                hint="Copy the data set to every machine, or let all see one folder: ACTSR_DATA.",
+            )
+
 
 ALONE = Workers()
+
+
+@contextmanager
+def joined_workers() -> Iterator[Workers]:
+    """The processes that `torchrun` has started with this one, connected while the context lasts; or this one alone.
+
+    Raises:
+        RunError: the others cannot be reached.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield ALONE
+        return
+    with _others_reached():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    try:
+        yield Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _others_reached() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise RunError(
+            f"another process of this training has ended or cannot be reached ({str(error).splitlines()[0]})",
+            hint="Its own message says why. With the same torchrun command, --resume RUN goes on.",
+        ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from actsr_cli.models.registry import display_name, parse_name, unread_keys
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
+    from actsr_cli.distributed import Workers
     from actsr_cli.experiment.run import Run
     from actsr_cli.presets import ResolvedConfig
     from actsr_cli.training.trainer import TrainingState
@@ -130,19 +133,22 @@ def _train(
     from actsr_cli.presets import preset_for, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
-    _warn_of_unread(resolved)
-    fitting = preset_for(resolved.config.dataset)
-    if preset is None and file is None and fitting is not None:
-        console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
-    with console.working("Preparing data") as say:
-        config, prepared = prepare_for(resolved, data_dir, on_step=say)
-    warn_of_input(prepared.report)
-    check_trainable(config, prepared.data)
-    run = create_run(runs_dir, config, prepared.data, name=name, command=sys.argv)
-    console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")
-    with training_progress(config.training) as progress:
-        state = train_run(run, prepared.data, progress)
-    _report(run, state, runs_dir)
+    with _workers() as workers:
+        _warn_of_unread(resolved)
+        fitting = preset_for(resolved.config.dataset)
+        if preset is None and file is None and fitting is not None:
+            console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
+        with console.working("Preparing data") as say:
+            config, prepared = workers.in_turn(lambda: prepare_for(resolved, data_dir, on_step=say))
+        workers.agree_on(prepared.data.fingerprint)
+        warn_of_input(prepared.report)
+        check_trainable(config, prepared.data)
+        run = workers.from_leader(lambda: create_run(runs_dir, config, prepared.data, name=name, command=sys.argv))
+        console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")
+        with training_progress(config.training) as progress:
+            state = train_run(run, prepared.data, progress, workers)
+        if workers.leads:
+            _report(run, state, runs_dir)
 
 
 def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: Path, runs_dir: Path) -> None:
@@ -152,14 +158,26 @@ def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: 
     from actsr_cli.experiment.train import check_resumable, reconfigure, resume_run
     from actsr_cli.presets import resolve
 
-    run = find_run(runs_dir, name)
-    check_resumable(run)
-    run = reconfigure(run, resolve(file=run.path / "config.yaml", overrides=overrides, options=options).config)
-    data = data_of(run, data_dir).data
-    console.note(f"Going on with {run.name}")
-    with training_progress(run.config.training) as progress:
-        state = resume_run(run, data, progress)
-    _report(run, state, runs_dir)
+    with _workers() as workers:
+        run = find_run(runs_dir, name)
+        check_resumable(run)
+        changed = resolve(file=run.path / "config.yaml", overrides=overrides, options=options).config
+        run = workers.from_leader(lambda: reconfigure(run, changed))
+        data = workers.in_turn(lambda: data_of(run, data_dir)).data
+        console.note(f"Going on with {run.name}")
+        with training_progress(run.config.training) as progress:
+            state = resume_run(run, data, progress, workers)
+        if workers.leads:
+            _report(run, state, runs_dir)
+
+
+@contextmanager
+def _workers() -> Iterator[Workers]:
+    """The processes of this training, of which the first alone speaks."""
+    from actsr_cli.distributed import joined_workers
+
+    with joined_workers() as workers, console.silent(not workers.leads):
+        yield workers
 
 
 def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:

@@ -14,9 +14,12 @@ from torch import Tensor
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.data.batches import history_batches
 from actsr_cli.data.sequences import HeldOut, SequenceData, Split
+from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import DataError, RunError
 
 Seen = Literal["rank", "exclude"]
+_SCORES_AT_A_TIME = 2**25
+"""Of a catalogue of a million items, 33 users' scores at a time: 128 MiB."""
 
 
 def protocol(seen: Seen) -> str:
@@ -79,6 +82,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     on_batch: Callable[[int, int], None] | None = None,
+    workers: Workers = ALONE,
 ) -> RankedSplit:
     """Rank every held-out item of a split; memory is bounded by the batch, and no rank depends on its size.
 
@@ -88,9 +92,10 @@ def evaluate(
         split: `valid` or `test`.
         max_length: latest items of a history that the scorer reads.
         seen: rank the items of a user's whole history too, or exclude them.
-        batch_size: users at a time.
+        batch_size: users at a time; fewer where the catalogue is so large that their scores would need gigabytes.
         device: where to score.
         on_batch: hears (done, total) users.
+        workers: the processes that share the users; each gets all ranks.
 
     Raises:
         DataError: no user is long enough to hold an item out.
@@ -99,17 +104,19 @@ def evaluate(
     held_out = data.held_out(split)
     if not len(held_out.users):
         raise DataError(f"'{data.name}' has no user with three interactions: there is nothing to evaluate on")
-    doubled = np.empty(len(held_out.users), dtype=np.int64)
+    doubled = np.zeros(len(held_out.users), dtype=np.int64)
     targets = torch.from_numpy(held_out.targets).to(device)
+    at_a_time = max(1, min(batch_size, _SCORES_AT_A_TIME // data.n_items))
     done = 0
     with torch.inference_mode():
-        for rows, batch in history_batches(data, held_out, max_length, batch_size, device):
+        for rows, batch in history_batches(data, held_out, max_length, at_a_time, device, workers):
             excluded = _whole_histories(data, held_out, rows, device) if seen == "exclude" else None
             doubled[rows] = doubled_ranks(score(batch), targets[torch.from_numpy(rows)], excluded).cpu().numpy()
-            done += len(rows)
+            done = min(done + workers.count * len(rows), len(doubled))
             if on_batch is not None:
                 on_batch(done, len(doubled))
-    return RankedSplit(held_out, doubled / 2)
+    everybody = workers.sum(torch.from_numpy(doubled).to(device)).cpu().numpy()
+    return RankedSplit(held_out, everybody / 2)
 
 
 def _whole_histories(data: SequenceData, held_out: HeldOut, rows: NDArray[np.int64], device: torch.device) -> Tensor:

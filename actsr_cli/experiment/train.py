@@ -10,15 +10,16 @@ from contextlib import contextmanager
 
 import torch
 
-from actsr_cli.config import RunConfig
+from actsr_cli.config import RunConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.errors import DataError, RunError
+from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender
+from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
 from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
@@ -78,23 +79,19 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         raise DataError(f"'{data.name}' has nobody to validate with: no user has three interactions")
 
 
-def train_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
+def train_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
     """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
 
     Args:
         run: a run made by `create_run`.
         data: its prepared data.
         observer: hears of progress.
+        workers: the processes that share the training; the first alone writes.
 
     Returns:
         History and best epoch; the run's record says whether it is `finished` or `interrupted`.
     """
-    config = run.config.training
-    device = choose_device(config.device)
-    make_repeatable(config.seed, device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    return _train(run, data, device, observer, resume=False)
+    return _train(run, data, _set_up(run.config.training, workers), observer, workers, resume=False)
 
 
 def check_resumable(run: Run) -> None:
@@ -110,60 +107,96 @@ def check_resumable(run: Run) -> None:
     raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
 
 
-def resume_run(run: Run, data: SequenceData, observer: Observer) -> TrainingState:
+def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
     """Go on with a run from its last finished epoch, exactly as if it had never stopped.
 
     Raises:
         RunError: it is finished, has no checkpoint, or its data have changed.
     """
     check_resumable(run)
-    config = run.config.training
     if run.record["fingerprint"] != data.fingerprint:
         raise RunError(f"the data of {run.name} have changed since it was trained: it cannot go on")
+    return _train(run, data, _set_up(run.config.training, workers), observer, workers, resume=True)
+
+
+def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
+    """Seeds and threads of this process, and its device."""
+    device = workers.own_device(choose_device(config.device))
+    make_repeatable(config.seed, device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
-    make_repeatable(config.seed, device)
-    return _train(run, data, device, observer, resume=True)
+    return device
 
 
-def _train(run: Run, data: SequenceData, device: torch.device, observer: Observer, *, resume: bool) -> TrainingState:
-    config = run.config
-    with _failure_recorded(run):
-        model = build_model(config.model, data.n_items, data.n_users).to(device)
-    if isinstance(model, CountingModel):
-        with _failure_recorded(run):
+def _train(
+    run: Run, data: SequenceData, device: torch.device, observer: Observer, workers: Workers, *, resume: bool
+) -> TrainingState:
+    with _failure_recorded(run, workers):
+        model = build_model(run.config.model, data.n_items, data.n_users).to(device)
+        if isinstance(model, CountingModel):
+            if workers.count > 1:
+                raise ConfigError(f"{display_name(run.config.model)} is counted in one go: start it without torchrun")
             return _count(run, model, data, device, observer)
+    if not workers.leads:
+        return _train_along(run, model, data, device, workers, resume=resume)
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
         trainer = Trainer(
             model,
-            config.training,
-            _batches(config, data, model.causal, device),
-            validate=lambda: _validate(config, model, data, device, observer),
+            run.config.training,
+            _batches(run.config, data, model.causal, device, workers),
+            validate=lambda: _validate(run.config, model, data, device, observer, workers),
             save_best=lambda epoch: save_model(run.model_file, model, epoch),
             save_checkpoint=lambda: save_checkpoint(run.checkpoint_file, trainer),
             observer=_Recorder(run, board, observer),
             should_stop=should_stop,
+            workers=workers,
         )
         if resume:
-            load_checkpoint(run.checkpoint_file, trainer)
-            if trainer.finished:
-                raise RunError(
-                    f"{run.name} is finished: {_why_finished(trainer)}",
-                    hint="To train it further, give more --epochs or more patience (--set training.patience=N).",
-                )
-        _record_start(run, model, device, board, resume)
+            _take_up(run, trainer)
+        _record_start(run, model, device, board, workers, resume)
         _fit(run, trainer)
-        board.hyper_parameters(config, trainer.state)
+        board.hyper_parameters(run.config, trainer.state)
     return trainer.state
 
 
+def _train_along(
+    run: Run, model: SequentialModel, data: SequenceData, device: torch.device, workers: Workers, *, resume: bool
+) -> TrainingState:
+    """The part in a training of a process that does not lead it: the same, but nothing is written."""
+    with stop_on_interrupt() as should_stop:
+        trainer = Trainer(
+            model,
+            run.config.training,
+            _batches(run.config, data, model.causal, device, workers),
+            validate=lambda: _validate(run.config, model, data, device, Observer(), workers),
+            save_best=lambda _: None,
+            save_checkpoint=lambda: None,
+            observer=Observer(),
+            should_stop=should_stop,
+            workers=workers,
+        )
+        if resume:
+            _take_up(run, trainer)
+        trainer.fit()
+    return trainer.state
+
+
+def _take_up(run: Run, trainer: Trainer) -> None:
+    load_checkpoint(run.checkpoint_file, trainer)
+    if trainer.finished:
+        raise RunError(
+            f"{run.name} is finished: {_why_finished(trainer)}",
+            hint="To train it further, give more --epochs or more patience (--set training.patience=N).",
+        )
+
+
 @contextmanager
-def _failure_recorded(run: Run) -> Iterator[None]:
+def _failure_recorded(run: Run, workers: Workers = ALONE) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        run.update(status="failed", error=f"{type(error).__name__}: {error}", ended=now())
+        if workers.leads:
+            run.update(status="failed", error=f"{type(error).__name__}: {error}", ended=now())
         raise
 
 
@@ -172,7 +205,7 @@ def _count(
 ) -> TrainingState:
     """One pass over the data is all that a counting model needs: it is recorded as a run of one epoch."""
     with TensorBoard(run.path / "tensorboard", resume=False) as board:
-        _record_start(run, model, device, board, resume=False)
+        _record_start(run, model, device, board, ALONE, resume=False)
         started = time.perf_counter()
         model.fit(*data.training_part())
         fitted = time.perf_counter()
@@ -209,14 +242,24 @@ def _record_end(run: Run, state: TrainingState, status: str) -> None:
         run.add_metrics(f"valid/{run.config.evaluation.seen}", {"epoch": best.epoch, **best.metrics})
 
 
-def _record_start(run: Run, model: Recommender, device: torch.device, board: TensorBoard, resume: bool) -> None:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    run.update(status="running", parameters=parameters, device=str(device), threads=torch.get_num_threads(), error=None)
+def _record_start(
+    run: Run, model: Recommender, device: torch.device, board: TensorBoard, workers: Workers, resume: bool
+) -> None:
+    run.update(
+        status="running",
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        processes=workers.count,
+        error=None,
+    )
     if not resume:
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
 
-def _batches(config: RunConfig, data: SequenceData, causal: bool, device: torch.device) -> TrainingBatches:
+def _batches(
+    config: RunConfig, data: SequenceData, causal: bool, device: torch.device, workers: Workers
+) -> TrainingBatches:
     """A pass that is not causal trains places all over a window, so that windows need not overlap."""
     return TrainingBatches(
         data,
@@ -226,11 +269,17 @@ def _batches(config: RunConfig, data: SequenceData, causal: bool, device: torch.
         whole=not causal,
         negatives=config.training.loss == "bpr",
         device=device,
+        workers=workers,
     )
 
 
 def _validate(
-    config: RunConfig, model: Recommender, data: SequenceData, device: torch.device, observer: Observer
+    config: RunConfig,
+    model: Recommender,
+    data: SequenceData,
+    device: torch.device,
+    observer: Observer,
+    workers: Workers = ALONE,
 ) -> dict[str, float]:
     model.eval()
     ranked = evaluate(
@@ -242,6 +291,7 @@ def _validate(
         batch_size=config.evaluation.batch_size,
         device=device,
         on_batch=observer.validation_progressed,
+        workers=workers,
     )
     monitored = int(config.training.monitor.partition("@")[2])
     return summarize(ranked.ranks, sorted({*config.evaluation.k, monitored}))

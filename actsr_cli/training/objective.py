@@ -26,11 +26,13 @@ class _Totals:
         n_targets: trained rows.
         n_sequences: training sequences: prefixes, where one pass trains several.
         squares: (layers,) of `mask_squares`.
+        own_share: this process's share of the training sequences.
     """
 
     n_targets: Tensor | int
     n_sequences: Tensor | int
     squares: Tensor
+    own_share: Tensor | float
 
 
 class Objective:
@@ -120,16 +122,16 @@ class Objective:
         n_targets = sum(map(len, rows))
         n_sequences = n_targets if self.model.causal else sum(len(part.lengths) for part in parts)
         if self.workers.count == 1:
-            return _Totals(n_targets, n_sequences, squares.detach())
+            return _Totals(n_targets, n_sequences, squares.detach(), own_share=1.0)
         counts = squares.new_tensor([n_targets, n_sequences], dtype=torch.float64)
         summed = self.workers.sum(torch.cat([counts, squares.detach().double()]))
-        return _Totals(summed[0], summed[1], summed[2:].to(squares.dtype))
+        return _Totals(summed[0], summed[1], summed[2:].to(squares.dtype), own_share=n_sequences / summed[1])
 
     def _penalty(self, squares: Tensor, totals: _Totals, max_length: int) -> Tensor:
-        """This process's addend: the gradient of its own masks, and an equal share of the value."""
+        """This process's addend: the gradient of its own masks, and its share of the value."""
         of_all = totals.squares + (squares - squares.detach())
         penalty = mask_penalty(of_all, totals.n_sequences, self.model.config.heads, max_length)
-        return penalty - penalty.detach() * (1 - 1 / self.workers.count)
+        return penalty - penalty.detach() * (1 - totals.own_share)
 
 
 def _trained_rows(part: TrainingBatch) -> Tensor:

@@ -188,6 +188,7 @@ class Trainer:
                 if self._stopped():
                     return None
         means = self._means(sums, count)
+        self.workers.unite(self.model)
         return None if self._stopped() else means
 
     @property

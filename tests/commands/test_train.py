@@ -4,59 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from processes import SMALL, call, epochs_of, start, wait_until
 from safetensors.torch import load_file
-from typer.testing import CliRunner, Result
-
-from actsr_cli.app import app
-from actsr_cli.data.synthetic import generate_demo
-
-SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small demo data set, to which ACTSR_DATA and ACTSR_RUNS point."""
-    (tmp_path / "data" / "demo").mkdir(parents=True)
-    generate_demo(tmp_path / "data" / "demo", users=300)
-    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("ACTSR_RUNS", str(tmp_path / "runs"))
-    return tmp_path
-
-
-def call(*arguments: str, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(arguments))
-    assert result.exit_code == exit_code, result.output
-    return result
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "actsr_cli", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def epochs_of(run: Path) -> int:
-    history = run / "history.csv"
-    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
 
 def test_a_run_from_training_to_metrics(place: Path) -> None:

@@ -1,0 +1,85 @@
+"""Training shared by two processes, as torchrun starts them: the same numbers, one writer, and a death that is told."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import SMALL, call, epochs_of, wait_until
+
+EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
+
+
+def torchrun(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "actsr_cli", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def process_of(torchrun_process: subprocess.Popen[str], rank: int) -> int:
+    """The process id of a rank among the children of torchrun."""
+    children = Path(f"/proc/{torchrun_process.pid}/task/{torchrun_process.pid}/children").read_text().split()
+    for child in children:
+        if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+            return int(child)
+    raise AssertionError(f"no rank {rank} among {children}")
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_two_processes_train_as_one_does(place: Path) -> None:
+    """No dropout and no noise: each epoch's loss and every metric, validated by halves, are those of one process."""
+    options = ("train", *SMALL, *EXACT, "--model", "sasrec", "--calibration", "spatial", "--epochs", "2")
+    call(*options, "--name", "one")
+    shared = torchrun(*options, "--name", "two")
+    output, messages = shared.communicate(timeout=200)
+    assert shared.returncode == 0, messages
+    assert output.count("Protocol") == 1 and messages.count("epoch   2") == 1, "one process speaks"
+    runs = place / "runs" / "demo" / "sasrec-spatial"
+    for one, two in zip(history(runs / "one"), history(runs / "two"), strict=True):
+        for name in set(one) - {"train_seconds", "validation_seconds"}:
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-5), name
+    call("evaluate", "two")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find a rank")
+def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path) -> None:
+    shared = torchrun("train", *SMALL, "--model", "ac-sasrec", "--epochs", "200", "--patience", "200", "--name", "dead")
+    run = place / "runs" / "demo" / "ac-sasrec" / "dead"
+    wait_until(lambda: epochs_of(run) >= 2, shared)
+    os.kill(process_of(shared, rank=1), signal.SIGKILL)
+    _, messages = shared.communicate(timeout=200)
+    assert shared.returncode != 0
+    assert "error: another process of this training has ended" in messages
+    assert "Traceback" not in messages.partition("another process of this training has ended")[2].partition("\n")[0]
+    done = epochs_of(run)
+    call("train", "--resume", "dead", "--epochs", str(done + 1))
+    assert epochs_of(run) == done + 1
+
+
+def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
+    """Dropout and noise are drawn anew per process and epoch: stopped after an epoch or not is the same."""
+    options = ("train", *SMALL, "--model", "ac-sasrec")
+    for name, epochs in (("straight", 3), ("parts", 1)):
+        process = torchrun(*options, "--name", name, "--epochs", str(epochs))
+        assert process.wait(200) == 0
+    process = torchrun("train", "--resume", "parts", "--epochs", "3")
+    assert process.wait(200) == 0
+    runs = place / "runs" / "demo" / "ac-sasrec"
+    columns = ("loss/combined", "loss/perturbed", "hit@10")
+    straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))
+    assert straight == parts
+
+
+def test_a_counted_model_needs_no_company(place: Path) -> None:
+    process = torchrun("train", "--preset", "demo", "--model", "popularity")
+    _, messages = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "counted in one go" in messages
