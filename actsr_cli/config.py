@@ -132,7 +132,20 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """The optimisation of a run."""
 
-    loss: Literal["ce", "bpr"] = Field("ce", description="Cross-entropy over the catalogue, or BPR with one negative.")
+    loss: Literal["ce", "sampled", "gbce", "bce", "bpr"] = Field(
+        "ce",
+        description="Cross-entropy over the catalogue, or against sampled items: softmax, gBCE, BCE, BPR.",
+    )
+    negatives: int = Field(
+        256, ge=1, description="Losses sampled, gbce, bce: items drawn per batch, which all its targets share."
+    )
+    negative_sampling: Literal["log-uniform", "uniform", "in-batch"] = Field(
+        "log-uniform",
+        description="Loss sampled: items by rank of popularity, all alike, or the other targets of the batch.",
+    )
+    gbce_calibration: float = Field(
+        0.75, ge=0, le=1, description="Loss gbce: 0 is bce, 1 takes back all overconfidence that sampling brings."
+    )
     mask_weight: float = Field(0.3, ge=0, description="Weight of the penalty that keeps adversarial masks open.")
     learning_rate: float = Field(1e-3, gt=0, description="Learning rate of Adam.")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam.")

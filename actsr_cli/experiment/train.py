@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from actsr_cli.config import RunConfig, TrainingConfig
@@ -150,6 +151,7 @@ def _train(
             observer=_Recorder(run, board, observer),
             should_stop=should_stop,
             workers=workers,
+            item_counts=_item_counts(data, device),
         )
         if resume:
             _take_up(run, trainer)
@@ -174,6 +176,7 @@ def _train_along(
             observer=Observer(),
             should_stop=should_stop,
             workers=workers,
+            item_counts=_item_counts(data, device),
         )
         if resume:
             _take_up(run, trainer)
@@ -271,6 +274,12 @@ def _batches(
         device=device,
         workers=workers,
     )
+
+
+def _item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
+    """(n_items + 1,) training interactions of each item."""
+    items, _ = data.training_part()
+    return torch.from_numpy(np.bincount(items, minlength=data.n_items + 1)).to(device)
 
 
 def _validate(

@@ -15,7 +15,8 @@ from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded
-from actsr_cli.training.losses import bpr, cross_entropy
+from actsr_cli.training.losses import bpr, cross_entropy, gbce, sampled_cross_entropy
+from actsr_cli.training.negatives import NegativeSampler
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ class _Totals:
     own_share: Tensor | float
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What the trained rows of a batch are to predict.
+
+    Attributes:
+        rows: (targets,) of each part: its trained rows, flattened.
+        targets: (targets,) the items that came next.
+        negatives: sampled items: one for each target with BPR, (negatives,) for all together with other sampled losses,
+            None without sampling.
+    """
+
+    rows: Sequence[Tensor]
+    targets: Tensor
+    negatives: Tensor | None
+
+
 class Objective:
     """Computes the losses of a batch and sends each gradient where it belongs.
 
@@ -45,13 +62,21 @@ class Objective:
         model: the model to train.
         config: which prediction loss, and the weight λ of the mask penalty.
         workers: the processes that share each batch.
+        item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
     """
 
-    def __init__(self, model: SequentialModel, config: TrainingConfig, workers: Workers = ALONE) -> None:
+    def __init__(
+        self,
+        model: SequentialModel,
+        config: TrainingConfig,
+        workers: Workers = ALONE,
+        item_counts: Tensor | None = None,
+    ) -> None:
         self.model = model
         self.config = config
         self.workers = workers
         self.parameters = split_parameters(model)
+        self.sampler = _sampler(config, item_counts)
         self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
     def losses(
@@ -75,11 +100,12 @@ class Objective:
             return Losses(torch.zeros((), device=squares.device))
         items = self.model.item_vectors()
         hidden = [each.hidden for each in encoded]
-        combined = self._prediction_loss(hidden, items, rows, parts) / totals.n_targets
+        wanted = self._wanted(parts, rows)
+        combined = self._prediction_loss(hidden, items, wanted) / totals.n_targets
         streams = [each.perturbed for each in encoded if each.perturbed is not None]
         if not streams:
             return Losses(combined)
-        perturbed = self._prediction_loss(streams, items.detach(), rows, parts) / totals.n_targets
+        perturbed = self._prediction_loss(streams, items.detach(), wanted) / totals.n_targets
         exact_history = row_counts is None and not self.model.causal
         penalty = self._penalty(squares, totals, self.model.config.max_length + exact_history)
         return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
@@ -89,17 +115,30 @@ class Objective:
         if losses.combined.requires_grad:
             self.parameters.backward(losses)
 
-    def _prediction_loss(
-        self, streams: Sequence[Tensor], items: Tensor, rows: Sequence[Tensor], parts: Sequence[TrainingBatch]
-    ) -> Tensor:
-        """Summed over the trained rows of all parts."""
-        hidden, targets = _at_rows(streams, rows), _at_rows([part.targets for part in parts], rows)
-        if self.config.loss == "ce":
-            return cross_entropy(hidden, items, targets) * len(targets)
+    def _wanted(self, parts: Sequence[TrainingBatch], rows: Sequence[Tensor]) -> _Wanted:
+        targets = _at_rows([part.targets for part in parts], rows)
+        if self.sampler is not None:
+            return _Wanted(rows, targets, self.sampler.draw(targets))
+        if self.config.loss != "bpr":
+            return _Wanted(rows, targets, None)
         negatives = [part.negatives for part in parts if part.negatives is not None]
         if not negatives:
             raise ValueError("loss: bpr needs a batch with negatives")
-        return bpr(hidden, items, targets, _at_rows(negatives, rows)) * len(targets)
+        return _Wanted(rows, targets, _at_rows(negatives, rows))
+
+    def _prediction_loss(self, streams: Sequence[Tensor], items: Tensor, wanted: _Wanted) -> Tensor:
+        """Summed over the trained rows of all parts."""
+        hidden, targets, negatives = _at_rows(streams, wanted.rows), wanted.targets, wanted.negatives
+        if negatives is None:
+            loss = cross_entropy(hidden, items, targets)
+        elif self.sampler is None:
+            loss = bpr(hidden, items, targets, negatives)
+        elif self.config.loss == "sampled":
+            loss = sampled_cross_entropy(hidden, items, targets, negatives, self.sampler.log_q)
+        else:
+            calibration = self.config.gbce_calibration if self.config.loss == "gbce" else 0.0
+            loss = gbce(hidden, items, targets, negatives, calibration)
+        return loss * len(targets)
 
     def _squares(self, parts: Sequence[TrainingBatch], encoded: Sequence[Encoded], row_counts: Tensor | None) -> Tensor:
         """(layers,) what the masks change in the penalty's sums of squares.
@@ -132,6 +171,16 @@ class Objective:
         of_all = totals.squares + (squares - squares.detach())
         penalty = mask_penalty(of_all, totals.n_sequences, self.model.config.heads, max_length)
         return penalty - penalty.detach() * (1 - totals.own_share)
+
+
+def _sampler(config: TrainingConfig, item_counts: Tensor | None) -> NegativeSampler | None:
+    if config.loss in ("ce", "bpr"):
+        return None
+    if item_counts is None:
+        raise ValueError(f"loss: {config.loss} needs item_counts")
+    return NegativeSampler(
+        config.negative_sampling if config.loss == "sampled" else "uniform", config.negatives, item_counts
+    )
 
 
 def _trained_rows(part: TrainingBatch) -> Tensor:

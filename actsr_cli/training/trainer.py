@@ -110,6 +110,7 @@ class Trainer:
         observer: hears of progress.
         should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
         workers: the processes that share the training.
+        item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Trainer:
         observer: Observer,
         should_stop: Callable[[], bool],
         workers: Workers = ALONE,
+        item_counts: Tensor | None = None,
     ) -> None:
         self.model = model
         self.config = config
@@ -134,7 +136,7 @@ class Trainer:
         self.observer = observer
         self.should_stop = should_stop
         self.workers = workers
-        self.objective = Objective(model, config, workers)
+        self.objective = Objective(model, config, workers, item_counts)
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )

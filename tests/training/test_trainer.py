@@ -67,6 +67,7 @@ def build(
         save_checkpoint=lambda: save_checkpoint(folder / "checkpoint.safetensors", trainer),
         observer=listener,
         should_stop=listener.should_stop,
+        item_counts=torch.bincount(torch.from_numpy(DATA.items)),
     )
     return trainer
 
@@ -157,6 +158,21 @@ def test_bfloat16_products_train_float32_parameters(tmp_path: Path) -> None:
     trainer.fit()
     assert trainer.model.item_vectors().dtype == torch.float32
     assert trainer.state.history[-1].losses["combined"] < trainer.state.history[0].losses["combined"]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "log-uniform", "in-batch"])
+@pytest.mark.parametrize("loss", ["sampled", "gbce", "bce"])
+def test_sampled_losses_train_both_objectives(tmp_path: Path, loss: str, sampling: str) -> None:
+    options = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
+    training = {"loss": loss, "negatives": 6, "negative_sampling": sampling, "learning_rate": 0.01, "epochs": 8}
+    trainer = build(tmp_path, model_options=options, **training)
+    before = parameters(trainer)
+    trainer.fit()
+    history = trainer.state.history
+    assert history[-1].losses["combined"] < 0.95 * history[0].losses["combined"]
+    assert not any(
+        torch.equal(value, before[name]) for name, value in parameters(trainer).items() if "adversary" in name
+    )
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""Items that are drawn for the sampled losses, and how often each is."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+NegativeSampling = Literal["log-uniform", "uniform", "in-batch"]
+
+
+class NegativeSampler:
+    """Draws items, with replacement, for all targets of a batch together.
+
+    Args:
+        sampling: `uniform` draws all items alike; `log-uniform` the one at rank r of popularity, from 0, with
+            probability log((r + 2) / (r + 1)) / log(n_items + 1); `in-batch` takes the targets themselves.
+        negatives: how many are drawn; the targets of the batch with `in-batch`.
+        item_counts: (n_items + 1,) training interactions of each item; padding has none.
+
+    Attributes:
+        log_q: (n_items + 1,) log of each item's share among draws.
+    """
+
+    def __init__(self, sampling: NegativeSampling, negatives: int, item_counts: Tensor) -> None:
+        self.sampling = sampling
+        self.negatives = negatives
+        self.n_items = len(item_counts) - 1
+        self.by_popularity = item_counts[1:].argsort(descending=True, stable=True) + 1
+        self.log_q = self._log_shares(item_counts)
+
+    def draw(self, targets: Tensor) -> Tensor:
+        """(negatives,) int64 item ids, on the device of `targets`, (targets,)."""
+        if self.sampling == "in-batch":
+            return targets
+        if self.sampling == "uniform":
+            return torch.randint(1, self.n_items + 1, (self.negatives,), device=targets.device)
+        drawn = torch.rand(self.negatives, dtype=torch.float64, device=targets.device)
+        ranks = torch.exp(drawn * math.log(self.n_items + 1)).long() - 1
+        return self.by_popularity[ranks.clamp_max(self.n_items - 1)]
+
+    def _log_shares(self, item_counts: Tensor) -> Tensor:
+        if self.sampling == "in-batch":  # an item that nobody has is never drawn, and never a target
+            return (item_counts.clamp_min(1).double() / item_counts.sum()).log().float()
+        shares = torch.full((self.n_items + 1,), 1 / self.n_items, dtype=torch.float64, device=item_counts.device)
+        if self.sampling == "log-uniform":
+            ranks = torch.arange(self.n_items, dtype=torch.float64, device=item_counts.device)
+            shares[self.by_popularity] = torch.log1p(1 / (ranks + 1)) / math.log(self.n_items + 1)
+        return shares.log().float()
