@@ -3,6 +3,7 @@
 #   make test   environment, lint, types, import rule, all tests
 # And singly:
 #   make lint, make types, make imports, make pytest   the parts of make test
+#   make bench                                         each stage beside the bound of its arithmetic, on this machine
 #   make clean                                         remove the environment and what tools left
 # Another interpreter: make test PYTHON=python3.12
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types imports pytest clean
+.PHONY: help demo test lint types imports pytest bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,11 @@ imports: $(READY)
 
 pytest: $(READY)
 	$(BIN)/pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec
+	$(BIN)/python -m benchmarks evaluation
+	$(BIN)/python -m benchmarks intervals
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'

@@ -167,7 +167,9 @@ class TrainingConfig(Section):
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient of each objective.")
     seed: int = Field(0, ge=0, description="Seed of initial weights, dropout, noise and batch order.")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    precision: Literal["float32", "bf16"] = Field("float32", description="bf16 runs matrix products in bfloat16.")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: products in bfloat16; on a CPU those with the catalogue alone."
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; null lets torch choose.")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.evaluation import evaluation
 from benchmarks.intervals import intervals
+from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Measurements of actsr, each a ratio of two things in one run.")
-app.command()(intervals)
-
-
-@app.callback()
-def _named() -> None:
-    """Keeps the name of a single command."""
+for _measurement in (training, evaluation, intervals):
+    app.command()(_measurement)
 
 
 app()

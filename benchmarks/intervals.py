@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Annotated
 
 import torch
@@ -17,6 +14,7 @@ from rich.table import Table
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Relations, allowed_pairs
+from benchmarks.process import in_a_new_process, peak_megabytes
 
 BATCH, WIDTH, HEADS = 32, 64, 2
 
@@ -45,7 +43,7 @@ def intervals(
         table.add_column(column, justify="right")
     for length in (50, 100, 200):
         megabytes, milliseconds = zip(
-            *(_in_a_new_process(way, length, span, repeats, threads) for way in (Relations, VectorsPerPair)),
+            *(in_a_new_process(_measure, way, length, span, repeats, threads) for way in (Relations, VectorsPerPair)),
             strict=True,
         )
         table.add_row(
@@ -58,12 +56,6 @@ def intervals(
     Console().print(table)
 
 
-def _in_a_new_process(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
-    """Peak memory does not fall again within a process, so that each measurement has one of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure, way, length, span, repeats, threads).result()
-
-
 def _measure(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
     """Megabytes on top of what the process had before, and the median of milliseconds per pass."""
     torch.set_num_threads(threads)
@@ -73,15 +65,10 @@ def _measure(way: type[Relations], length: int, span: int, repeats: int, threads
     relations = way(*tables, intervals=torch.randint(0, span + 1, (BATCH, length, length)))
     hidden, positions = torch.randn(BATCH, length, WIDTH), torch.arange(length).unsqueeze(0)
     allowed = allowed_pairs(torch.full((BATCH,), length), positions, length, causal=True)
-    before = _peak()
+    before = peak_megabytes()
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
         attention(hidden, allowed, positions, relations=relations).combined.sum().backward()
         seconds.append(time.perf_counter() - started)
-    return _peak() - before, 1000 * statistics.median(seconds)
-
-
-def _peak() -> float:
-    """The largest resident memory that this process has had, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_megabytes() - before, 1000 * statistics.median(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -200,11 +201,14 @@ def history_batches(
 
 
 class _FlatData:
-    """All interactions as tensors on a device, from which batches are gathered."""
+    """All interactions as tensors on a device, from which batches are gathered.
+
+    On the CPU nothing is copied: what the arrays map stays on disk until a batch needs it.
+    """
 
     def __init__(self, data: SequenceData, device: torch.device) -> None:
-        self.items = torch.from_numpy(np.array(data.items, dtype=np.int64)).to(device)
-        times = None if data.timestamps is None else torch.from_numpy(np.array(data.timestamps))
+        self.items = _as_tensor(data.items).to(device)
+        times = None if data.timestamps is None else _as_tensor(data.timestamps)
         if times is not None and device.type == "mps":  # has no float64: there, times are exact to two minutes
             times = times.float()
         self.times = None if times is None else times.to(device)
@@ -212,7 +216,7 @@ class _FlatData:
 
     def items_at(self, starts: NDArray[np.int64], length: int) -> Tensor:
         """(batch, length) items from each start on, whatever user they are of."""
-        return self.items[self._indices(starts, length)]
+        return self.items[self._indices(starts, length)].long()
 
     def batch(self, users: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
         """Items from each start on, as many as `lengths` says, padded to the longest."""
@@ -221,7 +225,7 @@ class _FlatData:
         n_real = torch.from_numpy(lengths).to(self.device)
         real = torch.arange(length, device=self.device) < n_real.unsqueeze(1)
         return Batch(
-            item_ids=self.items[indices].where(real, PADDING),
+            item_ids=self.items[indices].long().where(real, PADDING),
             lengths=n_real,
             user_ids=torch.from_numpy(users).to(self.device),
             timestamps=None if self.times is None else self.times[indices].where(real, 0.0),
@@ -231,3 +235,10 @@ class _FlatData:
         offsets = torch.arange(length, device=self.device)
         indices = torch.from_numpy(starts).to(self.device).unsqueeze(1) + offsets
         return indices.clamp_max(len(self.items) - 1)
+
+
+def _as_tensor(array: NDArray[np.generic]) -> Tensor:
+    """The array's own memory as a tensor, which nobody here writes to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

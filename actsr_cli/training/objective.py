@@ -92,7 +92,9 @@ class Objective:
                 prefixes.
         """
         perturb = bool(self.parameters.adversary)
-        encoded = [self.model.encode(part, perturb=perturb, noise=noise) for part in parts]
+        device_type = self.model.item_vectors().device.type
+        with self._bf16(device_type, pays=device_type != "cpu"):  # the layers' products are too small to pay there
+            encoded = [self.model.encode(part, perturb=perturb, noise=noise) for part in parts]
         rows = [_trained_rows(part) for part in parts]
         squares = self._squares(parts, encoded, row_counts)
         totals = self._totals(parts, rows, squares)
@@ -128,17 +130,24 @@ class Objective:
 
     def _prediction_loss(self, streams: Sequence[Tensor], items: Tensor, wanted: _Wanted) -> Tensor:
         """Summed over the trained rows of all parts."""
-        hidden, targets, negatives = _at_rows(streams, wanted.rows), wanted.targets, wanted.negatives
+        hidden = _at_rows(streams, wanted.rows)
+        with self._bf16(hidden.device.type):
+            return self._mean_loss(hidden, items, wanted) * len(wanted.targets)
+
+    def _mean_loss(self, hidden: Tensor, items: Tensor, wanted: _Wanted) -> Tensor:
+        targets, negatives = wanted.targets, wanted.negatives
         if negatives is None:
-            loss = cross_entropy(hidden, items, targets)
-        elif self.sampler is None:
-            loss = bpr(hidden, items, targets, negatives)
-        elif self.config.loss == "sampled":
-            loss = sampled_cross_entropy(hidden, items, targets, negatives, self.sampler.log_q)
-        else:
-            calibration = self.config.gbce_calibration if self.config.loss == "gbce" else 0.0
-            loss = gbce(hidden, items, targets, negatives, calibration)
-        return loss * len(targets)
+            return cross_entropy(hidden, items, targets)
+        if self.sampler is None:
+            return bpr(hidden, items, targets, negatives)
+        if self.config.loss == "sampled":
+            return sampled_cross_entropy(hidden, items, targets, negatives, self.sampler.log_q)
+        return gbce(
+            hidden, items, targets, negatives, self.config.gbce_calibration if self.config.loss == "gbce" else 0
+        )
+
+    def _bf16(self, device_type: str, *, pays: bool = True) -> torch.autocast:
+        return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.config.precision == "bf16")
 
     def _squares(self, parts: Sequence[TrainingBatch], encoded: Sequence[Encoded], row_counts: Tensor | None) -> Tensor:
         """(layers,) what the masks change in the penalty's sums of squares.

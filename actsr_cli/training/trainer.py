@@ -214,8 +214,7 @@ class Trainer:
     def _step(self, parts: Sequence[TrainingBatch]) -> dict[str, Tensor]:
         """One optimiser step; the losses that are recorded."""
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            losses = self.objective.losses(*map(self.model.training_inputs, parts))
+        losses = self.objective.losses(*map(self.model.training_inputs, parts))
         self.objective.backward(losses)
         split = self.objective.parameters
         self.workers.sum_gradients([*split.predictor, *split.adversary])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,12 @@ def test_beauty_has_the_published_number_of_prefixes(real_data: Path) -> None:
     targets = [sum(int((part.targets != 0).sum()) for part in parts) for parts in epoch]
     assert sum(targets) == 131_413
     assert max(targets) <= 256 and np.mean(targets) > 245
+
+
+def test_arrays_stay_on_disk(tmp_path: Path) -> None:
+    """Batches are gathered from the mapped file itself."""
+    np.save(tmp_path / "items.npy", sequence_data([[1, 2, 3, 4, 5]] * 4).items)
+    data = replace(sequence_data([[1, 2, 3, 4, 5]] * 4), items=np.load(tmp_path / "items.npy", mmap_mode="r"))
+    batches = TrainingBatches(data, max_length=4, batch_size=8)
+    assert batches._flat.items.data_ptr() == data.items.ctypes.data
+    assert batches._flat.items.dtype == torch.int32
