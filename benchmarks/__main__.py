@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.curves import curves
 from benchmarks.evaluation import evaluation
 from benchmarks.intervals import intervals
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Measurements of actsr, each a ratio of two things in one run.")
-for _measurement in (training, evaluation, intervals):
+for _measurement in (training, evaluation, curves, intervals):
     app.command()(_measurement)
 
 
