@@ -56,11 +56,13 @@ class TrainingBatch(Batch):
             causal model it is the item after the row's position, in cloze training the item that is masked there.
         negatives: (batch, length) int64, one sampled item per target, never the target or padding; None without BPR.
         n_targets: how many rows are trained, where that is known without asking the device.
+        first_trained: no row before it is trained, in any sequence.
     """
 
     targets: Tensor
     negatives: Tensor | None = None
     n_targets: int | None = None
+    first_trained: int = 0
 
 
 def draw_negatives(targets: Tensor, n_items: int) -> Tensor:

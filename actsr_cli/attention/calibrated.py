@@ -46,7 +46,7 @@ class AttentionOutput:
     Attributes:
         combined: (batch, queries, hidden) attended values, the stream that the model goes on with.
         perturbed: the same under the perturbed attention; None unless it was asked for.
-        mask: (batch, heads, queries, keys) adversarial mask; None without the adversarial calibrator.
+        mask: (batch, heads, queries, keys) adversarial mask, of all queries; None without the adversarial calibrator.
         stages: every stage of the attention; None unless asked for.
     """
 
@@ -104,6 +104,7 @@ class CalibratedSelfAttention(nn.Module):
         query_positions: Tensor,
         *,
         query_hidden: Tensor | None = None,
+        first_query: int = 0,
         relations: Relations | None = None,
         perturb: bool = False,
         noise: Tensor | None = None,
@@ -116,6 +117,7 @@ class CalibratedSelfAttention(nn.Module):
             allowed: (batch, 1, queries, keys) bool, see `allowed_pairs`.
             query_positions: (batch or 1, queries) position of each query.
             query_hidden: (batch, queries, hidden_size) hidden states of the queries, where they are not all rows.
+            first_query: queries before it attend to nothing: of them only the adversarial mask is computed.
             relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the perturbed stream.
             noise: (batch, heads, queries, keys) the noise to perturb with; drawn where it is None.
@@ -126,16 +128,30 @@ class CalibratedSelfAttention(nn.Module):
         """
         rows = hidden if query_hidden is None else query_hidden
         queries, keys = self.query(rows), self.key(hidden)
+        mask = None if self.adversarial is None else self._drop(self.adversarial.mask(queries, keys, allowed))
+        if first_query:
+            queries, allowed = queries[:, first_query:], allowed[:, :, first_query:]
+            query_positions = query_positions[:, first_query:]
+            noise = None if noise is None else noise[:, :, first_query:]
+            relations = None if relations is None else relations.behind(first_query)
         values = self.value(hidden) if relations is None else self.value(hidden) + relations.value_positions
         values = self._split_heads(values)
         scores = self._scores(queries, keys, relations)
         weights = self._weights(
-            scores, queries, keys, allowed, query_positions, perturb=perturb, noise=noise, keep=keep_stages
+            scores,
+            queries,
+            keys,
+            allowed,
+            query_positions,
+            mask=None if mask is None else mask[:, :, first_query:],
+            perturb=perturb,
+            noise=noise,
+            keep=keep_stages,
         )
         return AttentionOutput(
             combined=self._attend(weights.combined, values, relations),
             perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values, relations),
-            mask=weights.mask,
+            mask=mask,
             stages=weights if keep_stages else None,
         )
 
@@ -155,15 +171,15 @@ class CalibratedSelfAttention(nn.Module):
         allowed: Tensor,
         query_positions: Tensor,
         *,
+        mask: Tensor | None,
         perturb: bool,
         noise: Tensor | None,
         keep: bool,
     ) -> AttentionStages:
         """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
         plain, spatial, target = self._calibrate_in_space(scores, queries, keys, allowed, query_positions, keep)
-        if self.adversarial is None:
+        if self.adversarial is None or mask is None:
             return AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
-        mask = self._drop(self.adversarial.mask(queries, keys, allowed))
         perturbed = None
         if perturb:
             noise = torch.randn_like(target) if noise is None else noise

@@ -62,6 +62,10 @@ class Relations:
         batch = torch.arange(len(places), device=places.device)
         return replace(self, intervals=self.intervals[batch, places].unsqueeze(1))
 
+    def behind(self, first: int) -> Relations:
+        """The same for the queries from `first` on."""
+        return replace(self, intervals=self.intervals[:, first:])
+
     def scores(self, queries: Tensor) -> Tensor:
         """Products of queries with the vectors of their intervals.
 

@@ -131,7 +131,9 @@ class TrainingBatches:
         order = torch.randperm(len(self.windows), generator=generator).numpy()
         for batch in self._cut(order):
             by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]
-            yield [self._collate(part) for part in self._parts(self.workers.share(by_length))]
+            own = self.workers.share(by_length)
+            goes_on = self.windows.first_trained[own] > 0  # of its first rows the last layer needs nothing
+            yield [self._collate(part) for rows in (own[~goes_on], own[goes_on]) for part in self._parts(rows)]
 
     def _parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Windows in ascending order of length, cut where padding or the attention's size would be too large."""
@@ -174,6 +176,7 @@ class TrainingBatches:
             targets=targets,
             negatives=draw_negatives(targets, self.n_items) if self.negatives else None,
             n_targets=int(windows.n_targets[rows].sum()),
+            first_trained=int(windows.first_trained[rows].min()),
         )
 
 

@@ -87,14 +87,16 @@ class SequentialModel(Recommender):
         self,
         batch: Batch,
         *,
+        first_row: int = 0,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
     ) -> Encoded:
-        """Hidden states of every position, (batch, length, width of `item_vectors`).
+        """Hidden states of every position, (batch, length - first_row, width of `item_vectors`).
 
         Args:
             batch: histories of at most `config.max_length` items (and a mask behind them in cloze models).
+            first_row: nobody wants the hidden states of the positions before it.
             perturb: also return the perturbed stream that the adversary is trained on.
             noise: per layer, the noise to perturb with; drawn where it is None.
             trace: keep attention stages and hidden states of every layer.
@@ -156,13 +158,20 @@ class EncoderModel(SequentialModel):
         self,
         batch: Batch,
         *,
+        first_row: int = 0,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
     ) -> Encoded:
         embedded = self.embed(batch)
         encoded: Encoded = self.encoder(
-            embedded.hidden, embedded.allowed, relations=embedded.relations, perturb=perturb, noise=noise, trace=trace
+            embedded.hidden,
+            embedded.allowed,
+            first_row=first_row,
+            relations=embedded.relations,
+            perturb=perturb,
+            noise=noise,
+            trace=trace,
         )
         return encoded
 
@@ -191,6 +200,7 @@ class CustomModel(SequentialModel):
         self,
         batch: Batch,
         *,
+        first_row: int = 0,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
@@ -203,8 +213,8 @@ class CustomModel(SequentialModel):
             with recorded(self, perturb=True, noise=noise):
                 perturbed = self(batch)
         return Encoded(
-            hidden=hidden,
-            perturbed=perturbed,
+            hidden=hidden[:, first_row:],
+            perturbed=None if perturbed is None else perturbed[:, first_row:],
             masks=tuple(output.mask for output in attended if output.mask is not None),
             trace=tuple(LayerOutput(output.combined, None, output.mask, output.stages) for output in attended)
             if trace

@@ -59,6 +59,7 @@ class BERT4Rec(EncoderModel):
             targets=targets,
             negatives=None if batch.negatives is None else draw_negatives(targets, self.n_items),
             n_targets=None,
+            first_trained=0,
             timestamps=None,
         )
 

@@ -109,6 +109,7 @@ class EncoderLayer(nn.Module):
         positions: Tensor,
         *,
         rows: Tensor | None = None,
+        first_row: int = 0,
         relations: Relations | None = None,
         perturb: bool = False,
         noise: Tensor | None = None,
@@ -121,6 +122,7 @@ class EncoderLayer(nn.Module):
             allowed: (batch, 1, queries, length) bool.
             positions: (batch or 1, queries) position of each query.
             rows: (batch, queries, hidden) hidden states of the queries; None means all of `hidden`.
+            first_row: rows before it are not wanted; their adversarial mask is computed all the same.
             relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the perturbed stream.
             noise: noise for the perturbation; drawn where it is None.
@@ -131,12 +133,13 @@ class EncoderLayer(nn.Module):
             allowed,
             positions,
             query_hidden=rows,
+            first_query=first_row,
             relations=relations,
             perturb=perturb,
             noise=noise,
             keep_stages=trace,
         )
-        residual = hidden if rows is None else rows
+        residual = hidden[:, first_row:] if rows is None else rows
         return LayerOutput(
             combined=self._finish(residual, attended.combined),
             perturbed=None if attended.perturbed is None else self._finish(residual, attended.perturbed),
@@ -166,6 +169,7 @@ class Encoder(nn.Module):
         hidden: Tensor,
         allowed: Tensor,
         *,
+        first_row: int = 0,
         relations: Relations | None = None,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
@@ -176,6 +180,7 @@ class Encoder(nn.Module):
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
+            first_row: rows before it are only context: the last layer returns (batch, length - first_row, hidden).
             relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the last layer's perturbed stream (a trace has every layer's).
             noise: one (batch, heads, length, length) noise per layer; drawn where it is None.
@@ -189,6 +194,7 @@ class Encoder(nn.Module):
                 hidden,
                 allowed,
                 positions,
+                first_row=first_row if is_last else 0,
                 relations=relations,
                 perturb=perturb and (trace or is_last),  # the others' perturbed streams lead nowhere
                 noise=None if noise is None else noise[index],

@@ -37,12 +37,13 @@ class GRU4Rec(SequentialModel):
         self,
         batch: Batch,
         *,
+        first_row: int = 0,
         perturb: bool = False,
         noise: Sequence[Tensor] | None = None,
         trace: bool = False,
     ) -> Encoded:
         states, _ = self.recurrent(self.dropout(self.item_embedding(batch.item_ids)))
-        return Encoded(hidden=self.output(states))
+        return Encoded(hidden=self.output(states[:, first_row:]))
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

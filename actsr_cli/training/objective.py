@@ -41,7 +41,7 @@ class _Wanted:
     """What the trained rows of a batch are to predict.
 
     Attributes:
-        rows: (targets,) of each part: its trained rows, flattened.
+        rows: (targets,) of each part: see `_trained_rows`.
         targets: (targets,) the items that came next.
         negatives: sampled items: one for each target with BPR, (negatives,) for all together with other sampled losses,
             None without sampling.
@@ -94,7 +94,9 @@ class Objective:
         perturb = bool(self.parameters.adversary)
         device_type = self.model.item_vectors().device.type
         with self._bf16(device_type, pays=device_type != "cpu"):  # the layers' products are too small to pay there
-            encoded = [self.model.encode(part, perturb=perturb, noise=noise) for part in parts]
+            encoded = [
+                self.model.encode(part, first_row=part.first_trained, perturb=perturb, noise=noise) for part in parts
+            ]
         rows = [_trained_rows(part) for part in parts]
         squares = self._squares(parts, encoded, row_counts)
         totals = self._totals(parts, rows, squares)
@@ -118,12 +120,12 @@ class Objective:
             self.parameters.backward(losses)
 
     def _wanted(self, parts: Sequence[TrainingBatch], rows: Sequence[Tensor]) -> _Wanted:
-        targets = _at_rows([part.targets for part in parts], rows)
+        targets = _at_rows([part.targets[:, part.first_trained :] for part in parts], rows)
         if self.sampler is not None:
             return _Wanted(rows, targets, self.sampler.draw(targets))
         if self.config.loss != "bpr":
             return _Wanted(rows, targets, None)
-        negatives = [part.negatives for part in parts if part.negatives is not None]
+        negatives = [part.negatives[:, part.first_trained :] for part in parts if part.negatives is not None]
         if not negatives:
             raise ValueError("loss: bpr needs a batch with negatives")
         return _Wanted(rows, targets, _at_rows(negatives, rows))
@@ -193,8 +195,8 @@ def _sampler(config: TrainingConfig, item_counts: Tensor | None) -> NegativeSamp
 
 
 def _trained_rows(part: TrainingBatch) -> Tensor:
-    """(targets,) places of the trained rows in the flattened part."""
-    trained = (part.targets != PADDING).flatten()
+    """(targets,) places of the trained rows in the flattened part, from its first trained row on."""
+    trained = (part.targets[:, part.first_trained :] != PADDING).flatten()
     if part.n_targets is None:
         return trained.nonzero().squeeze(1)
     return torch.nonzero_static(trained, size=part.n_targets).squeeze(1)  # spares the device from telling how many
