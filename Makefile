@@ -41,6 +41,7 @@ pytest: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec
 	$(BIN)/python -m benchmarks evaluation
+	$(BIN)/python -m benchmarks preparation --sizes 200000,2000000
 	$(BIN)/python -m benchmarks intervals
 
 $(READY): pyproject.toml constraints.txt

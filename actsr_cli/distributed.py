@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from actsr_cli.errors import DataError, RunError
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: a preparation of data may take its time."""
+_FAREWELL = 0.2
+"""Seconds in which Gloo's threads may let go of the last tensors; they abort a process whose interpreter has ended
+(discussed in pytorch/pytorch#179291)."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +127,14 @@ def joined_workers() -> Iterator[Workers]:
         return
     with _others_reached():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    workers = Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        yield Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+        yield workers
+        workers.sum(torch.zeros(1))  # whoever leaves before the others breaks their connections
     finally:
+        time.sleep(_FAREWELL)
         dist.destroy_process_group()
+        time.sleep(_FAREWELL)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ import typer
 from benchmarks.curves import curves
 from benchmarks.evaluation import evaluation
 from benchmarks.intervals import intervals
+from benchmarks.preparation import preparation
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Measurements of actsr, each a ratio of two things in one run.")
-for _measurement in (training, evaluation, curves, intervals):
+for _measurement in (training, evaluation, preparation, curves, intervals):
     app.command()(_measurement)
 
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actsr_cli.config import DataConfig
 from actsr_cli.data import history, store
@@ -152,7 +152,12 @@ def _interval_name(column: str, low: float | None, high: float | None) -> str:
 
 
 def _step(name: str, raw: Interactions) -> Step:
-    return Step(name, len(np.unique(raw.users)), len(np.unique(raw.items)), len(raw))
+    return Step(name, _present(raw.users), _present(raw.items), len(raw))
+
+
+def _present(codes: NDArray[np.int64]) -> int:
+    """How many different codes there are."""
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _sequences(raw: Interactions, name: str, fingerprint: str, titles: dict[str, str]) -> SequenceData:
@@ -173,11 +178,14 @@ def _sequences(raw: Interactions, name: str, fingerprint: str, titles: dict[str,
     )
 
 
-def _renumbered(codes: Any, names: Any) -> tuple[Any, Any]:
+def _renumbered(codes: NDArray[np.int64], names: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Codes without gaps, in order of first appearance, and their names."""
-    present, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-    return rank[inverse], names[present[np.argsort(first, kind="stable")]]
+    first = np.full(len(names), len(codes))
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last of equal indices stays: the first appearance
+    by_appearance = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    number = np.empty(len(names), dtype=np.int64)
+    number[by_appearance] = np.arange(len(by_appearance))
+    return number[codes], names[by_appearance]
 
 
 def _fingerprint(source: Source, settings: DataConfig, inputs: dict[str, str]) -> str:

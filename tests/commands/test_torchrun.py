@@ -16,8 +16,16 @@ EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0"
 
 
 def torchrun(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "actsr_cli", *arguments]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "actsr_cli", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Output and messages of a process that ends well."""
+    output, messages = process.communicate(timeout=200)
+    assert process.returncode == 0, messages
+    return output, messages
 
 
 def process_of(torchrun_process: subprocess.Popen[str], rank: int) -> int:
@@ -39,8 +47,7 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     options = ("train", *SMALL, *EXACT, "--model", "sasrec", "--calibration", "spatial", "--epochs", "2")
     call(*options, "--name", "one")
     shared = torchrun(*options, "--name", "two")
-    output, messages = shared.communicate(timeout=200)
-    assert shared.returncode == 0, messages
+    output, messages = finish(shared)
     assert output.count("Protocol") == 1 and messages.count("epoch   2") == 1, "one process speaks"
     runs = place / "runs" / "demo" / "sasrec-spatial"
     for one, two in zip(history(runs / "one"), history(runs / "two"), strict=True):
@@ -68,10 +75,8 @@ def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
     """Dropout and noise are drawn anew per process and epoch: stopped after an epoch or not is the same."""
     options = ("train", *SMALL, "--model", "ac-sasrec")
     for name, epochs in (("straight", 3), ("parts", 1)):
-        process = torchrun(*options, "--name", name, "--epochs", str(epochs))
-        assert process.wait(200) == 0
-    process = torchrun("train", "--resume", "parts", "--epochs", "3")
-    assert process.wait(200) == 0
+        finish(torchrun(*options, "--name", name, "--epochs", str(epochs)))
+    finish(torchrun("train", "--resume", "parts", "--epochs", "3"))
     runs = place / "runs" / "demo" / "ac-sasrec"
     columns = ("loss/combined", "loss/perturbed", "hit@10")
     straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))

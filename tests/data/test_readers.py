@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from actsr_cli.data.readers import BadLines, Interactions, read_interactions
-from actsr_cli.data.readers.tables import read_titles
+from actsr_cli.data.readers.tables import read_atomic, read_titles
 from actsr_cli.data.sources import Columns, Source
 from actsr_cli.errors import DataError
 
@@ -353,3 +353,16 @@ def test_ml_100k(real_data: Path) -> None:
     assert raw.timestamps is not None and np.isfinite(raw.timestamps).all()
     items = real_data / "ml-100k.item"
     assert read_titles(items, BadLines(items))["1"] == "Toy Story"
+
+
+@pytest.mark.parametrize("odd", ["5.5e0", "1970-01-01T00:00:05.5"])
+def test_one_odd_number_changes_no_other(tmp_path: Path, odd: str) -> None:
+    """Columns of plain numbers are parsed in one go; one with other forms takes the longer way to the same values."""
+    plain = [f"u{row % 3}\ti{row % 5}\t{row * 1.1}" for row in range(50)]
+    tables = []
+    for name, rows in (("plain", [*plain, "u\ti\t5.5"]), ("odd", [*plain, f"u\ti\t{odd}"])):
+        path = tmp_path / f"{name}.inter"
+        path.write_text("user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n")
+        tables.append(read_atomic(path, Columns(), [], BadLines(path)))
+    for one, other in zip(*(vars(table).values() for table in tables), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -159,16 +159,23 @@ def _interactions(table: Table, roles: _Roles, path: Path, bad_lines: BadLines) 
         numbers = {column: values[~bad] for column, values in numbers.items()}
     if frame.empty:
         raise DataError(f"{path} holds no interactions")
-    user_codes, user_names = pd.factorize(frame[roles.user].astype(str).to_numpy(dtype=object))
-    item_codes, item_names = pd.factorize(frame[roles.item].astype(str).to_numpy(dtype=object))
+    users, user_names = _numbered(frame[roles.user])
+    items, item_names = _numbered(frame[roles.item])
     return Interactions(
-        users=user_codes.astype(np.int64),
-        items=item_codes.astype(np.int64),
+        users=users,
+        items=items,
         user_names=user_names,
         item_names=item_names,
         timestamps=None if roles.timestamp is None else numbers[roles.timestamp],
         numbers={name: numbers[column] for name, column in roles.numbers.items()},
     )
+
+
+def _numbered(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Texts as numbers in order of first appearance, and the text of each number."""
+    encoded = _texts(values.astype("str")).dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, encoded.dictionary.to_numpy(zero_copy_only=False)
 
 
 def _number_columns(roles: _Roles) -> list[str]:
@@ -179,11 +186,29 @@ def _numbers(values: pd.Series, *, dates: bool) -> NDArray[np.float64]:
     """Numbers from text, numbers or, if they may be, dates (as seconds since 1970); NaN where there is neither."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return _seconds(pd.to_datetime(values, utc=True))
+    if (parsed := _parsed(values)) is not None:
+        return parsed
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
     rest = np.isnan(numbers)
     if dates and rest.any():
         numbers[rest] = _seconds(pd.to_datetime(values[rest], errors="coerce", utc=True, format="ISO8601"))
     return numbers
+
+
+def _texts(values: pd.Series) -> pa.LargeStringArray:
+    """A column of texts as Arrow has it."""
+    texts = pa.array(values, type=pa.large_string())
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _parsed(values: pd.Series) -> NDArray[np.float64] | None:
+    """Texts that are all plain numbers, in one go; None where one is not."""
+    if not pd.api.types.is_string_dtype(values):
+        return None
+    try:
+        return np.asarray(_texts(values).cast(pa.float64()))
+    except pa.ArrowException:
+        return None
 
 
 def _seconds(dates: pd.Series) -> NDArray[np.float64]:

@@ -1,0 +1,117 @@
+"""Preparing data of growing size: time, peak memory, and what reading and parsing alone take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from actsr_cli.config import DataConfig
+from actsr_cli.data.prepare import prepare
+from actsr_cli.data.sources import Source
+from benchmarks.history import remember
+from benchmarks.process import in_a_new_process, peak_megabytes
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Preparing one file.
+
+    Attributes:
+        seconds: from the file to opened arrays.
+        parsing: seconds that Arrow takes to parse the file's columns as text, and no more.
+        megabytes: peak memory of the process.
+    """
+
+    seconds: float
+    parsing: float
+    megabytes: float
+
+
+def preparation(
+    sizes: Annotated[str, typer.Option(help="Interactions, comma-separated.")] = "200000,2000000,20000000",
+    plot: Annotated[Path | None, typer.Option(help="Draw the growth into this picture.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Append the results to this JSON file.")] = None,
+) -> None:
+    """A 5-core of generated interactions, 100 for each user and 200 for each item."""
+    table = Table(title="Preparation of an atomic file: 5-core, sorting by user and time, saving, opening")
+    for column in ("interactions", "seconds", "µs each", "of parsing alone", "peak MB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    results: dict[int, Preparation] = {}
+    for size in map(int, sizes.split(",")):
+        with TemporaryDirectory() as folder:
+            in_a_new_process(generate, Path(folder), size)
+            results[size] = result = in_a_new_process(measure, Path(folder))
+        table.add_row(
+            f"{size:,}",
+            f"{result.seconds:.1f}",
+            f"{result.seconds / size * 1e6:.2f}",
+            f"{result.seconds / result.parsing:.1f} times",
+            f"{result.megabytes:,.0f}",
+        )
+        remember(record, "preparation", result, interactions=size)
+    Console().print(table)
+    if plot is not None:
+        draw(results, plot)
+
+
+def generate(folder: Path, size: int) -> None:
+    """Write `size` interactions in random order to the folder's raw.inter."""
+    random = np.random.default_rng(0)
+    users, items = max(1, size // 100), max(1, size // 200)
+    popularity = 1 / np.arange(1, items + 1) ** 0.8
+    columns = {
+        "user_id:token": random.integers(0, users, size),
+        "item_id:token": random.choice(items, size, p=popularity / popularity.sum()),
+        "timestamp:float": random.integers(1_000_000_000, 1_700_000_000, size),
+    }
+    with (folder / "raw.inter").open("wb") as file:
+        file.write(("\t".join(columns) + "\n").encode())
+        options = arrow_csv.WriteOptions(include_header=False, delimiter="\t")
+        arrow_csv.write_csv(pa.table(columns), file, options)
+
+
+def measure(folder: Path) -> Preparation:
+    """Prepare the folder's raw.inter in this process."""
+    source = Source(name="generated", folder=folder, file=folder / "raw.inter", format="atomic")
+    started = time.perf_counter()
+    prepared = prepare(source, DataConfig(user_core=5, item_core=5))
+    seconds = time.perf_counter() - started
+    if not prepared.data.n_interactions:
+        raise typer.BadParameter("nothing is left of so few interactions")
+    megabytes, started = peak_megabytes(), time.perf_counter()
+    arrow_csv.read_csv(
+        source.file,
+        arrow_csv.ReadOptions(use_threads=False),
+        arrow_csv.ParseOptions(delimiter="\t"),
+        arrow_csv.ConvertOptions(column_types=dict.fromkeys(("user_id:token", "item_id:token"), pa.string())),
+    )
+    return Preparation(seconds, time.perf_counter() - started, megabytes)
+
+
+def draw(results: dict[int, Preparation], path: Path) -> None:
+    """Seconds and memory over interactions, beside growth in proportion."""
+    sizes = sorted(results)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, title, values in (
+        (axes[0], "seconds", [results[size].seconds for size in sizes]),
+        (axes[1], "peak memory, MB", [results[size].megabytes for size in sizes]),
+    ):
+        axis.loglog(sizes, values, "o-", label="measured")
+        axis.loglog(sizes, [values[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="in proportion")
+        for size, value in zip(sizes, values, strict=True):
+            axis.annotate(f"{value:,.3g}", (size, value), textcoords="offset points", xytext=(6, -10))
+        axis.set(title=title, xlabel="interactions")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=150)
