@@ -119,6 +119,10 @@ def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, cali
     The positive's probability is raised to β = α·(t·(1 - 1/α) + 1/α), α being the share of the items that are drawn,
     which takes back the overconfidence that few negatives bring. At t = 0 it is plain binary cross-entropy.
 
+    Logits are lowered by log(negatives / β), which changes no ranking: positives and negatives then weigh the same from
+    the first step on. Without it the many negatives teach the model first that nothing is likely, and hidden states
+    collapse to one direction (prior initialisation: Lin et al., ICCV 2017, section 3.3).
+
     Args:
         hidden: (targets, width).
         items: (n_items + 1, width) item vectors.
@@ -129,8 +133,9 @@ def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, cali
     positive, negative = _sampled_logits(hidden, items, targets, negatives)
     share = min(1.0, len(negatives) / max(1, len(items) - 2))
     power = share * (calibration * (1 - 1 / share) + 1 / share)
-    surprise = F.softplus(negative).masked_fill(_hits(targets, negatives), 0.0).sum(dim=1)
-    return ((surprise - power * F.logsigmoid(positive)) / (len(negatives) + 1)).mean()
+    prior = math.log(len(negatives) / power)
+    surprise = F.softplus(negative - prior).masked_fill(_hits(targets, negatives), 0.0).sum(dim=1)
+    return ((surprise - power * F.logsigmoid(positive - prior)) / (len(negatives) + 1)).mean()
 
 
 def _sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,5 +85,6 @@ def test_gbce_by_hand(calibration: float) -> None:
         return 1 / (1 + math.exp(-x))
 
     power = 1 - 0.8 * calibration
-    expected = -(math.log(sigmoid(2.0) ** power) + math.log(1 - sigmoid(-1.0)) + math.log(1 - sigmoid(0.5))) / 3
+    positive, *negatives = (sigmoid(logit - math.log(2 / power)) for logit in (2.0, -1.0, 0.5))
+    expected = -(math.log(positive**power) + sum(math.log(1 - negative) for negative in negatives)) / 3
     assert loss.item() == pytest.approx(expected)
