@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,13 +129,14 @@ def joined_workers() -> Iterator[Workers]:
     with _others_reached():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     workers = Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
-    try:
-        yield workers
-        workers.sum(torch.zeros(1))  # whoever leaves before the others breaks their connections
-    finally:
-        time.sleep(_FAREWELL)
-        dist.destroy_process_group()
-        time.sleep(_FAREWELL)
+    # torchrun ends the others when one has failed: they notice it themselves, and are to say so before they end.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield workers
+    workers.sum(torch.zeros(1))  # whoever leaves before the others breaks their connections
+    time.sleep(_FAREWELL)
+    dist.destroy_process_group()
+    time.sleep(_FAREWELL)
+    signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

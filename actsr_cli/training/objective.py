@@ -110,8 +110,10 @@ class Objective:
         if not streams:
             return Losses(combined)
         perturbed = self._prediction_loss(streams, items.detach(), wanted) / totals.n_targets
-        exact_history = row_counts is None and not self.model.causal
-        penalty = self._penalty(squares, totals, self.model.config.max_length + exact_history)
+        longest = self.model.config.max_length
+        if row_counts is None and not self.model.causal:  # a full history and the item behind it
+            longest += 1
+        penalty = self._penalty(squares, totals, longest)
         return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
 
     def backward(self, losses: Losses) -> None:
@@ -156,7 +158,8 @@ class Objective:
 
         A causal pass counts every prefix that it trains, a bidirectional one each sequence.
         """
-        squares = torch.zeros(self._n_adversaries, device=self.model.item_vectors().device)
+        layers = len(encoded[0].masks) if encoded else self._n_adversaries
+        squares = torch.zeros(layers, device=self.model.item_vectors().device)
         for part, each in zip(parts, encoded, strict=True):
             if each.masks:
                 counts = self._row_counts(part) if row_counts is None else row_counts

@@ -64,7 +64,7 @@ def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path) -> N
     os.kill(process_of(shared, rank=1), signal.SIGKILL)
     _, messages = shared.communicate(timeout=200)
     assert shared.returncode != 0
-    assert "error: another process of this training has ended" in messages
+    assert "error: another process of this training has ended" in messages, messages
     assert "Traceback" not in messages.partition("another process of this training has ended")[2].partition("\n")[0]
     done = epochs_of(run)
     call("train", "--resume", "dead", "--epochs", str(done + 1))
