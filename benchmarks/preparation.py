@@ -111,7 +111,7 @@ def draw(results: dict[int, Preparation], path: Path) -> None:
         axis.loglog(sizes, [values[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="in proportion")
         for size, value in zip(sizes, values, strict=True):
             axis.annotate(f"{value:,.3g}", (size, value), textcoords="offset points", xytext=(6, -10))
-        axis.set(title=title, xlabel="interactions")
+        axis.set(title=title, xlabel="interactions", xlim=(sizes[0] / 2, sizes[-1] * 6))
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     figure.savefig(path, dpi=150)
