@@ -110,7 +110,12 @@ def draw(results: dict[int, Preparation], path: Path) -> None:
         axis.loglog(sizes, values, "o-", label="measured")
         axis.loglog(sizes, [values[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="in proportion")
         for size, value in zip(sizes, values, strict=True):
-            axis.annotate(f"{value:,.3g}", (size, value), textcoords="offset points", xytext=(6, -10))
+            axis.annotate(
+                f"{value:,.0f}" if value > 10 else f"{value:.1f}",
+                (size, value),
+                textcoords="offset points",
+                xytext=(6, -10),
+            )
         axis.set(title=title, xlabel="interactions", xlim=(sizes[0] / 2, sizes[-1] * 6))
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
