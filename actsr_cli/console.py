@@ -28,7 +28,7 @@ def be_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def silent(wanted: bool = True) -> Iterator[None]:
+def silent(wanted: bool) -> Iterator[None]:
     """Within this context, if `wanted`, nothing is said but errors: another process speaks for this one."""
     before = results.quiet, messages.quiet
     if wanted:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from actsr_cli.attention import calibrated
+from actsr_cli.attention import Dropout, calibrated
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
@@ -148,5 +148,5 @@ def _trained(model_name: str, plain: bool, seed: int, epochs: int, layers: int) 
 def _use_dropout_of_the_library(model: torch.nn.Module) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child).__name__ == "Dropout" and not isinstance(child, torch.nn.Dropout):
-                setattr(module, name, torch.nn.Dropout(child.probability))  # type: ignore[arg-type]
+            if isinstance(child, Dropout):
+                setattr(module, name, torch.nn.Dropout(child.probability))

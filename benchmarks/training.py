@@ -15,6 +15,7 @@ from rich.table import Table
 
 from actsr_cli.config import ModelConfig, RunConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
+from actsr_cli.experiment.train import batches_for
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model, parse_name
 from actsr_cli.training.trainer import Observer, Trainer
@@ -112,14 +113,7 @@ def _trainer(config: RunConfig, device: torch.device) -> tuple[Trainer, Training
     model = build_model(config.model, data.n_items, data.n_users).to(device).train()
     if not isinstance(model, SequentialModel):
         raise typer.BadParameter(f"{config.model.name} is not trained by gradients")
-    batches = TrainingBatches(
-        data,
-        max_length=config.model.max_length,
-        batch_size=config.training.batch_size,
-        stride=1 if model.causal else config.model.max_length,
-        whole=not model.causal,
-        device=device,
-    )
+    batches = batches_for(config, data, model.causal, device)
     trainer = Trainer(
         model,
         config.training,

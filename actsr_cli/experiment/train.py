@@ -20,11 +20,12 @@ from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, Recommender
 from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
+from actsr_cli.training.objective import SAMPLED_LOSSES
 from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
 
 RESUMABLE_KEYS = frozenset({"training.epochs", "training.patience", "training.device", "training.threads"})
@@ -138,49 +139,36 @@ def _train(
             if workers.count > 1:
                 raise ConfigError(f"{display_name(run.config.model)} is counted in one go: start it without torchrun")
             return _count(run, model, data, device, observer)
-    if not workers.leads:
-        return _train_along(run, model, data, device, workers, resume=resume)
+
+    def save_best(epoch: int) -> None:
+        if workers.leads:
+            save_model(run.model_file, model, epoch)
+
+    def save_state() -> None:
+        if workers.leads:
+            save_checkpoint(run.checkpoint_file, trainer)
+
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
         trainer = Trainer(
             model,
             run.config.training,
-            _batches(run.config, data, model.causal, device, workers),
+            batches_for(run.config, data, model.causal, device, workers),
             validate=lambda: _validate(run.config, model, data, device, observer, workers),
-            save_best=lambda epoch: save_model(run.model_file, model, epoch),
-            save_checkpoint=lambda: save_checkpoint(run.checkpoint_file, trainer),
-            observer=_Recorder(run, board, observer),
+            save_best=save_best,
+            save_checkpoint=save_state,
+            observer=_Recorder(run, board, observer) if workers.leads else observer,
             should_stop=should_stop,
             workers=workers,
-            item_counts=_item_counts(data, device),
+            item_counts=_item_counts(data, device) if run.config.training.loss in SAMPLED_LOSSES else None,
         )
         if resume:
             _take_up(run, trainer)
+        if not workers.leads:
+            trainer.fit()
+            return trainer.state
         _record_start(run, model, device, board, workers, resume)
         _fit(run, trainer)
         board.hyper_parameters(run.config, trainer.state)
-    return trainer.state
-
-
-def _train_along(
-    run: Run, model: SequentialModel, data: SequenceData, device: torch.device, workers: Workers, *, resume: bool
-) -> TrainingState:
-    """The part in a training of a process that does not lead it: the same, but nothing is written."""
-    with stop_on_interrupt() as should_stop:
-        trainer = Trainer(
-            model,
-            run.config.training,
-            _batches(run.config, data, model.causal, device, workers),
-            validate=lambda: _validate(run.config, model, data, device, Observer(), workers),
-            save_best=lambda _: None,
-            save_checkpoint=lambda: None,
-            observer=Observer(),
-            should_stop=should_stop,
-            workers=workers,
-            item_counts=_item_counts(data, device),
-        )
-        if resume:
-            _take_up(run, trainer)
-        trainer.fit()
     return trainer.state
 
 
@@ -260,10 +248,13 @@ def _record_start(
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
 
-def _batches(
-    config: RunConfig, data: SequenceData, causal: bool, device: torch.device, workers: Workers
+def batches_for(
+    config: RunConfig, data: SequenceData, causal: bool, device: torch.device, workers: Workers = ALONE
 ) -> TrainingBatches:
-    """A pass that is not causal trains places all over a window, so that windows need not overlap."""
+    """The batches that a config trains on.
+
+    A pass that is not causal trains places all over a window, so that windows need not overlap.
+    """
     return TrainingBatches(
         data,
         max_length=config.model.max_length,

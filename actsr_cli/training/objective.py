@@ -18,6 +18,9 @@ from actsr_cli.models.encoder import Encoded
 from actsr_cli.training.losses import bpr, cross_entropy, gbce, sampled_cross_entropy
 from actsr_cli.training.negatives import NegativeSampler
 
+SAMPLED_LOSSES = ("sampled", "gbce", "bce")
+"""Losses whose negatives a batch's targets share; they need to know how often items occur."""
+
 
 @dataclass(frozen=True)
 class _Totals:
@@ -188,7 +191,7 @@ class Objective:
 
 
 def _sampler(config: TrainingConfig, item_counts: Tensor | None) -> NegativeSampler | None:
-    if config.loss in ("ce", "bpr"):
+    if config.loss not in SAMPLED_LOSSES:
         return None
     if item_counts is None:
         raise ValueError(f"loss: {config.loss} needs item_counts")
