@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from actsr_cli import __version__, console
 from actsr_cli.commands.download import download
 from actsr_cli.commands.evaluate import evaluate
+from actsr_cli.commands.inspect_attention import inspect_attention
 from actsr_cli.commands.models import models
 from actsr_cli.commands.preprocess import preprocess
 from actsr_cli.commands.presets import presets
@@ -90,7 +91,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
-for _command in (download, preprocess, train, evaluate):
+for _command in (download, preprocess, train, evaluate, inspect_attention):
     app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
 app.command(help=_help(models))(models)

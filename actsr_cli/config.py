@@ -171,6 +171,9 @@ class TrainingConfig(Section):
         "float32", description="bf16: products in bfloat16; on a CPU those with the catalogue alone."
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; null lets torch choose.")
+    log_attention: int = Field(
+        0, ge=0, description="Epochs between heat maps of four users' attention in TensorBoard; 0: none."
+    )
 
 
 class EvaluationConfig(Section):

@@ -49,7 +49,7 @@ def intervals(
         table.add_row(
             str(length),
             *(f"{value:,.0f}" for value in megabytes),
-            f"{megabytes[1] / megabytes[0]:.1f}",
+            f"{megabytes[1] / megabytes[0]:.1f}" if megabytes[0] else "",  # it fitted into what was there
             *(f"{value:,.0f}" for value in milliseconds),
             f"{milliseconds[1] / milliseconds[0]:.1f}",
         )

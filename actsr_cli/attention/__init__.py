@@ -5,6 +5,7 @@ from actsr_cli.attention.calibrated import (
     AttentionOutput,
     AttentionStages,
     CalibratedSelfAttention,
+    attending_with,
     calibrated_self_attention,
 )
 from actsr_cli.attention.dropout import Dropout, dropout
@@ -26,6 +27,7 @@ __all__ = [
     "Relations",
     "SpatialCalibrator",
     "allowed_pairs",
+    "attending_with",
     "calibrated_self_attention",
     "calibration_losses",
     "dropout",

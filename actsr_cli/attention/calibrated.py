@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -16,6 +18,7 @@ from actsr_cli.attention.masks import Renorm, masked_softmax
 from actsr_cli.attention.spatial import SpatialCalibrator
 
 Calibration = Literal["none", "spatial", "adversarial", "full"]
+Stage = Literal["plain", "spatial", "combined"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class AttentionStages:
         perturbed: what the adversary's loss sees.
         calibrated: the adversarial calibrator's result.
         combined: what the layer attends with: `calibrated`, mixed with `spatial` where two_level is off.
+        order: the order term's probability that the key is later than the query; None where stages are not kept.
+        distance: the distance term's prediction of log(|i - j| + 1); None where stages are not kept.
+        gate: (batch, 1, queries, keys) share of the uncalibrated weights; None where stages are not kept.
     """
 
     plain: Tensor | None
@@ -37,6 +43,9 @@ class AttentionStages:
     perturbed: Tensor | None
     calibrated: Tensor | None
     combined: Tensor
+    order: Tensor | None = None
+    distance: Tensor | None = None
+    gate: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,9 @@ class CalibratedSelfAttention(nn.Module):
         two_level: calibrate adversarially what the spatial calibrator returns; otherwise calibrate the plain attention
             and mix the result with the spatially calibrated one. Read only where there are both calibrators.
         rich_combine: in that mixture, the adversarial side's share is one half (`fixed`) or learned (`trainable`).
+
+    Attributes:
+        attends_with: the stage that the layer attends with; see `attending_with`.
     """
 
     def __init__(
@@ -96,6 +108,7 @@ class CalibratedSelfAttention(nn.Module):
         self.side_by_side = not two_level and spatial is not None and adversarial is not None
         learned = self.side_by_side and rich_combine == "trainable"
         self.adversarial_share = nn.Parameter(torch.tensor([0.5])) if learned else None
+        self.attends_with: Stage = "combined"
 
     def forward(
         self,
@@ -148,6 +161,8 @@ class CalibratedSelfAttention(nn.Module):
             noise=noise,
             keep=keep_stages,
         )
+        if keep_stages:
+            weights = self._with_readings(weights, queries, keys)
         return AttentionOutput(
             combined=self._attend(weights.combined, values, relations),
             perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values, relations),
@@ -177,16 +192,35 @@ class CalibratedSelfAttention(nn.Module):
         keep: bool,
     ) -> AttentionStages:
         """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
-        plain, spatial, target = self._calibrate_in_space(scores, queries, keys, allowed, query_positions, keep)
+        plain, spatial, target = self._calibrate_in_space(
+            scores, queries, keys, allowed, query_positions, keep_plain=keep or self.attends_with == "plain"
+        )
         if self.adversarial is None or mask is None:
-            return AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
+            stages = AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
+            return self._attending(stages)
         perturbed = None
         if perturb:
             noise = torch.randn_like(target) if noise is None else noise
             perturbed = self.adversarial.perturb(target, mask, noise, allowed)
         calibrated = self.adversarial.calibrate(target, mask, queries, allowed)
         combined = self._mix(calibrated, spatial) if self.side_by_side and spatial is not None else calibrated
-        return AttentionStages(plain, spatial, mask, perturbed, calibrated, combined)
+        return self._attending(AttentionStages(plain, spatial, mask, perturbed, calibrated, combined))
+
+    def _attending(self, stages: AttentionStages) -> AttentionStages:
+        """The stages with the one in the place of `combined` that `attends_with` asks for; an earlier one if absent."""
+        if self.attends_with == "combined":
+            return stages
+        earlier = stages.plain if self.attends_with == "plain" or stages.spatial is None else stages.spatial
+        return stages if earlier is None else replace(stages, combined=earlier)
+
+    def _with_readings(self, stages: AttentionStages, queries: Tensor, keys: Tensor) -> AttentionStages:
+        """The stages with what the calibrators read off queries and keys, (batch, positions, hidden) both."""
+        order = distance = gate = None
+        if self.spatial is not None:
+            order, distance = self.spatial.readings(self._split_heads(queries), self._split_heads(keys))
+        if self.adversarial is not None and self.adversarial.gate is not None:
+            gate = self.adversarial.gate_shares(queries, keys.shape[1])
+        return replace(stages, order=order, distance=distance, gate=gate)
 
     def _calibrate_in_space(
         self, scores: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
@@ -219,6 +253,27 @@ class CalibratedSelfAttention(nn.Module):
     def _mix(self, adversarial: Tensor, spatial: Tensor) -> Tensor:
         share = 0.5 if self.adversarial_share is None else self.adversarial_share
         return share * adversarial + (1 - share) * spatial
+
+
+@contextmanager
+def attending_with(model: nn.Module, stage: Stage) -> Iterator[None]:
+    """Within this context every calibrated attention of a model attends with an earlier stage of its weights.
+
+    `plain` shows what the model would predict without its calibrators, all other parameters being as they are.
+
+    Args:
+        model: a model of any kind; where none of its attentions is calibrated, nothing changes.
+        stage: `plain`, `spatial` (in a layer without a spatial calibrator: plain), or `combined`, as always.
+    """
+    attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
+    before = [attention.attends_with for attention in attentions]
+    for attention in attentions:
+        attention.attends_with = stage
+    try:
+        yield
+    finally:
+        for attention, earlier in zip(attentions, before, strict=True):
+            attention.attends_with = earlier
 
 
 def calibrated_self_attention(

@@ -80,6 +80,19 @@ class SpatialCalibrator(nn.Module):
             scores = torch.addcmul(scores, error, error, value=-1)
         return scores
 
+    def readings(self, queries: Tensor, keys: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the two terms make of each pair: probability that the key is later, and predicted log(|i - j| + 1).
+
+        Args:
+            queries: (batch, heads, queries, width).
+            keys: (batch, heads, keys, width).
+
+        Returns:
+            (batch, heads, queries, keys) both; None for a term that is off.
+        """
+        order = None if self.order is None else torch.sigmoid(self.order(queries, keys))
+        return order, None if self.distance is None else self.distance(queries, keys)
+
     def _surprise(self, logit: Tensor, later: Tensor) -> Tensor:
         """-log σ(z) where the key is later than the query, -log(1 - σ(z)) elsewhere; (batch, heads, queries, keys)."""
         if not self.saturating:

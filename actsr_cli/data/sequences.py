@@ -52,6 +52,11 @@ class SequenceData:
     def n_interactions(self) -> int:
         return len(self.items)
 
+    def display_name(self, item: int) -> str:
+        """The title of an item, or its raw id where it has none."""
+        title = "" if self.titles is None else self.titles[item]
+        return title or self.item_names[item]
+
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """(users,) interactions of each user."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from actsr_cli.config import RunConfig
 from actsr_cli.training.trainer import EpochRecord, TrainingState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class TensorBoard:
@@ -38,6 +41,10 @@ class TensorBoard:
     def text(self, tag: str, text: str) -> None:
         """A text in Markdown."""
         self._writer(0).add_text(tag, text)
+
+    def figure(self, tag: str, figure: Figure, epoch: int) -> None:
+        """A picture of some epoch."""
+        self._writer(epoch).add_figure(tag, figure, epoch)
 
     def epoch(self, record: EpochRecord) -> None:
         """Losses, metrics and speed of one epoch."""

@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender
+from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
 from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
@@ -28,7 +29,12 @@ from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.objective import SAMPLED_LOSSES
 from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
 
-RESUMABLE_KEYS = frozenset({"training.epochs", "training.patience", "training.device", "training.threads"})
+if TYPE_CHECKING:
+    from actsr_cli.experiment.watch import AttentionWatch
+
+RESUMABLE_KEYS = frozenset(
+    {"training.epochs", "training.patience", "training.device", "training.threads", "training.log_attention"}
+)
 """What may differ when a run goes on: how long and where, nothing that changes its numbers."""
 
 
@@ -149,6 +155,10 @@ def _train(
             save_checkpoint(run.checkpoint_file, trainer)
 
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
+        with _failure_recorded(run, workers):
+            watch = _watch(run, model, data, board, device) if workers.leads else None
+            if watch is not None and not resume:
+                watch.epoch_finished(0)  # what the attention is like before it learns anything
         trainer = Trainer(
             model,
             run.config.training,
@@ -156,7 +166,7 @@ def _train(
             validate=lambda: _validate(run.config, model, data, device, observer, workers),
             save_best=save_best,
             save_checkpoint=save_state,
-            observer=_Recorder(run, board, observer) if workers.leads else observer,
+            observer=_Recorder(run, board, observer, watch) if workers.leads else observer,
             should_stop=should_stop,
             workers=workers,
             item_counts=_item_counts(data, device) if run.config.training.loss in SAMPLED_LOSSES else None,
@@ -170,6 +180,16 @@ def _train(
         _fit(run, trainer)
         board.hyper_parameters(run.config, trainer.state)
     return trainer.state
+
+
+def _watch(
+    run: Run, model: SequentialModel, data: SequenceData, board: TensorBoard, device: torch.device
+) -> AttentionWatch | None:
+    if not run.config.training.log_attention:
+        return None
+    from actsr_cli.experiment.watch import AttentionWatch  # brings matplotlib, which takes its time
+
+    return AttentionWatch(model, data, board, run.config.training.log_attention, device)
 
 
 def _take_up(run: Run, trainer: Trainer) -> None:
@@ -306,10 +326,11 @@ def _why_finished(trainer: Trainer) -> str:
 class _Recorder(Observer):
     """Writes each epoch into the run's folder, and passes everything on."""
 
-    def __init__(self, run: Run, board: TensorBoard, observer: Observer) -> None:
+    def __init__(self, run: Run, board: TensorBoard, observer: Observer, watch: AttentionWatch | None = None) -> None:
         self.run = run
         self.board = board
         self.observer = observer
+        self.watch = watch
 
     def epoch_started(self, epoch: int, n_batches: int) -> None:
         self.observer.epoch_started(epoch, n_batches)
@@ -320,6 +341,8 @@ class _Recorder(Observer):
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         write_text(self.run.path / "history.csv", _history_csv(state.history))
         self.board.epoch(record)
+        if self.watch is not None:
+            self.watch.epoch_finished(record.epoch)
         self.observer.epoch_finished(record, state)
 
 

@@ -177,10 +177,11 @@ class EncoderModel(SequentialModel):
 
     def represent(self, batch: Batch) -> Tensor:
         inputs = self.scoring_inputs(batch)
-        embedded = self.embed(inputs)
-        return self.encoder.encode_last(
-            embedded.hidden, embedded.allowed, inputs.lengths - 1, relations=embedded.relations
-        )
+        return self.represent_embedded(self.embed(inputs), inputs.lengths)
+
+    def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
+        """(batch, width): what ranks the next item, from what the encoder reads; lengths are (batch,)."""
+        return self.encoder.encode_last(embedded.hidden, embedded.allowed, lengths - 1, relations=embedded.relations)
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

@@ -50,8 +50,8 @@ class SSEPT(EncoderModel):
         perturbed = None if encoded.perturbed is None else encoded.perturbed[..., : self.item_size]
         return replace(encoded, hidden=encoded.hidden[..., : self.item_size], perturbed=perturbed)
 
-    def represent(self, batch: Batch) -> Tensor:
-        return super().represent(batch)[:, : self.item_size]
+    def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
+        return super().represent_embedded(embedded, lengths)[:, : self.item_size]
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)

@@ -1,0 +1,129 @@
+"""Traces as files: CSV, JSON and npz of every tensor."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from actsr_cli.inspection.views import Subject, View
+
+Name = Callable[[int], str]
+"""What an item is called: its title where there is one, or else its raw id."""
+
+
+def real_tensors(view: View) -> dict[str, NDArray[Any]]:
+    """Every tensor of a view's trace without batch axis and padding: (heads, length, length) per layer and stage."""
+    length = int(view.trace.lengths[0])
+    arrays = {name: tensor[0].cpu().numpy() for name, tensor in view.trace.tensors().items()}
+    scores = arrays.pop("scores")
+    real = {name: _trimmed(array, length) for name, array in arrays.items()}
+    return real | {"scores": scores}
+
+
+def place_names(view: View, name: Name) -> list[str]:
+    """What stands at each encoded place; a cloze model's mask is `?`."""
+    n_items = view.trace.scores.shape[1] - 1
+    length = int(view.trace.lengths[0])
+    return [name(item) if item <= n_items else "?" for item in view.trace.item_ids[0, :length].tolist()]
+
+
+def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
+    """Write attention.npz, attention.csv and attention.json of one subject; each beside its place and renamed into it.
+
+    The CSV has a line per layer, head, query and key (places counted from 1), and a column per tensor.
+
+    Args:
+        folder: is made where it is missing.
+        subject: who is looked at.
+        view: by which model.
+        name: what items are called.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = real_tensors(view)
+    _replace(folder / "attention.npz", lambda path: _save_npz(path, tensors))
+    table = _table(tensors, place_names(view, name))
+    _replace(folder / "attention.csv", lambda path: table.to_csv(path, index=False))
+    record = _record(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
+    _replace(folder / "attention.json", lambda path: path.write_text(json.dumps(record) + "\n", encoding="utf-8"))
+
+
+def folder_names(subjects: Sequence[Subject]) -> list[str]:
+    """A plain folder name for each subject: its label, numbered where two would be the same."""
+    names: list[str] = []
+    for subject in subjects:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", subject.label) or "_"
+        taken = {name.lower() for name in names}
+        names.append(next(name for name in _numbered(plain) if name.lower() not in taken))
+    return names
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
+    target = subject.case.target
+    return {
+        "user": subject.label,
+        "places": place_names(view, name),
+        "target": name(target) if target else None,
+        "rank": view.rank,
+        "plain_rank": view.plain_rank,
+        "probability": view.probability,
+        "recommended": [{"item": name(item), "probability": value} for item, value in view.recommended],
+    }
+
+
+def _table(tensors: dict[str, NDArray[Any]], places: list[str]) -> pd.DataFrame:
+    layers: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, values in tensors.items():
+        layer, dot, stage = key.partition(".")
+        if dot:
+            layers.setdefault(layer, {})[stage] = values
+    return pd.concat([_layer_table(layer, stages, places) for layer, stages in layers.items()], ignore_index=True)
+
+
+def _layer_table(layer: str, stages: dict[str, NDArray[Any]], places: list[str]) -> pd.DataFrame:
+    heads = stages["combined"].shape[0]
+    head, query, key = (axis.ravel() for axis in np.indices((heads, len(places), len(places))))
+    columns = {stage: np.broadcast_to(values, (heads, len(places), len(places))) for stage, values in stages.items()}
+    names = np.array(places, dtype=object)
+    return pd.DataFrame(
+        {
+            "layer": int(layer.removeprefix("layer")),
+            "head": head + 1,
+            "query": query + 1,
+            "query_item": names[query],
+            "key": key + 1,
+            "key_item": names[key],
+        }
+        | {stage: values.ravel() for stage, values in columns.items()}
+    )
+
+
+def _trimmed(array: NDArray[Any], length: int) -> NDArray[Any]:
+    if array.ndim == 3:  # (heads, queries, keys)
+        return array[:, :length, :length]
+    return array[:length] if array.ndim == 1 else array
+
+
+def _save_npz(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **tensors)  # type: ignore[arg-type]
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    write(partial)
+    partial.replace(path)

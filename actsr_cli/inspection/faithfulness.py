@@ -1,0 +1,228 @@
+"""Is the attention faithful? What it points at, held against what the prediction rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from actsr_cli.errors import DataError
+from actsr_cli.evaluation.significance import Interval, mean_interval
+from actsr_cli.inspection.answers import Answers, Case, answers
+from actsr_cli.inspection.importance import (
+    Importance,
+    LeftOut,
+    by_attention,
+    by_gradients,
+    by_position,
+    leave_one_out,
+)
+from actsr_cli.models.base import EncoderModel, SequentialModel
+
+SHARES = tuple(round(0.1 * step, 1) for step in range(11))
+"""Shares of the removable items at which deletion and insertion curves are measured."""
+LEAVE_ONE_OUT = "leave one out"
+SHORTEST = 3
+"""Items that a history must have for an order of its items to mean something."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well one explanation agrees with a measured importance, over users.
+
+    Attributes:
+        kendall: Kendall's τ-b of the two orders of each history's items.
+        spearman: Spearman's ρ.
+        top: share of the k most important items that both name, over users with longer histories; None without any.
+    """
+
+    kendall: Interval
+    spearman: Interval
+    top: Interval | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the target's log-probability loses against the whole history, at each of `SHARES`.
+
+    Attributes:
+        points: one interval per share.
+        area: mean over the shares by the trapezoidal rule, of each user, then over users.
+    """
+
+    points: tuple[Interval, ...]
+    area: Interval
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One way to say which items matter, and how true it is.
+
+    Attributes:
+        agreement: with each measured importance, by its name.
+        deletion: the most important items are taken away first; the higher the curve, the better the explanation.
+        insertion: the most important items alone are kept; the lower the curve, the better. At share 0 one item is
+            left.
+        without_top: with the item left out that it names first: share of users whose target gets more likely, and
+            share of users whose target gets a better rank.
+    """
+
+    agreement: dict[str, Agreement]
+    deletion: Curve
+    insertion: Curve
+    without_top: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """The explanations of a model's predictions, held against what the predictions rest on.
+
+    Attributes:
+        users: whose histories were used.
+        top_k: the k of the overlaps.
+        shares: of the removable items, at which the curves were measured.
+        explanations: by name: attention stages, gradients, leaving out itself, the later the more, and chance.
+    """
+
+    users: int
+    top_k: int
+    shares: tuple[float, ...]
+    explanations: dict[str, Explanation]
+
+
+def faithfulness(
+    model: SequentialModel,
+    cases: Sequence[Case],
+    *,
+    device: torch.device,
+    top_k: int = 3,
+    seed: int = 0,
+    on_step: Callable[[str], None] | None = None,
+) -> Faithfulness:
+    """Measure what matters in some histories, and how well the attention knows it.
+
+    Importance is measured by leaving out each item, by gradient × input and by integrated gradients (where the model is
+    an `EncoderModel`). A positive importance means that the item speaks for the target.
+
+    Args:
+        model: the model, on `device`.
+        cases: histories with targets; those with fewer than three items are passed over.
+        device: where the model is.
+        top_k: how many items the overlaps compare.
+        seed: of the explanation by chance and of the bootstrap.
+        on_step: hears what is being measured.
+
+    Raises:
+        DataError: no history is long enough.
+    """
+    say = on_step or (lambda _: None)
+    used = [case.latest(model.config.max_length) for case in cases]
+    used = [case for case in used if len(case.items) >= SHORTEST]
+    if not used:
+        raise DataError(f"no history has {SHORTEST} items or more: there is no order to compare")
+    say("leaving items out")
+    whole = answers(model, used, device=device)
+    left_out = leave_one_out(model, used, whole, device)
+    measured = {LEAVE_ONE_OUT: left_out.log_probability}
+    if isinstance(model, EncoderModel):
+        say("gradients")
+        measured |= by_gradients(model, used, device)
+    explanations = by_attention(model, used, device) | measured | _by_nothing(used, seed)
+    found = {}
+    for name, importance in explanations.items():
+        say(name)
+        deletion, insertion = _curves(model, used, whole, importance, device, seed)
+        found[name] = Explanation(
+            agreement={
+                other: _agreement(importance, truth, top_k, seed) for other, truth in measured.items() if other != name
+            },
+            deletion=deletion,
+            insertion=insertion,
+            without_top=_without_top(importance, left_out, seed),
+        )
+    return Faithfulness(len(used), top_k, SHARES, found)
+
+
+def _by_nothing(cases: Sequence[Case], seed: int) -> dict[str, Importance]:
+    """What any explanation has to beat: the later, the more; and chance."""
+    rng = np.random.default_rng(seed)
+    return {
+        "latest first": by_position(cases, lambda length: np.arange(length, dtype=np.float64)),
+        "chance": by_position(cases, lambda length: rng.random(length)),
+    }
+
+
+def _agreement(importance: Importance, truth: Importance, top_k: int, seed: int) -> Agreement:
+    pairs = [(a[~np.isnan(b)], b[~np.isnan(b)]) for a, b in zip(importance, truth, strict=True)]
+    # An explanation that finds all items alike has no order at all: it agrees as little as chance does.
+    varied = [(a, b) if np.ptp(a) and np.ptp(b) else None for a, b in pairs]
+    kendall = [0.0 if pair is None else stats.kendalltau(*pair).statistic for pair in varied]
+    spearman = [0.0 if pair is None else stats.spearmanr(*pair).statistic for pair in varied]
+    overlaps = [
+        len(np.intersect1d(first_places(a)[:top_k], first_places(b)[:top_k])) / top_k
+        for a, b in pairs
+        if len(a) > top_k
+    ]
+    return Agreement(
+        mean_interval(np.array(kendall), seed),
+        mean_interval(np.array(spearman), seed),
+        mean_interval(np.array(overlaps), seed) if overlaps else None,
+    )
+
+
+def first_places(importance: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of a history from the most important to the least; of equals the later one first; NaNs left out."""
+    known = importance[~np.isnan(importance)]
+    return len(known) - 1 - np.argsort(-known[::-1], kind="stable")
+
+
+def _curves(
+    model: SequentialModel,
+    cases: Sequence[Case],
+    whole: Answers,
+    importance: Importance,
+    device: torch.device,
+    seed: int,
+) -> tuple[Curve, Curve]:
+    """Deletion and insertion; of a history of n items at most n - 1 are taken away, as there is no empty history."""
+    orders = [first_places(row) for row in importance]
+    counts = [[round(share * (len(order) - 1)) for share in SHARES] for order in orders]
+    deleted = [{n: np.sort(order[n:]) for n in set(row)} for order, row in zip(orders, counts, strict=True)]
+    inserted = [{n: np.sort(order[: n + 1]) for n in set(row)} for order, row in zip(orders, counts, strict=True)]
+    return (
+        _curve(model, cases, whole, counts, deleted, device, seed),
+        _curve(model, cases, whole, counts, inserted, device, seed),
+    )
+
+
+def _curve(
+    model: SequentialModel,
+    cases: Sequence[Case],
+    whole: Answers,
+    counts: Sequence[Sequence[int]],
+    kept: Sequence[Mapping[int, NDArray[np.int64]]],
+    device: torch.device,
+    seed: int,
+) -> Curve:
+    """The curve of what is kept of each case at each count."""
+    keys = [(row, n) for row, places in enumerate(kept) for n in places]
+    answered = answers(model, [cases[row].at(kept[row][n]) for row, n in keys], device=device).log_probability
+    lost = {key: whole.log_probability[key[0]] - value for key, value in zip(keys, answered, strict=True)}
+    values = np.array([[lost[row, n] for n in of_row] for row, of_row in enumerate(counts)])  # (cases, shares)
+    return Curve(
+        points=tuple(mean_interval(column, seed) for column in values.T),
+        area=mean_interval(np.trapezoid(values, SHARES, axis=1), seed),
+    )
+
+
+def _without_top(importance: Importance, left_out: LeftOut, seed: int) -> dict[str, Interval]:
+    rows = np.arange(len(importance))
+    top = np.array([first_places(row)[0] for row in importance])
+    return {
+        "more likely": mean_interval((left_out.log_probability[rows, top] < 0).astype(np.float64), seed),
+        "better rank": mean_interval((left_out.rank[rows, top] < 0).astype(np.float64), seed),
+    }

@@ -1,0 +1,117 @@
+"""What the calibrators have learned, as curves over distance and position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actsr_cli.inspection.answers import Case, case_batches
+from actsr_cli.inspection.trace import STAGE_TITLES, AttentionTrace, trace
+from actsr_cli.models.base import SequentialModel
+
+Curve = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LayerCurves:
+    """One layer's curves, each a mean over pairs of real places that attention may use.
+
+    Attributes:
+        weights: per stage, (heads, distances) mean weight of a key |i - j| places from its query.
+        order: (heads, distances) probability that the order term gives to the true order of the pair; None without it.
+        distance: (heads, distances) |i - j| as the distance term predicts it, from the mean of the predicted
+            logarithms; None without it.
+        gate: (places,) mean share of the uncalibrated weights in the prediction's own row, by places before the
+            latest; None without a gate.
+    """
+
+    weights: dict[str, Curve]
+    order: Curve | None
+    distance: Curve | None
+    gate: Curve | None
+
+
+def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: torch.device) -> list[LayerCurves]:
+    """The curves of each layer over the histories of some cases.
+
+    Args:
+        model: the model, on `device`.
+        cases: histories of any length; the latest `max_length` items are read.
+        device: where the model is.
+    """
+    sums: list[dict[str, _Sums]] = []
+    for _, batch, _ in case_batches(cases, model.config.max_length, 64, device):
+        traced = trace(model, batch)
+        sums = sums or [{} for _ in traced.layers]
+        for layer, found in enumerate(sums):
+            _add(found, traced, layer)
+    return [_curves(found) for found in sums]
+
+
+class _Sums:
+    """Sums and counts by distance, growing as needed."""
+
+    def __init__(self) -> None:
+        self.total = np.zeros((0, 0))
+        self.count = np.zeros(0)
+
+    def add(self, values: Tensor, distances: Tensor) -> None:
+        """(heads, pairs) values of pairs with (pairs,) distances."""
+        heads, size = len(values), int(distances.max()) + 1
+        total = torch.zeros(heads, size, dtype=torch.float64, device=values.device)
+        total.index_add_(1, distances, values.double())
+        grown = max(size, len(self.count))
+        self.total = _padded(self.total, (heads, grown)) + _padded(total.cpu().numpy(), (heads, grown))
+        counts = torch.bincount(distances).cpu().numpy().astype(np.float64)
+        self.count = _padded(self.count, (grown,)) + _padded(counts, (grown,))
+
+    @property
+    def mean(self) -> Curve:
+        return self.total / np.maximum(self.count, 1)
+
+
+def _add(found: dict[str, _Sums], traced: AttentionTrace, layer: int) -> None:
+    stages = traced.layers[layer]
+    places = torch.arange(traced.item_ids.shape[1], device=traced.lengths.device)
+    real = places < traced.lengths.unsqueeze(1)
+    used = stages.combined.amax(dim=1) > 0  # what attention may use has some weight in some head
+    pairs = real.unsqueeze(1) & real.unsqueeze(2) & used
+    distances = (places.unsqueeze(1) - places).abs().expand_as(pairs)[pairs]
+    later = (places > places.unsqueeze(1)).expand_as(pairs)[pairs]
+    for stage in traced.stages:
+        found.setdefault(STAGE_TITLES[stage], _Sums()).add(_of_pairs(getattr(stages, stage), pairs), distances)
+    if stages.order is not None:
+        order = _of_pairs(stages.order, pairs)
+        found.setdefault("order", _Sums()).add(torch.where(later, order, 1 - order), distances)
+    if stages.distance is not None:
+        found.setdefault("distance", _Sums()).add(_of_pairs(stages.distance, pairs), distances)
+    if stages.gate is not None:
+        last = stages.gate[torch.arange(len(real), device=real.device), 0, traced.lengths - 1]
+        back = (traced.lengths.unsqueeze(1) - 1 - places)[real]
+        found.setdefault("gate", _Sums()).add(last[real].unsqueeze(0), back)
+
+
+def _of_pairs(values: Tensor, pairs: Tensor) -> Tensor:
+    """(batch, heads, queries, keys) to (heads, pairs)."""
+    return rearrange(values, "b h q k -> h b q k")[:, pairs]
+
+
+def _curves(found: dict[str, _Sums]) -> LayerCurves:
+    means = {name: sums.mean for name, sums in found.items()}
+    order, distance, gate = (means.pop(name, None) for name in ("order", "distance", "gate"))
+    return LayerCurves(
+        weights=means,
+        order=order,
+        distance=None if distance is None else np.expm1(distance),
+        gate=None if gate is None else gate[0],
+    )
+
+
+def _padded(values: Curve, shape: tuple[int, ...]) -> Curve:
+    return np.pad(values, [(0, wanted - have) for have, wanted in zip(values.shape, shape, strict=True)])

@@ -1,0 +1,194 @@
+"""What noise in histories does to the ranking and to the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import reduce
+from numpy.typing import NDArray
+
+from actsr_cli.attention import attending_with
+from actsr_cli.evaluation.metrics import hit, ndcg
+from actsr_cli.evaluation.significance import Interval, mean_interval
+from actsr_cli.inspection.answers import Case, answers, case_batches
+from actsr_cli.inspection.trace import STAGE_TITLES, trace
+from actsr_cli.models.base import SequentialModel
+
+Noise = Literal["insert", "shuffle", "drop"]
+KINDS: tuple[Noise, ...] = ("insert", "shuffle", "drop")
+
+
+@dataclass(frozen=True)
+class NoisyCase:
+    """A history with noise in it.
+
+    Attributes:
+        case: what the model gets to see.
+        injected: (length,) bool, items that were put in.
+    """
+
+    case: Case
+    injected: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """How well the targets are ranked: means over users at cut-off 10."""
+
+    hit: Interval
+    ndcg: Interval
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Attention on marked items: the prediction's own row, last layer, mean over heads.
+
+    Attributes:
+        stages: the share of the attention that they get at each stage, mean over the users who have any.
+        expected: what they would get if all items got the same: their share of the items.
+    """
+
+    stages: dict[str, Interval]
+    expected: Interval
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """What one share of one kind of noise does.
+
+    Attributes:
+        kind: of noise; `none` is the undisturbed history.
+        share: of the items of a history.
+        calibrated: metrics of the model as it is.
+        plain: metrics of the same model attending with its plain attention; equal where it is not calibrated.
+        injected: the attention on injected items; None where nothing is injected.
+    """
+
+    kind: Literal["none", "insert", "shuffle", "drop"]
+    share: float
+    calibrated: Ranked
+    plain: Ranked
+    injected: Mass | None
+
+
+def robustness(
+    model: SequentialModel,
+    cases: Sequence[Case],
+    shares: Sequence[float],
+    *,
+    device: torch.device,
+    seed: int = 0,
+    on_step: Callable[[str], None] | None = None,
+) -> list[Disturbed]:
+    """Rank the targets of some histories with noise in them.
+
+    Args:
+        model: the model, on `device`.
+        cases: histories with targets; the latest `max_length` items are disturbed.
+        shares: of the items of a history that are inserted, shuffled or dropped, each between 0 and 1.
+        device: where the model is.
+        seed: of the noise, the same for every model, and of the bootstrap.
+        on_step: hears what is being measured.
+    """
+    used = [case.latest(model.config.max_length) for case in cases]
+    clean = [NoisyCase(case, np.zeros(len(case.items), dtype=bool)) for case in used]
+    found = [_measure(model, "none", 0.0, clean, device, seed)]
+    for kind in KINDS:
+        for share in shares:
+            if on_step is not None:
+                on_step(f"{kind} {share:g}")
+            rng = np.random.default_rng(seed)
+            noisy = [disturb(case, kind, share, model.n_items, rng) for case in used]
+            found.append(_measure(model, kind, share, noisy, device, seed))
+    return found
+
+
+def disturb(case: Case, kind: Noise, share: float, n_items: int, rng: np.random.Generator) -> NoisyCase:
+    """Noise in one history; the number of items concerned is `share` of its length, rounded.
+
+    `insert` puts items in at random places, drawn evenly from the catalogue without the target and what the history
+    has; each gets the time of the item before it. `shuffle` permutes the items of random places among them; times stay
+    in order. `drop` takes items away, but never all.
+    """
+    length = len(case.items)
+    count = round(share * length)
+    if kind == "insert":
+        return _insert(case, count, n_items, rng)
+    if kind == "drop":
+        kept = np.sort(rng.permutation(length)[min(count, length - 1) :])
+        return NoisyCase(case.at(kept), np.zeros(len(kept), dtype=bool))
+    places = np.sort(rng.choice(length, count, replace=False))
+    order = np.arange(length)
+    order[places] = rng.permutation(places)
+    shuffled = Case(case.items[order], case.target, case.user, case.times)
+    return NoisyCase(shuffled, np.zeros(length, dtype=bool))
+
+
+def attention_mass(
+    model: SequentialModel,
+    cases: Sequence[Case],
+    marked: Sequence[NDArray[np.bool_]],
+    *,
+    device: torch.device,
+    seed: int = 0,
+) -> Mass | None:
+    """The attention on marked items of histories of at most `max_length` items; None where none is marked."""
+    users = [row for row, marks in enumerate(marked) if marks.any()]
+    if not users:
+        return None
+    found: dict[str, NDArray[np.float64]] = {}
+    chosen = [cases[row] for row in users]
+    for rows, batch, _ in case_batches(chosen, model.config.max_length, 128, device):
+        marks = np.zeros(batch.item_ids.shape, dtype=bool)
+        for place, row in enumerate(rows):
+            marks[place, : len(marked[users[row]])] = marked[users[row]]
+        traced = trace(model, batch)
+        for stage in traced.stages:
+            weights = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")[:, : marks.shape[1]]
+            mass = (weights.double().cpu().numpy() * marks).sum(axis=1)
+            found.setdefault(STAGE_TITLES[stage], np.zeros(len(users)))[rows] = mass
+    shares = np.array([marked[row].mean() for row in users])
+    return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))
+
+
+def _insert(case: Case, count: int, n_items: int, rng: np.random.Generator) -> NoisyCase:
+    length = len(case.items)
+    known = {case.target, *case.items.tolist()}
+    drawn: list[int] = []
+    while len(drawn) < min(count, n_items):
+        item = int(rng.integers(1, n_items + 1))
+        if item not in known or len(known) >= n_items:  # a catalogue may have no other item left
+            known.add(item)
+            drawn.append(item)
+    before = np.sort(rng.integers(0, length + 1, len(drawn)))
+    times = None
+    if case.times is not None:
+        times = np.insert(case.times, before, case.times[np.maximum(before - 1, 0)])
+    noisy = Case(np.insert(case.items, before, drawn), case.target, case.user, times)
+    return NoisyCase(noisy, np.insert(np.zeros(length, dtype=bool), before, True))
+
+
+def _measure(
+    model: SequentialModel,
+    kind: Literal["none", "insert", "shuffle", "drop"],
+    share: float,
+    noisy: Sequence[NoisyCase],
+    device: torch.device,
+    seed: int,
+) -> Disturbed:
+    limit = model.config.max_length
+    cases = [each.case.latest(limit) for each in noisy]
+    calibrated = _ranked(model, cases, device, seed)
+    with attending_with(model, "plain"):
+        plain = _ranked(model, cases, device, seed)
+    injected = attention_mass(model, cases, [each.injected[-limit:] for each in noisy], device=device, seed=seed)
+    return Disturbed(kind, share, calibrated, plain, injected)
+
+
+def _ranked(model: SequentialModel, cases: Sequence[Case], device: torch.device, seed: int) -> Ranked:
+    ranks = answers(model, cases, device=device).rank
+    return Ranked(mean_interval(hit(ranks, 10), seed), mean_interval(ndcg(ranks, 10), seed))

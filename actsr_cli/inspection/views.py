@@ -1,0 +1,175 @@
+"""How a model sees one history: its attention, the target's rank with and without calibration, what it recommends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actsr_cli.attention import CalibratedSelfAttention, attending_with
+from actsr_cli.data.sequences import SequenceData, Split
+from actsr_cli.errors import DataError, RunError
+from actsr_cli.evaluation.ranking import Seen, evaluate
+from actsr_cli.inspection.answers import Case, answers, case_batches, split_cases
+from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.models.base import SequentialModel
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose attention is looked at.
+
+    Attributes:
+        label: the user's raw id, or what else it is called.
+        case: the whole history, with the item that came next; its target is 0 where nobody knows it.
+    """
+
+    label: str
+    case: Case
+
+
+@dataclass(frozen=True)
+class View:
+    """How a model sees a subject.
+
+    Attributes:
+        trace: its attention, a batch of one.
+        rank: of the target; None without a target.
+        plain_rank: of the target where the model attends with its plain attention.
+        probability: of the target.
+        recommended: the items outside the history that it ranks highest, and their probabilities.
+    """
+
+    trace: AttentionTrace
+    rank: float | None
+    plain_rank: float | None
+    probability: float | None
+    recommended: tuple[tuple[int, float], ...]
+
+
+def is_calibrated(model: SequentialModel) -> bool:
+    """Whether any of the model's attention is calibrated."""
+    attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
+    return any(each.spatial is not None or each.adversarial is not None for each in attentions)
+
+
+def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen, n_recommended: int = 5) -> View:
+    """How a model, which is on `device`, sees a case."""
+    ((_, batch, _),) = case_batches([case], model.config.max_length, 1, device)
+    traced = trace(model, batch)
+    probabilities = traced.scores[0, 1:].softmax(dim=0)
+    ranked = probabilities.clone()
+    known = np.unique(case.items)
+    ranked[torch.from_numpy(known - 1).to(device)] = -1.0
+    best = ranked.topk(min(n_recommended, len(ranked) - len(known))).indices
+    recommended = tuple((int(index) + 1, float(probabilities[index])) for index in best)
+    if not case.target:
+        return View(traced, None, None, None, recommended)
+    answered = answers(model, [case], device=device, seen=seen)
+    with attending_with(model, "plain"):
+        plain = answers(model, [case], device=device, seen=seen)
+    probability = float(np.exp(answered.log_probability[0]))
+    return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended)
+
+
+def users_called(data: SequenceData, split: Split, names: list[str]) -> list[Subject]:
+    """The users of a split with some raw ids.
+
+    Raises:
+        DataError: there is no such user, or too little is known of it to hold an item out.
+    """
+    index = {name: user for user, name in enumerate(data.user_names)}
+    in_split = set(data.held_out(split).users.tolist())
+    for name in names:
+        if name not in index:
+            raise DataError(f"there is no user '{name}' in {data.name}", hint=f"Users are called like {_some(data)}.")
+        if index[name] not in in_split:
+            raise DataError(f"user '{name}' has fewer than three interactions: nothing of it is held out")
+    return _subjects(data, split, np.array([index[name] for name in names], dtype=np.int64))
+
+
+def random_users(data: SequenceData, split: Split, count: int, seed: int) -> list[Subject]:
+    """Some users of a split, drawn without regard to anything; all of them where there are no more."""
+    users = data.held_out(split).users
+    drawn = np.random.default_rng(seed).choice(users, min(count, len(users)), replace=False)
+    return _subjects(data, split, np.sort(drawn))
+
+
+def moved_users(
+    model: SequentialModel,
+    data: SequenceData,
+    split: Split,
+    count: int,
+    *,
+    improved: bool,
+    device: torch.device,
+    seen: Seen,
+    batch_size: int,
+) -> list[Subject]:
+    """The users whose target's rank the calibration improved, or worsened, by the largest factor.
+
+    Fewer where it did so for fewer.
+
+    Args:
+        model: a calibrated model on `device`.
+        data: the prepared data.
+        split: whose targets.
+        count: how many users.
+        improved: or else worsened.
+        device: where the model is.
+        seen: the protocol of the ranks.
+        batch_size: users at a time.
+
+    Raises:
+        RunError: the model is not calibrated.
+    """
+    if not is_calibrated(model):
+        raise RunError("its attention is not calibrated: no rank is improved or worsened by calibration")
+
+    def ranks() -> NDArray[np.float64]:
+        return evaluate(
+            model.score,
+            data,
+            split,
+            max_length=model.config.max_length,
+            seen=seen,
+            batch_size=batch_size,
+            device=device,
+        ).ranks
+
+    calibrated = ranks()
+    with attending_with(model, "plain"):
+        plain = ranks()
+    gain = np.log(plain / calibrated) * (1 if improved else -1)
+    order = np.argsort(-gain, kind="stable")[:count]
+    return _subjects(data, split, data.held_out(split).users[order[gain[order] > 0]])
+
+
+def raw_history(data: SequenceData, items: str, target: str | None = None) -> Subject:
+    """A history of raw item ids, separated by blanks or commas, of nobody in particular.
+
+    Raises:
+        DataError: an item is not in the catalogue, or there is none.
+    """
+    index = {name: item for item, name in enumerate(data.item_names) if item}
+    names = items.replace(",", " ").split()
+    if not names:
+        raise DataError("the history is empty: give at least one item id")
+    for name in [*names, *([] if target is None else [target])]:
+        if name not in index:
+            raise DataError(
+                f"there is no item '{name}' in {data.name}",
+                hint=f"Items are called like {', '.join(data.item_names[1:4])}; rare ones were filtered out.",
+            )
+    history = np.array([index[name] for name in names], dtype=np.int64)
+    return Subject("history", Case(history, 0 if target is None else index[target]))
+
+
+def _subjects(data: SequenceData, split: Split, users: NDArray[np.int64]) -> list[Subject]:
+    return [Subject(data.user_names[case.user], case) for case in split_cases(data, split, users)]
+
+
+def _some(data: SequenceData) -> str:
+    return ", ".join(data.user_names[:3])

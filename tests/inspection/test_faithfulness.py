@@ -1,0 +1,162 @@
+"""Importance that can be computed by hand, and explanations held against it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from samples import sequence_data
+from torch import Tensor
+from tracing import model
+
+from actsr_cli.batch import Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.errors import DataError
+from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.significance import mean_interval
+from actsr_cli.inspection.answers import Case, answers, split_cases
+from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
+from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out, mean_input
+from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
+from actsr_cli.models.encoder import Encoded
+
+CPU = torch.device("cpu")
+
+
+class _Votes(SequentialModel):
+    """Each item of a history votes for item 1 with its own number of points; all other items have none."""
+
+    def __init__(self, points: list[float]) -> None:
+        super().__init__(ModelConfig(max_length=10), n_items=len(points))
+        self.points = torch.tensor([0.0, *points])
+
+    def encode(self, batch: Batch, **_: object) -> Encoded:
+        return Encoded(self.points[batch.item_ids].cumsum(dim=1).unsqueeze(2))
+
+    def item_vectors(self) -> Tensor:
+        return torch.eye(self.n_items + 1)[:, 1:2]
+
+
+def case(*items: int, target: int = 1) -> Case:
+    return Case(np.array(items, dtype=np.int64), target)
+
+
+def log_probability(points: float, n_items: int) -> float:
+    return points - math.log(math.exp(points) + n_items - 1)
+
+
+def test_answers_by_hand() -> None:
+    voters = _Votes([0.0, 1.0, -2.0, 0.5])
+    answered = answers(voters, [case(2, 4), case(3), case(2, 3, 4, target=2)], device=CPU, batch_size=2)
+    np.testing.assert_allclose(
+        answered.log_probability[:2], [log_probability(1.5, 4), log_probability(-2, 4)], rtol=1e-6
+    )
+    np.testing.assert_array_equal(answered.rank[:2], [1, 4])
+    assert answered.rank[2] == 2  # item 1 has -0.5, behind three equals whose mean rank is 2
+    assert answers(voters, [case(1, 2, target=3)], device=CPU, seen="exclude").rank[0] == 1.5  # against item 4 alone
+
+
+def test_ranks_are_those_of_the_evaluation() -> None:
+    data = sequence_data([[1, 2, 3, 4, 5], [6, 2, 8, 9], [3, 3, 7, 10, 1, 2, 6]], n_items=10)
+    ranker = model().eval()
+    for seen in ("rank", "exclude"):
+        expected = evaluate(ranker.score, data, "test", max_length=6, seen=seen, batch_size=2, device=CPU)
+        found = answers(ranker, split_cases(data, "test"), device=CPU, seen=seen)
+        np.testing.assert_array_equal(found.rank, expected.ranks)
+
+
+def test_leaving_one_out_by_hand() -> None:
+    voters = _Votes([0.0, 1.0, -2.0, 0.5])
+    cases = [case(2, 3, 4), case(4, 2)]
+    left_out = leave_one_out(voters, cases, answers(voters, cases, device=CPU), CPU)
+    whole = log_probability(-0.5, 4)
+    expected = [whole - log_probability(-0.5 - points, 4) for points in (1.0, -2.0, 0.5)]
+    np.testing.assert_allclose(left_out.log_probability[0], expected, atol=1e-6)
+    np.testing.assert_array_equal(left_out.rank[0], [0, -3, 0])  # without item 3 the target is first
+    assert np.isnan(left_out.log_probability[1, 2]) and left_out.rank[1].tolist()[:2] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "sse-pt", "tisasrec"])
+def test_integrated_gradients_add_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They sum to what separates the input from where the path starts (completeness), for each history."""
+    monkeypatch.setattr("actsr_cli.inspection.importance.PATH_STEPS", 2000)
+    explained = model(name, layers=1).double().eval()
+    assert isinstance(explained, EncoderModel)
+    cases = [
+        Case(np.array(items), target, user, times=np.arange(1.0, 1 + len(items)))
+        for user, (items, target) in enumerate([([3, 1, 4, 1], 5), ([9, 2], 6)])
+    ]
+    found = by_gradients(explained, cases, CPU)["integrated gradients"]
+    whole = answers(explained, cases, device=CPU).log_probability
+    embed, mean = explained.embed, mean_input(explained, cases, CPU)
+
+    def of_mean_items(batch: Batch) -> Embedded:
+        embedded = embed(batch)
+        items = ((batch.item_ids > 0) & (batch.item_ids <= explained.n_items)).unsqueeze(2)  # no padding, no mask
+        return replace(embedded, hidden=torch.where(items, mean, embedded.hidden))
+
+    monkeypatch.setattr(explained, "embed", of_mean_items)
+    start = answers(explained, cases, device=CPU).log_probability
+    assert np.abs(whole - start).min() > 0.01
+    np.testing.assert_allclose(np.nansum(found, axis=1), whole - start, atol=1e-4)
+
+
+def test_attention_as_importance() -> None:
+    explained = model().eval()
+    cases = [case(3, 1, 4, 1), case(9, 2)]
+    found = by_attention(explained, cases, CPU)
+    assert list(found) == [
+        *("plain", "plain, rollout", "spatial", "spatial, rollout"),
+        *("1 - mask", "calibrated", "calibrated, rollout"),
+    ]
+    for name, importance in found.items():
+        assert np.isnan(importance[1, 2:]).all() and not np.isnan(importance[0]).any()
+        if name != "1 - mask":
+            np.testing.assert_allclose(np.nansum(importance, axis=1), 1, atol=1e-5)
+
+
+def test_places_in_order_of_importance() -> None:
+    assert first_places(np.array([0.2, 0.5, np.nan])).tolist() == [1, 0]
+    assert first_places(np.array([0.2, 0.5, 0.2, 0.2])).tolist() == [1, 3, 2, 0]  # of equals the later one
+
+
+def test_explanations_of_a_model() -> None:
+    generator = np.random.default_rng(0)
+    cases = [case(*generator.integers(1, 11, length), target=5) for length in (2, 3, 4, 5, 6, 6, 6)]
+    steps: list[str] = []
+    found = faithfulness(model().eval(), cases, device=CPU, on_step=steps.append)
+    assert found.users == 6  # the shortest has no order to speak of
+    assert {LEAVE_ONE_OUT, "gradient x input", "integrated gradients", "chance", "latest first"} < set(steps)
+    for explanation in found.explanations.values():
+        assert explanation.deletion.points[0].mean == 0 and explanation.insertion.points[-1].mean == 0
+        for agreement in explanation.agreement.values():
+            assert -1 <= agreement.kendall.low <= agreement.kendall.mean <= agreement.kendall.high <= 1
+    # No other explanation finds a first item whose loss makes targets likelier as seldom as the measurement itself.
+    rates = {name: each.without_top["more likely"].mean for name, each in found.explanations.items()}
+    assert rates[LEAVE_ONE_OUT] == min(rates.values())
+
+
+def test_agreement_is_mutual() -> None:
+    plain = model("sasrec", "none", position_embedding=True).eval()
+    found = faithfulness(plain, [case(3, 1, 4, 1, 5, target=2)], device=CPU)
+    there = found.explanations["integrated gradients"].agreement[LEAVE_ONE_OUT]
+    back = found.explanations[LEAVE_ONE_OUT].agreement["integrated gradients"]
+    assert there == back and LEAVE_ONE_OUT not in found.explanations[LEAVE_ONE_OUT].agreement
+
+
+def test_too_short_histories() -> None:
+    with pytest.raises(DataError, match="no history has 3 items"):
+        faithfulness(model().eval(), [case(1, 2)], device=CPU)
+
+
+def test_intervals() -> None:
+    values = np.random.default_rng(1).normal(3.0, 2.0, 400)
+    interval = mean_interval(np.append(values, np.nan))
+    assert interval.count == 400 and interval.mean == pytest.approx(values.mean())
+    assert interval.margin == pytest.approx(1.96 * values.std() / 20, rel=0.15)  # what the central limit theorem says
+    assert mean_interval(np.ones(3)).margin == 0
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval(np.array([np.nan]))

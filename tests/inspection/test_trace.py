@@ -1,0 +1,120 @@
+"""Attention as data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from tracing import HISTORIES, model
+
+from actsr_cli.attention import AttentionStages, CalibratedAttention, attending_with
+from actsr_cli.batch import Batch
+from actsr_cli.config import ModelConfig
+from actsr_cli.errors import RunError
+from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.models.base import CustomModel
+from actsr_cli.models.registry import build_model
+
+TRANSFORMERS = ("sasrec", "bert4rec", "sse-pt", "tisasrec")
+STAGES = {
+    "none": ("plain",),
+    "spatial": ("plain", "spatial"),
+    "adversarial": ("plain", "mask", "combined"),
+    "full": ("plain", "spatial", "mask", "combined"),
+}
+
+
+@pytest.mark.parametrize("calibration", STAGES)
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_every_stage_of_every_backbone(name: str, calibration: str) -> None:
+    traced_model = model(name, calibration).train()
+    traced = trace(traced_model, HISTORIES)
+    assert traced_model.training
+    assert traced.stages == STAGES[calibration]
+    length = traced.item_ids.shape[1]
+    for stage in traced.stages:
+        for weights, rows in zip(traced.weights(stage), traced.last_rows(stage), strict=True):
+            assert weights.shape == (3, 2, length, length)
+            torch.testing.assert_close(rows.sum(dim=-1), torch.ones(3, 2))
+            behind = torch.arange(length) >= traced.lengths.unsqueeze(1)
+            assert not rows[behind.unsqueeze(1).expand_as(rows)].any()
+    torch.testing.assert_close(traced.scores, traced_model.eval().score(HISTORIES))
+    torch.testing.assert_close(traced.rollout(traced.stages[0]).sum(dim=-1), torch.ones(3))
+    names = traced.tensors()
+    assert ("layer2.order" in names) == (calibration in ("spatial", "full"))
+    assert ("layer1.gate" in names) == (calibration in ("adversarial", "full"))
+
+
+def test_calibrators_side_by_side_have_a_stage_more() -> None:
+    traced = trace(model(two_level=False), HISTORIES)
+    assert traced.stages == ("plain", "spatial", "mask", "calibrated", "combined")
+    layer = traced.layers[0]
+    assert layer.spatial is not None and layer.calibrated is not None
+    torch.testing.assert_close(layer.combined, (layer.spatial + layer.calibrated) / 2)
+
+
+def test_rollout_by_hand() -> None:
+    first = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    second = torch.tensor([[1.0, 0.0], [0.2, 0.8]])
+    layers = tuple(_plain_stages(weights) for weights in (first, second))
+    traced = AttentionTrace(torch.tensor([[1, 2]]), torch.tensor([2]), layers, torch.zeros(1, 3))
+    # (A + I) / 2: the last row of the second layer is (0.1, 0.9), that of the first (0.25, 0.75)
+    torch.testing.assert_close(traced.rollout("plain"), torch.tensor([[0.1 * 1 + 0.9 * 0.25, 0.9 * 0.75]]))
+    with pytest.raises(ValueError, match="no stage 'mask'"):
+        traced.weights("mask")
+
+
+def test_with_plain_attention_a_model_is_its_backbone() -> None:
+    calibrated = model(position_embedding=True).eval()
+    backbone = model(calibration="none", position_embedding=True).eval()
+    missing, _ = backbone.load_state_dict(calibrated.state_dict(), strict=False)
+    assert not missing
+    with attending_with(calibrated, "plain"):
+        torch.testing.assert_close(calibrated.score(HISTORIES), backbone.score(HISTORIES))
+        assert trace(calibrated, HISTORIES).stages == ("plain", "spatial", "mask", "calibrated")
+    assert (calibrated.score(HISTORIES) - backbone.score(HISTORIES)).abs().max() > 1e-4
+    spatial = model(calibration="spatial", position_embedding=True).eval()
+    spatial.load_state_dict(calibrated.state_dict(), strict=False)
+    with attending_with(calibrated, "spatial"):
+        torch.testing.assert_close(calibrated.score(HISTORIES), spatial.score(HISTORIES))
+
+
+def test_a_model_of_ones_own() -> None:
+    own = _Own(ModelConfig(max_length=6), n_items=10)
+    traced = trace(own, HISTORIES)
+    assert [layer.combined.shape[1] for layer in traced.layers] == [2, 4]
+    assert traced.stages == ("plain", "spatial", "mask", "combined")
+    torch.testing.assert_close(traced.scores, own.eval().score(HISTORIES))
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "item-knn"])
+def test_models_without_attention_say_so(name: str) -> None:
+    config = ModelConfig(name=name, calibration="none", hidden_size=8)
+    with pytest.raises(RunError, match="attention"):
+        trace(build_model(config, n_items=10), HISTORIES)
+
+
+def _plain_stages(weights: Tensor) -> AttentionStages:
+    shaped = weights[None, None]
+    return AttentionStages(shaped, None, None, None, None, combined=shaped)
+
+
+class _Own(CustomModel):
+    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+        super().__init__(config, n_items, n_users)
+        self.items = nn.Embedding(n_items + 1, 8, padding_idx=0)
+        self.attentions = nn.ModuleList(
+            CalibratedAttention(8, heads, batch_first=True, max_length=config.max_length) for heads in (2, 4)
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        hidden: Tensor = self.items(batch.item_ids)
+        for attention in self.attentions:
+            attended, _ = attention(
+                hidden, hidden, hidden, key_padding_mask=batch.item_ids == 0, is_causal=True, need_weights=False
+            )
+            hidden = hidden + attended
+        return hidden
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight
