@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types imports pytest bench clean
+.PHONY: help demo test lint types imports pytest browser bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,8 +35,19 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports --no-cache
 
-pytest: $(READY)
+pytest: $(READY) browser
 	$(BIN)/pytest
+
+# The report's tests need a browser; without one they are skipped, and say so.
+browser:
+	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null \
+	            || echo "chromium could not be installed"; \
+	    else \
+	        echo "no chromium and chromedriver here: the report is not tested in a browser"; \
+	    fi; \
+	fi
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec

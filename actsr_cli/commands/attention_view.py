@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from einops import reduce
@@ -16,9 +16,10 @@ from actsr_cli.inspection.trace import STAGE_TITLES
 
 if TYPE_CHECKING:
     from actsr_cli.evaluation.significance import Interval
-    from actsr_cli.experiment.inspect import Findings, Inspected
+    from actsr_cli.experiment.inspect import Inspected
     from actsr_cli.inspection.faithfulness import Faithfulness
-    from actsr_cli.inspection.robustness import Disturbed, Mass
+    from actsr_cli.inspection.findings import Findings
+    from actsr_cli.inspection.robustness import Disturbed
     from actsr_cli.inspection.views import Subject, View
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -71,8 +72,17 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
 def print_findings(findings: Sequence[Findings]) -> None:
     """What was measured, one run after the other."""
     for found in findings:
+        _print_shares(
+            f"{found.run}: how much of the history is looked at, {found.users:,} users",
+            "Percent of the places, as exp(entropy) of the prediction's row; 100 would be a mean of all",
+            found.effective_share,
+        )
         if found.noise_mass is not None:
-            _print_mass(f"{found.run}: attention on noise items", found.noise_mass)
+            _print_shares(
+                f"{found.run}: attention on noise items",
+                "Percent of the prediction's attention, last layer, where the next item is no noise",
+                found.noise_mass.stages | {"their share of items": found.noise_mass.expected},
+            )
         if found.faithfulness is not None:
             _print_faithfulness(found.run, found.faithfulness)
         if found.robustness:
@@ -144,12 +154,11 @@ def _print_robustness(run: str, measured: Sequence[Disturbed]) -> None:
     console.results.print(table)
 
 
-def _print_mass(title: str, mass: Mass) -> None:
-    table = _table(title, "Percent of the prediction's attention, last layer, where the next item is no noise")
-    for column in (*mass.stages, "their share of items"):
-        table.add_column(column, justify="right")
-    intervals = [*mass.stages.values(), mass.expected]
-    table.add_row(*(f"{100 * each.mean:.1f} ± {100 * each.margin:.1f}" for each in intervals))
+def _print_shares(title: str, caption: str, shares: Mapping[str, Interval]) -> None:
+    table = _table(title, caption)
+    for column in shares:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_row(*(f"{100 * each.mean:.1f} ± {100 * each.margin:.1f}" for each in shares.values()))
     console.results.print(table)
 
 

@@ -14,7 +14,8 @@ from actsr_cli.commands.options import DataDir, RunsDir
 from actsr_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from actsr_cli.experiment.inspect import Findings, Inspected
+    from actsr_cli.experiment.inspect import Inspected
+    from actsr_cli.inspection.findings import Findings
     from actsr_cli.inspection.views import Subject, View
 
 WHO, WHAT, OUTPUT = "Whose attention", "What is measured", "Output"
@@ -83,7 +84,7 @@ def inspect_attention(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for pictures, CSV, JSON and npz of every tensor, and what was measured.",
+            help="Folder for report.html, pictures, CSV, JSON and npz of every tensor, and what was measured.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -231,9 +232,11 @@ def _write(
     findings: list[Findings],
 ) -> None:
     """Everything that was seen and measured, as files."""
+    from actsr_cli.evaluation.ranking import protocol
     from actsr_cli.experiment.run import write_text
     from actsr_cli.inspection.export import folder_names, write_view
     from actsr_cli.inspection.figures import faithfulness_figure, heat_maps, robustness_figure, save
+    from actsr_cli.inspection.report import ReportedRun, report_page
 
     for number, (inspected, seen) in enumerate(zip(opened, views, strict=True)):
         place = folder / ("users" if number == 0 else "against")
@@ -245,9 +248,18 @@ def _write(
         save(faithfulness_figure(faithful), folder / "faithfulness.png")
     if any(found.robustness for found in findings):
         save(robustness_figure([(found.run, found.robustness) for found in findings]), folder / "robustness.png")
+    seen_by = [
+        ReportedRun(inspected.run.name, inspected.calibrated, seen, found)
+        for inspected, seen, found in zip(opened, views, findings, strict=True)
+    ]
+    data = opened[0].data
+    about = (
+        f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {protocol(opened[0].seen)}."
+    )
+    write_text(folder / "report.html", report_page(data.name, about, subjects, seen_by, data.display_name))
     record = [asdict(found) for found in findings]
     write_text(folder / "measured.json", json.dumps(record, default=_plain, indent=1) + "\n")
-    console.note(f"{len(subjects)} histories and what was measured are in {folder}")
+    console.note(f"{len(subjects)} histories and what was measured: open {folder / 'report.html'}")
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,11 @@ from actsr_cli.experiment.data import same_data_set
 from actsr_cli.experiment.evaluate import trained_model
 from actsr_cli.experiment.run import Run
 from actsr_cli.inspection.answers import Case, split_cases
-from actsr_cli.inspection.faithfulness import Faithfulness, faithfulness
-from actsr_cli.inspection.learned import LayerCurves, learned_curves
-from actsr_cli.inspection.robustness import Disturbed, Mass, attention_mass, robustness
+from actsr_cli.inspection.faithfulness import faithfulness
+from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.learned import learned_curves
+from actsr_cli.inspection.robustness import Mass, attention_mass, robustness
+from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.trace import trace
 from actsr_cli.inspection.views import Subject, View, is_calibrated, view
 from actsr_cli.models.base import SequentialModel
@@ -51,27 +53,6 @@ class Inspected:
     @property
     def calibrated(self) -> bool:
         return is_calibrated(self.model)
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was measured on one run over a sample of users.
-
-    Attributes:
-        run: its name.
-        users: in the sample.
-        curves: what each layer's calibrators have learned.
-        noise_mass: the attention on items known to be noise (the demo data's); None elsewhere.
-        faithfulness: None unless asked for.
-        robustness: empty unless asked for.
-    """
-
-    run: str
-    users: int
-    curves: list[LayerCurves]
-    noise_mass: Mass | None
-    faithfulness: Faithfulness | None
-    robustness: list[Disturbed]
 
 
 def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> Inspected:
@@ -137,6 +118,7 @@ def measure(
     return Findings(
         run=inspected.run.name,
         users=len(cases),
+        effective_share=effective_share(model, cases, device=device, seed=seed),
         curves=curves,
         noise_mass=_known_noise(inspected, cases, seed),
         faithfulness=faithfulness(model, cases, device=device, seed=seed, on_step=say) if with_faithfulness else None,

@@ -123,7 +123,10 @@ class TestTheFiles:
         inspect("ac", "--user", "u0007", "--against", "plain", "--output", str(looks))
         names = {str(path.relative_to(looks)) for path in looks.rglob("*") if path.is_file()}
         files = {f"attention.{suffix}" for suffix in ("png", "csv", "json", "npz")}
-        assert names == {f"{run}/u0007/{file}" for run in ("users", "against") for file in files} | {"measured.json"}
+        assert names == {f"{run}/u0007/{file}" for run in ("users", "against") for file in files} | {
+            "measured.json",
+            "report.html",
+        }
         folder = looks / "users" / "u0007"
         tensors = np.load(folder / "attention.npz")
         table, record = pd.read_csv(folder / "attention.csv"), json.loads((folder / "attention.json").read_text())

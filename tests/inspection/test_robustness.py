@@ -14,6 +14,7 @@ from tracing import HISTORIES, model
 from actsr_cli.inspection.answers import Case
 from actsr_cli.inspection.learned import learned_curves
 from actsr_cli.inspection.robustness import KINDS, attention_mass, disturb, robustness
+from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.trace import trace
 
 CPU = torch.device("cpu")
@@ -99,3 +100,16 @@ def test_learned_curves_by_loops() -> None:
         assert curves.gate is not None and curves.gate[1] == pytest.approx(np.mean(gates), abs=1e-5)
     (plain, _) = learned_curves(model(calibration="none").eval(), CASES, device=CPU)
     assert (plain.order, plain.distance, plain.gate) == (None, None, None)
+
+
+def test_how_much_is_looked_at() -> None:
+    looked_at = model("sasrec", "none").eval()
+    row = trace(looked_at, HISTORIES).last_rows("plain")[-1].double()
+    perplexities = [[float((-(r[:n] * r[:n].log()).sum()).exp()) / n for r in row[u]] for u, n in ((0, 5), (1, 3))]
+    found = effective_share(looked_at, CASES, device=CPU)["plain"]
+    assert found.mean == pytest.approx(np.mean(perplexities)) and found.count == 2  # one item is no choice
+    with torch.no_grad():
+        for layer in looked_at.encoder.layers:  # type: ignore[union-attr]
+            layer.attention.query.weight.zero_()
+            layer.attention.query.bias.zero_()
+    assert effective_share(looked_at, CASES, device=CPU)["plain"].mean == pytest.approx(1.0)

@@ -1,0 +1,216 @@
+"""The report as a reader meets it: in a browser, small and wide, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
+from tracing import model
+
+from actsr_cli.inspection.answers import Case
+from actsr_cli.inspection.faithfulness import faithfulness
+from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.learned import learned_curves
+from actsr_cli.inspection.report import ReportedRun, report_page
+from actsr_cli.inspection.robustness import robustness
+from actsr_cli.inspection.sharpness import effective_share
+from actsr_cli.inspection.views import Subject, View, is_calibrated, view
+from actsr_cli.models.base import SequentialModel
+
+CPU = torch.device("cpu")
+SUBJECTS = [
+    Subject("ann", Case(np.array([3, 1, 4, 1, 5]), 9)),
+    Subject("<b>bob</b>", Case(np.array([2, 6]), 7)),
+    Subject("history", Case(np.array([8, 9, 10]), 0)),
+]
+
+
+def name(item: int) -> str:
+    return f"</script> item {item} & {{{{data}}}}"
+
+
+def reported(run: str, looked_at: SequentialModel) -> ReportedRun:
+    looked_at.eval()
+    views = [view(looked_at, subject.case, device=CPU, seen="rank") for subject in SUBJECTS]
+    cases = [Case(np.array(items), 7) for items in ([3, 1, 4, 1, 5], [2, 6, 9, 10])]
+    findings = Findings(
+        run=run,
+        users=2,
+        effective_share=effective_share(looked_at, cases, device=CPU),
+        curves=learned_curves(looked_at, cases, device=CPU),
+        noise_mass=None,
+        faithfulness=faithfulness(looked_at, cases, device=CPU),
+        robustness=robustness(looked_at, cases, [0.5], device=CPU),
+    )
+    return ReportedRun(run, is_calibrated(looked_at), views, findings)
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[ReportedRun]:
+    return [reported("sample/ac-bert4rec/a", model("bert4rec")), reported("sample/sasrec/b", model(calibration="none"))]
+
+
+@pytest.fixture(scope="module")
+def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report_page("A <sample>", "About & more", SUBJECTS, runs, name), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[webdriver.Chrome]:
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("chromium and chromedriver are not here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+@pytest.fixture
+def opened(chromium: webdriver.Chrome, page: Path) -> webdriver.Chrome:
+    resize(chromium, 1280)
+    chromium.get(page.as_uri())
+    return chromium
+
+
+def resize(chrome: webdriver.Chrome, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def choose(chrome: webdriver.Chrome, control: str, text: str) -> None:
+    Select(chrome.find_element(By.ID, control)).select_by_visible_text(text)
+
+
+def canvases(chrome: webdriver.Chrome) -> list[WebElement]:
+    return chrome.find_elements(By.CSS_SELECTOR, "#maps canvas")
+
+
+def test_it_loads_nothing_and_has_no_error(opened: webdriver.Chrome, page: Path) -> None:
+    assert opened.get_log("browser") == []  # type: ignore[no-untyped-call]
+    requests = [
+        entry["message"]
+        for entry in opened.get_log("performance")  # type: ignore[no-untyped-call]
+        if "Network.requestWillBeSent" in entry["message"] and '"url":"http' in entry["message"]
+    ]
+    assert requests == []
+    assert not re.search(r"(src|href)=\"(?!#)", page.read_text(encoding="utf-8"))
+    assert opened.find_element(By.TAG_NAME, "h1").text == "A <sample>"
+    assert "</script> item 9 & {{data}}" in opened.find_element(By.ID, "target").text
+
+
+def test_the_table_has_the_traced_weights(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
+    choose(opened, "layer", "1")
+    choose(opened, "head", "2")
+    tables = opened.find_elements(By.CSS_SELECTOR, "#histories table")
+    for table, run in zip(tables, runs, strict=True):
+        seen: View = run.views[0]
+        rows = [row.find_elements(By.TAG_NAME, "td") for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")]
+        assert len(rows) == int(seen.trace.lengths[0])
+        for column, stage in enumerate(seen.trace.stages):
+            weights = seen.trace.last_rows(stage)[0][0, 1]
+            shown = [float(row[2 + column].text.removesuffix(" %")) for row in rows]
+            np.testing.assert_allclose(shown, 100 * weights.numpy(), atol=0.06)
+    assert [row[1].text for row in rows] == [name(item) for item in (3, 1, 4, 1, 5)]
+
+
+def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
+    assert len(canvases(opened)) == 5
+    choose(opened, "stage", "calibrated")
+    assert len(canvases(opened)) == 1
+    choose(opened, "stage", "all")
+    opened.find_element(By.ID, "next").click()
+    assert Select(opened.find_element(By.ID, "user")).first_selected_option.text.startswith("<b>bob</b>, rank")
+    opened.find_element(By.ID, "next").click()
+    assert "Nobody knows" in opened.find_element(By.ID, "target").text
+    opened.find_element(By.ID, "next").click()
+    assert Select(opened.find_element(By.ID, "user")).first_selected_option.text.startswith("ann")
+
+
+def test_pointing_at_a_cell_reads_it_out(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
+    canvas = canvases(opened)[4]  # of the second run, whose history has five places
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)  # type: ignore[no-untyped-call]
+    cell = canvas.size["width"] / 5
+    ActionChains(opened).move_to_element_with_offset(canvas, round(-2 * cell), round(cell)).perform()
+    weight = float(runs[1].views[0].trace.weights("plain")[1][0, :, 3, 0].mean())
+    reading = opened.find_element(By.ID, "reading").text
+    assert f"4. {name(1)} looks at 1. {name(3)}: plain {100 * weight:.1f} %" in reading
+
+
+def test_the_keyboard_is_enough(opened: webdriver.Chrome) -> None:
+    for _ in range(40):
+        opened.switch_to.active_element.send_keys(Keys.TAB)
+        if opened.switch_to.active_element.tag_name == "canvas":
+            break
+    else:
+        pytest.fail("no heat map can be reached by the tab key")
+    assert "6. ? looks at 6. ?" in opened.find_element(By.ID, "reading").text
+    opened.switch_to.active_element.send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_RIGHT)
+    reading = opened.find_element(By.ID, "reading")
+    assert f"5. {name(5)} looks at 5. {name(5)}" in reading.text and reading.get_attribute("aria-live") == "polite"
+
+
+def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> None:
+    opened.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")  # type: ignore[no-untyped-call]
+    for element in opened.find_elements(By.CSS_SELECTOR, "select, button, [role=img], [role=region]"):
+        assert element.accessible_name, element.get_attribute("outerHTML")
+    assert opened.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+
+
+@pytest.mark.parametrize("width", [360, 768, 1920])
+def test_nothing_runs_over_the_edge(opened: webdriver.Chrome, width: int) -> None:
+    resize(opened, width)
+    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert opened.execute_script(overflow) == 0  # type: ignore[no-untyped-call]
+
+
+def test_dark_and_light(chromium: webdriver.Chrome, page: Path) -> None:
+    for scheme, other in (("dark", "light"), ("light", "dark")):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        chromium.get(page.as_uri())
+        root = chromium.find_element(By.TAG_NAME, "html")
+        assert root.get_attribute("data-theme") == scheme
+        before = chromium.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        chromium.find_element(By.ID, "theme").click()
+        assert root.get_attribute("data-theme") == other
+        assert chromium.find_element(By.TAG_NAME, "body").value_of_css_property("background-color") != before
+
+
+def test_curves_and_tables_of_what_was_measured(opened: webdriver.Chrome) -> None:
+    learned = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#learned h3")]
+    assert len(learned) == 4 and learned[0] == "Mean weight of a key"
+    captions = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#measured caption")]
+    assert sum("is the attention faithful?" in text for text in captions) == 2
+    assert sum("noise in histories" in text for text in captions) == 2
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#measured svg")) == 2 * (2 + 3)
+
+
+def test_fifty_long_histories_stay_small() -> None:
+    long = model(max_length=50).eval()
+    items = np.random.default_rng(0).integers(1, 11, (50, 50))
+    subjects = [Subject(f"u{row}", Case(history, 3)) for row, history in enumerate(items)]
+    views = [view(long, subject.case, device=CPU, seen="rank") for subject in subjects]
+    curves = learned_curves(long, [each.case for each in subjects], device=CPU)
+    findings = Findings("a/b/c", 50, {}, curves, None, None, [])
+    text = report_page("long", "", subjects, [ReportedRun("a/b/c", True, views, findings)], lambda item: f"item {item}")
+    assert len(text) < 4e6
