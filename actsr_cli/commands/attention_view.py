@@ -41,13 +41,7 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     label = max(4, min(max(map(len, places)), width // 3))
     bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # the columns' frames and numbers beside it
     which = "mean over heads" if head is None else f"head {head + 1}"
-    table = Table(
-        title=_headline(inspected, subject, view),
-        caption=f"layer {layer + 1}, {which}: what the prediction looks at, in percent of its attention",
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
-    )
+    table = Table(pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("item", no_wrap=True, width=label, overflow="ellipsis")
     for stage in stages:
@@ -61,7 +55,8 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     for place, item in enumerate(places):
         bars = (_bar(weights[stage][place], highest, bar) for stage in stages)
         table.add_row(str(place + 1), Text(item), *bars)
-    console.results.print(table)
+    caption = f"layer {layer + 1}, {which}: what the prediction looks at, in percent of its attention"
+    _print(_headline(inspected, subject, view), table, caption)
     recommended = ", ".join(
         f"{inspected.data.display_name(item)} ({probability:.1%})" for item, probability in view.recommended
     )
@@ -111,13 +106,14 @@ def _number(rank: float) -> str:
 
 
 def _print_faithfulness(run: str, found: Faithfulness) -> None:
-    table = _table(
-        f"{run}: is the attention faithful? {found.users:,} users",
+    title = f"{run}: is the attention faithful? {found.users:,} users"
+    caption = (
         f"Kendall's τ, Spearman's rho and the overlap of the {found.top_k} first items with what leaving items out "
         "says; log-probability lost while items are deleted, the first ones first (high is good), and while the first "
         "ones alone are inserted (low is good); users whose target gets likelier, and a better rank, without the first "
-        "item. ± half of the 95 % bootstrap interval",
+        "item. ± half of the 95 % bootstrap interval"
     )
+    table = _table()
     table.add_column("explanation", no_wrap=True)
     for column in ("τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -131,16 +127,17 @@ def _print_faithfulness(run: str, found: Faithfulness) -> None:
             _interval(explanation.insertion.area),
             *(f"{100 * share.mean:.0f}%" for share in explanation.without_top.values()),
         )
-    console.results.print(table)
+    _print(Text(title), table, caption)
+    console.results.print()
 
 
 def _print_robustness(run: str, measured: Sequence[Disturbed]) -> None:
     stages = next((list(each.injected.stages) for each in measured if each.injected is not None), [])
-    table = _table(
-        f"{run}: noise in histories",
+    caption = (
         "Hit@10 and NDCG@10 by protocol A, and with the same model's plain attention; percent of the attention on "
-        "injected items at each stage, and their share of the items",
+        "injected items at each stage, and their share of the items"
     )
+    table = _table()
     for column in ("noise", "Hit", "plain", "NDCG", "plain", *stages, "items"):
         table.add_column(column, justify="left" if column == "noise" else "right", no_wrap=True)
     for each in measured:
@@ -151,28 +148,28 @@ def _print_robustness(run: str, measured: Sequence[Disturbed]) -> None:
             *(_short(value.mean, 4) for value in ranked),
             *(f"{100 * value.mean:.1f}" for value in mass),
         )
-    console.results.print(table)
+    _print(Text(f"{run}: noise in histories"), table, caption)
+    console.results.print()
 
 
 def _print_shares(title: str, caption: str, shares: Mapping[str, Interval]) -> None:
-    table = _table(title, caption)
+    table = _table()
     for column in shares:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_row(*(f"{100 * each.mean:.1f} ± {100 * each.margin:.1f}" for each in shares.values()))
-    console.results.print(table)
+    _print(Text(title), table, caption)
+    console.results.print()
 
 
-def _table(title: str, caption: str) -> Table:
+def _table() -> Table:
     """A table that is narrow enough for 80 columns."""
-    return Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
-        header_style="bold underline",
-    )
+    return Table(box=None, padding=(0, 1, 0, 0), header_style="bold underline")
+
+
+def _print(title: Text, table: Table, caption: str) -> None:
+    title.stylize("bold")
+    for part in (title, table, Text(caption, style="dim")):
+        console.results.print(part)
 
 
 def _interval(value: Interval | None) -> str:

@@ -17,7 +17,8 @@ from actsr_cli.models.base import SequentialModel
 def effective_share(
     model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seed: int = 0
 ) -> dict[str, Interval]:
-    """Per stage the share of a history that the prediction effectively looks at, mean over users with two items or$
+    """Per stage the share of a history that the prediction effectively looks at, mean over users with two places
+    or more.
 
     It is exp(entropy of the row) / places: 1 is a mean of all places, 1 / places is a look at one. The row is the
     prediction's own in the last layer, mean over heads of what each head has.
