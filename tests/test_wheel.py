@@ -95,3 +95,5 @@ def test_a_model_trains_away_from_the_checkout(installed: Path, tmp_path: Path) 
     )
     run(actsr, "train", "--model", "ac-sasrec", "--preset", "demo", *small, folder=tmp_path)
     assert "Hit" in run(actsr, "evaluate", folder=tmp_path)
+    run(actsr, "inspect-attention", "--random", "1", "--sample", "20", "--output", "looks", folder=tmp_path)
+    assert (tmp_path / "looks" / "report.html").stat().st_size > 10_000

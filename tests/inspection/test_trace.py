@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -92,6 +95,15 @@ def test_models_without_attention_say_so(name: str) -> None:
     config = ModelConfig(name=name, calibration="none", hidden_size=8)
     with pytest.raises(RunError, match="attention"):
         trace(build_model(config, n_items=10), HISTORIES)
+
+
+def test_the_library_as_its_page_shows_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {"model": model(), "batch": HISTORIES}
+    exec(code, names)  # noqa: S102 (the page's own code)
+    traced = names["traced"]
+    assert isinstance(traced, AttentionTrace) and traced.stages == ("plain", "spatial", "mask", "combined")
 
 
 def _plain_stages(weights: Tensor) -> AttentionStages:
