@@ -95,7 +95,7 @@ def answers(
             scores = model.score(batch)
             excluded = _histories([cases[row] for row in rows], device) if seen == "exclude" else None
             rank[rows] = doubled_ranks(scores, targets, excluded).cpu().numpy() / 2
-            log_probability[rows] = target_log_probability(scores, targets).double().cpu().numpy()
+            log_probability[rows] = target_log_probability(scores, targets).cpu().double().numpy()
     return Answers(log_probability, rank)
 
 
@@ -119,7 +119,10 @@ def case_batches(
         rows = order[start : start + batch_size]
         chosen = [cases[row].latest(max_length) for row in rows]
         targets = torch.tensor([case.target for case in chosen], device=device)
-        yield rows, _collate(chosen).to(device), targets
+        batch = _collate(chosen)
+        if batch.timestamps is not None and device.type == "mps":  # has no float64
+            batch = replace(batch, timestamps=batch.timestamps.float())
+        yield rows, batch.to(device), targets
 
 
 def _collate(cases: Sequence[Case]) -> Batch:

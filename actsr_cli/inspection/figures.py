@@ -58,7 +58,7 @@ def mean_over_heads(trace: AttentionTrace) -> dict[str, list[NDArray[np.float64]
     length = int(trace.lengths[0])
     return {
         stage: [
-            reduce(weights[0, :, :length, :length], "h q k -> q k", "mean").double().cpu().numpy()
+            reduce(weights[0, :, :length, :length], "h q k -> q k", "mean").cpu().double().numpy()
             for weights in trace.weights(stage)
         ]
         for stage in trace.stages

@@ -157,5 +157,5 @@ def _fill(found: Importance, rows: NDArray[np.int64], batch: Batch, values: Tens
     """Put the items' part of (batch, length) values into their rows."""
     length = batch.item_ids.shape[1]
     real = _item_places(batch, length).cpu().numpy()
-    numbers = values[:, :length].double().cpu().numpy()
+    numbers = values[:, :length].cpu().double().numpy()
     found[rows, :length] = np.where(real, numbers, np.nan)

@@ -63,12 +63,12 @@ class _Sums:
 
     def add(self, values: Tensor, distances: Tensor) -> None:
         """(heads, pairs) values of pairs with (pairs,) distances."""
+        values, distances = values.cpu().double(), distances.cpu()
         heads, size = len(values), int(distances.max()) + 1
-        total = torch.zeros(heads, size, dtype=torch.float64, device=values.device)
-        total.index_add_(1, distances, values.double())
+        total = torch.zeros(heads, size, dtype=torch.float64).index_add_(1, distances, values)
         grown = max(size, len(self.count))
-        self.total = _padded(self.total, (heads, grown)) + _padded(total.cpu().numpy(), (heads, grown))
-        counts = torch.bincount(distances).cpu().numpy().astype(np.float64)
+        self.total = _padded(self.total, (heads, grown)) + _padded(total.numpy(), (heads, grown))
+        counts = torch.bincount(distances).numpy().astype(np.float64)
         self.count = _padded(self.count, (grown,)) + _padded(counts, (grown,))
 
     @property

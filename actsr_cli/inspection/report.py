@@ -130,7 +130,7 @@ def _packed(view: View, stage: str, length: int, causal: bool) -> str:
     """All layers' and heads' weights, little-endian 16 bits, base64; of causal ones the lower triangle alone."""
     rows, columns = np.tril_indices(length) if causal else (axis.ravel() for axis in np.indices((length, length)))
     numbers = [
-        np.round(np.clip(weights[0].double().cpu().numpy()[:, rows, columns], 0, 1) * _LEVELS)
+        np.round(np.clip(weights[0].cpu().double().numpy()[:, rows, columns], 0, 1) * _LEVELS)
         for weights in view.trace.weights(stage)
     ]
     return base64.b64encode(np.concatenate([each.ravel() for each in numbers]).astype("<u2").tobytes()).decode()

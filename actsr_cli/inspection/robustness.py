@@ -149,7 +149,7 @@ def attention_mass(
         traced = trace(model, batch)
         for stage in traced.stages:
             weights = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")[:, : marks.shape[1]]
-            mass = (weights.double().cpu().numpy() * marks).sum(axis=1)
+            mass = (weights.cpu().double().numpy() * marks).sum(axis=1)
             found.setdefault(STAGE_TITLES[stage], np.zeros(len(users)))[rows] = mass
     shares = np.array([marked[row].mean() for row in users])
     return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))

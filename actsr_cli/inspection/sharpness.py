@@ -34,9 +34,9 @@ def effective_share(
         traced = trace(model, batch)
         long_enough = traced.lengths > 1
         for stage in traced.stages:
-            rows = traced.last_rows(stage)[-1].double()  # (batch, heads, places)
+            rows = traced.last_rows(stage)[-1].cpu().double()  # (batch, heads, places)
             rows = rows / rows.sum(dim=-1, keepdim=True).clamp_min(1e-12)
             entropy = torch.special.entr(rows).sum(dim=-1)
-            share = reduce(entropy.exp(), "b h -> b", "mean") / traced.lengths
-            found.setdefault(STAGE_TITLES[stage], []).extend(share[long_enough].tolist())
+            share = reduce(entropy.exp(), "b h -> b", "mean") / traced.lengths.cpu()
+            found.setdefault(STAGE_TITLES[stage], []).extend(share[long_enough.cpu()].tolist())
     return {stage: mean_interval(np.array(shares), seed) for stage, shares in found.items() if shares}
