@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from einops import reduce
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -33,11 +34,12 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
     axes = figure.subplots(layers, len(stages), squeeze=False, sharex=True, sharey=True)
     maps = mean_over_heads(view.trace)
     highest = max(float(weights.max()) for of_stage in maps.values() for weights in of_stage)
+    scale = PowerNorm(0.5, vmin=0, vmax=highest)  # a query that sees itself alone has 1: others shall be seen, too
     image = None
     for column, stage in enumerate(stages):
         for row in range(layers):
             axis = axes[row, column]
-            image = axis.imshow(maps[stage][row], cmap="viridis", vmin=0, vmax=highest, aspect="equal")
+            image = axis.imshow(maps[stage][row], cmap="viridis", norm=scale, aspect="equal")
             axis.set_xticks(range(len(places)), places, rotation=90, fontsize=6)
             axis.set_yticks(range(len(places)), places, fontsize=6)
             if row == 0:
