@@ -17,6 +17,7 @@ from actsr_cli.commands.inspect_attention import inspect_attention
 from actsr_cli.commands.models import models
 from actsr_cli.commands.preprocess import preprocess
 from actsr_cli.commands.presets import presets
+from actsr_cli.commands.runs import runs
 from actsr_cli.commands.train import train
 from actsr_cli.errors import ActsrError
 
@@ -94,6 +95,7 @@ def _help(command: Callable[..., None]) -> str:
 for _command in (download, preprocess, train, evaluate, inspect_attention):
     app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
+app.add_typer(runs, name="runs")
 app.command(help=_help(models))(models)
 
 

@@ -23,7 +23,19 @@ from actsr_cli.errors import RunError
 from actsr_cli.models.registry import model_names
 from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve, schema_keys
 
-COMMANDS = ["download", "evaluate", "inspect-attention", "models", "preprocess", "presets", "presets show", "train"]
+COMMANDS = [
+    "download",
+    "evaluate",
+    "inspect-attention",
+    "models",
+    "preprocess",
+    "presets",
+    "presets show",
+    "runs",
+    "runs delete",
+    "runs show",
+    "train",
+]
 EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")
 
 

@@ -13,6 +13,7 @@ from actsr_cli import console
 from actsr_cli.evaluation.ranking import protocol
 from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.trace import STAGE_TITLES
+from actsr_cli.inspection.views import rank_text
 
 if TYPE_CHECKING:
     from actsr_cli.evaluation.significance import Interval
@@ -94,15 +95,11 @@ def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:
     name = f"{inspected.run.name}: "
     if view.rank is None or view.plain_rank is None or view.probability is None:
         return Text(f"{name}a history of {len(subject.case.items)} items")
-    ranks = f"rank {_number(view.rank)}"
+    ranks = f"rank {rank_text(view.rank)}"
     if inspected.calibrated:
-        ranks += f", without calibration {_number(view.plain_rank)}"
+        ranks += f", without calibration {rank_text(view.plain_rank)}"
     target = inspected.data.display_name(subject.case.target)
     return Text(f"{name}user {subject.label}, next: {target}\n{ranks} (protocol {protocol(inspected.seen)})")
-
-
-def _number(rank: float) -> str:
-    return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
 
 
 def _print_faithfulness(run: str, found: Faithfulness) -> None:

@@ -132,6 +132,28 @@ def list_runs(runs_dir: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: (read_json(folder / "run.json")["started"], folder.name))
 
 
+def summaries(runs_dir: Path) -> list[dict[str, Any]]:
+    """One line of facts per run, the one that started last at the end.
+
+    Its keys: run, dataset, model, status, started, epochs, best_epoch, monitor, value (the monitor's at the best epoch,
+    on validation), seconds; what a run has not reached yet is None.
+    """
+    found = []
+    for path in list_runs(runs_dir):
+        run = open_run(path)
+        record, monitor = run.record, run.config.training.monitor
+        metrics = path / "metrics.json"
+        valid = (read_json(metrics) if metrics.exists() else {}).get(f"valid/{run.config.evaluation.seen}", {})
+        ended = "train_seconds" in record
+        found.append(
+            {key: record[key] for key in ("dataset", "model", "status", "started")}
+            | {key: record.get(key) for key in ("epochs", "best_epoch")}
+            | {"run": run.name, "monitor": monitor, "value": valid.get(monitor)}
+            | {"seconds": record["train_seconds"] + record["validation_seconds"] if ended else None}
+        )
+    return found
+
+
 def find_run(runs_dir: Path, name: str | None) -> Run:
     """The run called `name`: a folder, DATASET/MODEL/NAME, or any end of that path; None takes the latest with a model.
 

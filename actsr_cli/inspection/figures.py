@@ -17,7 +17,7 @@ from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.faithfulness import Faithfulness
 from actsr_cli.inspection.robustness import Disturbed
 from actsr_cli.inspection.trace import STAGE_TITLES, AttentionTrace
-from actsr_cli.inspection.views import Subject, View
+from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LABEL = 24
 """Characters of an item's name beside a heat map."""
@@ -129,5 +129,5 @@ def save(figure: Figure, path: Path) -> None:
 def _headline(subject: Subject, view: View, name: Name) -> str:
     if view.rank is None or view.plain_rank is None:
         return f"{subject.label}; first recommended: {name(view.recommended[0][0])}"
-    ranks = f"rank {view.rank:,.4g}, with plain attention {view.plain_rank:,.4g}"
+    ranks = f"rank {rank_text(view.rank)}, with plain attention {rank_text(view.plain_rank)}"
     return f"user {subject.label}, next: {name(subject.case.target)} ({ranks})"

@@ -20,7 +20,7 @@ from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.robustness import KINDS, Disturbed
 from actsr_cli.inspection.trace import STAGE_TITLES
-from actsr_cli.inspection.views import Subject, View
+from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LEVELS = 2**16 - 1
 """Weights are kept in 16 bits."""
@@ -103,7 +103,7 @@ def _learned(curves: LayerCurves) -> dict[str, Any]:
 def _user(index: int, subject: Subject, runs: Sequence[ReportedRun], name: Name) -> dict[str, Any]:
     target = subject.case.target
     first = runs[0].views[index]
-    rank = "" if first.rank is None else f", rank {first.rank:,.4g}"
+    rank = "" if first.rank is None else f", rank {rank_text(first.rank)}"
     return {
         "title": f"{subject.label}{rank}",
         "target": name(target) if target else None,

@@ -55,6 +55,11 @@ def is_calibrated(model: SequentialModel) -> bool:
     return any(each.spatial is not None or each.adversarial is not None for each in attentions)
 
 
+def rank_text(rank: float) -> str:
+    """A rank for people: ties make halves."""
+    return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
+
+
 def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen, n_recommended: int = 5) -> View:
     """How a model, which is on `device`, sees a case."""
     ((_, batch, _),) = case_batches([case], model.config.max_length, 1, device)

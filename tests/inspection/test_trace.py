@@ -15,6 +15,7 @@ from actsr_cli.batch import Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import RunError
 from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.inspection.views import rank_text
 from actsr_cli.models.base import CustomModel
 from actsr_cli.models.registry import build_model
 
@@ -95,6 +96,10 @@ def test_models_without_attention_say_so(name: str) -> None:
     config = ModelConfig(name=name, calibration="none", hidden_size=8)
     with pytest.raises(RunError, match="attention"):
         trace(build_model(config, n_items=10), HISTORIES)
+
+
+def test_ranks_for_people() -> None:
+    assert [rank_text(rank) for rank in (1.0, 2.5, 12101.0)] == ["1", "2.5", "12,101"]
 
 
 def test_the_library_as_its_page_shows_it() -> None:

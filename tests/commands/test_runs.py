@@ -1,0 +1,63 @@
+"""`actsr runs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from processes import SMALL, call
+from typer.testing import CliRunner
+
+from actsr_cli.app import app
+
+
+@pytest.fixture
+def trained(place: Path) -> Path:
+    call("train", "--model", "popularity", "--name", "floor", *SMALL)
+    call("train", "--model", "sasrec", "--name", "first", *SMALL, "--epochs", "1")
+    call("train", "--model", "sasrec", "--name", "broken", *SMALL, "--set", "training.learning_rate=1e30", exit_code=1)
+    return place / "runs"
+
+
+def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
+    listed = json.loads(call("runs", "--json").stdout)
+    assert [(run["run"], run["status"]) for run in listed] == [
+        ("demo/popularity/floor", "finished"),
+        ("demo/sasrec/first", "finished"),
+        ("demo/sasrec/broken", "failed"),
+    ]
+    floor, first, broken = listed
+    metrics = json.loads((trained / "demo" / "sasrec" / "first" / "metrics.json").read_text())
+    assert first["value"] == metrics["valid/exclude"]["ndcg@10"] and first["monitor"] == "ndcg@10"
+    assert first["seconds"] > 0 and floor["best_epoch"] == 1 and broken["value"] is None
+
+    for filters, expected in (
+        (("--model", "sasrec"), {"demo/sasrec/first", "demo/sasrec/broken"}),
+        (("--model", "sasrec", "--status", "failed"), {"demo/sasrec/broken"}),
+        (("--dataset", "beauty"), set()),
+    ):
+        assert {run["run"] for run in json.loads(call("runs", *filters, "--json").stdout)} == expected
+    assert "demo/sasrec/first" in call("runs").stdout
+    assert "No such run" in call("runs", "--dataset", "beauty").stderr
+
+    shown = json.loads(call("runs", "show", "first", "--json").stdout)
+    assert shown["metrics"] == metrics and shown["settings"]["training"]["epochs"] == 1
+    readable = call("runs", "show", "first").stdout
+    assert "hidden_size: 16" in readable and f"{metrics['valid/exclude']['hit@10']:.4f}" in readable
+    assert json.loads(call("runs", "show", "broken", "--json").stdout)["error"].startswith("RunError: ")
+
+    asked = CliRunner().invoke(app, ["runs", "delete", "first"], input="n\n")
+    assert asked.exit_code == 1 and (trained / "demo" / "sasrec" / "first").exists()
+    assert "no run 'nothing'" in call("runs", "delete", "first", "nothing", "--yes", exit_code=1).stderr
+    assert (trained / "demo" / "sasrec" / "first").exists()
+    call("runs", "delete", "sasrec/first", "demo/sasrec/broken", "--yes")
+    assert not (trained / "demo" / "sasrec").exists() and (trained / "demo" / "popularity").exists()
+    call("runs", "delete", "floor", "--yes")
+    assert list(trained.iterdir()) == []
+
+
+def test_runs_elsewhere_are_not_deleted(trained: Path, tmp_path: Path) -> None:
+    elsewhere = trained / "demo" / "sasrec" / "first"
+    refused = call("runs", "delete", str(elsewhere), "--yes", "--runs-dir", str(tmp_path / "other"), exit_code=1)
+    assert "delete it by hand" in refused.stderr and elsewhere.exists()
