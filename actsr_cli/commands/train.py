@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from actsr_cli.models.registry import display_name, parse_name, unread_keys
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
+    from actsr_cli.data.sequences import SequenceData
     from actsr_cli.distributed import Workers
     from actsr_cli.experiment.run import Run
     from actsr_cli.presets import ResolvedConfig
@@ -70,6 +72,10 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Targets per step.", rich_help_panel=TRAINING)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's.", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, dropout, order.", rich_help_panel=TRAINING)] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, help="So many runs, from --seed on; their mean and spread.", rich_help_panel=TRAINING),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=TRAINING)
     ] = None,
@@ -93,6 +99,8 @@ def train(
 
     [bold]Example:[/]  actsr train --model ac-sasrec --preset beauty
 
+    [bold]Example:[/]  actsr train --model ac-sasrec --preset beauty --seeds 5 --name five
+
     [bold]Example:[/]  actsr train --resume beauty/ac-sasrec/20260131-101500
     """
     options: dict[str, Any] = {
@@ -111,10 +119,10 @@ def train(
         backbone, implied = parse_name(model)
         options |= {"model.name": backbone, "model.calibration": calibration or implied}
     if resume is not None:
-        _refuse_with_resume({"--preset": preset, "--config": config, "--name": name})
+        _refuse_with_resume({"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
         _resume(resume, options, overrides or [], data_dir, runs_dir)
         return
-    _train(preset, config, overrides or [], options, name, data_dir, runs_dir)
+    _train(preset, config, overrides or [], options, name, seeds, data_dir, runs_dir)
 
 
 def _train(
@@ -123,13 +131,12 @@ def _train(
     overrides: list[str],
     options: dict[str, Any],
     name: str | None,
+    seeds: int | None,
     data_dir: Path,
     runs_dir: Path,
 ) -> None:
-    from actsr_cli.commands.progress import training_progress
     from actsr_cli.experiment.data import prepare_for
-    from actsr_cli.experiment.run import create_run
-    from actsr_cli.experiment.train import check_trainable, train_run
+    from actsr_cli.experiment.train import check_trainable
     from actsr_cli.presets import preset_for, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
@@ -143,12 +150,46 @@ def _train(
         workers.agree_on(prepared.data.fingerprint)
         warn_of_input(prepared.report)
         check_trainable(config, prepared.data)
-        run = workers.from_leader(lambda: create_run(runs_dir, config, prepared.data, name=name, command=sys.argv))
-        console.note(f"Training {run.name}: {prepared.data.n_users:,} users, {prepared.data.n_items:,} items")
-        with training_progress(config.training) as progress:
-            state = train_run(run, prepared.data, progress, workers)
-        if workers.leads:
-            _report(run, state, runs_dir)
+        if seeds is None:
+            _train_one(config, prepared.data, name, workers, runs_dir)
+        else:
+            _train_series(config, prepared.data, name, seeds, workers, runs_dir)
+
+
+def _train_one(config: RunConfig, data: SequenceData, name: str | None, workers: Workers, runs_dir: Path) -> Run:
+    from actsr_cli.commands.progress import training_progress
+    from actsr_cli.experiment.run import create_run
+    from actsr_cli.experiment.train import train_run
+
+    run = workers.from_leader(lambda: create_run(runs_dir, config, data, name=name, command=sys.argv))
+    console.note(f"Training {run.name}: {data.n_users:,} users, {data.n_items:,} items")
+    with training_progress(config.training) as progress:
+        state = train_run(run, data, progress, workers)
+    if workers.leads:
+        _report(run, state, runs_dir)
+    return run
+
+
+def _train_series(
+    config: RunConfig, data: SequenceData, name: str | None, seeds: int, workers: Workers, runs_dir: Path
+) -> None:
+    """One run per seed, called NAME-sSEED; the same command again takes what is finished and goes on with the rest."""
+    from actsr_cli.commands.tables import print_spread
+    from actsr_cli.experiment.run import best_metrics, finished_run, new_name
+
+    series = workers.from_leader(new_name) if name is None else name
+    runs = []
+    for seed in range(config.training.seed, config.training.seed + seeds):
+        own = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+        run = workers.from_leader(partial(finished_run, runs_dir, own, data, f"{series}-s{seed}"))
+        if run is None:
+            run = _train_one(own, data, f"{series}-s{seed}", workers, runs_dir)
+        else:
+            console.note(f"{run.name} is finished already")
+        runs.append(run)
+    if workers.leads:
+        title = f"{runs[0].name.rpartition('/')[0]}/{series}: validation split, best epochs of {seeds} seeds"
+        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], config.evaluation.seen)
 
 
 def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: Path, runs_dir: Path) -> None:

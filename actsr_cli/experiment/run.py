@@ -179,6 +179,40 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     return open_run(matches[0])
 
 
+def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
+    """The finished run of a name; None where there is none.
+
+    Raises:
+        RunError: a run of this name has another configuration or other data, or is not finished.
+    """
+    path = runs_dir / config.dataset / display_name(config.model) / name
+    if not path.exists():
+        return None
+    run = open_run(path)
+    if run.config != config or run.record["fingerprint"] != data.fingerprint:
+        raise RunError(f"{run.name} has other settings or data than this series", hint="Give another --name.")
+    if run.record["status"] != "finished":
+        raise RunError(
+            f"{run.name} is not finished (it is {run.record['status']})",
+            hint=f"Go on with it: actsr train --resume {run.name}, and then give this command again.",
+        )
+    return run
+
+
+def best_metrics(run: Run) -> dict[str, float]:
+    """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
+    path = run.path / "metrics.json"
+    metrics = (read_json(path) if path.exists() else {}).get(f"valid/{run.config.evaluation.seen}")
+    if metrics is None:
+        raise RunError(f"{run.name} has not been validated")
+    return {name: value for name, value in metrics.items() if "@" in name}
+
+
+def new_name() -> str:
+    """Date and time, as a name."""
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
 def environment(command: list[str]) -> dict[str, Any]:
     """Versions and machine, for the record."""
     return {
@@ -229,7 +263,7 @@ def _new_folder(parent: Path, name: str | None) -> Path:
                 f"there is a run {parent / name} already", hint="Give another --name, or go on with it: --resume"
             ) from None
         return parent / name
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    stamp = new_name()
     for attempt in range(1, 1000):
         path = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
         try:

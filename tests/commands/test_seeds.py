@@ -1,0 +1,54 @@
+"""`actsr train --seeds`: the same training with several seeds."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from processes import SMALL, call
+
+SERIES = ("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
+
+
+@pytest.fixture
+def runs(place: Path) -> Path:
+    return place / "runs" / "demo" / "sasrec"
+
+
+def ndcg(run: Path) -> float:
+    value: float = json.loads((run / "metrics.json").read_text())["valid/exclude"]["ndcg@10"]
+    return value
+
+
+def test_mean_and_spread_over_seeds(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsr_cli.console.results._width", 120)
+    shown = call(*SERIES, "--seed", "4", "--seeds", "3").stdout
+    names = [runs / f"three-s{seed}" for seed in (4, 5, 6)]
+    values = [ndcg(run) for run in names]
+    assert len(set(values)) == 3
+    table = shown[shown.index("demo/sasrec/three: validation split, best epochs of 3 seeds") :]
+    assert f"{mean(values):.4f} ± {stdev(values):.4f}" in re.sub(r" +", " ", table)
+    call("train", "--model", "sasrec", "--name", "alone", *SMALL, "--epochs", "1", "--seed", "5")
+    assert (runs / "alone" / "model.safetensors").read_bytes() == (names[1] / "model.safetensors").read_bytes()
+
+
+def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
+    call(*SERIES, "--seeds", "2")
+    kept = (runs / "three-s0" / "run.json").read_bytes()
+    said = call(*SERIES, "--seeds", "3").stderr
+    assert said.count("is finished already") == 2 and (runs / "three-s2" / "model.safetensors").exists()
+    assert (runs / "three-s0" / "run.json").read_bytes() == kept
+
+    record = json.loads((runs / "three-s1" / "run.json").read_text())
+    (runs / "three-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    refused = call(*SERIES, "--seeds", "3", exit_code=1).stderr
+    assert "three-s1 is not finished" in refused and "actsr train --resume demo/sasrec/three-s1" in refused
+    other = call(*SERIES, "--seeds", "3", "--learning-rate", "0.1", exit_code=1).stderr
+    assert "other settings" in other
+
+
+def test_what_does_not_go_together() -> None:
+    assert "--seeds does not go with --resume" in call("train", "--resume", "x", "--seeds", "2", exit_code=1).stderr
