@@ -12,6 +12,7 @@ from rich.text import Text
 from actsr_cli import console
 from actsr_cli.evaluation.ranking import protocol
 from actsr_cli.inspection.export import place_names
+from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT
 from actsr_cli.inspection.trace import STAGE_TITLES
 from actsr_cli.inspection.views import rank_text
 
@@ -115,7 +116,7 @@ def _print_faithfulness(run: str, found: Faithfulness) -> None:
     for column in ("τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, explanation in found.explanations.items():
-        agreement = explanation.agreement.get("leave one out")
+        agreement = explanation.agreement.get(LEAVE_ONE_OUT)
         compared = (None, None, None) if agreement is None else (agreement.kendall, agreement.spearman, agreement.top)
         table.add_row(
             name,

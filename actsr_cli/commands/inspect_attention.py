@@ -107,15 +107,15 @@ def inspect_attention(
     from actsr_cli.experiment.run import find_run
 
     shares = _shares(noise)
+    if target is not None and history is None:
+        raise ConfigError("--target belongs to --history: a user's own next item is known")
     found = find_run(runs_dir, run)
     opened = [open_for_inspection(found, data_of(found, data_dir).data, device)]
     if against is not None:
         other = find_run(runs_dir, against)
         if other.record["fingerprint"] != found.record["fingerprint"]:
             raise RunError(f"{other.name} was trained on other data than {found.name}: they cannot be compared")
-        opened.append(open_for_inspection(other, data_of(other, data_dir).data, device))
-    if target is not None and history is None:
-        raise ConfigError("--target belongs to --history: a user's own next item is known")
+        opened.append(open_for_inspection(other, opened[0].data, device))
     subjects = _subjects(opened[0], split, user, random, improved, worsened, history, target, seed)
     views = [look(inspected, subjects) for inspected in opened]
     for index, subject in enumerate(subjects):

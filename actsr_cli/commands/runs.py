@@ -72,13 +72,12 @@ def show(
     from actsr_cli.experiment.run import find_run, read_json
 
     found = find_run(runs_dir, run)
-    metrics = found.path / "metrics.json"
     told = {
         "run": found.name,
         **found.record,
         "command": read_json(found.path / "environment.json")["command"],
         "settings": found.config.model_dump(mode="json", exclude_defaults=True),
-        "metrics": read_json(metrics) if metrics.exists() else {},
+        "metrics": found.metrics,
     }
     if as_json:
         console.results.print_json(json.dumps(told))

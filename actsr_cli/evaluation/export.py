@@ -9,6 +9,7 @@ import pandas as pd
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.ranking import RankedSplit
+from actsr_cli.files import replacing
 
 
 def write_ranks(path: Path, data: SequenceData, ranked: RankedSplit) -> None:
@@ -34,9 +35,8 @@ def write_ranks(path: Path, data: SequenceData, ranked: RankedSplit) -> None:
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    if path.suffix == ".csv":
-        table.to_csv(partial, index=False)
-    else:
-        table.to_parquet(partial, index=False)
-    partial.replace(path)
+    with replacing(path) as partial:
+        if path.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)

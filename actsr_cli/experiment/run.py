@@ -30,6 +30,7 @@ import actsr_cli
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
+from actsr_cli.files import replacing
 from actsr_cli.models.registry import display_name
 
 
@@ -63,6 +64,12 @@ class Run:
         """The contents of run.json."""
         return read_json(self.path / "run.json")
 
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The contents of metrics.json; empty before the first ones."""
+        path = self.path / "metrics.json"
+        return read_json(path) if path.exists() else {}
+
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
         write_text(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
@@ -73,8 +80,7 @@ class Run:
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
         """Put `values` under `key` in metrics.json."""
-        path = self.path / "metrics.json"
-        write_json(path, (read_json(path) if path.exists() else {}) | {key: values})
+        write_json(self.path / "metrics.json", self.metrics | {key: values})
 
 
 def create_run(runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None, command: list[str]) -> Run:
@@ -142,8 +148,7 @@ def summaries(runs_dir: Path) -> list[dict[str, Any]]:
     for path in list_runs(runs_dir):
         run = open_run(path)
         record, monitor = run.record, run.config.training.monitor
-        metrics = path / "metrics.json"
-        valid = (read_json(metrics) if metrics.exists() else {}).get(f"valid/{run.config.evaluation.seen}", {})
+        valid = run.metrics.get(f"valid/{run.config.evaluation.seen}", {})
         ended = "train_seconds" in record
         found.append(
             {key: record[key] for key in ("dataset", "model", "status", "started")}
@@ -201,8 +206,7 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
 
 def best_metrics(run: Run) -> dict[str, float]:
     """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
-    path = run.path / "metrics.json"
-    metrics = (read_json(path) if path.exists() else {}).get(f"valid/{run.config.evaluation.seen}")
+    metrics = run.metrics.get(f"valid/{run.config.evaluation.seen}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
     return {name: value for name, value in metrics.items() if "@" in name}
@@ -247,9 +251,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text beside `path` and rename it into place."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _new_folder(parent: Path, name: str | None) -> Path:

@@ -91,9 +91,9 @@ def answers(
     log_probability, rank = np.zeros(len(cases)), np.zeros(len(cases))
     at_a_time = max(1, min(batch_size, _SCORES_AT_A_TIME // model.n_items))
     with torch.inference_mode(), in_evaluation(model):
-        for rows, batch, targets in case_batches(cases, model.config.max_length, at_a_time, device):
+        for rows, batch, targets in case_batches(cases, model.config.max_length, device, at_a_time):
             scores = model.score(batch)
-            excluded = _histories([cases[row] for row in rows], device) if seen == "exclude" else None
+            excluded = _collate([cases[row] for row in rows]).item_ids.to(device) if seen == "exclude" else None
             rank[rows] = doubled_ranks(scores, targets, excluded).cpu().numpy() / 2
             log_probability[rows] = target_log_probability(scores, targets).cpu().double().numpy()
     return Answers(log_probability, rank)
@@ -106,7 +106,7 @@ def target_log_probability(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def case_batches(
-    cases: Sequence[Case], max_length: int, batch_size: int, device: torch.device
+    cases: Sequence[Case], max_length: int, device: torch.device, batch_size: int = 128
 ) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
     """The latest `max_length` items of each case, those of like length together.
 
@@ -140,8 +140,3 @@ def _collate(cases: Sequence[Case]) -> Batch:
         user_ids=torch.tensor([case.user for case in cases]),
         timestamps=torch.from_numpy(seconds) if len(times) == len(cases) else None,
     )
-
-
-def _histories(cases: Sequence[Case], device: torch.device) -> Tensor:
-    """(cases, longest) all items of each case's history, padded with 0."""
-    return _collate(cases).item_ids.to(device)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from actsr_cli.files import replacing
 from actsr_cli.inspection.views import Subject, View
 
 Name = Callable[[int], str]
@@ -47,11 +48,13 @@ def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = real_tensors(view)
-    _replace(folder / "attention.npz", lambda path: _save_npz(path, tensors))
-    table = _table(tensors, place_names(view, name))
-    _replace(folder / "attention.csv", lambda path: table.to_csv(path, index=False))
+    with replacing(folder / "attention.npz") as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **tensors)  # type: ignore[arg-type]
+    with replacing(folder / "attention.csv") as partial:
+        _table(tensors, place_names(view, name)).to_csv(partial, index=False)
     record = _record(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
-    _replace(folder / "attention.json", lambda path: path.write_text(json.dumps(record) + "\n", encoding="utf-8"))
+    with replacing(folder / "attention.json") as partial:
+        partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def folder_names(subjects: Sequence[Subject]) -> list[str]:
@@ -116,14 +119,3 @@ def _trimmed(array: NDArray[Any], length: int) -> NDArray[Any]:
     if array.ndim == 3:  # (heads, queries, keys)
         return array[:, :length, :length]
     return array[:length] if array.ndim == 1 else array
-
-
-def _save_npz(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **tensors)  # type: ignore[arg-type]
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    write(partial)
-    partial.replace(path)

@@ -26,6 +26,8 @@ from actsr_cli.models.base import EncoderModel, SequentialModel
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """Shares of the removable items at which deletion and insertion curves are measured."""
 LEAVE_ONE_OUT = "leave one out"
+CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance")
+"""The explanations that a picture has room for."""
 SHORTEST = 3
 """Items that a history must have for an order of its items to mean something."""
 

@@ -13,16 +13,15 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from actsr_cli.files import replacing
 from actsr_cli.inspection.export import Name, place_names
-from actsr_cli.inspection.faithfulness import Faithfulness
+from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
 from actsr_cli.inspection.robustness import Disturbed
 from actsr_cli.inspection.trace import STAGE_TITLES, AttentionTrace
 from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LABEL = 24
 """Characters of an item's name beside a heat map."""
-_EXPLANATIONS = ("plain", "spatial", "1 - mask", "calibrated", "leave one out", "latest first", "chance")
-"""Those that a picture has room for."""
 
 
 def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
@@ -74,7 +73,7 @@ def faithfulness_figure(found: Sequence[tuple[str, Faithfulness]]) -> Figure:
     for row, (run, faithful) in enumerate(found):
         for column, kind in enumerate(("deletion", "insertion")):
             axis = axes[row, column]
-            for color, explanation in enumerate(_EXPLANATIONS):
+            for color, explanation in enumerate(CHARTED):
                 if explanation in faithful.explanations:
                     points = getattr(faithful.explanations[explanation], kind).points
                     means = [point.mean for point in points]
@@ -121,9 +120,8 @@ def robustness_figure(found: Sequence[tuple[str, Sequence[Disturbed]]]) -> Figur
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG beside `path` and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
-    partial.replace(path)
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
 
 
 def _headline(subject: Subject, view: View, name: Name) -> str:

@@ -21,7 +21,6 @@ from actsr_cli.models.base import EncoderModel, SequentialModel
 
 Importance = NDArray[np.float64]
 
-_AT_A_TIME = 128
 PATH_STEPS = 32
 """Points of the path that integrated gradients are summed over."""
 
@@ -78,7 +77,7 @@ def by_gradients(model: EncoderModel, cases: Sequence[Case], device: torch.devic
     path = [(step + 0.5) / PATH_STEPS for step in range(PATH_STEPS)]
     with in_evaluation(model):
         mean = mean_input(model, cases, device)
-        for rows, batch, targets in case_batches(cases, model.config.max_length, _AT_A_TIME, device):
+        for rows, batch, targets in case_batches(cases, model.config.max_length, device):
             _fill(simple, rows, batch, _path_products(model, batch, targets, torch.zeros_like(mean), [1.0]))
             _fill(integrated, rows, batch, _path_products(model, batch, targets, mean, path))
     return {"gradient x input": simple, "integrated gradients": integrated}
@@ -88,7 +87,7 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
     """(hidden,) what the encoder reads at an item's place, mean over all items of some histories."""
     total, count = torch.zeros(model.config.hidden_size, device=device), 0
     with torch.no_grad():
-        for _, batch, _ in case_batches(cases, model.config.max_length, _AT_A_TIME, device):
+        for _, batch, _ in case_batches(cases, model.config.max_length, device):
             hidden = model.embed(model.scoring_inputs(batch)).hidden
             total = total + hidden[_item_places(batch, hidden.shape[1])].sum(dim=0)
             count += int(batch.lengths.sum())
@@ -129,7 +128,7 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
         device: where the model is.
     """
     found: dict[str, Importance] = {}
-    for rows, batch, _ in case_batches(cases, model.config.max_length, _AT_A_TIME, device):
+    for rows, batch, _ in case_batches(cases, model.config.max_length, device):
         traced = trace(model, batch)
         for stage in traced.stages:
             last = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")

@@ -46,7 +46,7 @@ def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: tor
         device: where the model is.
     """
     sums: list[dict[str, _Sums]] = []
-    for _, batch, _ in case_batches(cases, model.config.max_length, 64, device):
+    for _, batch, _ in case_batches(cases, model.config.max_length, device):
         traced = trace(model, batch)
         sums = sums or [{} for _ in traced.layers]
         for layer, found in enumerate(sums):

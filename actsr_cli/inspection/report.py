@@ -15,7 +15,7 @@ import numpy as np
 import actsr_cli
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.export import Name, place_names
-from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, Faithfulness
+from actsr_cli.inspection.faithfulness import CHARTED, LEAVE_ONE_OUT, Faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.robustness import KINDS, Disturbed
@@ -24,7 +24,6 @@ from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LEVELS = 2**16 - 1
 """Weights are kept in 16 bits."""
-_CHARTED = ("plain", "spatial", "1 - mask", "calibrated", "leave one out", "latest first", "chance")
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def _charts(run: ReportedRun) -> list[dict[str, Any]]:
 def _faithfulness_chart(run: str, found: Faithfulness, kind: str, better: str) -> dict[str, Any]:
     series = [
         _series(name, list(zip(found.shares, getattr(found.explanations[name], kind).points, strict=True)))
-        for name in _CHARTED
+        for name in CHARTED
         if name in found.explanations
     ]
     done = "taken away" if kind == "deletion" else "kept"

@@ -17,9 +17,9 @@ from actsr_cli.models.base import SequentialModel
 def effective_share(
     model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seed: int = 0
 ) -> dict[str, Interval]:
-    """Per stage the share of a history that the prediction effectively looks at, mean over users with two places
-    or more.
+    """Per stage the share of a history that the prediction effectively looks at.
 
+    The mean is over users with two places or more.
     It is exp(entropy of the row) / places: 1 is a mean of all places, 1 / places is a look at one. The row is the
     prediction's own in the last layer, mean over heads of what each head has.
 
@@ -30,7 +30,7 @@ def effective_share(
         seed: of the bootstrap.
     """
     found: dict[str, list[float]] = {}
-    for _, batch, _ in case_batches(cases, model.config.max_length, 128, device):
+    for _, batch, _ in case_batches(cases, model.config.max_length, device):
         traced = trace(model, batch)
         long_enough = traced.lengths > 1
         for stage in traced.stages:

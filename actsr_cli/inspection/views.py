@@ -62,7 +62,7 @@ def rank_text(rank: float) -> str:
 
 def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen, n_recommended: int = 5) -> View:
     """How a model, which is on `device`, sees a case."""
-    ((_, batch, _),) = case_batches([case], model.config.max_length, 1, device)
+    ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
     probabilities = traced.scores[0, 1:].softmax(dim=0)
     ranked = probabilities.clone()
@@ -128,7 +128,7 @@ def moved_users(
         batch_size: users at a time.
 
     Raises:
-        RunError: the model is not calibrated.
+        RunError: the model is not calibrated, or its calibration moved no rank that way.
     """
     if not is_calibrated(model):
         raise RunError("its attention is not calibrated: no rank is improved or worsened by calibration")
@@ -149,7 +149,10 @@ def moved_users(
         plain = ranks()
     gain = np.log(plain / calibrated) * (1 if improved else -1)
     order = np.argsort(-gain, kind="stable")[:count]
-    return _subjects(data, split, data.held_out(split).users[order[gain[order] > 0]])
+    moved = order[gain[order] > 0]
+    if not len(moved):
+        raise RunError(f"calibration {'improved' if improved else 'worsened'} nobody's rank")
+    return _subjects(data, split, data.held_out(split).users[moved])
 
 
 def raw_history(data: SequenceData, items: str, target: str | None = None) -> Subject:
