@@ -92,6 +92,10 @@ class ModelConfig(Section):
     renorm: Literal["softmax", "sum", "none"] = Field(
         "sum", description="How calibrated weights become a distribution again: softmax (published), sum, none."
     )
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="How items are scored: dot product with the hidden state, or cosine over temperature."
+    )
+    temperature: float = Field(0.07, gt=0, description="With similarity: cosine, what cosines are divided by.")
     mask_ratio: float = Field(0.4, gt=0, lt=1, description="BERT4Rec: share of the places that are masked in training.")
     mask_last: float = Field(
         0.0, ge=0, le=1, description="BERT4Rec: share of the sequences in which the last place alone is masked."
@@ -147,8 +151,21 @@ class TrainingConfig(Section):
         0.75, ge=0, le=1, description="Loss gbce: 0 is bce, 1 takes back all overconfidence that sampling brings."
     )
     mask_weight: float = Field(0.3, ge=0, description="Weight of the penalty that keeps adversarial masks open.")
-    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of Adam.")
-    weight_decay: float = Field(0.0, ge=0, description="L2 penalty inside Adam.")
+    label_smoothing: Probability = Field(
+        0.0, description="Loss ce: share of the target's probability that is spread evenly over the catalogue."
+    )
+    optimizer: Literal["adam", "adamw"] = Field(
+        "adam", description="adam: weight_decay is an L2 penalty in the gradient; adamw: it shrinks the weights."
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate, the highest that the schedule reaches.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="The learning rate after the warm-up: constant, or falling to 1 % by the last epoch."
+    )
+    warmup: float = Field(0.0, ge=0, description="Epochs, or parts of one, in which the learning rate rises from 0.")
+    weight_decay: float = Field(0.0, ge=0, description="Strength of the optimizer's weight decay.")
+    ema: Probability = Field(
+        0.0, description="Decay of a moving average of the weights, which is then validated and saved; 0: none."
+    )
     batch_size: int = Field(
         512,
         ge=1,
@@ -174,6 +191,14 @@ class TrainingConfig(Section):
     log_attention: int = Field(
         0, ge=0, description="Epochs between heat maps of four users' attention in TensorBoard; 0: none."
     )
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        if self.label_smoothing and self.loss != "ce":
+            raise ValueError(f"training.label_smoothing goes with training.loss ce, not with {self.loss}")
+        if self.warmup > self.epochs:
+            raise ValueError(f"training.warmup {self.warmup:g} is longer than training.epochs {self.epochs}")
+        return self
 
 
 class EvaluationConfig(Section):

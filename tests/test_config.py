@@ -131,3 +131,13 @@ def test_windows_must_overlap() -> None:
 def test_a_data_set_has_a_plain_name(name: str) -> None:
     with pytest.raises(ConfigError, match="must be a plain name"):
         resolve(options={"dataset": name})
+
+
+def test_training_settings_that_do_not_go_together() -> None:
+    for overrides, message in (
+        (["training.label_smoothing=0.1", "training.loss=bpr"], "training.label_smoothing goes with training.loss ce"),
+        (["training.warmup=3", "training.epochs=2"], "training.warmup 3 is longer than training.epochs 2"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            resolve(overrides=overrides)
+        assert message in caught.value.message

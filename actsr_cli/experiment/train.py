@@ -23,6 +23,7 @@ from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
 from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
+from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
@@ -52,6 +53,11 @@ def reconfigure(run: Run, config: RunConfig) -> Run:
         for key, value in values.items()
         if after[section][key] != value
     } | {key for key, value in before.items() if not isinstance(value, dict) and after[key] != value}
+    if "training.epochs" in changed and run.config.training.schedule != "constant":
+        raise RunError(
+            f"training.epochs cannot change when a run goes on by a {run.config.training.schedule} schedule",
+            hint="The learning rate has followed the former number of epochs. For another one train a new run.",
+        )
     if refused := sorted(changed - RESUMABLE_KEYS):
         raise RunError(
             f"{', '.join(refused)} cannot change when a run goes on",
@@ -146,9 +152,12 @@ def _train(
                 raise ConfigError(f"{display_name(run.config.model)} is counted in one go: start it without torchrun")
             return _count(run, model, data, device, observer)
 
+    average = weight_average(model, run.config.training.ema)
+    judged = judged_model(model, average)
+
     def save_best(epoch: int) -> None:
         if workers.leads:
-            save_model(run.model_file, model, epoch)
+            save_model(run.model_file, judged, epoch)
 
     def save_state() -> None:
         if workers.leads:
@@ -156,20 +165,21 @@ def _train(
 
     with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
         with _failure_recorded(run, workers):
-            watch = _watch(run, model, data, board, device) if workers.leads else None
+            watch = _watch(run, judged, data, board, device) if workers.leads else None
             if watch is not None and not resume:
                 watch.epoch_finished(0)  # what the attention is like before it learns anything
         trainer = Trainer(
             model,
             run.config.training,
             batches_for(run.config, data, model.causal, device, workers),
-            validate=lambda: _validate(run.config, model, data, device, observer, workers),
+            validate=lambda: _validate(run.config, judged, data, device, observer, workers),
             save_best=save_best,
             save_checkpoint=save_state,
             observer=_Recorder(run, board, observer, watch) if workers.leads else observer,
             should_stop=should_stop,
             workers=workers,
             item_counts=_item_counts(data, device) if run.config.training.loss in SAMPLED_LOSSES else None,
+            average=average,
         )
         if resume:
             _take_up(run, trainer)

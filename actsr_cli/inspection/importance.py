@@ -99,13 +99,13 @@ def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Te
     inputs = model.scoring_inputs(batch)
     with torch.no_grad():
         embedded = model.embed(inputs)
-        items = model.item_vectors()
+        items = model.compared(model.item_vectors())
     way = (embedded.hidden - start) * _item_places(batch, embedded.hidden.shape[1]).unsqueeze(2)
     total = torch.zeros_like(way)
     for share in path:
         hidden = (embedded.hidden - (1 - share) * way).requires_grad_()
         represented = model.represent_embedded(replace(embedded, hidden=hidden), inputs.lengths)
-        log_probability = target_log_probability(represented @ items.T, targets).sum()
+        log_probability = target_log_probability(model.compared(represented) @ items.T, targets).sum()
         (gradient,) = torch.autograd.grad(log_probability, hidden)
         total += gradient
     return reduce(total * way, "b l d -> b l", "sum") / len(path)

@@ -109,7 +109,7 @@ def trace(model: Recommender, batch: Batch) -> AttentionTrace:
         if not layers:
             raise RunError(f"{type(model).__name__} has no calibrated or plain attention of ours to inspect")
         rows = torch.arange(len(inputs.lengths), device=inputs.lengths.device)
-        scores = encoded.hidden[rows, inputs.lengths - 1] @ model.item_vectors().T
+        scores = model.item_scores(encoded.hidden[rows, inputs.lengths - 1])
     return AttentionTrace(inputs.item_ids, inputs.lengths, layers, scores)
 
 

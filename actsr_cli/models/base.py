@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -73,7 +75,7 @@ class CountingModel(Recommender):
 
 
 class SequentialModel(Recommender):
-    """A recommender that is trained by gradients: hidden states whose products with item vectors rank the next item.
+    """A recommender that is trained by gradients: hidden states whose comparison with item vectors ranks the next item.
 
     Attributes:
         causal: row i of the hidden states depends on no item behind position i. One pass over a history then trains all
@@ -104,7 +106,7 @@ class SequentialModel(Recommender):
 
     @abstractmethod
     def item_vectors(self) -> Tensor:
-        """(n_items + 1, width) vectors that hidden states are multiplied with; row 0 is padding."""
+        """(n_items + 1, width) vectors that hidden states are compared with; row 0 is padding."""
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
         """What is encoded, and predicted by which row, when `batch` is trained; cloze models hide items here."""
@@ -121,7 +123,20 @@ class SequentialModel(Recommender):
         return self.encode(inputs).hidden[rows, inputs.lengths - 1]
 
     def score(self, batch: Batch) -> Tensor:
-        return self.represent(batch.latest(self.config.max_length)) @ self.item_vectors().T
+        return self.item_scores(self.represent(batch.latest(self.config.max_length)))
+
+    def item_scores(self, hidden: Tensor) -> Tensor:
+        """(..., n_items + 1) scores of all items by hidden states (..., width)."""
+        return self.compared(hidden) @ self.compared(self.item_vectors()).T
+
+    def compared(self, vectors: Tensor) -> Tensor:
+        """Hidden states or item vectors, (..., width), so that dot products of the two are scores.
+
+        With `similarity: cosine` each has unit length over the root of the temperature (NormFace, Wang et al., 2017).
+        """
+        if self.config.similarity == "dot":
+            return vectors
+        return F.normalize(vectors, dim=-1) / math.sqrt(self.config.temperature)
 
 
 @dataclass(frozen=True)

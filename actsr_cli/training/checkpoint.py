@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import Recommender
 from actsr_cli.training.trainer import Trainer, TrainingState
 
-_MODEL, _OPTIMIZER, _RANDOM = "model.", "optimizer.", "random."
+_MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -69,6 +69,8 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
     names = [name for name, _ in trainer.model.named_parameters()]
     moments = trainer.optimizer.state_dict()["state"]
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    if trainer.average is not None:
+        tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in trainer.average.state_dict().items()}
     for index, values in moments.items():
         tensors |= {f"{_OPTIMIZER}{key}.{names[index]}": tensor for key, tensor in values.items()}
     tensors[f"{_RANDOM}batches"] = trainer.generator.get_state()
@@ -84,6 +86,8 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     """
     tensors, metadata = load_tensors(path)
     _fill(trainer.model, _under(_MODEL, tensors), path)
+    if trainer.average is not None:
+        _fill(trainer.average, _under(_AVERAGE, tensors), path)
     names = [name for name, _ in trainer.model.named_parameters()]
     moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(names))}
     for key, tensor in _under(_OPTIMIZER, tensors).items():
@@ -98,7 +102,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.state = TrainingState.from_dict(json.loads(metadata["state"]))
 
 
-def _fill(model: Recommender, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

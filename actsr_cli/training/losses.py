@@ -16,7 +16,7 @@ _ROWS_AT_LEAST = 32
 """Of a large catalogue, whose vectors are read once per chunk, so many rows share a reading."""
 
 
-def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of the next item over the whole catalogue; matrix products follow autocast.
 
     Args:
@@ -24,10 +24,11 @@ def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         items: (n_items + 1, width) item vectors; padding takes part as an item, as in the published code. Detached
             vectors get no gradient, and none is computed for them.
         targets: (targets,) int64.
+        smoothing: the share of the target's probability that all columns have in equal parts.
     """
     device = hidden.device.type
     products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
-    loss: Tensor = _CatalogueCrossEntropy.apply(hidden, items, targets, products)  # type: ignore[no-untyped-call]
+    loss: Tensor = _CatalogueCrossEntropy.apply(hidden, items, targets, products, smoothing)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -40,7 +41,9 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype, smoothing: float
+    ) -> Tensor:
         needs_hidden, needs_items, *_ = ctx.needs_input_grad
         hidden_gradient = torch.empty_like(hidden, dtype=items.dtype) if needs_hidden else None
         items_gradient = torch.zeros_like(items) if needs_items else None
@@ -51,7 +54,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         buffers = table.new_empty(2, chunk, len(items))
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
-            loss, slope = _loss_and_slope(rows_here[rows], table, targets[rows], *buffers)
+            loss, slope = _loss_and_slope(rows_here[rows], table, targets[rows], *buffers, smoothing=smoothing)
             total += loss
             if hidden_gradient is not None:
                 hidden_gradient[rows] = slope @ table
@@ -65,7 +68,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         scale = upstream[0] / ctx.n_targets
         hidden_gradient, items_gradient = ctx.saved_tensors
         return (
@@ -73,11 +76,12 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             None if items_gradient is None else items_gradient * scale,
             None,
             None,
+            None,
         )
 
 
 def _loss_and_slope(
-    hidden: Tensor, items: Tensor, targets: Tensor, logits: Tensor, weights: Tensor
+    hidden: Tensor, items: Tensor, targets: Tensor, logits: Tensor, weights: Tensor, *, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1), in the last buffer."""
     logits, weights = logits[: len(targets)], weights[: len(targets)]
@@ -88,8 +92,12 @@ def _loss_and_slope(
     of_target = logits.gather(1, columns).squeeze(1).to(exact)
     # log Σ exp(logits), from the largest logit and its weight, which cannot underflow
     normaliser = logits.amax(dim=1).to(exact) - weights.amax(dim=1).to(exact).log()
-    weights.scatter_add_(1, columns, torch.full_like(columns, -1, dtype=weights.dtype))
-    return (normaliser - of_target).sum(), weights
+    weights.scatter_add_(1, columns, torch.full_like(columns, smoothing - 1, dtype=weights.dtype))
+    if not smoothing:
+        return (normaliser - of_target).sum(), weights
+    weights.sub_(smoothing / len(items))
+    wanted = (1 - smoothing) * of_target + smoothing * logits.mean(dim=1, dtype=exact)
+    return (normaliser - wanted).sum(), weights
 
 
 def sampled_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ class Objective:
         totals = self._totals(parts, rows, squares)
         if not parts:
             return Losses(torch.zeros((), device=squares.device))
-        items = self.model.item_vectors()
+        items = self.model.compared(self.model.item_vectors())
         hidden = [each.hidden for each in encoded]
         wanted = self._wanted(parts, rows)
         combined = self._prediction_loss(hidden, items, wanted) / totals.n_targets
@@ -137,14 +137,14 @@ class Objective:
 
     def _prediction_loss(self, streams: Sequence[Tensor], items: Tensor, wanted: _Wanted) -> Tensor:
         """Summed over the trained rows of all parts."""
-        hidden = _at_rows(streams, wanted.rows)
+        hidden = self.model.compared(_at_rows(streams, wanted.rows))
         with self._bf16(hidden.device.type):
             return self._mean_loss(hidden, items, wanted) * len(wanted.targets)
 
     def _mean_loss(self, hidden: Tensor, items: Tensor, wanted: _Wanted) -> Tensor:
         targets, negatives = wanted.targets, wanted.negatives
         if negatives is None:
-            return cross_entropy(hidden, items, targets)
+            return cross_entropy(hidden, items, targets, self.config.label_smoothing)
         if self.sampler is None:
             return bpr(hidden, items, targets, negatives)
         if self.config.loss == "sampled":

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from actsr_cli.attention import AdversarialCalibrator, Losses
 from actsr_cli.batch import TrainingBatch
@@ -18,9 +19,13 @@ from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.objective import Objective
+from actsr_cli.training.schedule import learning_rate
 
 _BATCHES_PER_READING = 50
 """How often losses are read where reading makes a device or other processes wait."""
+
+
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Batches(Protocol):
@@ -111,6 +116,7 @@ class Trainer:
         should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
         workers: the processes that share the training.
         item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
+        average: the model's moving average, kept up to date.
     """
 
     def __init__(
@@ -126,8 +132,10 @@ class Trainer:
         should_stop: Callable[[], bool],
         workers: Workers = ALONE,
         item_counts: Tensor | None = None,
+        average: AveragedModel | None = None,
     ) -> None:
         self.model = model
+        self.average = average
         self.config = config
         self.batches = batches
         self.validate = validate
@@ -137,7 +145,7 @@ class Trainer:
         self.should_stop = should_stop
         self.workers = workers
         self.objective = Objective(model, config, workers, item_counts)
-        self.optimizer = torch.optim.Adam(
+        self.optimizer = _OPTIMIZERS[config.optimizer](
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -182,7 +190,9 @@ class Trainer:
             torch.manual_seed(hash((self.config.seed, epoch, self.workers.rank)))
         sums: dict[str, Tensor] = {}
         count = 0
+        done = (epoch - 1) * self.batches.n_batches
         for count, parts in enumerate(self.batches.epoch(self.generator), start=1):
+            self._set_learning_rate(done + count - 1)
             for name, value in self._step(parts).items():
                 sums[name] = sums.get(name, 0) + value
             if count % self._batches_per_reading == 0:
@@ -191,7 +201,13 @@ class Trainer:
                     return None
         means = self._means(sums, count)
         self.workers.unite(self.model)
+        if self.average is not None:
+            self.workers.unite(self.average)
         return None if self._stopped() else means
+
+    def _set_learning_rate(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step, self.batches.n_batches)
 
     @property
     def _batches_per_reading(self) -> int:
@@ -224,6 +240,8 @@ class Trainer:
         self.optimizer.step()
         for calibrator in self._annealed:
             calibrator.step += 1
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return self._recorded(losses)
 
     def _recorded(self, losses: Losses) -> dict[str, Tensor]:

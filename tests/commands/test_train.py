@@ -116,6 +116,13 @@ def test_resuming_refuses_what_would_change_the_numbers(place: Path) -> None:
     assert "no run 'two'" in call("train", "--resume", "two", exit_code=1).stderr
 
 
+def test_a_schedule_has_its_number_of_epochs(place: Path) -> None:
+    schedule = ("--set", "training.schedule=linear", "--set", "training.warmup=0.5", "--set", "training.ema=0.9")
+    call("train", "--model", "sasrec", *SMALL, *schedule, "--name", "one")
+    refused = call("train", "--resume", "one", "--epochs", "9", exit_code=1)
+    assert "training.epochs cannot change when a run goes on by a linear schedule" in " ".join(refused.stderr.split())
+
+
 def test_a_run_refuses_data_that_have_changed(place: Path) -> None:
     call("train", "--model", "sasrec", *SMALL, "--epochs", "1")
     interactions = place / "data" / "demo" / "demo.inter"

@@ -285,3 +285,13 @@ def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str)
     Path("broken.py").write_text("undefined")
     with pytest.raises(ConfigError, match=problem):
         build_model(ModelConfig(name=target.format(own=own_module)), n_items=3)
+
+
+def test_cosine_similarity_scores_by_angle_over_temperature() -> None:
+    model = build_model(ModelConfig(hidden_size=2, inner_size=2, heads=1, similarity="cosine", temperature=0.5), 3)
+    assert isinstance(model, SequentialModel)
+    with torch.no_grad():
+        model.item_vectors().copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, -7.0], [100.0, 0.0]]))
+    scores = model.item_scores(torch.tensor([[0.2, 0.0], [0.0, 30.0]]))
+    expected = torch.tensor([[0.0, 3 / 5, 0.0, 1.0], [0.0, 4 / 5, -1.0, 0.0]]) / 0.5
+    torch.testing.assert_close(scores, expected)

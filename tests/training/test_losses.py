@@ -12,8 +12,9 @@ from actsr_cli.training.losses import cross_entropy
 
 @pytest.mark.parametrize("logits_at_a_time", [1, 50, 10_000])
 @pytest.mark.parametrize("items_learn", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_chunks_give_the_loss_and_gradients_of_the_library(
-    monkeypatch: pytest.MonkeyPatch, logits_at_a_time: int, items_learn: bool
+    monkeypatch: pytest.MonkeyPatch, logits_at_a_time: int, items_learn: bool, smoothing: float
 ) -> None:
     monkeypatch.setattr(losses, "_LOGITS_AT_A_TIME", {"cpu": logits_at_a_time})
     monkeypatch.setattr(losses, "_ROWS_AT_LEAST", 1)
@@ -21,8 +22,8 @@ def test_chunks_give_the_loss_and_gradients_of_the_library(
     hidden = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
     items = torch.randn(12, 8, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 12, (23,))
-    expected = F.cross_entropy(hidden @ items.T, targets)
-    ours = cross_entropy(hidden, items if items_learn else items.detach(), targets)
+    expected = F.cross_entropy(hidden @ items.T, targets, label_smoothing=smoothing)
+    ours = cross_entropy(hidden, items if items_learn else items.detach(), targets, smoothing)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-6)
     of_hidden, of_items = torch.autograd.grad(3 * expected, (hidden, items))
     (3 * ours).backward()

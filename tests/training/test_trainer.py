@@ -13,6 +13,7 @@ from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import build_model
+from actsr_cli.training.averaging import weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
@@ -68,12 +69,15 @@ def build(
         observer=listener,
         should_stop=listener.should_stop,
         item_counts=torch.bincount(torch.from_numpy(DATA.items)),
+        average=weight_average(model, config.ema),
     )
     return trainer
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    """Of the model, and of its average where there is one."""
+    both = torch.nn.ModuleDict({"model": trainer.model} | ({"average": trainer.average} if trainer.average else {}))
+    return {name.removeprefix("model."): value.clone() for name, value in both.state_dict().items()}
 
 
 def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -99,8 +103,9 @@ def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: P
         {"model_options": {"combine": "annealing"}},
         {"model_options": {"calibration": "none"}},
         {"loss": "bpr", "gradient_clip": 0.5, "weight_decay": 0.01},
+        {"ema": 0.9, "schedule": "cosine", "warmup": 0.5, "optimizer": "adamw", "weight_decay": 0.1},
     ],
-    ids=["annealing", "plain", "bpr"],
+    ids=["annealing", "plain", "bpr", "averaged"],
 )
 def test_going_on_equals_never_having_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
     """Stopped in the middle of epoch 3, taken up again in a new trainer: bit for bit the same."""

@@ -1,0 +1,26 @@
+"""How the learning rate moves over a training."""
+
+from __future__ import annotations
+
+import math
+
+from actsr_cli.config import TrainingConfig
+
+_END = 0.01
+"""The share of the learning rate that a falling schedule ends with."""
+
+
+def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step: a linear warm-up, then constant, or falling to a hundredth by the last epoch.
+
+    Args:
+        config: `learning_rate`, `warmup` and `schedule` are read, and `epochs`, over which a schedule falls.
+        step: optimiser steps before this one.
+        steps_per_epoch: how many an epoch has.
+    """
+    warm = config.warmup * steps_per_epoch
+    if step < warm:
+        return config.learning_rate * (step + 1) / (warm + 1)
+    done = (step - warm) / max(1.0, config.epochs * steps_per_epoch - warm)
+    left = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
+    return config.learning_rate * (left + (1 - left) * _END)
