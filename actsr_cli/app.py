@@ -19,6 +19,7 @@ from actsr_cli.commands.preprocess import preprocess
 from actsr_cli.commands.presets import presets
 from actsr_cli.commands.runs import runs
 from actsr_cli.commands.train import train
+from actsr_cli.commands.tune import tune
 from actsr_cli.errors import ActsrError
 
 
@@ -92,7 +93,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
-for _command in (download, preprocess, train, evaluate, inspect_attention):
+for _command in (download, preprocess, train, evaluate, tune, inspect_attention):
     app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
 app.add_typer(runs, name="runs")

@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import ConfigError, nearest
 
 DEFAULT = "default"
+TUNE = "tune"
+"""The section of a preset that holds a search space."""
 _OPTIONS = {"model.name": "--model", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
@@ -29,14 +32,16 @@ class Preset:
     Attributes:
         name: its name, or the path where it was given by one.
         path: the file.
-        values: what it says, as nested mappings.
+        values: its settings, as nested mappings.
         config: the same over the defaults.
+        space: its `tune` section, which only `actsr tune` reads: what to search, by dotted key.
     """
 
     name: str
     path: Path
     values: dict[str, Any]
     config: RunConfig
+    space: dict[str, Any]
 
     @property
     def origin(self) -> str:
@@ -82,9 +87,18 @@ def load_preset(name: str | Path) -> Preset:
     is_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file()
     if not is_path:
         raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
-    values = read_yaml(path)
+    values, space = _settings_and_space(path)
     config = _validate(values, {key: f"preset {text}" for key, _ in _leaves(values)})
-    return Preset(text, path, values, config)
+    return Preset(text, path, values, config, space)
+
+
+def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a file in the schema of a preset sets, and its `tune` section."""
+    values = read_yaml(path)
+    space = values.pop(TUNE, None) or {}
+    if not isinstance(space, dict):
+        raise ConfigError(f"{TUNE} in {path} must be a section of keys, not a {type(space).__name__}")
+    return values, space
 
 
 @cache
@@ -118,7 +132,7 @@ def resolve(
     if loaded is not None:
         layers.append((loaded.origin, loaded.values))
     if file is not None:
-        layers.append((f"file {file}", read_yaml(file)))
+        layers.append((f"file {file}", _settings_and_space(file)[0]))
     layers += [("--set", parse_override(text)) for text in overrides]
     given = {key: value for key, value in (options or {}).items() if value is not None}
     layers += [(option_name(key), _nest(key, value)) for key, value in given.items()]
@@ -132,6 +146,26 @@ def resolve(
     config = _validate(values, origins)
     sources = {key: origins.get(key, DEFAULT) for key, _ in _leaves(config.model_dump())}
     return ResolvedConfig(config, sources, loaded)
+
+
+def preset_name(resolved: ResolvedConfig) -> str | None:
+    """The preset behind a configuration as any other command finds it: a name, or the whole path of a file."""
+    preset = resolved.preset
+    if preset is None:
+        return None
+    return preset.name if preset.name in preset_names() else str(preset.path.resolve())
+
+
+def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
+    """A configuration with other values of some dotted keys.
+
+    Raises:
+        ConfigError: they do not go together with the rest.
+    """
+    merged: dict[str, Any] = config.model_dump()
+    for key, value in values.items():
+        merged = _merged(merged, _nest(key, value))
+    return _validate(merged, {})
 
 
 def option_name(key: str) -> str:
@@ -176,6 +210,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def schema_keys() -> list[str]:
     """Every dotted key that a configuration may have."""
     return [key for key, _ in _leaves(RunConfig().model_dump())]
+
+
+def check_value(key: str, value: object, origin: str) -> None:
+    """Raise where the schema refuses a value of a key, whatever the other keys are.
+
+    Args:
+        key: dotted.
+        value: what it would be.
+        origin: where that is from, for the message.
+
+    Raises:
+        ConfigError: there is no such key, or not with this value.
+    """
+    if key not in schema_keys():
+        raise ConfigError(f"unknown key '{key}' ({origin}); {_nearest_key(key)}")
+    field = schema_field(key)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{key} = {json.dumps(value, default=str)} ({origin}): {_problem(error.errors()[0])}"
+        ) from error
+
+
+def schema_field(key: str) -> FieldInfo:
+    """What the schema says of a known dotted key."""
+    section, dot, name = key.rpartition(".")
+    owner = type(getattr(RunConfig(), section)) if dot else RunConfig
+    return cast(type[BaseModel], owner).model_fields[name]
 
 
 class _Loader(yaml.SafeLoader):

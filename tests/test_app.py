@@ -35,6 +35,7 @@ COMMANDS = [
     "runs delete",
     "runs show",
     "train",
+    "tune",
 ]
 EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")
 

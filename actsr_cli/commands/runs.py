@@ -23,7 +23,8 @@ def list_runs(
     dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
     model: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
     status: Annotated[
-        Literal["running", "finished", "interrupted", "failed"] | None, typer.Option(help="In this state alone.")
+        Literal["running", "finished", "interrupted", "pruned", "failed"] | None,
+        typer.Option(help="In this state alone."),
     ] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),

@@ -137,7 +137,7 @@ def _train(
 ) -> None:
     from actsr_cli.experiment.data import prepare_for
     from actsr_cli.experiment.train import check_trainable
-    from actsr_cli.presets import preset_for, resolve
+    from actsr_cli.presets import preset_for, preset_name, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
     with _workers() as workers:
@@ -151,17 +151,19 @@ def _train(
         warn_of_input(prepared.report)
         check_trainable(config, prepared.data)
         if seeds is None:
-            _train_one(config, prepared.data, name, workers, runs_dir)
+            _train_one(config, prepared.data, name, preset_name(resolved), workers, runs_dir)
         else:
-            _train_series(config, prepared.data, name, seeds, workers, runs_dir)
+            _train_series(config, prepared.data, name, seeds, preset_name(resolved), workers, runs_dir)
 
 
-def _train_one(config: RunConfig, data: SequenceData, name: str | None, workers: Workers, runs_dir: Path) -> Run:
+def _train_one(
+    config: RunConfig, data: SequenceData, name: str | None, preset: str | None, workers: Workers, runs_dir: Path
+) -> Run:
     from actsr_cli.commands.progress import training_progress
     from actsr_cli.experiment.run import create_run
     from actsr_cli.experiment.train import train_run
 
-    run = workers.from_leader(lambda: create_run(runs_dir, config, data, name=name, command=sys.argv))
+    run = workers.from_leader(lambda: create_run(runs_dir, config, data, name=name, command=sys.argv, preset=preset))
     console.note(f"Training {run.name}: {data.n_users:,} users, {data.n_items:,} items")
     with training_progress(config.training) as progress:
         state = train_run(run, data, progress, workers)
@@ -171,7 +173,13 @@ def _train_one(config: RunConfig, data: SequenceData, name: str | None, workers:
 
 
 def _train_series(
-    config: RunConfig, data: SequenceData, name: str | None, seeds: int, workers: Workers, runs_dir: Path
+    config: RunConfig,
+    data: SequenceData,
+    name: str | None,
+    seeds: int,
+    preset: str | None,
+    workers: Workers,
+    runs_dir: Path,
 ) -> None:
     """One run per seed, called NAME-sSEED; the same command again takes what is finished and goes on with the rest."""
     from actsr_cli.commands.tables import print_spread
@@ -183,7 +191,7 @@ def _train_series(
         own = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
         run = workers.from_leader(partial(finished_run, runs_dir, own, data, f"{series}-s{seed}"))
         if run is None:
-            run = _train_one(own, data, f"{series}-s{seed}", workers, runs_dir)
+            run = _train_one(own, data, f"{series}-s{seed}", preset, workers, runs_dir)
         else:
             console.note(f"{run.name} is finished already")
         runs.append(run)

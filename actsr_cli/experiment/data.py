@@ -43,7 +43,12 @@ def prepare_for(
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
     """The prepared data of a run, by the settings in its config."""
-    return prepare(find_source(data_dir, run.config.dataset), run.config.data)
+    return open_data(run.config, data_dir)
+
+
+def open_data(config: RunConfig, data_dir: Path) -> Prepared:
+    """The prepared data of a config whose data settings are settled, as `prepare_for` returns it."""
+    return prepare(find_source(data_dir, config.dataset), config.data)
 
 
 def same_data_set(one: str, other: str) -> bool:

@@ -83,7 +83,15 @@ class Run:
         write_json(self.path / "metrics.json", self.metrics | {key: values})
 
 
-def create_run(runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None, command: list[str]) -> Run:
+def create_run(
+    runs_dir: Path,
+    config: RunConfig,
+    data: SequenceData,
+    *,
+    name: str | None,
+    command: list[str],
+    preset: str | None = None,
+) -> Run:
     """Make the folder of a new run.
 
     Args:
@@ -92,6 +100,7 @@ def create_run(runs_dir: Path, config: RunConfig, data: SequenceData, *, name: s
         data: the data it will train on; its fingerprint is recorded.
         name: last part of its path; None takes date and time.
         command: the command line behind it, for the record.
+        preset: name or file of the preset behind it, for the record.
 
     Raises:
         RunError: there is a run of this name already, or the name is no plain folder name.
@@ -108,6 +117,7 @@ def create_run(runs_dir: Path, config: RunConfig, data: SequenceData, *, name: s
             "started": now(),
             "dataset": config.dataset,
             "model": display_name(config.model),
+            "preset": preset,
             "fingerprint": data.fingerprint,
             "users": data.n_users,
             "items": data.n_items,

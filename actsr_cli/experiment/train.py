@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,13 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         raise DataError(f"'{data.name}' has nobody to validate with: no user has three interactions")
 
 
-def train_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
+def train_run(
+    run: Run,
+    data: SequenceData,
+    observer: Observer,
+    workers: Workers = ALONE,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainingState:
     """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
 
     Args:
@@ -101,11 +107,12 @@ def train_run(run: Run, data: SequenceData, observer: Observer, workers: Workers
         data: its prepared data.
         observer: hears of progress.
         workers: the processes that share the training; the first alone writes.
+        stop: asked like Ctrl-C, and with the same effect.
 
     Returns:
         History and best epoch; the run's record says whether it is `finished` or `interrupted`.
     """
-    return _train(run, data, _set_up(run.config.training, workers), observer, workers, resume=False)
+    return _train(run, data, _set_up(run.config.training, workers), observer, workers, stop, resume=False)
 
 
 def check_resumable(run: Run) -> None:
@@ -130,7 +137,7 @@ def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Worker
     check_resumable(run)
     if run.record["fingerprint"] != data.fingerprint:
         raise RunError(f"the data of {run.name} have changed since it was trained: it cannot go on")
-    return _train(run, data, _set_up(run.config.training, workers), observer, workers, resume=True)
+    return _train(run, data, _set_up(run.config.training, workers), observer, workers, lambda: False, resume=True)
 
 
 def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
@@ -143,7 +150,14 @@ def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
 
 
 def _train(
-    run: Run, data: SequenceData, device: torch.device, observer: Observer, workers: Workers, *, resume: bool
+    run: Run,
+    data: SequenceData,
+    device: torch.device,
+    observer: Observer,
+    workers: Workers,
+    stop: Callable[[], bool],
+    *,
+    resume: bool,
 ) -> TrainingState:
     with _failure_recorded(run, workers):
         model = build_model(run.config.model, data.n_items, data.n_users).to(device)
@@ -163,7 +177,7 @@ def _train(
         if workers.leads:
             save_checkpoint(run.checkpoint_file, trainer)
 
-    with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as should_stop:
+    with TensorBoard(run.path / "tensorboard", resume=resume) as board, stop_on_interrupt() as interrupted:
         with _failure_recorded(run, workers):
             watch = _watch(run, judged, data, board, device) if workers.leads else None
             if watch is not None and not resume:
@@ -176,7 +190,7 @@ def _train(
             save_best=save_best,
             save_checkpoint=save_state,
             observer=_Recorder(run, board, observer, watch) if workers.leads else observer,
-            should_stop=should_stop,
+            should_stop=lambda: interrupted() or stop(),
             workers=workers,
             item_counts=_item_counts(data, device) if run.config.training.loss in SAMPLED_LOSSES else None,
             average=average,

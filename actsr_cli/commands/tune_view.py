@@ -1,0 +1,177 @@
+"""A study as it is seen in a terminal: a table that lives while it goes on, a summary at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from actsr_cli import console
+from actsr_cli.tuning.outcome import Outcome
+from actsr_cli.tuning.study import ERROR, Plan, counted, total
+
+_SHOWN = 12
+"""Trials in a table: the latest of a living one, the best of a summary."""
+_STATES = {
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+class StudyView:
+    """Shows the trials of a study: as a living table in a terminal, else as a line per trial that ends.
+
+    Args:
+        plan: the study.
+        study: its trials.
+    """
+
+    def __init__(self, plan: Plan, study: optuna.Study) -> None:
+        self.plan = plan
+        self.study = study
+        self._live: Live | None = None
+        self._told = {trial.number for trial in self._trials() if trial.state.is_finished()}
+
+    def extent(self) -> str:
+        """How large the search is."""
+        keys = ", ".join(dimension.key for dimension in self.plan.space)
+        return f"{self.plan.sampler} search of {total(self.plan)} trials over {keys}"
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """The table lives within this context."""
+        if console.messages.quiet or not console.messages.is_terminal:
+            yield
+            return
+        with Live(self._table(), console=console.messages, refresh_per_second=2, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def update(self) -> None:
+        """Show what is new."""
+        for trial in self._trials():
+            if trial.state.is_finished() and trial.number not in self._told:
+                self._told.add(trial.number)
+                console.note(self._line(trial))
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def first_error(self) -> str:
+        """Why the first failed trial has failed."""
+        errors = [trial.user_attrs[ERROR] for trial in self._trials() if ERROR in trial.user_attrs]
+        return f"; the first one failed: {errors[0]}" if errors else ""
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _line(self, trial: FrozenTrial) -> str:
+        parts = [f"trial {trial.number:>3}", _state(trial), _settings(trial), _value(trial)]
+        parts += ["best so far"] if trial.number == _best(self._trials()) else []
+        return "   ".join(filter(None, [*parts, trial.user_attrs.get(ERROR, "")]))
+
+    def _table(self) -> RenderableType:
+        trials = counted(self._trials())
+        best = _best(trials)
+        table = _trial_table(self.plan, f"Study {self.plan.title}", self._caption(trials, best))
+        begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+        shown = [trial for trial in begun if trial.number == best or trial in begun[-_SHOWN:]]
+        for trial in shown:
+            _add_row(table, trial, highlight=trial.number == best)
+        return table
+
+    def _caption(self, trials: list[FrozenTrial], best: int | None) -> str:
+        ended = [trial for trial in trials if trial.state.is_finished()]
+        parts = [f"{len(ended)} of {total(self.plan)} trials"]
+        if best is not None:
+            parts.append(f"best: trial {best}, {self.plan.config.training.monitor} {_value(self._trials()[best])}")
+        if left := _minutes_left(self.plan, ended):
+            parts.append(f"about {left:.0f} min left")
+        return "   ".join(parts)
+
+
+def print_outcome(plan: Plan, outcome: Outcome) -> None:
+    """The best trials, what mattered and where everything is."""
+    counts = ", ".join(f"{count} {name}" for name, count in outcome.done.items() if count) or "none ended"
+    left = f", {outcome.left} left" if outcome.left else ""
+    caption = f"{plan.config.training.monitor} on validation at the best epoch; {counts}{left}"
+    if outcome.ranking:
+        table = _trial_table(plan, f"Study {plan.title}: best trials", caption)
+        for trial in outcome.ranking[:_SHOWN]:
+            _add_row(table, trial, highlight=trial is outcome.best)
+        console.results.print(table)
+    if outcome.importances:
+        shares = ", ".join(f"{_short(key)} {share:.0%}" for key, share in outcome.importances.items())
+        console.results.print(f"What the differences rest on: {shares}", soft_wrap=True)
+    if outcome.best is not None:
+        console.note(f"Pictures: {plan.folder / 'study.html'}")
+        console.note(f"Next: actsr train --preset {plan.folder / 'best.yaml'} --seeds 3")
+
+
+def _trial_table(plan: Plan, title: str, caption: str) -> Table:
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for name in ("trial", "state", *(_short(dimension.key) for dimension in plan.space)):
+        table.add_column(name)
+    for name in ("epochs", plan.config.training.monitor, "minutes"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _add_row(table: Table, trial: FrozenTrial, *, highlight: bool) -> None:
+    settings = [_text(trial.params.get(column)) for column in trial.params]
+    settings += [""] * (len(table.columns) - 5 - len(settings))
+    epochs = "" if trial.last_step is None else str(trial.last_step)
+    seconds = _seconds(trial)
+    minutes = "" if seconds is None else f"{seconds / 60:.1f}"
+    style = "bold" if highlight else None
+    table.add_row(str(trial.number), _state(trial), *settings, epochs, _value(trial), minutes, style=style)
+
+
+def _state(trial: FrozenTrial) -> str:
+    return _STATES[trial.state]
+
+
+def _settings(trial: FrozenTrial) -> str:
+    return " ".join(f"{_short(key)}={_text(value)}" for key, value in trial.params.items())
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _value(trial: FrozenTrial) -> str:
+    """Its value, or the best so far."""
+    reached = [*trial.intermediate_values.values(), *([] if trial.value is None else [trial.value])]
+    return f"{max(reached):.4f}" if reached else ""
+
+
+def _best(trials: list[FrozenTrial]) -> int | None:
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return max(finished, key=lambda trial: trial.value or 0.0).number if finished else None
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    if trial.datetime_start is None:
+        return None
+    end = trial.datetime_complete or datetime.now(trial.datetime_start.tzinfo)
+    return (end - trial.datetime_start).total_seconds()
+
+
+def _minutes_left(plan: Plan, ended: list[FrozenTrial]) -> float | None:
+    """By the mean of the trials that have ended; short ones are not taken for the rule before one has finished."""
+    if not any(trial.state == TrialState.COMPLETE for trial in ended):
+        return None
+    seconds = [_seconds(trial) or 0.0 for trial in ended if trial.state != TrialState.FAIL]
+    return (total(plan) - len(ended)) * sum(seconds) / len(seconds) / plan.workers / 60

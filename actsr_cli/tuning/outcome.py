@@ -1,0 +1,179 @@
+"""What came of a study: its best settings as a preset, what mattered, pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import yaml
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from actsr_cli.errors import RunError
+from actsr_cli.experiment.run import Run, open_run, write_text
+from actsr_cli.files import replacing
+from actsr_cli.presets import TUNE
+from actsr_cli.tuning.space import Range
+from actsr_cli.tuning.study import NOT_SEARCHED, RUN, Plan, counted, total
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FEWEST = 4
+"""Finished trials below which nobody can say what mattered."""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body style="font-family: sans-serif; max-width: 75rem; margin: 2rem auto">
+<h1>{title}</h1>
+{figures}
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The state of a study.
+
+    Attributes:
+        done: trials that have ended, by how: `finished`, `pruned`, `failed`.
+        left: trials of the plan that have not.
+        best: the finished trial with the highest value, None before the first one.
+        ranking: finished trials, the best first.
+        importances: share of each key in what makes the trials differ, adding up to 1; empty where there are too few.
+    """
+
+    done: dict[str, int]
+    left: int
+    best: FrozenTrial | None
+    ranking: list[FrozenTrial]
+    importances: dict[str, float]
+
+
+def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
+    """The state that a study is in."""
+    trials = counted(study.get_trials(deepcopy=False))
+    ended = {
+        name: [trial for trial in trials if trial.state == state]
+        for name, state in (
+            ("finished", TrialState.COMPLETE),
+            ("pruned", TrialState.PRUNED),
+            ("failed", TrialState.FAIL),
+        )
+    }
+    done = {name: len(group) for name, group in ended.items()}
+    ranking = sorted(ended["finished"], key=lambda trial: -(trial.value or 0.0))
+    best = ranking[0] if ranking else None
+    return Outcome(done, max(0, total(plan) - sum(done.values())), best, ranking, _importances(study, ranking))
+
+
+def winner(outcome: Outcome) -> Run:
+    """The run of the best trial.
+
+    Raises:
+        RunError: no trial has finished, or the run is not on this machine.
+    """
+    if outcome.best is None:
+        raise RunError("no trial of the study has finished", hint="The same command goes on with it.")
+    path = Path(outcome.best.user_attrs[RUN])
+    if not path.exists():
+        raise RunError(
+            f"trial {outcome.best.number}, the best one, was trained elsewhere or is deleted: there is no {path}",
+            hint="Give the command where its run is.",
+        )
+    return open_run(path)
+
+
+def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: str) -> None:
+    """Write trials.csv, and once a trial has finished best.yaml and the pictures, into the study's folder.
+
+    Args:
+        plan: the study.
+        study: its trials.
+        outcome: their state.
+        command: the command line behind it, for the record in best.yaml.
+    """
+    table = study.trials_dataframe(attrs=("number", "state", "value", "params", "user_attrs", "duration"))
+    write_text(plan.folder / "trials.csv", table.to_csv(index=False))
+    if outcome.best is None:
+        return
+    write_text(plan.folder / "best.yaml", best_preset(plan, winner(outcome), outcome, command))
+    _draw(plan, study, outcome)
+
+
+def best_preset(plan: Plan, run: Run, outcome: Outcome, command: str) -> str:
+    """The winner's settings as a preset, which says in which study they were found and carries its search space."""
+    best = outcome.best
+    if best is None:
+        raise ValueError("no trial has finished")
+    monitor = run.config.training.monitor
+    found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
+    every = run.config.model_dump(mode="json")
+    settings = run.config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
+    for key in ("model.name", *best.params):  # written down even where they are the default
+        section, _, name = key.rpartition(".")
+        settings[section] = {name: every[section][name]} | settings.get(section, {})
+    for name in NOT_SEARCHED:
+        settings.get("training", {}).pop(name, None)
+    settings = {section: settings[section] for section in every if section in settings}
+    settings[TUNE] = {
+        each.key: each.domain.model_dump(exclude_defaults=True) if isinstance(each.domain, Range) else list(each.domain)
+        for each in plan.space
+    }
+    counts = ", ".join(f"{count} {name}" for name, count in outcome.done.items() if count)
+    head = f"# Study {plan.title}: {counts}. Chosen on validation alone.\n# {command}\n"
+    return head + yaml.safe_dump(settings, sort_keys=False, width=100)
+
+
+def _importances(study: optuna.Study, finished: list[FrozenTrial]) -> dict[str, float]:
+    varying = [key for key in (finished[0].params if finished else {}) if len({t.params[key] for t in finished}) > 1]
+    if len(finished) < _FEWEST or not varying or len({trial.value for trial in finished}) == 1:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        shares: Mapping[str, float] = get_param_importances(
+            study, evaluator=PedAnovaImportanceEvaluator(), params=varying
+        )
+    return dict(shares)
+
+
+def _draw(plan: Plan, study: optuna.Study, outcome: Outcome) -> None:
+    """study.html, which is interactive and needs nothing from elsewhere, and a PNG of each of its pictures."""
+    from matplotlib import pyplot
+    from optuna import visualization
+    from optuna.visualization import matplotlib as still
+    from plotly.io import to_html
+
+    names = ["optimization_history", "intermediate_values", "slice", "parallel_coordinate"]
+    names += ["param_importances"] if outcome.importances else []
+    pages: list[str] = []
+    backend = pyplot.get_backend()
+    pyplot.switch_backend("agg")
+    try:
+        for name in names:
+            options: dict[str, Any] = {}
+            if name != "intermediate_values":
+                options["target_name"] = plan.config.training.monitor
+            if name == "param_importances":
+                options |= {"evaluator": PedAnovaImportanceEvaluator(), "params": list(outcome.importances)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # optuna calls its pictures experimental
+                figure = getattr(visualization, f"plot_{name}")(study, **options)
+                pages.append(to_html(figure, full_html=False, include_plotlyjs=not pages))
+                axes = getattr(still, f"plot_{name}")(study, **options)
+            _save(plan.folder / f"{name}.png", (axes if hasattr(axes, "figure") else axes.flat[0]).figure)
+            pyplot.close("all")
+    finally:
+        pyplot.switch_backend(backend)
+    page = _PAGE.format(title=f"Study {plan.title}", figures="\n".join(pages))
+    write_text(plan.folder / "study.html", page)
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120, bbox_inches="tight")

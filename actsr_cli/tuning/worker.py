@@ -1,0 +1,170 @@
+"""Processes that take trials of a study one after another and train each as a run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from actsr_cli.config import RunConfig
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.errors import ActsrError, RunError
+from actsr_cli.experiment.data import open_data
+from actsr_cli.experiment.run import Run, create_run
+from actsr_cli.experiment.train import check_trainable, train_run
+from actsr_cli.presets import with_values
+from actsr_cli.training.interrupt import stop_on_interrupt
+from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
+from actsr_cli.tuning.study import ERROR, RUN, Plan, claim, fail_and_repeat, in_time, open_study
+
+
+@contextmanager
+def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
+    """The plan's processes on this machine; those that still work when the context is left are asked to stop.
+
+    Args:
+        plan: the study.
+        command: the command line behind it, for the record of each run.
+    """
+    context = get_context("spawn")  # a forked torch would share its threads' locks
+    processes = [context.Process(target=work, args=(plan, index, command)) for index in range(plan.workers)]
+    for process in processes:
+        process.start()
+    try:
+        yield list(processes)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join()
+
+
+def work(plan: Plan, index: int, command: list[str]) -> None:
+    """Run trials until none is left, time is up, or somebody wants it to stop.
+
+    Args:
+        plan: the study.
+        index: which of the plan's workers this is.
+        command: the command line behind it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = open_study(plan)
+    base = on_this_machine(plan, index)
+    data = open_data(plan.config, plan.data_dir).data
+    with stop_on_interrupt() as interrupted:
+
+        def stopping() -> bool:
+            parent = parent_process()
+            return interrupted() or (parent is not None and not parent.is_alive())
+
+        while not stopping() and in_time(plan):
+            claimed = claim(plan, study)
+            if claimed is None:
+                return
+            trial, lock = claimed
+            with lock:
+                if not run_trial(plan, study, trial, base, data, command, stopping):
+                    return
+
+
+def on_this_machine(plan: Plan, index: int) -> RunConfig:
+    """The settings of a worker's trials: its share of the threads, and its own GPU where there are several."""
+    training: dict[str, Any] = {}
+    if plan.config.training.threads is None and plan.workers > 1:
+        training["threads"] = max(1, (os.cpu_count() or 1) // plan.workers)
+    if plan.config.training.device == "auto" and torch.cuda.device_count() > 1:
+        training["device"] = f"cuda:{index % torch.cuda.device_count()}"
+    return plan.config.model_copy(update={"training": plan.config.training.model_copy(update=training)})
+
+
+def run_trial(
+    plan: Plan,
+    study: optuna.Study,
+    trial: Trial,
+    base: RunConfig,
+    data: SequenceData,
+    command: list[str],
+    stopping: Callable[[], bool],
+) -> bool:
+    """Train a trial's run and tell the study; false where it was stopped on the way, and waits to be run again.
+
+    A trial whose settings do not go together, or need more memory than there is, has failed: the others go on.
+    """
+    try:
+        config = with_values(base, trial.params)
+        check_trainable(config, data)
+        name = f"{plan.name}-t{trial.number:03}"
+        run = create_run(plan.runs_dir, config, data, name=name, command=command, preset=plan.preset)
+        run.update(study=plan.title, trial=trial.number)
+        trial.set_user_attr(RUN, str(run.path))
+        judge = _Judge(trial, config.training.monitor)
+        state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
+    except (ActsrError, torch.OutOfMemoryError) as error:
+        trial.set_user_attr(ERROR, str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        return True
+    return _tell(study, trial, run, state, given_up=judge.gives_up)
+
+
+def _tell(study: optuna.Study, trial: Trial, run: Run, state: TrainingState, *, given_up: bool) -> bool:
+    """Hand a trained run's outcome to the study."""
+    if run.record["status"] == "finished":
+        study.tell(trial, state.best_value)
+    elif given_up:
+        run.update(status="pruned")
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        fail_and_repeat(study, trial.number)
+        return False
+    return True
+
+
+class _Judge(Observer):
+    """Reports the best value so far after each validated epoch, and asks the pruner whether it is enough.
+
+    Args:
+        trial: what it reports to.
+        monitor: the metric.
+    """
+
+    def __init__(self, trial: Trial, monitor: str) -> None:
+        self.trial = trial
+        self.monitor = monitor
+        self.gives_up = False
+
+    def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
+        if not record.metrics:
+            return
+        self.trial.report(state.best_value, record.epoch)
+        self.gives_up = self.trial.should_prune()
+
+
+def check_ends(processes: list[BaseProcess]) -> None:
+    """Raise where a worker has ended by an error that nobody expected.
+
+    Raises:
+        RunError: one has.
+    """
+    failed = [process.exitcode for process in processes if process.exitcode]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(processes)} workers have ended with an error (exit code {failed[0]})",
+            hint="The lines above say which. The same command goes on with the study, and runs their trials again.",
+        )
+
+
+def wait(processes: list[BaseProcess], seconds: float) -> bool:
+    """Wait a while for all processes to end; whether they have."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    return not any(process.is_alive() for process in processes)

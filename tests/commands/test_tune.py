@@ -1,0 +1,175 @@
+"""`actsr tune` from the command line: trials as runs, a winner as a preset, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from processes import SMALL, call, start, wait_until
+
+TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
+SPACE = """
+training.learning_rate: [1.0e-3, 1.0e-2]
+model.hidden_dropout: {low: 0.1, high: 0.3, steps: 2}
+training.mask_weight: [0.1, 0.3]
+"""
+
+
+@pytest.fixture
+def space(place: Path) -> str:
+    (place / "space.yaml").write_text(SPACE)
+    return str(place / "space.yaml")
+
+
+def record(run: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads((run / "run.json").read_text())
+    return values
+
+
+def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
+    options = ("tune", "--grid", *TINY, "--epochs", "2", "--space", space)
+    first = call(*options, "--model", "sasrec", "--trials", "3", "--test")
+    study = place / "runs" / "studies" / "demo" / "sasrec" / "grid"
+    said = " ".join(first.stderr.split())
+    assert "Not searched: training.mask_weight, which sasrec does not read" in said
+    assert "grid search of 3 trials over training.learning_rate, model.hidden_dropout" in said
+    assert "3 finished" in first.stdout
+    assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
+
+    whole = call(*options, "--model", "sasrec", "--workers", "2")
+    runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
+    assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
+    assert all(record(run)["study"] == "demo/sasrec/grid" and record(run)["preset"] == "demo" for run in runs)
+    settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
+    assert {each["training"]["learning_rate"] for each in settings} == {0.001, 0.01}
+    table = pd.read_csv(study / "trials.csv")
+    values = dict(zip(table["number"], table["value"], strict=True))
+    reached = [json.loads((run / "metrics.json").read_text())["valid/exclude"]["ndcg@10"] for run in runs]
+    assert [values[number] for number in range(4)] == pytest.approx(reached)
+    best = max(values, key=lambda number: values[number])
+    assert "4 finished" in whole.stdout and "What the differences rest on" in whole.stdout
+
+    text = (study / "best.yaml").read_text()
+    assert f"best of study demo/sasrec/grid (trial {best}, validation ndcg@10 {values[best]:.4f})" in text
+    call("train", "--preset", str(study / "best.yaml"), "--name", "again", "--threads", "1")
+    again = yaml.safe_load((place / "runs/demo/sasrec/again/config.yaml").read_text())
+    assert {**again, "description": ""} == {**settings[best], "description": ""}
+    metrics = json.loads((place / "runs/demo/sasrec/again/metrics.json").read_text())
+    assert metrics["valid/exclude"]["ndcg@10"] == pytest.approx(values[best])
+
+    page = (study / "study.html").read_text()
+    assert page.count("Plotly.newPlot") == 5 and "<script src=" not in page
+    for name in ("optimization_history", "slice", "param_importances", "parallel_coordinate", "intermediate_values"):
+        assert (study / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) -> None:
+    call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
+    runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    assert [set(each) for each in metrics] == [{"valid/exclude"}] * 2
+    call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space, "--test")
+    best = max(range(2), key=lambda number: metrics[number]["valid/exclude"]["ndcg@10"])
+    found = [set(json.loads((run / "metrics.json").read_text())) for run in runs]
+    assert found[best] == {"valid/exclude", "test/rank", "test/exclude"}
+    assert found[1 - best] == {"valid/exclude"}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
+    """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
+    options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
+    options = (*options, "--model", "sasrec", "--trials", "2", "--epochs", "20")
+    runs = place / "runs" / "demo" / "sasrec"
+    process = start(*options)
+    wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
+    if stop == signal.SIGKILL:
+        for child in children_of(process.pid):
+            os.kill(child, signal.SIGKILL)
+    process.send_signal(stop)
+    _, messages = process.communicate(timeout=120)
+    assert "Traceback" not in messages
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on with the study" in messages
+        assert record(runs / "grid-t001")["status"] == "interrupted"
+    finished = (runs / "grid-t000" / "model.safetensors").read_bytes()
+    on = call(*options)
+    assert "2 finished" in on.stdout
+    assert (runs / "grid-t000" / "model.safetensors").read_bytes() == finished
+    again = sorted(run.name for run in runs.iterdir())
+    assert again == ["grid-t000", "grid-t001", "grid-t002"]
+    settings = [yaml.safe_load((runs / name / "config.yaml").read_text()) for name in again]
+    assert settings[1] == settings[2] != settings[0]
+    assert record(runs / "grid-t001")["status"] == "interrupted"
+    assert record(runs / "grid-t002")["status"] == "finished"
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_what_falls_behind_is_given_up(place: Path) -> None:
+    """Trials that cannot learn stop at the first rung, and are runs that say so."""
+    (place / "space.yaml").write_text("training.learning_rate: [1.0e-2, 1.0e-7, 1.1e-7, 1.2e-7]")
+    options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--epochs", "5", "--model", "sasrec")
+    call(*options, "--space", str(place / "space.yaml"))
+    runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
+    states = [(record(run)["status"], record(run)["epochs"]) for run in runs]
+    assert states.count(("pruned", 3)) >= 1
+    assert all(state in (("pruned", 3), ("finished", 5)) for state in states)
+    assert "pruned" in call("runs", "--status", "pruned").stdout
+
+
+def test_without_a_preset_that_of_the_last_run_is_taken(place: Path, space: str) -> None:
+    nothing = call("tune", "--grid", "--space", space, exit_code=1)
+    said = " ".join(nothing.stderr.split())
+    assert "no preset is given, and" in said and "has no run to take it from" in said
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
+    taken = call("tune", "--grid", "--space", space, "--trials", "1", "--epochs", "1", "--set", "training.threads=1")
+    said = " ".join(taken.stderr.split())
+    assert "No preset given: taking preset demo, model and data set of the last run, demo/sasrec/one" in said
+    assert (place / "runs" / "demo" / "sasrec" / "grid-t000").exists()
+
+
+def test_settings_that_do_not_go_together_are_failed_trials(place: Path) -> None:
+    (place / "space.yaml").write_text("model.heads: [1, 3]")
+    mixed = call("tune", "--grid", *TINY, "--model", "sasrec", "--epochs", "1", "--space", str(place / "space.yaml"))
+    assert "hidden_size 16 is not a multiple of heads 3" in " ".join(mixed.stderr.split())
+    assert "1 finished, 1 failed" in " ".join(mixed.stdout.split())
+    (place / "space.yaml").write_text("model.heads: [3, 5]")
+    options = ("tune", "--grid", *TINY, "--model", "sasrec", "--name", "none", "--space", str(place / "space.yaml"))
+    none = call(*options, exit_code=1)
+    said = " ".join(none.stderr.split())
+    assert "no trial of study demo/sasrec/none has finished; the first one failed: " in said
+
+
+def in_one_line(*options: str) -> str:
+    refused = call("tune", *options, exit_code=1)
+    assert "Traceback" not in refused.output
+    return " ".join(refused.stderr.split())
+
+
+def test_errors_are_one_line(place: Path, space: str) -> None:
+    said: Callable[..., str] = in_one_line
+    assert "give one of --grid, --random and --tpe" in said(*TINY)
+    assert "not several" in said("--grid", "--tpe", *TINY)
+    assert "no file nowhere.yaml" in said("--grid", *TINY, "--space", "nowhere.yaml")
+    assert "is no name for a study" in said("--grid", *TINY, "--name", "a/b")
+    assert "storage nonsense cannot be opened" in said("--grid", *TINY, "--storage", "nonsense")
+    assert "did you mean" in said("--grid", "--preset", "beuty")
+    call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
+    assert "was begun with another search space" in said("--grid", *TINY, "--epochs", "1")
+
+
+def test_no_trial_begins_after_the_time_is_up(place: Path, space: str) -> None:
+    late = call("tune", "--grid", *TINY, "--space", space, "--timeout", "0", exit_code=1)
+    assert "no trial of study demo/ac-sasrec/grid has finished" in late.stderr
+    assert not (place / "runs" / "demo").exists()
