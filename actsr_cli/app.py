@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from actsr_cli import __version__, console
+from actsr_cli.commands.compare import compare
 from actsr_cli.commands.download import download
 from actsr_cli.commands.evaluate import evaluate
 from actsr_cli.commands.inspect_attention import inspect_attention
@@ -93,7 +94,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
-for _command in (download, preprocess, train, evaluate, tune, inspect_attention):
+for _command in (download, preprocess, train, evaluate, compare, tune, inspect_attention):
     app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
 app.add_typer(runs, name="runs")

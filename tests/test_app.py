@@ -24,6 +24,7 @@ from actsr_cli.models.registry import model_names
 from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve, schema_keys
 
 COMMANDS = [
+    "compare",
     "download",
     "evaluate",
     "inspect-attention",

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir
-from actsr_cli.errors import ConfigError
+from actsr_cli.commands.options import DataDir, RunsDir, cutoffs
 
 if TYPE_CHECKING:
     from actsr_cli.data.sequences import SequenceData
@@ -77,7 +76,7 @@ def evaluate(
             data,
             split=split,
             seen=protocol,
-            ks=_cutoffs(k) if k is not None else defaults.k,
+            ks=cutoffs(k) if k is not None else defaults.k,
             batch_size=batch_size or defaults.batch_size,
             device=device,
             on_batch=lambda done, total: progress.update(bar, completed=done, total=total),
@@ -88,16 +87,6 @@ def evaluate(
         _print_json(found, evaluation, split, protocol)
     else:
         _print_table(found, evaluation, split, protocol)
-
-
-def _cutoffs(text: str) -> list[int]:
-    try:
-        cutoffs = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        cutoffs = [0]
-    if cutoffs[0] < 1:
-        raise ConfigError(f"--k takes positive whole numbers separated by commas, not '{text}'")
-    return cutoffs
 
 
 def _write_ranks(path: Path, data: SequenceData, evaluation: Evaluation) -> None:

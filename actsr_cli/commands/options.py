@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from actsr_cli.errors import ConfigError
+
 PLACES = "Where things are"
 
 DataDir = Annotated[
@@ -29,3 +31,18 @@ def complete_preset(incomplete: str) -> list[str]:
     from actsr_cli.presets import preset_names
 
     return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def cutoffs(text: str) -> list[int]:
+    """The cut-offs that an option holds, separated by commas, in their order.
+
+    Raises:
+        ConfigError: they are no positive whole numbers.
+    """
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = [0]
+    if found[0] < 1:
+        raise ConfigError(f"--k takes positive whole numbers separated by commas, not '{text}'")
+    return found

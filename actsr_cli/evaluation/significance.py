@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ class Interval:
     low: float
     high: float
     count: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside the interval."""
+        return self.low > 0 or self.high < 0
 
     @property
     def margin(self) -> float:
@@ -56,3 +62,59 @@ def mean_interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
         batch=max(1, 2**22 // len(known)),
     ).confidence_interval
     return Interval(mean, float(interval.low), float(interval.high), len(known))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A two-sided test of whether paired differences are 0 on the whole.
+
+    Attributes:
+        p: the chance of differences at least as large where there is none in truth.
+        effect: how large they are, whatever their number; its sign is that of the differences.
+    """
+
+    p: float
+    effect: float
+
+
+def signed_ranks(differences: NDArray[np.float64]) -> PairedTest:
+    """Wilcoxon's signed-rank test; the effect is the matched-pairs rank-biserial correlation, from -1 to 1.
+
+    Pairs without a difference are left out (Wilcoxon, 1945); where no pair has one, p is 1 and the effect 0.
+    """
+    unequal = differences[differences != 0]
+    if not len(unequal):
+        return PairedTest(1.0, 0.0)
+    ranks = stats.rankdata(np.abs(unequal))
+    effect = float((np.sign(unequal) * ranks).sum() / ranks.sum())
+    return PairedTest(float(stats.wilcoxon(unequal).pvalue), effect)
+
+
+def paired_t(differences: NDArray[np.float64]) -> PairedTest:
+    """The paired t-test; the effect is Cohen's d_z, the mean difference in standard deviations of the differences.
+
+    Differences that are all alike have no spread to be measured by: p is 1 where they are 0, and 0 elsewhere.
+
+    Raises:
+        ValueError: there are fewer than two pairs.
+    """
+    if len(differences) < 2:
+        raise ValueError("a paired test needs two pairs")
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    if spread == 0:
+        return PairedTest(1.0, 0.0) if mean == 0 else PairedTest(0.0, float(np.copysign(np.inf, mean)))
+    return PairedTest(float(stats.ttest_1samp(differences, 0.0).pvalue), mean / spread)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family of tests, adjusted by Holm's step-down method (1979), in their order.
+
+    The chance that any of them falls below a level is at most that level where there is no difference at all.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

@@ -53,6 +53,32 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     return model.eval(), epoch
 
 
+def rank_run(
+    run: Run,
+    data: SequenceData,
+    *,
+    split: Split,
+    seen: Seen,
+    batch_size: int,
+    device: str = "auto",
+    on_batch: Callable[[int, int], None] | None = None,
+) -> tuple[RankedSplit, int]:
+    """The ranks that a run's best model gives, and the epoch it is from; see `evaluate_run`."""
+    model, epoch = trained_model(run, data)
+    where = choose_device(device)
+    ranked = evaluate(
+        model.to(where).score,
+        data,
+        split,
+        max_length=run.config.model.max_length,
+        seen=seen,
+        batch_size=batch_size,
+        device=where,
+        on_batch=on_batch,
+    )
+    return ranked, epoch
+
+
 def evaluate_run(
     run: Run,
     data: SequenceData,
@@ -76,25 +102,13 @@ def evaluate_run(
         device: where to score, as in `training.device`.
         on_batch: hears (done, total) users of the model's pass.
     """
-    model, epoch = trained_model(run, data)
+    ranked, epoch = rank_run(run, data, split=split, seen=seen, batch_size=batch_size, device=device, on_batch=on_batch)
     where = choose_device(device)
-    model.to(where)
-    max_length = run.config.model.max_length
-    ranked = evaluate(
-        model.score,
-        data,
-        split,
-        max_length=max_length,
-        seen=seen,
-        batch_size=batch_size,
-        device=where,
-        on_batch=on_batch,
-    )
     floor = evaluate(
         popularity_scorer(data, where),
         data,
         split,
-        max_length=max_length,
+        max_length=run.config.model.max_length,
         seen=seen,
         batch_size=batch_size,
         device=where,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -194,6 +195,37 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     return open_run(matches[0])
 
 
+def find_group(runs_dir: Path, name: str) -> list[Run]:
+    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series, in the order of their seeds.
+
+    Raises:
+        RunError: there is neither, or the runs of the series differ in more than their seed or are not finished.
+    """
+    wanted = Path(name).parts
+    series = [
+        path
+        for path in list_runs(runs_dir)
+        if (found := re.fullmatch(r"(.+)-s\d+", path.name)) is not None
+        and (*path.relative_to(runs_dir).parts[:-1], found[1])[-len(wanted) :] == wanted
+    ]
+    if not series:
+        return [find_run(runs_dir, name)]
+    if len({path.parent for path in series}) > 1:
+        names = ", ".join(sorted({str(path.parent.relative_to(runs_dir)) for path in series}))
+        raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
+    runs = sorted((open_run(path) for path in series), key=lambda run: run.config.training.seed)
+    for run in runs:
+        if _without_seed(run.config) != _without_seed(runs[0].config):
+            raise RunError(f"{run.name} differs from {runs[0].name} in more than its seed: they are no series")
+        _check_finished(run)
+    return runs
+
+
+def _without_seed(config: RunConfig) -> dict[str, Any]:
+    """What decides a run's numbers but for chance."""
+    return config.model_dump(exclude={"description": True, "training": {"seed", "threads", "device", "log_attention"}})
+
+
 def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
     """The finished run of a name; None where there is none.
 
@@ -206,12 +238,16 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
     run = open_run(path)
     if run.config != config or run.record["fingerprint"] != data.fingerprint:
         raise RunError(f"{run.name} has other settings or data than this series", hint="Give another --name.")
+    _check_finished(run)
+    return run
+
+
+def _check_finished(run: Run) -> None:
     if run.record["status"] != "finished":
         raise RunError(
             f"{run.name} is not finished (it is {run.record['status']})",
             hint=f"Go on with it: actsr train --resume {run.name}, and then give this command again.",
         )
-    return run
 
 
 def best_metrics(run: Run) -> dict[str, float]:

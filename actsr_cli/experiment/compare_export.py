@@ -1,0 +1,226 @@
+"""A comparison in files: tables for papers and pages, every number, and a picture of the intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pandas as pd
+from tabulate import tabulate
+
+from actsr_cli.evaluation.comparison import Contender, Difference, Slice, is_lower_better
+from actsr_cli.evaluation.ranking import protocol
+from actsr_cli.evaluation.significance import Interval
+from actsr_cli.experiment.compare import Comparison
+from actsr_cli.experiment.run import write_text
+from actsr_cli.files import replacing
+
+DIFFERENCE_COLUMNS = ("", "baseline", "contender", "difference", "95 % interval", "p users", "effect", "p seeds", "")
+"""Of the table of differences."""
+
+
+def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
+    """The cells of the table of differences, in the order of `DIFFERENCE_COLUMNS`."""
+    return [
+        [
+            titled(each.metric),
+            spread(each.metric, each.of_baseline),
+            spread(each.metric, each.of_contender),
+            signed(each.metric, each.difference.mean),
+            bounds(each.metric, each.difference),
+            p_value(each.users_holm),
+            f"{each.users.effect:+.3f}",
+            "" if each.seeds_holm is None else p_value(each.seeds_holm),
+            "" if each.verdict == "open" else each.verdict,
+        ]
+        for each in differences
+    ]
+
+
+def slice_columns(contenders: Sequence[Contender]) -> list[str]:
+    """Of the table of slices; contenders are numbered as in the legend."""
+    others = range(1, len(contenders))
+    return ["", "", "users", "baseline", *(f"({number})" for number in others), *(f"gain ({n})" for n in others)]
+
+
+def slice_rows(metric: str, found: Sequence[Slice]) -> list[list[str]]:
+    """The cells of the table of slices, in the order of `slice_columns`."""
+    return [
+        [
+            each.by if index == 0 or found[index - 1].by != each.by else "",
+            each.label,
+            f"{each.users:,}",
+            *(number(metric, mean) for mean in each.means),
+            *(f"{signed(metric, gap.mean)} {bounds(metric, gap)}" for gap in each.differences),
+        ]
+        for index, each in enumerate(found)
+    ]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader of the tables must know."""
+    runs = [len(contender.ranks) for contender in comparison.contenders]
+    users = comparison.contenders[0].ranks.shape[1]
+    split = {"test": "Test", "valid": "Validation"}[comparison.split]
+    lines = [
+        f"{split} split, protocol {protocol(comparison.seen)}, {users:,} users. Intervals: bootstrap over users. "
+        "p users: Wilcoxon's signed-rank test, with the rank-biserial correlation as effect. p seeds: paired t-test. "
+        f"Both p are corrected by Holm's method over {len(comparison.differences)} comparisons.",
+    ]
+    if all(each.seeds is None for each in comparison.differences):
+        several = max(runs) > 1
+        lines.append(
+            "No two seeds in common: how far another training would move the numbers is not tested."
+            if several
+            else "One run each: how far another training would move the numbers is not known."
+        )
+    return lines
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write differences.csv, slices.csv, compare.md, compare.tex and intervals.png; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "differences.csv", _difference_table(comparison.differences).to_csv(index=False))
+    write_text(folder / "slices.csv", _slice_table(comparison).to_csv(index=False))
+    write_text(folder / "compare.md", _document(comparison, "github"))
+    write_text(folder / "compare.tex", _document(comparison, "latex_booktabs"))
+    _draw(folder / "intervals.png", comparison)
+    return [folder / name for name in ("differences.csv", "slices.csv", "compare.md", "compare.tex", "intervals.png")]
+
+
+def titled(metric: str) -> str:
+    """A metric with the direction that is better."""
+    name = {"hit": "Hit", "ndcg": "NDCG", "mrr": "MRR", "rank": "rank"}[metric.partition("@")[0]]
+    cutoff = metric.partition("@")[2]
+    return f"{name}@{cutoff} ↑" if cutoff else f"{name} ↓"
+
+
+def number(metric: str, value: float) -> str:
+    return f"{value:.1f}" if is_lower_better(metric) else f"{value:.4f}"
+
+
+def signed(metric: str, value: float) -> str:
+    return f"{value:+.1f}" if is_lower_better(metric) else f"{value:+.4f}"
+
+
+def bounds(metric: str, interval: Interval) -> str:
+    return f"[{signed(metric, interval.low)}, {signed(metric, interval.high)}]"
+
+
+def spread(metric: str, values: Sequence[float]) -> str:
+    """The mean, with the sample standard deviation of several runs."""
+    mean = number(metric, fmean(values))
+    return mean if len(values) == 1 else f"{mean} ± {number(metric, stdev(values))}"
+
+
+def p_value(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def _document(comparison: Comparison, style: str) -> str:
+    """All tables in the mark-up of a style that tabulate knows."""
+    latex = style.startswith("latex")
+    baseline = comparison.contenders[0]
+    parts = []
+    for index, contender in enumerate(comparison.contenders[1:], start=1):
+        rows = difference_rows([each for each in comparison.differences if each.contender == contender.name])
+        parts.append(f"({index}) {_runs(contender)} against the baseline {_runs(baseline)}")
+        parts.append(tabulate(rows, DIFFERENCE_COLUMNS, tablefmt=style, disable_numparse=True))
+    parts.append(f"{titled(comparison.sliced)} for parts of the users")
+    columns = slice_columns(comparison.contenders)
+    parts.append(
+        tabulate(slice_rows(comparison.sliced, comparison.slices), columns, tablefmt=style, disable_numparse=True)
+    )
+    parts += notes(comparison)
+    text = "\n\n".join(_tex(part) if latex and not part.startswith("\\begin") else part for part in parts)
+    return (_tex_symbols(text) if latex else text) + "\n"
+
+
+def _tex(text: str) -> str:
+    """Plain text with TeX's special characters escaped."""
+    return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
+
+
+def _tex_symbols(text: str) -> str:
+    for symbol, command in (("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("±", r"$\pm$"), ("< .001", "$<$ .001")):
+        text = text.replace(symbol, command)
+    return text
+
+
+def _runs(contender: Contender) -> str:
+    return contender.name if len(contender.ranks) == 1 else f"{contender.name} ({len(contender.ranks)} seeds)"
+
+
+def _difference_table(differences: Sequence[Difference]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "baseline": each.baseline,
+            "contender": each.contender,
+            "metric": each.metric,
+            "baseline_mean": fmean(each.of_baseline),
+            "contender_mean": fmean(each.of_contender),
+            "baseline_runs": len(each.of_baseline),
+            "contender_runs": len(each.of_contender),
+            "difference": each.difference.mean,
+            "low": each.difference.low,
+            "high": each.difference.high,
+            "p_users": each.users.p,
+            "p_users_holm": each.users_holm,
+            "effect_users": each.users.effect,
+            "p_seeds": None if each.seeds is None else each.seeds.p,
+            "p_seeds_holm": each.seeds_holm,
+            "effect_seeds": None if each.seeds is None else each.seeds.effect,
+            "verdict": each.verdict,
+        }
+        for each in differences
+    )
+
+
+def _slice_table(comparison: Comparison) -> pd.DataFrame:
+    rows = []
+    for each in comparison.slices:
+        for index, contender in enumerate(comparison.contenders):
+            gap = None if index == 0 else each.differences[index - 1]
+            rows.append(
+                {
+                    "by": each.by,
+                    "part": each.label,
+                    "users": each.users,
+                    "metric": comparison.sliced,
+                    "contender": contender.name,
+                    "mean": each.means[index],
+                    "difference": None if gap is None else gap.mean,
+                    "low": None if gap is None else gap.low,
+                    "high": None if gap is None else gap.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _draw(path: Path, comparison: Comparison) -> None:
+    """Each difference with its interval, a panel per metric: what crosses the line is not told apart from 0."""
+    from matplotlib.figure import Figure
+
+    metrics = list(dict.fromkeys(each.metric for each in comparison.differences))
+    names = [contender.name for contender in comparison.contenders[1:]]
+    figure = Figure(figsize=(3.2 * len(metrics) + 2, 1.4 + 0.4 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        for each in (each for each in comparison.differences if each.metric == metric):
+            height = names.index(each.contender)
+            gap = each.difference
+            colour = {"better": "tab:green", "worse": "tab:red", "open": "tab:gray"}[each.verdict]
+            panel.plot([gap.low, gap.high], [height, height], color=colour, linewidth=2)
+            panel.plot([gap.mean], [height], "o", color=colour)
+        panel.axvline(0, color="black", linewidth=0.8)
+        panel.set_title(titled(metric))
+        panel.margins(y=0.4)
+        panel.locator_params(axis="x", nbins=4)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()
+    baseline = comparison.contenders[0].name
+    title = f"Difference to {baseline}, 95 % intervals over users ({comparison.split} split)"
+    figure.suptitle(title, fontsize="medium")
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)

@@ -1,0 +1,104 @@
+"""`actsr compare` from the command line: runs and series, files, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from processes import SMALL, call
+
+TWO = ("train", *SMALL, "--epochs", "2", "--seeds", "2")
+
+
+@pytest.fixture
+def series(place: Path) -> Path:
+    """Two series of two seeds, a weak and a strong one."""
+    call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6")
+    call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2")
+    return place
+
+
+def test_series_in_tables_and_files(series: Path) -> None:
+    folder = series / "compared"
+    shown = call("compare", "weak", "demo/sasrec/strong", "--split", "valid", "--output", str(folder))
+    said = " ".join(shown.stdout.split())
+    assert "(1) demo/sasrec/strong against demo/sasrec/weak" in said
+    assert "Validation split, protocol B, seen items excluded, 295 users" in said
+    assert "NDCG@10 ↑ by history length" in said and "NDCG@10 ↑ by item popularity" in said
+    table = pd.read_csv(folder / "differences.csv").set_index("metric")
+    assert list(table.index) == ["hit@10", "ndcg@10", "mrr@10", "rank"]
+    for column, name in (("baseline_mean", "weak"), ("contender_mean", "strong")):
+        for metric in ("hit@10", "ndcg@10", "mrr@10"):
+            of_runs = [
+                json.loads((series / f"runs/demo/sasrec/{name}-s{seed}/metrics.json").read_text())["valid/exclude"]
+                for seed in (0, 1)
+            ]
+            assert table.loc[metric, column] == pytest.approx(np.mean([each[metric] for each in of_runs]))
+    assert table.loc["rank", "difference"] < 0 < table.loc["hit@10", "difference"]
+    assert (table["p_users_holm"] < 0.001).all() and table["p_seeds"].notna().all()
+    assert (table["p_users"] <= table["p_users_holm"]).all()
+    slices = pd.read_csv(folder / "slices.csv")
+    per_user = slices[(slices["contender"] == "demo/sasrec/strong") & (slices["by"] == "item popularity")]
+    assert (per_user["users"]).sum() == 295
+    overall = np.average(per_user["mean"], weights=per_user["users"])
+    assert overall == pytest.approx(table.loc["ndcg@10", "contender_mean"])
+    assert (folder / "intervals.png").read_bytes().startswith(b"\x89PNG")
+    markdown, latex = (folder / "compare.md").read_text(), (folder / "compare.tex").read_text()
+    assert "(1) demo/sasrec/strong (2 seeds) against the baseline demo/sasrec/weak (2 seeds)" in markdown
+    assert "| Hit@10 ↑" in markdown
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert latex.isascii() or not set(latex) & set("↑↓±")
+
+
+def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
+    shown = call("compare", "weak-s0", "strong-s1", "strong-s0", "--k", "5,10", "--by", "hit@5", "--seen", "rank")
+    said = " ".join(shown.stdout.split())
+    assert "One run each: how far another training would move the numbers is not known." in said
+    assert "p seeds:" in said and "(2) demo/sasrec/strong-s0 against demo/sasrec/weak-s0" in said
+    assert "Test split, protocol A" in said and "Hit@5 ↑ by history length" in said
+    told = json.loads(call("compare", "weak-s0", "strong-s0", "--json").stdout)
+    assert {each["metric"] for each in told["differences"]} == {"hit@10", "ndcg@10", "mrr@10", "rank"}
+    assert all(each["seeds"] is None and "verdict" in each for each in told["differences"])
+
+
+def test_a_run_equals_itself(series: Path) -> None:
+    runs = series / "runs" / "demo" / "sasrec"
+    shutil.copytree(runs / "strong-s0", runs / "copy")
+    told = json.loads(call("compare", "strong-s0", "copy", "--json").stdout)
+    assert {(each["difference"]["mean"], each["users"]["p"], each["verdict"]) for each in told["differences"]} == {
+        (0.0, 1.0, "open")
+    }
+
+
+def refused(*arguments: str) -> str:
+    outcome = call("compare", *arguments, exit_code=1)
+    assert "Traceback" not in outcome.output
+    return " ".join(outcome.stderr.split())
+
+
+def test_what_cannot_be_compared(series: Path) -> None:
+    runs = series / "runs" / "demo" / "sasrec"
+    assert "needs two runs or series" in refused("weak")
+    assert "demo/sasrec/weak is named twice" in refused("weak", "demo/sasrec/weak")
+    assert "no run 'wek'" in refused("weak", "wek")
+    assert "--by takes one of hit@10, ndcg@10, mrr@10, rank" in refused("weak", "strong", "--by", "hit@5")
+    assert "--k takes positive whole numbers" in refused("weak", "strong", "--k", "ten")
+
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "other", "--set", "evaluation.seen=rank")
+    assert "the runs have different protocols" in refused("weak", "other")
+    call("compare", "weak", "other", "--seen", "exclude")
+
+    record = json.loads((runs / "other" / "run.json").read_text())
+    (runs / "other" / "run.json").write_text(json.dumps(record | {"fingerprint": "feed"}))
+    assert "demo/sasrec/other was trained on other data than demo/sasrec/weak-s0" in refused("weak", "other")
+
+    record = json.loads((runs / "strong-s1" / "run.json").read_text())
+    (runs / "strong-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    assert "demo/sasrec/strong-s1 is not finished (it is interrupted)" in refused("weak", "strong")
+    (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
+    shutil.copytree(runs / "weak-s0", runs / "strong-s2")
+    assert "in more than its seed: they are no series" in refused("weak", "strong")

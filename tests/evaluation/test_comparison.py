@@ -1,0 +1,76 @@
+"""Comparing contenders: means, directions, verdicts and parts of the users, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from actsr_cli.evaluation.comparison import Contender, differences, slices
+
+RANKS = np.array([[1.0, 20.0, 3.0, 50.0], [1.0, 4.0, 30.0, 50.0]])  # two runs, four users
+
+
+def test_means_and_differences() -> None:
+    baseline = Contender("one", RANKS, (0, 1))
+    other = Contender("two", np.array([[1.0, 2.0, 3.0, 50.0], [1.0, 4.0, 3.0, 5.0]]), (0, 1))
+    hit, rank = differences([baseline, other], ["hit@10", "rank"])
+    assert hit.of_baseline == (0.5, 0.5)
+    assert hit.of_contender == (0.75, 1.0)
+    assert hit.difference.mean == pytest.approx(3 / 8)  # users: 0, 1/2, 1/2, 1/2
+    assert hit.seeds is not None and hit.seeds.effect == pytest.approx(0.375 / (0.25 / np.sqrt(2)))
+    assert rank.difference.mean == pytest.approx((0 - 9 - 13.5 - 22.5) / 4)
+    assert rank.of_contender == (14.0, 3.25)
+    assert hit.verdict == rank.verdict == "open"  # four users tell nothing
+
+
+@pytest.mark.parametrize(("metric", "shift", "verdict"), [("rank", 1.0, "worse"), ("rank", -1.0, "better")])
+def test_less_of_a_rank_is_better(metric: str, shift: float, verdict: str) -> None:
+    ranks = np.arange(2.0, 102.0).reshape(1, -1)
+    (found,) = differences([Contender("a", ranks, (0,)), Contender("b", ranks + shift, (0,))], [metric])
+    assert found.verdict == verdict
+    assert found.seeds is None and found.seeds_holm is None
+
+
+def test_seeds_have_a_say_where_there_are_some() -> None:
+    """Every user gains, but by seeds that contradict each other: nothing is told apart."""
+    ranks = np.full((2, 200), 10.0)
+    torn = np.stack([np.full(200, 1.0), np.full(200, 18.0)])
+    (found,) = differences([Contender("a", ranks, (0, 1)), Contender("b", torn, (0, 1))], ["rank"])
+    assert found.users_holm < 0.001
+    assert found.seeds_holm is not None and found.seeds_holm > 0.5
+    assert found.verdict == "open"
+
+
+def test_runs_are_paired_by_their_seed() -> None:
+    of_seed = {0: np.full(5, 9.0), 1: np.full(5, 4.0), 2: np.full(5, 2.0)}
+    one = Contender("a", np.stack([of_seed[0], of_seed[1]]), (0, 1))
+    shuffled = Contender("b", np.stack([of_seed[1] - 1, of_seed[2], of_seed[0] - 2]), (1, 2, 0))
+    (found,) = differences([one, shuffled], ["rank"])
+    assert found.seeds is not None
+    assert found.seeds.effect == pytest.approx(-1.5 / np.std([-1, -2], ddof=1))
+    apart = Contender("c", np.stack([of_seed[2], of_seed[2]]), (7, 8))
+    assert differences([one, apart], ["rank"])[0].seeds is None
+
+
+def test_p_values_are_corrected_over_all_contenders_and_metrics() -> None:
+    generator = np.random.default_rng(0)
+    ranks = generator.integers(1, 30, (1, 300)).astype(float)
+    others = [Contender(name, ranks + generator.normal(0.3, 2, (1, 300)), (0,)) for name in "bcd"]
+    found = differences([Contender("a", ranks, (0,)), *others], ["rank", "hit@10"])
+    smallest = min(found, key=lambda each: each.users.p)
+    assert smallest.users_holm == pytest.approx(min(1.0, 6 * smallest.users.p))
+    alone = differences([Contender("a", ranks, (0,)), others[0]], ["rank"])[0]
+    assert alone.users_holm == alone.users.p
+
+
+def test_parts_of_the_users() -> None:
+    one = Contender("a", np.array([[1.0, 2.0, 30.0, 4.0, 5.0, 60.0]]), (0,))
+    other = Contender("b", np.array([[1.0, 20.0, 3.0, 4.0, 5.0, 6.0]]), (0,))
+    found = slices([one, other], "hit@10", "history length", np.array([3, 3, 3, 3, 8, 9]), parts=2)
+    assert [(each.label, each.users, each.means) for each in found] == [
+        ("3", 4, (0.75, 0.75)),
+        ("8 to 9", 2, (0.5, 1.0)),
+    ]
+    assert found[1].differences[0].mean == 0.5
+    everybody = slices([one, other], "hit@10", "history length", np.full(6, 4))
+    assert [(each.label, each.users) for each in everybody] == [("4", 6)]
