@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,9 @@ import optuna
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
+from rich.console import Console
 
+from actsr_cli.commands.tune_view import StudyView
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.presets import with_values
@@ -176,3 +179,26 @@ def test_a_lock_is_free_once_its_process_has_ended(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", take], check=False)
     with FileLock(tmp_path / "a.lock").acquire(blocking=False) as lock:
         assert lock.lock_counter == 1
+
+
+def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
+    study = open_study(plan)
+    for epochs, value in ((2, 0.5), (3, 0.25)):
+        claimed = claim(plan, study)
+        assert claimed is not None
+        trial, lock = claimed
+        for epoch in range(1, epochs + 1):
+            trial.report(value * epoch / epochs, epoch)
+        study.tell(trial, value)
+        lock.release()
+    running = claim(plan, study)
+    assert running is not None
+    running[0].report(0.125, 1)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(StudyView(plan, study)._table())
+    rows = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
+    shown = {row[0]: row[1:] for row in rows if row and row[0].isdigit() and row[1] != "of"}
+    assert [shown[number][0] for number in "012"] == ["finished", "finished", "running"]
+    assert [shown[number][3:5] for number in "012"] == [["2", "0.5000"], ["3", "0.2500"], ["1", "0.1250"]]
+    (caption,) = [row for row in rows if row[:4] == ["2", "of", "6", "trials"]]
+    assert " ".join(caption[4:]) == "best: trial 0, hit@10 0.5000 about 0 min left"
