@@ -223,15 +223,16 @@ def _search(plan: Plan, *, test: bool) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(plan)
+    command = [word.replace(plan.storage, plan.place) if plan.storage else word for word in sys.argv]
     view = StudyView(plan, study)
-    console.note(f"Study {plan.title}: {view.extent()}; kept in {plan.storage or plan.folder}")
+    console.note(f"Study {plan.title}: {view.extent()}; kept in {plan.place}")
     with stop_on_interrupt() as interrupted:
-        with workers(plan, sys.argv) as processes, view.live():
+        with workers(plan, command) as processes, view.live():
             while not wait(processes, seconds=0.5) and not interrupted():
                 view.update()
         view.update()
         outcome = outcome_of(plan, study)
-        write_outcome(plan, study, outcome, shlex.join(["actsr", *sys.argv[1:]]))
+        write_outcome(plan, study, outcome, shlex.join(["actsr", *command[1:]]))
     print_outcome(plan, outcome)
     if interrupted():
         console.warn("interrupted: the same command goes on with the study")

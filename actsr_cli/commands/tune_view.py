@@ -74,8 +74,10 @@ class StudyView:
         return self.study.get_trials(deepcopy=False)
 
     def _line(self, trial: FrozenTrial) -> str:
-        parts = [f"trial {trial.number:>3}", _state(trial), _settings(trial), _value(trial)]
-        parts += ["best so far"] if trial.number == _best(self._trials()) else []
+        trials = self._trials()
+        state = _state(trial) if trial in counted(trials) else "stopped, waits to be run again"
+        parts = [f"trial {trial.number:>3}", state, _settings(trial), _value(trial)]
+        parts += ["best so far"] if trial.number == _best(trials) else []
         return "   ".join(filter(None, [*parts, trial.user_attrs.get(ERROR, "")]))
 
     def _table(self) -> RenderableType:

@@ -25,6 +25,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from actsr_cli.config import RunConfig
@@ -93,6 +94,16 @@ class Plan:
         return self.runs_dir / "studies" / self.title
 
     @property
+    def place(self) -> str:
+        """Where the trials are kept, for people to read: no password of a database is in it."""
+        if self.storage is None:
+            return str(self.folder)
+        try:
+            return make_url(self.storage).render_as_string(hide_password=True)
+        except SQLAlchemyError:
+            return self.storage
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What makes it this study and no other, as JSON has it."""
         facts = {
@@ -127,7 +138,7 @@ def open_study(plan: Plan) -> optuna.Study:
             )
         except (SQLAlchemyError, ImportError) as error:
             raise RunError(
-                f"storage {plan.storage} cannot be opened: {str(error).splitlines()[0]}",
+                f"storage {plan.place} cannot be opened: {str(error).splitlines()[0]}",
                 hint="It takes a URL such as sqlite:///studies.db or postgresql://user@host/database, and its driver.",
             ) from error
         known = study.user_attrs.get("identity")

@@ -98,6 +98,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert "the same command goes on with the study" in messages
+        assert "trial   1   stopped, waits to be run again" in messages
         assert record(runs / "grid-t001")["status"] == "interrupted"
     finished = (runs / "grid-t000" / "model.safetensors").read_bytes()
     on = call(*options)

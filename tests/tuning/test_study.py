@@ -173,6 +173,15 @@ def test_a_storage_that_cannot_be_opened(plan: Plan, url: str) -> None:
         open_study(replace(plan, storage=url))
 
 
+def test_a_password_is_not_shown(plan: Plan) -> None:
+    secret = replace(plan, storage="nobase://me:secret@here/there")
+    assert secret.place == "nobase://me:***@here/there"
+    with pytest.raises(RunError) as caught:
+        open_study(secret)
+    assert "secret" not in caught.value.message
+    assert plan.place == str(plan.folder)
+
+
 def test_a_lock_is_free_once_its_process_has_ended(tmp_path: Path) -> None:
     """What all of the above rests on."""
     take = f"import filelock, os; filelock.FileLock({str(tmp_path / 'a.lock')!r}).acquire(); os._exit(1)"
