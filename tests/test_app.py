@@ -256,7 +256,8 @@ class TestPresets:
         mine = tmp_path / "mine.yaml"
         mine.write_text(actsr("presets", "show", "yelp", "--set", "training.learning_rate=1e-5").stdout)
         assert resolve(preset=mine).config == resolve(preset="yelp", overrides=["training.learning_rate=1e-5"]).config
-        assert yaml.safe_load(mine.read_text()).keys() == load_preset("yelp").values.keys()
+        assert yaml.safe_load(mine.read_text()).keys() == {*load_preset("yelp").values, "tune"}
+        assert load_preset(mine).space == load_preset("yelp").space
 
     @pytest.mark.parametrize("name", preset_names())
     def test_resolved_is_yaml_of_every_key_and_its_source(self, name: str, tmp_path: Path) -> None:

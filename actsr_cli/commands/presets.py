@@ -11,7 +11,7 @@ import yaml
 from actsr_cli import console
 from actsr_cli.commands.options import complete_preset
 from actsr_cli.models.registry import display_name
-from actsr_cli.presets import ResolvedConfig, load_preset, preset_names, resolve
+from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_names, resolve
 
 presets = typer.Typer(rich_markup_mode="rich")
 
@@ -62,7 +62,8 @@ def show(
     elif config is None and not overrides:
         text = load_preset(name).path.read_text(encoding="utf-8")
     else:
-        text = yaml.safe_dump(combined.config.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+        settings = combined.config.model_dump(mode="json", exclude_unset=True)
+        text = yaml.safe_dump(settings | {TUNE: load_preset(name).space}, sort_keys=False)
     typer.echo(text.rstrip())
 
 
