@@ -107,7 +107,7 @@ class ModelConfig(Section):
         0.0, description="SSE-PT: chance that training replaces a user by any other (stochastic shared embeddings)."
     )
     item_replacement: Probability = Field(
-        0.0, description="SSE-PT: chance that training replaces an item of a history by any other."
+        0.0, description="SASRec, SSE-PT: chance that training replaces an item of a history by any other."
     )
     time_span: int = Field(256, ge=1, description="TiSASRec: longer time intervals are clipped to this many units.")
     interval_scale: Literal["user", "raw"] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from actsr_cli.batch import Batch
+from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 
 
@@ -23,6 +23,20 @@ def position_table(config: ModelConfig, n_positions: int) -> nn.Embedding | None
     if wanted is None:
         wanted = config.calibration not in ("spatial", "full")
     return nn.Embedding(n_positions, config.hidden_size) if wanted else None
+
+
+def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:
+    """Stochastic shared embeddings: some items give their place to any item (Wu et al., NeurIPS 2019).
+
+    Args:
+        items: item ids of histories; padding stays.
+        n_items: items of the catalogue.
+        chance: of each item to be replaced.
+    """
+    if not chance:
+        return items
+    replaced = (torch.rand(items.shape, device=items.device) < chance) & (items != PADDING)
+    return torch.randint_like(items, 1, n_items + 1).where(replaced, items)
 
 
 def initialise(model: nn.Module, std: float) -> None:

@@ -71,7 +71,7 @@ _MODELS = (
         title="SASRec",
         paper="Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018",
         target="actsr_cli.models.sasrec:SASRec",
-        options=_ENCODER,
+        options=(*_ENCODER, "item_replacement"),
     ),
     ModelSpec(
         name="bert4rec",

@@ -9,7 +9,7 @@ from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
-from actsr_cli.models.layers import initialise, position_table, positions_of
+from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
 
 
 class SASRec(EncoderModel):
@@ -26,7 +26,8 @@ class SASRec(EncoderModel):
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)
-        embedded = self.item_embedding(batch.item_ids)
+        chance = self.config.item_replacement if self.training else 0.0
+        embedded = self.item_embedding(shared_items(batch.item_ids, self.n_items, chance))
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(positions)
         allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)

@@ -15,7 +15,7 @@ from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoded, Encoder
-from actsr_cli.models.layers import initialise, position_table, positions_of
+from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
 
 
 class SSEPT(EncoderModel):
@@ -55,7 +55,8 @@ class SSEPT(EncoderModel):
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)
-        items = self.item_embedding(self._shared_items(batch.item_ids) if self.training else batch.item_ids)
+        chance = self.config.item_replacement if self.training else 0.0
+        items = self.item_embedding(shared_items(batch.item_ids, self.n_items, chance))
         users = repeat(self._user_vectors(batch), "b d -> b l d", l=positions.shape[1])
         embedded = torch.cat([items, users], dim=-1)
         if self.position_embedding is not None:
@@ -79,15 +80,8 @@ class SSEPT(EncoderModel):
         mean = weights @ self.user_embedding.weight / weights.sum().clamp_min(1.0)
         return torch.where(known[rows].unsqueeze(1), self.user_embedding(rows), mean)
 
-    def _shared_items(self, items: Tensor) -> Tensor:
-        """Stochastic shared embeddings: some items give their place to any item (Wu et al., NeurIPS 2019)."""
-        if not self.config.item_replacement:
-            return items
-        replaced = (torch.rand(items.shape, device=items.device) < self.config.item_replacement) & (items != PADDING)
-        return torch.randint_like(items, 1, self.n_items + 1).where(replaced, items)
-
     def _shared_users(self, rows: Tensor) -> Tensor:
-        """The same for users."""
+        """Stochastic shared embeddings of users; see `shared_items`."""
         if not self.config.user_replacement:
             return rows
         replaced = torch.rand(rows.shape, device=rows.device) < self.config.user_replacement

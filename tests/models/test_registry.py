@@ -19,7 +19,7 @@ from actsr_cli.batch import Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
 from actsr_cli.models import registry
-from actsr_cli.models.base import CountingModel, CustomModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Recommender, SequentialModel
 from actsr_cli.models.registry import (
     all_models,
     build_model,
@@ -285,6 +285,19 @@ def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str)
     Path("broken.py").write_text("undefined")
     with pytest.raises(ConfigError, match=problem):
         build_model(ModelConfig(name=target.format(own=own_module)), n_items=3)
+
+
+def test_items_are_replaced_in_training_alone() -> None:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(hidden_size=8, inner_size=8, item_replacement=0.5, hidden_dropout=0.0), 50)
+    batch = Batch(torch.randint(1, 51, (4, 9)), torch.full((4,), 9))
+    assert isinstance(model, EncoderModel)
+    once, again = model.embed(batch).hidden, model.embed(batch).hidden
+    assert not torch.equal(once, again)
+    kept = (once == again).all(dim=-1).float().mean()
+    assert 0.05 < kept < 0.6  # both times: a quarter, and chance
+    model.eval()
+    assert torch.equal(model.embed(batch).hidden, model.embed(batch).hidden)
 
 
 def test_cosine_similarity_scores_by_angle_over_temperature() -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.models.layers import shared_items
 from actsr_cli.models.sse_pt import SSEPT
 from actsr_cli.training.objective import Objective
 
@@ -89,10 +90,10 @@ def test_stochastic_shared_embeddings() -> None:
     items[:, 40:] = 0
     users = torch.ones(10_000, dtype=torch.int64)
     off = tiny()
-    assert off._shared_items(items) is items
+    assert shared_items(items, N_ITEMS, 0.0) is items
     assert off._shared_users(users) is users
     model = tiny(item_replacement=0.3, user_replacement=0.2)
-    shared = model._shared_items(items)
+    shared = shared_items(items, N_ITEMS, 0.3)
     assert not shared[:, 40:].any(), "padding is never replaced"
     others = (shared[:, :40] != 1).float().mean()
     assert others.item() == pytest.approx(0.3 * (1 - 1 / N_ITEMS), abs=0.02)
