@@ -121,7 +121,7 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
 def _trial_table(plan: Plan, title: str, caption: str) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for name in ("trial", "state", *(_short(dimension.key) for dimension in plan.space)):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a narrow terminal shows whole names, on several lines
     for name in ("epochs", plan.config.training.monitor, "minutes"):
         table.add_column(name, justify="right")
     return table
