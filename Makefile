@@ -36,7 +36,7 @@ imports: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 pytest: $(READY) browser
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 # The report's tests need a browser; without one they are skipped, and say so.
 browser:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Small matrices on many threads are slow, the slower the busier the machine: tests, and the processes that they start,
+# take one thread each and run side by side instead. Set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell starts background jobs with Ctrl-C ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

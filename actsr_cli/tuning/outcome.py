@@ -28,7 +28,7 @@ _FEWEST = 4
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title></head>
-<body style="font-family: sans-serif; max-width: 75rem; margin: 2rem auto">
+<body style="font-family: sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem">
 <h1>{title}</h1>
 {figures}
 </body>

@@ -131,7 +131,9 @@ def test_explanations_of_a_model() -> None:
     assert found.users == 6  # the shortest has no order to speak of
     assert {LEAVE_ONE_OUT, "gradient x input", "integrated gradients", "chance", "latest first"} < set(steps)
     for explanation in found.explanations.values():
-        assert explanation.deletion.points[0].mean == 0 and explanation.insertion.points[-1].mean == 0
+        # The whole history again, in another batch: the same but for rounding.
+        assert explanation.deletion.points[0].mean == pytest.approx(0, abs=1e-5)
+        assert explanation.insertion.points[-1].mean == pytest.approx(0, abs=1e-5)
         for agreement in explanation.agreement.values():
             assert -1 <= agreement.kendall.low <= agreement.kendall.mean <= agreement.kendall.high <= 1
     # No other explanation finds a first item whose loss makes targets likelier as seldom as the measurement itself.
