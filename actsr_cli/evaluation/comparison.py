@@ -16,6 +16,8 @@ MEAN_RANK = "rank"
 """The one metric of which less is better."""
 LEVEL = 0.05
 """A p-value below it is taken for a difference."""
+_DIGITS = 9
+"""Decimals of a difference; further ones are rounding errors of means, which would break ties between users."""
 
 Verdict = Literal["better", "worse", "open"]
 
@@ -69,11 +71,16 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """`better` or `worse` where every test that could be made tells the two apart, else `open`."""
+        """`better` or `worse` where every test that could be made tells the two apart, the same way, else `open`.
+
+        The tests may disagree with the difference of the means: many users who lose a little and a few who gain much.
+        """
         told_apart = self.users_holm < LEVEL and (self.seeds_holm is None or self.seeds_holm < LEVEL)
-        if not told_apart:
+        seeds = [] if self.seeds is None else [self.seeds.effect]
+        rises = {value > 0 for value in (self.difference.mean, self.users.effect, *seeds)}
+        if not told_apart or len(rises) > 1:
             return "open"
-        return "better" if (self.difference.mean > 0) != is_lower_better(self.metric) else "worse"
+        return "better" if rises.pop() != is_lower_better(self.metric) else "worse"
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ def slices(
 
 def _difference(metric: str, baseline: Contender, other: Contender) -> Difference:
     of_baseline, of_other = baseline.values(metric), other.values(metric)
-    by_user = of_other.mean(axis=0) - of_baseline.mean(axis=0)
+    by_user = np.round(of_other.mean(axis=0) - of_baseline.mean(axis=0), _DIGITS)
     common = [seed for seed in baseline.seeds if seed in other.seeds]
     by_seed = [
         of_other[other.seeds.index(seed)].mean() - of_baseline[baseline.seeds.index(seed)].mean() for seed in common
@@ -168,7 +175,7 @@ def _difference(metric: str, baseline: Contender, other: Contender) -> Differenc
         of_contender=tuple(of_other.mean(axis=1).tolist()),
         difference=mean_interval(by_user),
         users=signed_ranks(by_user),
-        seeds=paired_t(np.array(by_seed)) if len(common) > 1 else None,
+        seeds=paired_t(np.round(by_seed, _DIGITS)) if len(common) > 1 else None,
     )
 
 

