@@ -23,7 +23,7 @@ def list_runs(
     dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
     model: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
     status: Annotated[
-        Literal["running", "finished", "interrupted", "pruned", "failed"] | None,
+        Literal["running", "finished", "interrupted", "pruned", "failed", "unreadable"] | None,
         typer.Option(help="In this state alone."),
     ] = None,
     as_json: AsJson = False,
@@ -98,20 +98,21 @@ def delete(
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
-    from actsr_cli.experiment.run import find_run
+    from actsr_cli.experiment.run import find_folder
 
-    found = {run.path: run for run in (find_run(runs_dir, name) for name in names)}
+    found = list(dict.fromkeys(find_folder(runs_dir, name).resolve() for name in names))
     for path in found:
         if not path.is_relative_to(runs_dir.resolve()):
             raise RunError(f"{path} is not in {runs_dir}: delete it by hand")
+    called = {path: "/".join(path.parts[-3:]) for path in found}
     if not yes:
-        typer.confirm(f"Delete {', '.join(run.name for run in found.values())}?", abort=True, err=True)
-    for run in found.values():
-        shutil.rmtree(run.path)
-        for above in run.path.parents[:2]:  # DATASET/MODEL, DATASET
+        typer.confirm(f"Delete {', '.join(called.values())}?", abort=True, err=True)
+    for path, name in called.items():
+        shutil.rmtree(path)
+        for above in path.parents[:2]:  # DATASET/MODEL, DATASET
             if not any(above.iterdir()):
                 above.rmdir()
-        console.note(f"Deleted {run.name}")
+        console.note(f"Deleted {name}")
 
 
 def _print_table(found: list[dict[str, Any]]) -> None:

@@ -183,7 +183,8 @@ def _train_series(
 ) -> None:
     """One run per seed, called NAME-sSEED; the same command again takes what is finished and goes on with the rest."""
     from actsr_cli.commands.tables import print_spread
-    from actsr_cli.experiment.run import best_metrics, finished_run, new_name
+    from actsr_cli.experiment.run import new_name
+    from actsr_cli.experiment.series import best_metrics, finished_run
 
     series = workers.from_leader(new_name) if name is None else name
     runs = []

@@ -195,20 +195,25 @@ def _space(resolved: ResolvedConfig, file: Path | None) -> Space:
     from actsr_cli.presets import TUNE, read_yaml
     from actsr_cli.tuning.space import read_space, unread
 
+    preset = resolved.preset
     if file is not None:
         raw = read_yaml(file)
         found = read_space(raw.get(TUNE, raw), str(file))
+    elif preset is None:
+        raise ConfigError("a search without a preset needs --space FILE")
     else:
-        preset = resolved.preset
-        if preset is None:
-            raise ConfigError("a search without a preset needs --space FILE")
         found = read_space(preset.space, preset.origin)
-    idle = unread(found, resolved.config)
-    for key in idle:
-        console.note(f"Not searched: {key}, which {display_name(resolved.config.model)} does not read")
-    left = tuple(each for each in found if each.key not in idle)
+    model = display_name(resolved.config.model)
+    given = {"default", preset.origin if preset else None}
+    without = dict.fromkeys(unread(found, resolved.config), f"which {model} does not read")
+    for each in found:
+        if (source := resolved.sources.get(each.key)) not in given:
+            without[each.key] = f"which has its value from {source}"
+    for key, reason in without.items():
+        console.note(f"Not searched: {key}, {reason}")
+    left = tuple(each for each in found if each.key not in without)
     if not left:
-        raise ConfigError(f"the search space has no key that {display_name(resolved.config.model)} reads")
+        raise ConfigError(f"nothing is left to search for {model}", hint="Give another space: --space FILE.")
     return left
 
 
@@ -241,7 +246,7 @@ def _search(plan: Plan, *, test: bool) -> None:
     if outcome.best is None:
         raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
     if test and not outcome.left:
-        _test(plan, winner(outcome))
+        _test(plan, winner(plan, outcome))
     elif test:
         console.note(f"Not tested yet: {outcome.left} trials are left, so that the winner is not certain")
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from actsr_cli import console
 from actsr_cli.tuning.outcome import Outcome
-from actsr_cli.tuning.study import ERROR, Plan, counted, total
+from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, counted
+from actsr_cli.tuning.study import Plan, total
 
 _SHOWN = 12
 """Trials in a table: the latest of a living one, the best of a summary."""
@@ -67,7 +68,7 @@ class StudyView:
 
     def first_error(self) -> str:
         """Why the first failed trial has failed."""
-        errors = [trial.user_attrs[ERROR] for trial in self._trials() if ERROR in trial.user_attrs]
+        errors = [_error(trial) for trial in counted(self._trials()) if trial.state == TrialState.FAIL]
         return f"; the first one failed: {errors[0]}" if errors else ""
 
     def _trials(self) -> list[FrozenTrial]:
@@ -78,7 +79,7 @@ class StudyView:
         state = _state(trial) if trial in counted(trials) else "stopped, waits to be run again"
         parts = [f"trial {trial.number:>3}", state, _settings(trial), _value(trial)]
         parts += ["best so far"] if trial.number == _best(trials) else []
-        return "   ".join(filter(None, [*parts, trial.user_attrs.get(ERROR, "")]))
+        return "   ".join(filter(None, [*parts, _error(trial)]))
 
     def _table(self) -> RenderableType:
         trials = counted(self._trials())
@@ -92,7 +93,7 @@ class StudyView:
 
     def _caption(self, trials: list[FrozenTrial], best: int | None) -> str:
         ended = [trial for trial in trials if trial.state.is_finished()]
-        parts = [f"{len(ended)} of {total(self.plan)} trials"]
+        parts = [f"{len(ended)} of {max(len(ended), total(self.plan))} trials"]
         if best is not None:
             parts.append(f"best: trial {best}, {self.plan.config.training.monitor} {_value(self._trials()[best])}")
         if left := _minutes_left(self.plan, ended):
@@ -141,6 +142,13 @@ def _state(trial: FrozenTrial) -> str:
     return _STATES[trial.state]
 
 
+def _error(trial: FrozenTrial) -> str:
+    """Why it failed, if it did."""
+    if trial.user_attrs.get(DEATHS) == LIVES - 1 and trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
+        return f"its process was killed, {LIVES} times over"
+    return str(trial.user_attrs.get(ERROR, ""))
+
+
 def _settings(trial: FrozenTrial) -> str:
     return " ".join(f"{_short(key)}={_text(value)}" for key, value in trial.params.items())
 
@@ -176,4 +184,4 @@ def _minutes_left(plan: Plan, ended: list[FrozenTrial]) -> float | None:
     if not any(trial.state == TrialState.COMPLETE for trial in ended):
         return None
     seconds = [_seconds(trial) or 0.0 for trial in ended if trial.state != TrialState.FAIL]
-    return (total(plan) - len(ended)) * sum(seconds) / len(seconds) / plan.workers / 60
+    return max(0, total(plan) - len(ended)) * sum(seconds) / len(seconds) / plan.workers / 60

@@ -13,7 +13,8 @@ from actsr_cli.errors import RunError
 from actsr_cli.evaluation.comparison import Contender, Difference, Slice, differences, slices
 from actsr_cli.evaluation.ranking import Seen
 from actsr_cli.experiment.evaluate import rank_run
-from actsr_cli.experiment.run import Run, find_group
+from actsr_cli.experiment.run import Run
+from actsr_cli.experiment.series import find_group
 
 
 @dataclass(frozen=True)

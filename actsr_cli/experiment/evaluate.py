@@ -114,5 +114,7 @@ def evaluate_run(
         device=where,
     )
     evaluation = Evaluation(epoch, summarize(ranked.ranks, ks), summarize(floor.ranks, ks), ranked)
-    run.add_metrics(f"{split}/{seen}", {"epoch": epoch, "users": len(ranked.ranks), **evaluation.metrics})
+    former = run.metrics.get(f"{split}/{seen}", {})
+    kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
+    run.add_metrics(f"{split}/{seen}", {**kept, "epoch": epoch, "users": len(ranked.ranks), **evaluation.metrics})
     return evaluation

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +32,9 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
 from actsr_cli.files import replacing
 from actsr_cli.models.registry import display_name
+
+UNREADABLE = "unreadable"
+"""State of a run whose config does not fit this version."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def open_run(path: Path) -> Run:
     try:
         return Run(path.resolve(), RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8"))))
     except (ValidationError, yaml.YAMLError) as error:
-        raise RunError(f"{config} cannot be read: {error}") from error
+        raise RunError(
+            f"{config} cannot be read: {_first_problem(error)}",
+            hint="The run is damaged or of another version of actsr. Without it: actsr runs delete.",
+        ) from error
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
@@ -153,20 +158,23 @@ def summaries(runs_dir: Path) -> list[dict[str, Any]]:
     """One line of facts per run, the one that started last at the end.
 
     Its keys: run, dataset, model, status, started, epochs, best_epoch, monitor, value (the monitor's at the best epoch,
-    on validation), seconds; what a run has not reached yet is None.
+    on validation), seconds; what a run has not reached yet is None. A run whose config cannot be read is `unreadable`.
     """
     found = []
     for path in list_runs(runs_dir):
-        run = open_run(path)
-        record, monitor = run.record, run.config.training.monitor
-        valid = run.metrics.get(f"valid/{run.config.evaluation.seen}", {})
-        ended = "train_seconds" in record
-        found.append(
-            {key: record[key] for key in ("dataset", "model", "status", "started")}
-            | {key: record.get(key) for key in ("epochs", "best_epoch")}
-            | {"run": run.name, "monitor": monitor, "value": valid.get(monitor)}
-            | {"seconds": record["train_seconds"] + record["validation_seconds"] if ended else None}
-        )
+        record = read_json(path / "run.json")
+        seconds = record["train_seconds"] + record["validation_seconds"] if "train_seconds" in record else None
+        facts = {key: record.get(key) for key in ("dataset", "model", "status", "started", "epochs", "best_epoch")}
+        facts |= {"run": "/".join(path.parts[-3:]), "monitor": None, "value": None, "seconds": seconds}
+        try:
+            run = open_run(path)
+        except RunError:
+            facts["status"] = UNREADABLE
+        else:
+            monitor = run.config.training.monitor
+            valid = run.metrics.get(f"valid/{run.config.evaluation.seen}", {})
+            facts |= {"monitor": monitor, "value": valid.get(monitor)}
+        found.append(facts)
     return found
 
 
@@ -176,15 +184,20 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     Raises:
         RunError: there is none, or more than one.
     """
+    return open_run(find_folder(runs_dir, name))
+
+
+def find_folder(runs_dir: Path, name: str | None) -> Path:
+    """The folder of the run that `find_run` opens, whether it can be opened or not."""
     if name is None:
         trained = [path for path in list_runs(runs_dir) if (path / "model.safetensors").exists()]
         if not trained:
             raise RunError(
                 f"no trained run in {runs_dir}", hint="Train one: actsr train --model ac-sasrec --preset demo"
             )
-        return open_run(trained[-1])
+        return trained[-1]
     if (Path(name) / "run.json").is_file():
-        return open_run(Path(name))
+        return Path(name)
     wanted = Path(name).parts
     matches = [path for path in list_runs(runs_dir) if path.relative_to(runs_dir).parts[-len(wanted) :] == wanted]
     if not matches:
@@ -192,70 +205,7 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     if len(matches) > 1:
         names = ", ".join(str(path.relative_to(runs_dir)) for path in matches)
         raise RunError(f"'{name}' names {len(matches)} runs: {names}", hint="Give more of the path.")
-    return open_run(matches[0])
-
-
-def find_group(runs_dir: Path, name: str) -> list[Run]:
-    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series, in the order of their seeds.
-
-    Raises:
-        RunError: there is neither, or the runs of the series differ in more than their seed or are not finished.
-    """
-    wanted = Path(name).parts
-    series = [
-        path
-        for path in list_runs(runs_dir)
-        if (found := re.fullmatch(r"(.+)-s\d+", path.name)) is not None
-        and (*path.relative_to(runs_dir).parts[:-1], found[1])[-len(wanted) :] == wanted
-    ]
-    if not series:
-        return [find_run(runs_dir, name)]
-    if len({path.parent for path in series}) > 1:
-        names = ", ".join(sorted({str(path.parent.relative_to(runs_dir)) for path in series}))
-        raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
-    runs = sorted((open_run(path) for path in series), key=lambda run: run.config.training.seed)
-    for run in runs:
-        if _without_seed(run.config) != _without_seed(runs[0].config):
-            raise RunError(f"{run.name} differs from {runs[0].name} in more than its seed: they are no series")
-        _check_finished(run)
-    return runs
-
-
-def _without_seed(config: RunConfig) -> dict[str, Any]:
-    """What decides a run's numbers but for chance."""
-    return config.model_dump(exclude={"description": True, "training": {"seed", "threads", "device", "log_attention"}})
-
-
-def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
-    """The finished run of a name; None where there is none.
-
-    Raises:
-        RunError: a run of this name has another configuration or other data, or is not finished.
-    """
-    path = runs_dir / config.dataset / display_name(config.model) / name
-    if not path.exists():
-        return None
-    run = open_run(path)
-    if run.config != config or run.record["fingerprint"] != data.fingerprint:
-        raise RunError(f"{run.name} has other settings or data than this series", hint="Give another --name.")
-    _check_finished(run)
-    return run
-
-
-def _check_finished(run: Run) -> None:
-    if run.record["status"] != "finished":
-        raise RunError(
-            f"{run.name} is not finished (it is {run.record['status']})",
-            hint=f"Go on with it: actsr train --resume {run.name}, and then give this command again.",
-        )
-
-
-def best_metrics(run: Run) -> dict[str, float]:
-    """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
-    metrics = run.metrics.get(f"valid/{run.config.evaluation.seen}")
-    if metrics is None:
-        raise RunError(f"{run.name} has not been validated")
-    return {name: value for name, value in metrics.items() if "@" in name}
+    return matches[0]
 
 
 def new_name() -> str:
@@ -299,6 +249,14 @@ def write_text(path: Path, text: str) -> None:
     """Write text beside `path` and rename it into place."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _first_problem(error: ValidationError | yaml.YAMLError) -> str:
+    """What is wrong with a config, in one line."""
+    if isinstance(error, yaml.YAMLError):
+        return " ".join(str(error).split())
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def _new_folder(parent: Path, name: str | None) -> Path:

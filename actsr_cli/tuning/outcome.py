@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.run import Run, open_run, write_text
 from actsr_cli.files import replacing
-from actsr_cli.presets import TUNE
-from actsr_cli.tuning.space import Range
-from actsr_cli.tuning.study import NOT_SEARCHED, RUN, Plan, counted, total
+from actsr_cli.presets import TUNE, with_values
+from actsr_cli.tuning.queue import RUN, counted
+from actsr_cli.tuning.space import NOT_SEARCHED, Range
+from actsr_cli.tuning.study import Plan, total
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
     return Outcome(done, max(0, total(plan) - sum(done.values())), best, ranking, _importances(study, ranking))
 
 
-def winner(outcome: Outcome) -> Run:
+def winner(plan: Plan, outcome: Outcome) -> Run:
     """The run of the best trial.
 
     Raises:
@@ -80,7 +81,7 @@ def winner(outcome: Outcome) -> Run:
     """
     if outcome.best is None:
         raise RunError("no trial of the study has finished", hint="The same command goes on with it.")
-    path = Path(outcome.best.user_attrs[RUN])
+    path = plan.runs_dir / outcome.best.user_attrs[RUN]
     if not path.exists():
         raise RunError(
             f"trial {outcome.best.number}, the best one, was trained elsewhere or is deleted: there is no {path}",
@@ -102,19 +103,20 @@ def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: st
     write_text(plan.folder / "trials.csv", table.to_csv(index=False))
     if outcome.best is None:
         return
-    write_text(plan.folder / "best.yaml", best_preset(plan, winner(outcome), outcome, command))
+    write_text(plan.folder / "best.yaml", best_preset(plan, outcome, command))
     _draw(plan, study, outcome)
 
 
-def best_preset(plan: Plan, run: Run, outcome: Outcome, command: str) -> str:
+def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     """The winner's settings as a preset, which says in which study they were found and carries its search space."""
     best = outcome.best
     if best is None:
         raise ValueError("no trial has finished")
-    monitor = run.config.training.monitor
+    config = with_values(plan.config, best.params)
+    monitor = config.training.monitor
     found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
-    every = run.config.model_dump(mode="json")
-    settings = run.config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
+    every = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
     for key in ("model.name", *best.params):  # written down even where they are the default
         section, _, name = key.rpartition(".")
         settings[section] = {name: every[section][name]} | settings.get(section, {})

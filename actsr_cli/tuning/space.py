@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,6 +16,13 @@ from actsr_cli.models.registry import unread_keys
 from actsr_cli.presets import check_value, schema_field
 
 Scalar = bool | int | float | str | None
+
+NOT_SEARCHED = {"device", "threads", "log_attention"}
+"""Training settings that change no number: a study may go on with others."""
+_SHARED = {"data", "evaluation", "dataset", "description"}
+"""What all trials share: they differ in model and training alone."""
+_FIXED = NOT_SEARCHED | {"monitor", "seed"}
+"""Training settings that all trials share: also what they are compared by, and chance."""
 
 
 class Range(Section):
@@ -83,7 +89,7 @@ class Dimension:
 Space = tuple[Dimension, ...]
 
 
-def read_space(raw: Mapping[str, Any], origin: str) -> Space:
+def read_space(raw: Any, origin: str) -> Space:
     """A search space from the `tune` section of a preset.
 
     Args:
@@ -95,6 +101,8 @@ def read_space(raw: Mapping[str, Any], origin: str) -> Space:
     """
     if not raw:
         raise ConfigError(f"{origin} has no search space", hint="Give one: --space FILE, see docs/tune.md.")
+    if not isinstance(raw, dict):
+        raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     return tuple(_dimension(key, domain, origin) for key, domain in raw.items())
 
 
@@ -119,8 +127,11 @@ def grid(space: Space) -> list[dict[str, Scalar]]:
     ]
 
 
-def _dimension(key: str, domain: Any, origin: str) -> Dimension:
+def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
     where = f"{key} in the search space of {origin}"
+    if not isinstance(key, str):
+        raise ConfigError(f"{where} is no key such as training.learning_rate")
+    _check_searchable(key, where)
     if isinstance(domain, list):
         values = tuple(domain)
         if not values:
@@ -138,6 +149,15 @@ def _dimension(key: str, domain: Any, origin: str) -> Dimension:
     if _kind(key) == "other":
         raise ConfigError(f"{where} has bounds, but is no number: list its values")
     return Dimension(key, bounds)
+
+
+def _check_searchable(key: str, where: str) -> None:
+    section, _, name = key.partition(".")
+    if section in _SHARED or (section == "training" and name in _FIXED):
+        raise ConfigError(
+            f"{where} cannot be searched: all trials have the same data, seed and measure",
+            hint=f"Give it to all of them: --set {key}=…",
+        )
 
 
 def _range(where: str, domain: dict[str, Any]) -> Range:

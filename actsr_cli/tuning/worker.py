@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +25,8 @@ from actsr_cli.experiment.train import check_trainable, train_run
 from actsr_cli.presets import with_values
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
-from actsr_cli.tuning.study import ERROR, RUN, Plan, claim, fail_and_repeat, in_time, open_study
+from actsr_cli.tuning.queue import ERROR, RUN, claim, fail_and_repeat
+from actsr_cli.tuning.study import Plan, in_time, open_study
 
 
 @contextmanager
@@ -36,8 +39,9 @@ def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
     """
     context = get_context("spawn")  # a forked torch would share its threads' locks
     processes = [context.Process(target=work, args=(plan, index, command)) for index in range(plan.workers)]
-    for process in processes:
-        process.start()
+    with _deaf():
+        for process in processes:
+            process.start()
     try:
         yield list(processes)
     finally:
@@ -46,6 +50,19 @@ def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
                 process.terminate()
         for process in processes:
             process.join()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start within this context do not hear Ctrl-C: this one does, and tells them to stop."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal can be handled
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def work(plan: Plan, index: int, command: list[str]) -> None:
@@ -97,7 +114,8 @@ def run_trial(
 ) -> bool:
     """Train a trial's run and tell the study; false where it was stopped on the way, and waits to be run again.
 
-    A trial whose settings do not go together, or need more memory than there is, has failed: the others go on.
+    A trial that ends in an error, such as settings that do not go together or too little memory, has failed: the error
+    is noted, and the others go on.
     """
     try:
         config = with_values(base, trial.params)
@@ -105,11 +123,11 @@ def run_trial(
         name = f"{plan.name}-t{trial.number:03}"
         run = create_run(plan.runs_dir, config, data, name=name, command=command, preset=plan.preset)
         run.update(study=plan.title, trial=trial.number)
-        trial.set_user_attr(RUN, str(run.path))
+        trial.set_user_attr(RUN, run.name)
         judge = _Judge(trial, config.training.monitor)
         state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
-    except (ActsrError, torch.OutOfMemoryError) as error:
-        trial.set_user_attr(ERROR, str(error))
+    except Exception as error:  # noqa: BLE001 (the study shows it)
+        trial.set_user_attr(ERROR, str(error) if isinstance(error, ActsrError) else f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
         return True
     return _tell(study, trial, run, state, given_up=judge.gives_up)

@@ -101,4 +101,7 @@ def test_what_cannot_be_compared(series: Path) -> None:
     assert "demo/sasrec/strong-s1 is not finished (it is interrupted)" in refused("weak", "strong")
     (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
     shutil.copytree(runs / "weak-s0", runs / "strong-s2")
+    assert "strong-s2 has the seed 0: it is of no series" in refused("weak", "strong")  # not a fourth run with seed 0
+    config = (runs / "strong-s2" / "config.yaml").read_text()
+    (runs / "strong-s2" / "config.yaml").write_text(config.replace("seed: 0", "seed: 2"))
     assert "in more than its seed: they are no series" in refused("weak", "strong")

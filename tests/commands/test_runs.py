@@ -61,3 +61,14 @@ def test_runs_elsewhere_are_not_deleted(trained: Path, tmp_path: Path) -> None:
     elsewhere = trained / "demo" / "sasrec" / "first"
     refused = call("runs", "delete", str(elsewhere), "--yes", "--runs-dir", str(tmp_path / "other"), exit_code=1)
     assert "delete it by hand" in refused.stderr and elsewhere.exists()
+
+
+def test_a_run_of_another_version_is_listed_and_can_be_deleted(trained: Path) -> None:
+    config = trained / "demo" / "sasrec" / "first" / "config.yaml"
+    config.write_text(config.read_text().replace("hidden_size: 16", "hiden_size: 16"))
+    assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["finished", "unreadable", "failed"]
+    assert "unreadable" in call("runs", "--status", "unreadable").stdout
+    said = " ".join(call("runs", "show", "first", exit_code=1).stderr.split())
+    assert "config.yaml cannot be read: model.hiden_size: extra inputs are not permitted" in said
+    call("runs", "delete", "first", "--yes")
+    assert not config.exists()

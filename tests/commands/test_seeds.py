@@ -40,12 +40,18 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     kept = (runs / "three-s0" / "run.json").read_bytes()
     said = call(*SERIES, "--seeds", "3").stderr
     assert said.count("is finished already") == 2 and (runs / "three-s2" / "model.safetensors").exists()
+    value = ndcg(runs / "three-s1")
+    call("evaluate", "three-s1", "--split", "valid", "--k", "7")
+    assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs stand beside those there were
+    assert "± " in call(*SERIES, "--seeds", "3").stdout
     assert (runs / "three-s0" / "run.json").read_bytes() == kept
 
     record = json.loads((runs / "three-s1" / "run.json").read_text())
     (runs / "three-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     refused = call(*SERIES, "--seeds", "3", exit_code=1).stderr
     assert "three-s1 is not finished" in refused and "actsr train --resume demo/sasrec/three-s1" in refused
+    (runs / "three-s1" / "checkpoint.safetensors").unlink()
+    assert "actsr runs delete demo/sasrec/three-s1" in call(*SERIES, "--seeds", "3", exit_code=1).stderr
     other = call(*SERIES, "--seeds", "3", "--learning-rate", "0.1", exit_code=1).stderr
     assert "other settings" in other
 

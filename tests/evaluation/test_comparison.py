@@ -57,7 +57,8 @@ def test_thirds_of_several_seeds_are_ties() -> None:
     assert 1 - 2 / 3 != 1 / 3
     of_baseline, of_other = (np.array(hits) for hits in ([[1, 0], [1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]))
     one, other = (
-        Contender(name, np.where(hits, 1.0, 50.0), (0, 1, 2)) for name, hits in zip("ab", (of_baseline, of_other), strict=True)
+        Contender(name, np.where(hits, 1.0, 50.0), (0, 1, 2))
+        for name, hits in zip("ab", (of_baseline, of_other), strict=True)
     )
     (found,) = differences([one, other], ["hit@10"])
     assert found.users.effect == 0.0

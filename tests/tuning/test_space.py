@@ -64,10 +64,17 @@ def test_points_and_draws_lie_within_their_range(low: float, factor: float, log:
         ({"model.layers": {"low": 1}}, "model.layers in the search space of here: high: field required"),
         ({"model.hidden_dropout": {"low": 0, "high": 0.5, "log": True}}, "a logarithmic range begins above 0"),
         ({"training.schedule": ["sine"]}, "training.schedule = \"sine\" (here): must be 'constant'"),
-        ({"evaluation.k": [[5, 10]]}, "is no single value"),
+        ({"model.options": [{"depth": 2}]}, "is no single value"),
+        ({"data.user_core": [0, 5]}, "data.user_core in the search space of here cannot be searched"),
+        ({"dataset": ["beauty", "toys"]}, "cannot be searched"),
+        ({"evaluation.seen": ["rank", "exclude"]}, "cannot be searched"),
+        ({"training.monitor": ["hit@10", "ndcg@10"]}, "all trials have the same data, seed and measure"),
+        ({"training.seed": {"low": 0, "high": 9}}, "cannot be searched"),
+        ({7: [1]}, "7 in the search space of here is no key such as training.learning_rate"),
+        (["training.learning_rate"], "the search space of here must be a mapping of keys to values"),
     ],
 )
-def test_what_is_wrong_is_said(raw: dict[str, Any], message: str) -> None:
+def test_what_is_wrong_is_said(raw: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_space(raw, "here")
     assert message in caught.value.message

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import optuna
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 from rich.console import Console
+from samples import sequence_data
 
 from actsr_cli.commands.tune_view import StudyView
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
-from actsr_cli.presets import with_values
-from actsr_cli.tuning.outcome import outcome_of
+from actsr_cli.presets import load_preset, with_values
+from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
+from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
 from actsr_cli.tuning.space import read_space
-from actsr_cli.tuning.study import Plan, claim, counted, fail_and_repeat, open_study, total
+from actsr_cli.tuning.study import Plan, open_study, total
+from actsr_cli.tuning.worker import run_trial
 
 SPACE = read_space({"model.layers": [1, 2, 3], "training.learning_rate": [1e-3, 1e-2]}, "here")
 
@@ -49,6 +54,7 @@ def run_all(plan: Plan, study: optuna.Study) -> list[dict[str, object]]:
         trial, lock = claimed
         with lock:
             settings.append(dict(trial.params))
+            trial.set_user_attr(RUN, f"demo/sasrec/one-t{trial.number:03}")
             study.tell(trial, float(trial.params["model.layers"]))
     return settings
 
@@ -73,6 +79,34 @@ def test_a_part_of_a_grid_can_become_the_whole(plan: Plan) -> None:
     rest = run_all(plan, open_study(plan))
     assert len(rest) == 4
     assert not [each for each in rest if each in some]
+
+
+def test_a_whole_grid_can_be_cut_short(plan: Plan) -> None:
+    study = open_study(plan)
+    claimed = claim(plan, study)
+    assert claimed is not None
+    with claimed[1]:
+        study.tell(claimed[0], 1.0)
+    few = replace(plan, trials=2)
+    assert len(run_all(few, open_study(few))) == 1
+    assert outcome_of(few, study).left == 0 and outcome_of(plan, study).left == 4
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_machines_that_share_a_storage_take_different_trials(plan: Plan, tmp_path: Path, sampler: str) -> None:
+    """Each with folders and locks of its own; a third one counted before they had asked, and comes one trial late."""
+    base = replace(plan, sampler=sampler, trials=6, storage=f"sqlite:///{tmp_path}/studies.db")  # type: ignore[arg-type]
+    machines = [replace(base, runs_dir=tmp_path / name) for name in ("first", "second", "third")]
+    studies = [open_study(machine) for machine in machines]
+    held = [claim(machine, study) for machine, study in zip(machines[:2], studies, strict=False)]
+    settings = [each[0].params for each in held if each is not None]
+    settings += run_all(machines[0], studies[0])
+    assert len({tuple(each.values()) for each in settings}) == len(settings) == 6 or sampler != "grid"
+    assert len(settings) == 6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actsr_cli.tuning.queue.counted", lambda trials: [])  # as it was before the others asked
+        assert claim(machines[2], studies[2]) is None
+    assert len(studies[0].get_trials()) == 7 and len(counted(studies[0].get_trials())) == 6
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -103,6 +137,47 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     assert outcome.importances["model.layers"] > 0.9
 
 
+def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> None:
+    study = open_study(plan)
+    claimed = claim(plan, study)
+    assert claimed is not None
+    whole, lock = claimed
+    lock.release()
+    fail_and_repeat(study, whole.number)
+    again = study.ask()  # as `claim` does it, but for the second key
+    SPACE[0].suggest(again)
+    fail_and_repeat(study, again.number)
+    settings = run_all(plan, study)
+    assert len(settings) == 6 and len({tuple(each.values()) for each in settings}) == 6
+    assert whole.params in settings
+
+
+def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
+    """A lock that is free stands for a process that is no more."""
+    study, begun = open_study(plan), []
+    for _ in range(LIVES):
+        claimed = claim(plan, study)
+        assert claimed is not None
+        claimed[1].release()
+        begun.append(claimed[0].params)
+    assert begun == [begun[0]] * LIVES
+    rest = run_all(plan, study)
+    assert len(rest) == 5 and begun[0] not in rest
+    outcome = outcome_of(plan, study)
+    assert (outcome.done["failed"], outcome.left) == (1, 0)
+    assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed, 3 times over"
+
+
+def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> None:
+    study = open_study(plan)
+    claimed = claim(plan, study)
+    assert claimed is not None
+    (seen_running,) = study.get_trials(states=(TrialState.RUNNING,))
+    study.tell(claimed[0], 1.0)
+    claimed[1].release()
+    assert not _has_died(plan, study, seen_running)
+
+
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/studies.db"])
 def test_the_trial_of_a_dead_process_is_run_again(plan: Plan, tmp_path: Path, storage: str | None) -> None:
     """Another process takes a trial and is killed; a third one that is alive keeps its own."""
@@ -125,7 +200,8 @@ import os, signal, sys
 from pathlib import Path
 from actsr_cli.config import RunConfig
 from actsr_cli.tuning.space import read_space
-from actsr_cli.tuning.study import Plan, claim, open_study
+from actsr_cli.tuning.queue import claim
+from actsr_cli.tuning.study import Plan, open_study
 space = read_space({"model.layers": [1, 2, 3], "training.learning_rate": [1e-3, 1e-2]}, "here")
 folder = Path(sys.argv[1])
 plan = Plan(
@@ -141,7 +217,7 @@ def test_what_another_machine_trains_is_left_to_it(plan: Plan) -> None:
     study = open_study(plan)
     claimed = claim(plan, study)
     assert claimed is not None
-    claimed[0].set_user_attr("owner", "elsewhere:/runs/one/0.lock")
+    claimed[0].set_user_attr("owner", "the locks of another machine")
     claimed[1].release()
     assert len(run_all(plan, study)) == 5
     assert outcome_of(plan, study).left == 1
@@ -162,7 +238,11 @@ def test_a_study_refuses_to_become_another(plan: Plan) -> None:
 
 
 def test_a_new_study_refuses_the_runs_of_another(plan: Plan) -> None:
-    (plan.runs_dir / "demo" / "sasrec" / "one-t003").mkdir(parents=True)
+    runs = plan.runs_dir / "demo" / "sasrec"
+    (runs / "one-t2-t000").mkdir(parents=True)  # of the study one-t2
+    open_study(plan)
+    shutil.rmtree(plan.folder)
+    (runs / "one-t003").mkdir()
     with pytest.raises(RunError, match="there are runs of another study demo/sasrec/one"):
         open_study(plan)
 
@@ -211,3 +291,35 @@ def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
     assert [shown[number][3:5] for number in "012"] == [["2", "0.5000"], ["3", "0.2500"], ["1", "0.1250"]]
     (caption,) = [row for row in rows if row[:4] == ["2", "of", "6", "trials"]]
     assert " ".join(caption[4:]) == "best: trial 0, hit@10 0.5000 about 0 min left"
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (RuntimeError("can't allocate memory"), "RuntimeError: can't allocate memory"),
+        (RunError("the loss is nan"), "the loss is nan"),
+    ],
+)
+def test_an_error_of_one_trial_is_noted(plan: Plan, error: Exception, noted: str) -> None:
+    study = open_study(plan)
+    claimed = claim(plan, study)
+    assert claimed is not None
+    data = sequence_data([[1, 2, 3, 4], [4, 3, 2, 1]])
+    with pytest.MonkeyPatch.context() as patch, claimed[1]:
+        patch.setattr("actsr_cli.tuning.worker.train_run", Mock(side_effect=error))
+        assert run_trial(plan, study, claimed[0], plan.config, data, ["actsr"], stopping=lambda: False)
+    assert outcome_of(plan, study).done["failed"] == 1
+    assert StudyView(plan, study).first_error() == f"; the first one failed: {noted}"
+
+
+def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
+    study = open_study(plan)
+    run_all(plan, study)
+    outcome = outcome_of(plan, study)
+    assert outcome.best is not None
+    write_outcome(plan, study, outcome, "actsr tune")
+    found = load_preset(str(plan.folder / "best.yaml")).config
+    assert found.model.layers == 3
+    assert found == with_values(plan.config, {**outcome.best.params, "description": found.description})
+    with pytest.raises(RunError, match="was trained elsewhere or is deleted"):
+        winner(plan, outcome)

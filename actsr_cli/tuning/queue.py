@@ -1,0 +1,171 @@
+"""Who trains which trial of a study: any number of processes and machines ask, and any of them may die."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from actsr_cli.experiment.run import open_run, write_text
+from actsr_cli.tuning.space import grid
+from actsr_cli.tuning.study import Plan, claiming, total
+
+_BIRTH = timedelta(minutes=1)
+"""A trial without an owner that is older died between being asked for and being locked."""
+LIVES = 3
+"""A trial whose process dies so often has failed: something kills it, such as too little memory."""
+
+OWNER, RUN, ERROR = "owner", "run", "error"
+"""What is noted of a trial: the folder of locks that has its own, the name of its run, why it failed."""
+AGAIN, DEATHS, SURPLUS = "again", "deaths", "surplus"
+"""The number of the trial that it repeats, how often that one's process died, whether it was one too many."""
+
+
+def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock] | None:
+    """The next trial with the lock that its process must hold; None where there is none left.
+
+    Trials of processes that have died are put back in the queue first.
+    """
+    with claiming(plan):
+        revive(plan, study)
+        taken = [trial for trial in counted(study.get_trials(deepcopy=False)) if trial.state != TrialState.WAITING]
+        if len(taken) >= total(plan):
+            return None
+        trial = study.ask()
+        lock = _lock(plan, trial.number)
+        lock.acquire()
+        trial.set_user_attr(OWNER, _place_id(plan))
+        place = _place(study.get_trials(deepcopy=False), trial.number)
+        if place >= total(plan):  # another machine was quicker
+            trial.set_user_attr(SURPLUS, True)
+            study.tell(trial, state=TrialState.FAIL)
+            lock.release()
+            return None
+        study.sampler = _sampler(plan, trial.number, place)
+        for dimension in plan.space:
+            dimension.suggest(trial)
+        return trial, lock
+
+
+def revive(plan: Plan, study: optuna.Study) -> None:
+    """End the trials whose process on this machine has died, and let each be run again, unless it dies every time."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _has_died(plan, study, trial):
+            run = trial.user_attrs.get(RUN)  # none where it died before it had one
+            if run is not None and (plan.runs_dir / run).exists():
+                open_run(plan.runs_dir / run).update(status="interrupted")
+            deaths = trial.user_attrs.get(DEATHS, 0) + 1
+            if deaths < LIVES:
+                fail_and_repeat(study, trial.number, deaths)
+            else:
+                study.tell(trial.number, state=TrialState.FAIL)
+
+
+def fail_and_repeat(study: optuna.Study, number: int, deaths: int | None = None) -> None:
+    """End a trial that was stopped on its way; another with the same settings waits in its place.
+
+    Args:
+        study: the trial's.
+        number: of the trial.
+        deaths: how often its process has died by now; None: this time it has not.
+    """
+    trial = study.get_trials(deepcopy=False)[number]
+    study.tell(number, state=TrialState.FAIL)
+    settings = trial.system_attrs.get("fixed_params") or trial.params
+    known = trial.user_attrs.get(DEATHS, 0) if deaths is None else deaths
+    study.enqueue_trial(settings, user_attrs={AGAIN: number, DEATHS: known})
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials but for those that another one repeats, or that were too many."""
+    repeated = {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
+    return [trial for trial in trials if trial.number not in repeated and SURPLUS not in trial.user_attrs]
+
+
+def _place(trials: Sequence[FrozenTrial], number: int) -> int:
+    """How many trials came before the one of this number, or before the one that it repeats; repeats do not count."""
+    while AGAIN in trials[number].user_attrs:
+        number = trials[number].user_attrs[AGAIN]
+    return sum(AGAIN not in trial.user_attrs and SURPLUS not in trial.user_attrs for trial in trials[:number])
+
+
+def _sampler(plan: Plan, number: int, place: int) -> BaseSampler:
+    """A sampler for one trial alone.
+
+    The storage gives each trial a number of its own, whoever asks: the number is in the seed of a draw, and a grid's
+    combinations are given out in their order, so that no two machines take the same. (Optuna's own grid sampler may
+    give several workers the same combination, and none that of a trial that was killed.)
+    """
+    seed = plan.config.training.seed
+    if plan.sampler == "grid":
+        combinations = grid(plan.space)
+        random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); a part of a grid is spread over it
+        return _Given(combinations[place])
+    return TPESampler(seed=seed + number) if plan.sampler == "tpe" else RandomSampler(seed=seed + number)
+
+
+class _Given(BaseSampler):
+    """Suggests given values.
+
+    Args:
+        values: by key.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.values[param_name]
+
+
+def _lock(plan: Plan, number: int) -> FileLock:
+    """What the process of a trial holds for as long as it lives."""
+    return FileLock(_locks(plan) / f"{number}.lock")
+
+
+def _locks(plan: Plan) -> Path:
+    folder = plan.folder / "locks"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _place_id(plan: Plan) -> str:
+    """A name for the folder of locks, which machines that share a storage need not share; host names may change."""
+    file = _locks(plan) / "id"
+    if not file.exists():
+        write_text(file, uuid.uuid4().hex)
+    return file.read_text(encoding="utf-8")
+
+
+def _has_died(plan: Plan, study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Whether the process of a running trial is no more; of those with locks elsewhere nobody here can know."""
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None:
+        begun = trial.datetime_start
+        return begun is not None and datetime.now(UTC) - begun.astimezone(UTC) > _BIRTH
+    if owner != _place_id(plan):
+        return False
+    try:
+        with _lock(plan, trial.number).acquire(blocking=False):  # it may have ended since it was looked at
+            return study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING
+    except Timeout:
+        return False
