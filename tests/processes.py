@@ -23,8 +23,15 @@ def call(*arguments: str, exit_code: int = 0) -> Result:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "actsr_cli", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    """In a session of its own, as in a terminal: what signals its group reaches all processes that it starts."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "actsr_cli", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+        start_new_session=True,
+    )
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

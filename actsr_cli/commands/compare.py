@@ -65,6 +65,8 @@ def compare(
     if sliced not in metrics:
         raise ConfigError(f"--by takes one of {', '.join(metrics)}, not '{sliced}'")
     groups = find_groups(runs_dir, names)
+    for run in (run for group in groups for run in group.runs if run.record["status"] != "finished"):
+        console.warn(f"{run.name} is not finished: it is {run.record['status']}")
     protocol = seen or common_protocol(groups)
     with console.working("Ranking") as say:
         data = data_of(groups[0].runs[0], data_dir).data
@@ -141,19 +143,19 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 
 def _print_slices(comparison: Comparison) -> None:
-    """The means of parts of the users, and below those of a contender the interval of its gain."""
+    """The means of parts of the users, and below those of a contender the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
     metric = comparison.sliced
     for by in dict.fromkeys(each.by for each in comparison.slices):
-        table = _table(f"{titled(metric)} by {by}, with the interval of the gain")
+        table = _table(f"{titled(metric)} by {by}, with the interval of the difference")
         table.add_column(by)
         for column in ("users", "baseline", *(f"({index})" for index in range(1, len(comparison.contenders)))):
             table.add_column(column, justify="right")
         for each in comparison.slices:
             if each.by == by:
-                gains = zip(each.means[1:], each.differences, strict=True)
-                cells = [f"{number(metric, mean)}\n{bounds(metric, gap)}" for mean, gap in gains]
+                others = zip(each.means[1:], each.differences, strict=True)
+                cells = [f"{number(metric, mean)}\n{bounds(metric, gap)}" for mean, gap in others]
                 table.add_row(each.label, f"{each.users:,}", number(metric, each.means[0]), *cells)
         console.results.print(table)
 

@@ -41,7 +41,7 @@ def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
 def slice_columns(contenders: Sequence[Contender]) -> list[str]:
     """Of the table of slices; contenders are numbered as in the legend."""
     others = range(1, len(contenders))
-    return ["", "", "users", "baseline", *(f"({number})" for number in others), *(f"gain ({n})" for n in others)]
+    return ["", "", "users", "baseline", *(f"({number})" for number in others), *(f"difference ({n})" for n in others)]
 
 
 def slice_rows(metric: str, found: Sequence[Slice]) -> list[list[str]]:
@@ -60,20 +60,20 @@ def slice_rows(metric: str, found: Sequence[Slice]) -> list[list[str]]:
 
 def notes(comparison: Comparison) -> list[str]:
     """What a reader of the tables must know."""
-    runs = [len(contender.ranks) for contender in comparison.contenders]
     users = comparison.contenders[0].ranks.shape[1]
+    over_seeds = sum(each.seeds is not None for each in comparison.differences)
     split = {"test": "Test", "valid": "Validation"}[comparison.split]
     lines = [
         f"{split} split, protocol {protocol(comparison.seen)}, {users:,} users. Intervals: bootstrap over users. "
         "p users: Wilcoxon's signed-rank test, with the rank-biserial correlation as effect. p seeds: paired t-test. "
-        f"Both p are corrected by Holm's method over {len(comparison.differences)} comparisons.",
+        f"p users is corrected by Holm's method over {len(comparison.differences)} comparisons"
+        + (f", p seeds over {over_seeds}." if over_seeds else "."),
     ]
-    if all(each.seeds is None for each in comparison.differences):
-        several = max(runs) > 1
+    without = dict.fromkeys(each.contender for each in comparison.differences if each.seeds is None)
+    if without:
         lines.append(
-            "No two seeds in common: how far another training would move the numbers is not tested."
-            if several
-            else "One run each: how far another training would move the numbers is not known."
+            f"{', '.join(without)}: less than two seeds in common with the baseline, "
+            "so that it is not known how far another training would move the numbers."
         )
     return lines
 
@@ -143,7 +143,7 @@ def _tex(text: str) -> str:
 
 
 def _tex_symbols(text: str) -> str:
-    for symbol, command in (("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("±", r"$\pm$"), ("< .001", "$<$ .001")):
+    for symbol, command in (("↑", r"$\uparrow$"), ("↓", r"$\downarrow$"), ("±", r"$\pm$")):
         text = text.replace(symbol, command)
     return text
 

@@ -57,7 +57,8 @@ def test_series_in_tables_and_files(series: Path) -> None:
 def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
     shown = call("compare", "weak-s0", "strong-s1", "strong-s0", "--k", "5,10", "--by", "hit@5", "--seen", "rank")
     said = " ".join(shown.stdout.split())
-    assert "One run each: how far another training would move the numbers is not known." in said
+    assert "strong-s0: less than two seeds in common with the baseline" in said
+    assert "is not finished" not in shown.stderr
     assert "p seeds:" in said and "(2) demo/sasrec/strong-s0 against demo/sasrec/weak-s0" in said
     assert "Test split, protocol A" in said and "Hit@5 ↑ by history length" in said
     told = json.loads(call("compare", "weak-s0", "strong-s0", "--json").stdout)
@@ -99,6 +100,8 @@ def test_what_cannot_be_compared(series: Path) -> None:
     record = json.loads((runs / "strong-s1" / "run.json").read_text())
     (runs / "strong-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     assert "demo/sasrec/strong-s1 is not finished (it is interrupted)" in refused("weak", "strong")
+    single = call("compare", "weak-s0", "strong-s1").stderr
+    assert "demo/sasrec/strong-s1 is not finished: it is interrupted" in " ".join(single.split())
     (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
     shutil.copytree(runs / "weak-s0", runs / "strong-s2")
     assert "strong-s2 has the seed 0: it is of no series" in refused("weak", "strong")  # not a fourth run with seed 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     assert record(runs / "grid-t002")["status"] == "finished"
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1.5])
+def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
+    """A terminal's Ctrl-C reaches every process of the group, those that still import torch, too."""
+    process = start("tune", "--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
+    study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
+    wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in messages and "the same command goes on with the study" in messages
+
+
 def children_of(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -168,6 +182,17 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
     assert "did you mean" in said("--grid", "--preset", "beuty")
     call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
     assert "was begun with another search space" in said("--grid", *TINY, "--epochs", "1")
+
+
+def test_what_has_a_value_already_is_not_searched(place: Path, space: str) -> None:
+    options = ("tune", "--grid", *TINY, "--space", space, "--epochs", "1", "--set", "training.learning_rate=1e-4")
+    said = " ".join(call(*options, "--set", "training.mask_weight=0.2").stderr.split())
+    assert "Not searched: training.learning_rate, which has its value from --set" in said
+    assert "grid search of 2 trials over model.hidden_dropout" in said
+    runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
+    assert {yaml.safe_load((run / "config.yaml").read_text())["training"]["learning_rate"] for run in runs} == {1e-4}
+    everything = ("--set", "model.hidden_dropout=0.2", "--set", "training.mask_weight=0.2", "--name", "none")
+    assert "nothing is left to search for ac-sasrec" in call(*options, *everything, exit_code=1).stderr
 
 
 def test_no_trial_begins_after_the_time_is_up(place: Path, space: str) -> None:
