@@ -63,6 +63,12 @@ class ResolvedConfig:
     sources: dict[str, str]
     preset: Preset | None = None
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Sources of what was given on purpose: not by default, nor by the preset, which may serve several models."""
+        own = {DEFAULT, self.preset.origin if self.preset else DEFAULT}
+        return {key: source for key, source in self.sources.items() if source not in own}
+
 
 def preset_folder() -> Path:
     """Where the shipped presets are: in the package when installed, beside it in a checkout."""

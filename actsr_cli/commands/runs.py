@@ -98,21 +98,20 @@ def delete(
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
-    from actsr_cli.experiment.run import find_folder
+    from actsr_cli.experiment.run import find_folder, name_of
 
     found = list(dict.fromkeys(find_folder(runs_dir, name).resolve() for name in names))
     for path in found:
         if not path.is_relative_to(runs_dir.resolve()):
             raise RunError(f"{path} is not in {runs_dir}: delete it by hand")
-    called = {path: "/".join(path.parts[-3:]) for path in found}
     if not yes:
-        typer.confirm(f"Delete {', '.join(called.values())}?", abort=True, err=True)
-    for path, name in called.items():
+        typer.confirm(f"Delete {', '.join(map(name_of, found))}?", abort=True, err=True)
+    for path in found:
         shutil.rmtree(path)
         for above in path.parents[:2]:  # DATASET/MODEL, DATASET
             if not any(above.iterdir()):
                 above.rmdir()
-        console.note(f"Deleted {name}")
+        console.note(f"Deleted {name_of(path)}")
 
 
 def _print_table(found: list[dict[str, Any]]) -> None:

@@ -253,8 +253,7 @@ def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
 
 def _warn_of_unread(resolved: ResolvedConfig) -> None:
     """Warn of keys that somebody gave on purpose and the model does not read; presets may serve several models."""
-    own = {"default"} | ({resolved.preset.origin} if resolved.preset else set())
-    given = [key.removeprefix("model.") for key, origin in resolved.sources.items() if origin not in own]
+    given = [key.removeprefix("model.") for key in resolved.given]
     for key in unread_keys(resolved.config.model, given):
         console.warn(f"{resolved.config.model.name} does not read model.{key}")
 

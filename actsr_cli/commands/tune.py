@@ -204,11 +204,10 @@ def _space(resolved: ResolvedConfig, file: Path | None) -> Space:
     else:
         found = read_space(preset.space, preset.origin)
     model = display_name(resolved.config.model)
-    given = {"default", preset.origin if preset else None}
     without = dict.fromkeys(unread(found, resolved.config), f"which {model} does not read")
-    for each in found:
-        if (source := resolved.sources.get(each.key)) not in given:
-            without[each.key] = f"which has its value from {source}"
+    without |= {
+        each.key: f"which has its value from {resolved.given[each.key]}" for each in found if each.key in resolved.given
+    }
     for key, reason in without.items():
         console.note(f"Not searched: {key}, {reason}")
     left = tuple(each for each in found if each.key not in without)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from actsr_cli import console
 from actsr_cli.tuning.outcome import Outcome
-from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, counted
+from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
 from actsr_cli.tuning.study import Plan, total
 
 _SHOWN = 12
@@ -60,7 +60,7 @@ class StudyView:
     def update(self) -> None:
         """Show what is new."""
         for trial in self._trials():
-            if trial.state.is_finished() and trial.number not in self._told:
+            if trial.state.is_finished() and trial.number not in self._told and SURPLUS not in trial.user_attrs:
                 self._told.add(trial.number)
                 console.note(self._line(trial))
         if self._live is not None:

@@ -52,7 +52,7 @@ class Run:
     @property
     def name(self) -> str:
         """DATASET/MODEL/NAME."""
-        return "/".join(self.path.parts[-3:])
+        return name_of(self.path)
 
     @property
     def model_file(self) -> Path:
@@ -165,7 +165,7 @@ def summaries(runs_dir: Path) -> list[dict[str, Any]]:
         record = read_json(path / "run.json")
         seconds = record["train_seconds"] + record["validation_seconds"] if "train_seconds" in record else None
         facts = {key: record.get(key) for key in ("dataset", "model", "status", "started", "epochs", "best_epoch")}
-        facts |= {"run": "/".join(path.parts[-3:]), "monitor": None, "value": None, "seconds": seconds}
+        facts |= {"run": name_of(path), "monitor": None, "value": None, "seconds": seconds}
         try:
             run = open_run(path)
         except RunError:
@@ -185,6 +185,11 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
         RunError: there is none, or more than one.
     """
     return open_run(find_folder(runs_dir, name))
+
+
+def name_of(folder: Path) -> str:
+    """DATASET/MODEL/NAME of the run in a folder."""
+    return "/".join(folder.parts[-3:])
 
 
 def find_folder(runs_dir: Path, name: str | None) -> Path:

@@ -93,7 +93,9 @@ def test_a_whole_grid_can_be_cut_short(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
-def test_machines_that_share_a_storage_take_different_trials(plan: Plan, tmp_path: Path, sampler: str) -> None:
+def test_machines_that_share_a_storage_take_different_trials(
+    plan: Plan, tmp_path: Path, sampler: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each with folders and locks of its own; a third one counted before they had asked, and comes one trial late."""
     base = replace(plan, sampler=sampler, trials=6, storage=f"sqlite:///{tmp_path}/studies.db")  # type: ignore[arg-type]
     machines = [replace(base, runs_dir=tmp_path / name) for name in ("first", "second", "third")]
@@ -103,10 +105,13 @@ def test_machines_that_share_a_storage_take_different_trials(plan: Plan, tmp_pat
     settings += run_all(machines[0], studies[0])
     assert len({tuple(each.values()) for each in settings}) == len(settings) == 6 or sampler != "grid"
     assert len(settings) == 6
+    view = StudyView(machines[0], studies[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actsr_cli.tuning.queue.counted", lambda trials: [])  # as it was before the others asked
         assert claim(machines[2], studies[2]) is None
     assert len(studies[0].get_trials()) == 7 and len(counted(studies[0].get_trials())) == 6
+    view.update()
+    assert "waits to be run again" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
