@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 
 def _formed_like(pattern: str, wanted: str) -> AfterValidator:
@@ -23,6 +24,20 @@ Calibration = Literal["none", "spatial", "adversarial", "full"]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Metric = Annotated[str, _formed_like(r"(hit|ndcg|mrr)@[1-9][0-9]*", "hit@K, ndcg@K or mrr@K, such as ndcg@10")]
 Device = Annotated[str, _formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
+
+
+def _moment(value: object) -> object:
+    """A share between 0 and 1, a timestamp above 1, or the text of an ISO date."""
+    if isinstance(value, date):  # YAML reads dates by itself
+        return value.isoformat()
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).isoformat()
+        except ValueError:
+            raise ValueError("must be a share between 0 and 1, an ISO date (2014-03-01) or a timestamp") from None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        raise ValueError("must be above 0")
+    return value
 
 
 class Section(BaseModel):
@@ -53,6 +68,45 @@ class DataConfig(Section):
             if low is not None and high is not None and low > high:
                 raise ValueError(f"interval of '{column}' is empty: {low:g} > {high:g}")
         return intervals
+
+
+Moment = Annotated[float | str, BeforeValidator(_moment)]
+Target = Literal["first", "last", "random", "all"]
+
+
+class LastSplit(Section):
+    """Leave one out: the last item of each user is for test, the one before it for validation."""
+
+    by: Literal["last"] = "last"
+
+
+class TimeSplit(Section):
+    """Two moments cut the log into training, validation and test."""
+
+    by: Literal["time"] = "time"
+    valid_from: Moment = Field(
+        0.8, description="First moment of validation: a share of the interactions, an ISO date (UTC) or a timestamp."
+    )
+    test_from: Moment = Field(0.9, description="First moment of test, likewise.")
+    target: Target = Field("all", description="Which of a user's items behind a cut are targets.")
+    seed: int = Field(0, ge=0, description="Random seed of target: random.")
+
+
+class FileSplit(Section):
+    """Training, validation and test as the data set's files have them."""
+
+    by: Literal["files"] = "files"
+    target: Target = Field("all", description="Which of a user's items in the validation or test file are targets.")
+    seed: int = Field(0, ge=0, description="Random seed of target: random.")
+
+
+class NoSplit(Section):
+    """Everything is for training: nothing is held out."""
+
+    by: Literal["none"] = "none"
+
+
+SplitConfig = Annotated[LastSplit | TimeSplit | FileSplit | NoSplit, Field(discriminator="by")]
 
 
 class ModelConfig(Section):
@@ -204,9 +258,19 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """How a ranking is judged."""
 
-    seen: Literal["rank", "exclude"] = Field(
-        "rank", description="Items of the user's own history: ranked (protocol A) or left out (protocol B)."
+    seen: Literal["rank", "exclude", "exclude-repeats"] = Field(
+        "rank",
+        description="Items of the user's own history: rank them (protocol A), exclude them (protocol B), or exclude "
+        "them and count a target that repeats one as a miss (protocol B as published).",
     )
+    candidates: Literal["all", "uniform", "popularity"] = Field(
+        "all",
+        description="What a target is ranked among: the whole catalogue, or sampled items (protocol C), drawn "
+        "uniformly or by popularity.",
+    )
+    n_candidates: int = Field(100, ge=1, description="Sampled items per target, with candidates: uniform, popularity.")
+    candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled items.")
+    metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/metrics.md.")
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
     batch_size: int = Field(256, ge=1, description="Users scored at a time; bounds memory, changes no number.")
 
@@ -217,6 +281,7 @@ class RunConfig(Section):
     description: str = Field("", description="One line for `actsr presets`.")
     dataset: str = Field("", description="Name of the data set, as `actsr download --list` or your own folder has it.")
     data: DataConfig = DataConfig()
+    split: SplitConfig = LastSplit()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

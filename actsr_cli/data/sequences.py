@@ -28,6 +28,9 @@ class SequenceData:
         user_names: the raw id of each user.
         item_names: the raw id of each item; index 0 is padding and the empty string.
         titles: a title for each item id (empty where unknown), or None without an item file.
+        categories: the categories of each item id (none where unknown), or None without an item file that has them.
+        parts: (interactions,) uint8, 0 for training, 1 for validation, 2 for test, of data that came split in files;
+            each user's items stand in the order of the parts. None of all other data.
     """
 
     name: str
@@ -38,6 +41,8 @@ class SequenceData:
     user_names: tuple[str, ...]
     item_names: tuple[str, ...]
     titles: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
+    parts: NDArray[np.uint8] | None = None
 
     @property
     def n_users(self) -> int:
