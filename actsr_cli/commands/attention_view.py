@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actsr_cli import console
-from actsr_cli.evaluation.ranking import protocol
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT
 from actsr_cli.inspection.trace import STAGE_TITLES
@@ -100,7 +100,7 @@ def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:
     if inspected.calibrated:
         ranks += f", without calibration {rank_text(view.plain_rank)}"
     target = inspected.data.display_name(subject.case.target)
-    return Text(f"{name}user {subject.label}, next: {target}\n{ranks} (protocol {protocol(inspected.seen)})")
+    return Text(f"{name}user {subject.label}, next: {target}\n{ranks} (protocol {Protocol(inspected.seen).title})")
 
 
 def _print_faithfulness(run: str, found: Faithfulness) -> None:

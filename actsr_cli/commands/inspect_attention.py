@@ -232,7 +232,7 @@ def _write(
     findings: list[Findings],
 ) -> None:
     """Everything that was seen and measured, as files."""
-    from actsr_cli.evaluation.ranking import protocol
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.run import write_text
     from actsr_cli.inspection.export import folder_names, write_view
     from actsr_cli.inspection.figures import faithfulness_figure, heat_maps, robustness_figure, save
@@ -253,9 +253,8 @@ def _write(
         for inspected, seen, found in zip(opened, views, findings, strict=True)
     ]
     data = opened[0].data
-    about = (
-        f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {protocol(opened[0].seen)}."
-    )
+    protocol = Protocol(opened[0].seen).title
+    about = f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {protocol}."
     write_text(folder / "report.html", report_page(data.name, about, subjects, seen_by, data.display_name))
     record = [asdict(found) for found in findings]
     write_text(folder / "measured.json", json.dumps(record, default=_plain, indent=1) + "\n")

@@ -135,7 +135,7 @@ def _print_run(told: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from actsr_cli.commands.tables import print_metrics
+    from actsr_cli.commands.tables import metrics_of, print_metrics
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for key, value in told.items():
@@ -143,7 +143,7 @@ def _print_run(told: dict[str, Any]) -> None:
             table.add_row(key, Text(" ".join(value) if isinstance(value, list) else str(value)))
     console.results.print(table)
     console.results.print(Text(f"\n{yaml.safe_dump(told['settings'], sort_keys=False)}"))
-    for split, metrics in told["metrics"].items():
-        values = {name: value for name, value in metrics.items() if "@" in name}
-        title = f"{split.partition('/')[0]} split, epoch {metrics['epoch']}"
-        print_metrics(title, {told["model"]: values}, split.partition("/")[2])
+    for key, metrics in told["metrics"].items():
+        split, _, protocol = key.partition("/")
+        title = f"{split} split, epoch {metrics['epoch']}"
+        print_metrics(title, {told["model"]: metrics_of(metrics)}, protocol)

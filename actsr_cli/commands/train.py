@@ -183,6 +183,7 @@ def _train_series(
 ) -> None:
     """One run per seed, called NAME-sSEED; the same command again takes what is finished and goes on with the rest."""
     from actsr_cli.commands.tables import print_spread
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.run import new_name
     from actsr_cli.experiment.series import best_metrics, finished_run
 
@@ -198,7 +199,9 @@ def _train_series(
         runs.append(run)
     if workers.leads:
         title = f"{runs[0].name.rpartition('/')[0]}/{series}: validation split, best epochs of {seeds} seeds"
-        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], config.evaluation.seen)
+        print_spread(
+            title, display_name(config.model), [best_metrics(run) for run in runs], Protocol.of(config.evaluation).title
+        )
 
 
 def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: Path, runs_dir: Path) -> None:
@@ -233,6 +236,7 @@ def _workers() -> Iterator[Workers]:
 def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
     """The best epoch; exit code 130 where training was interrupted."""
     from actsr_cli.commands.tables import print_metrics
+    from actsr_cli.evaluation.protocol import Protocol
 
     config: RunConfig = run.config
     interrupted = run.record["status"] == "interrupted"
@@ -241,7 +245,7 @@ def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
         print_metrics(
             f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}",
             {display_name(config.model): best.metrics},
-            config.evaluation.seen,
+            Protocol.of(config.evaluation).title,
         )
     console.note(f"Saved in {run.path}")
     if interrupted:

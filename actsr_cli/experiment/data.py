@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from actsr_cli.config import DataConfig, RunConfig
@@ -38,7 +39,7 @@ def prepare_for(
     if not _names_data_settings(resolved):
         settings = last_settings(source) or DataConfig()
         config = config.model_copy(update={"data": settings})
-    return config, prepare(source, config.data, on_step=on_step)
+    return config, _split(prepare(source, config.data, on_step=on_step), config)
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
@@ -48,7 +49,11 @@ def data_of(run: Run, data_dir: Path) -> Prepared:
 
 def open_data(config: RunConfig, data_dir: Path) -> Prepared:
     """The prepared data of a config whose data settings are settled, as `prepare_for` returns it."""
-    return prepare(find_source(data_dir, config.dataset), config.data)
+    return _split(prepare(find_source(data_dir, config.dataset), config.data), config)
+
+
+def _split(prepared: Prepared, config: RunConfig) -> Prepared:
+    return replace(prepared, data=prepared.data.split_by(config.split))
 
 
 def same_data_set(one: str, other: str) -> bool:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from actsr_cli.batch import Batch
 from actsr_cli.data.demo_items import NOISE_TITLES
-from actsr_cli.data.sequences import SequenceData, Split
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
-from actsr_cli.evaluation.ranking import Seen
+from actsr_cli.evaluation.protocol import Seen
 from actsr_cli.experiment.data import same_data_set
 from actsr_cli.experiment.evaluate import trained_model
 from actsr_cli.experiment.run import Run
@@ -24,7 +25,7 @@ from actsr_cli.inspection.learned import learned_curves
 from actsr_cli.inspection.robustness import Mass, attention_mass, robustness
 from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.trace import trace
-from actsr_cli.inspection.views import Subject, View, is_calibrated, view
+from actsr_cli.inspection.views import Subject, View, is_calibrated, random_rows, view
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.device import choose_device
 
@@ -89,7 +90,7 @@ def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
 
 def measure(
     inspected: Inspected,
-    split: Split,
+    split: SplitName,
     *,
     sample: int,
     seed: int,
@@ -110,9 +111,7 @@ def measure(
     """
     model, device, data = inspected.model, inspected.device, inspected.data
     say = on_step or (lambda _: None)
-    users = data.held_out(split).users
-    drawn = np.sort(np.random.default_rng(seed).choice(users, min(sample, len(users)), replace=False))
-    cases = split_cases(data, split, drawn)
+    cases = split_cases(data, split, random_rows(data, split, sample, seed))
     say("what the calibrators learned")
     curves = learned_curves(model, cases, device=device)
     return Findings(

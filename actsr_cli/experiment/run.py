@@ -30,6 +30,7 @@ import actsr_cli
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.files import replacing
 from actsr_cli.models.registry import display_name
 
@@ -172,7 +173,7 @@ def summaries(runs_dir: Path) -> list[dict[str, Any]]:
             facts["status"] = UNREADABLE
         else:
             monitor = run.config.training.monitor
-            valid = run.metrics.get(f"valid/{run.config.evaluation.seen}", {})
+            valid = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}", {})
             facts |= {"monitor": monitor, "value": valid.get(monitor)}
         found.append(facts)
     return found

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.run import Run, find_run, list_runs, open_run
 from actsr_cli.models.registry import display_name
 
 
-def find_group(runs_dir: Path, name: str) -> list[Run]:
-    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series, in the order of their seeds.
+@dataclass(frozen=True)
+class Group:
+    """What one name of the command line stands for.
+
+    Attributes:
+        name: DATASET/MODEL/NAME of a run, or of a series without its seed.
+        runs: the run, or those of the series by seed.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+
+def find_group(runs_dir: Path, name: str | None) -> Group:
+    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series, by seed; without a name the latest run.
 
     Raises:
         RunError: there is neither, or the runs of the series differ in more than their seed, have other seeds than
             their names say, or are not finished.
     """
+    if name is None:
+        run = find_run(runs_dir, None)
+        return Group(run.name, (run,))
     wanted = Path(name).parts
     series = {
         path: int(found[2])
@@ -28,7 +46,8 @@ def find_group(runs_dir: Path, name: str) -> list[Run]:
         and (*path.relative_to(runs_dir).parts[:-1], found[1])[-len(wanted) :] == wanted
     }
     if not series:
-        return [find_run(runs_dir, name)]
+        run = find_run(runs_dir, name)
+        return Group(run.name, (run,))
     if len({path.parent for path in series}) > 1:
         names = ", ".join(sorted({str(path.parent.relative_to(runs_dir)) for path in series}))
         raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
@@ -39,7 +58,7 @@ def find_group(runs_dir: Path, name: str) -> list[Run]:
         if _without_seed(run.config) != _without_seed(runs[0].config):
             raise RunError(f"{run.name} differs from {runs[0].name} in more than its seed: they are no series")
         _check_finished(run)
-    return runs
+    return Group(runs[0].name.rpartition("-s")[0], tuple(runs))
 
 
 def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
@@ -60,10 +79,10 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
 
 def best_metrics(run: Run) -> dict[str, float]:
     """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
-    metrics = run.metrics.get(f"valid/{run.config.evaluation.seen}")
+    metrics = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
-    return {name: value for name, value in metrics.items() if "@" in name}
+    return {name: value for name, value in metrics.items() if name not in ("epoch", "users", "targets")}
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:

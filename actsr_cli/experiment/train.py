@@ -17,8 +17,9 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import ConfigError, DataError, RunError
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.judging import check_measures, configured_measures, judge, nothing_held_out
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
@@ -89,8 +90,9 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         model_size(config.model, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
-    if not len(data.held_out("valid").users):
-        raise DataError(f"'{data.name}' has nobody to validate with: no user has three interactions")
+    if not len(data.held_out("valid")):
+        raise DataError(f"there is nobody to validate with: {nothing_held_out(data)}")
+    check_measures(configured_measures(config.evaluation, config.training.monitor), data)
 
 
 def train_run(
@@ -274,7 +276,7 @@ def _record_end(run: Run, state: TrainingState, status: str) -> None:
     )
     best = next((record for record in state.history if record.epoch == state.best_epoch), None)
     if best is not None:
-        run.add_metrics(f"valid/{run.config.evaluation.seen}", {"epoch": best.epoch, **best.metrics})
+        run.add_metrics(f"valid/{Protocol.of(run.config.evaluation).key}", {"epoch": best.epoch, **best.metrics})
 
 
 def _record_start(
@@ -326,19 +328,17 @@ def _validate(
     workers: Workers = ALONE,
 ) -> dict[str, float]:
     model.eval()
-    ranked = evaluate(
-        model.score,
-        data,
-        "valid",
-        max_length=config.model.max_length,
-        seen=config.evaluation.seen,
-        batch_size=config.evaluation.batch_size,
+    protocol = Protocol.of(config.evaluation)
+    ranker = Ranker(
+        model,
         device=device,
-        on_batch=observer.validation_progressed,
+        protocol=protocol,
+        batch_size=config.evaluation.batch_size,
+        item_counts=data.item_counts if protocol.sampled else None,
         workers=workers,
     )
-    monitored = int(config.training.monitor.partition("@")[2])
-    return summarize(ranked.ranks, sorted({*config.evaluation.k, monitored}))
+    wanted = configured_measures(config.evaluation, config.training.monitor)
+    return judge(ranker, data, "valid", wanted, observer.validation_progressed).values
 
 
 def _why_finished(trainer: Trainer) -> str:

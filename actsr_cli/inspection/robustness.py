@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from actsr_cli.attention import attending_with
 from actsr_cli.evaluation.metrics import hit, ndcg
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import Interval, mean_interval
-from actsr_cli.inspection.answers import Case, answers, case_batches
-from actsr_cli.inspection.trace import STAGE_TITLES, trace
+from actsr_cli.inspection.answers import Case, case_batches, histories_of
+from actsr_cli.inspection.trace import STAGE_TITLES, in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
 Noise = Literal["insert", "shuffle", "drop"]
@@ -190,5 +191,6 @@ def _measure(
 
 
 def _ranked(model: SequentialModel, cases: Sequence[Case], device: torch.device, seed: int) -> Ranked:
-    ranks = answers(model, cases, device=device).rank
-    return Ranked(mean_interval(hit(ranks, 10), seed), mean_interval(ndcg(ranks, 10), seed))
+    with in_evaluation(model):
+        ranking = Ranker(model, device=device).rank(histories_of(cases))
+    return Ranked(mean_interval(hit(ranking, 10), seed), mean_interval(ndcg(ranking, 10), seed))

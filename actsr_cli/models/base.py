@@ -51,6 +51,11 @@ class Recommender(nn.Module, ABC):
         self.n_items = n_items
         self.n_users = n_users
 
+    @property
+    def max_length(self) -> int:
+        """Latest items of a history that are read."""
+        return self.config.max_length
+
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
         """(batch, n_items + 1) score of every item as the next one; column 0 is padding and means nothing.

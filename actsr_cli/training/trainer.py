@@ -17,6 +17,7 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
@@ -150,6 +151,7 @@ class Trainer:
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
+        self._lower_is_better = parse_measure(config.monitor).lower_is_better
         self._device = next(model.parameters()).device
         self._annealed = [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
 
@@ -252,7 +254,8 @@ class Trainer:
 
     def _judge(self, epoch: int, value: float) -> None:
         """Remember the best epoch; the earliest of equals."""
-        if value > self.state.best_value:
+        best = self.state.best_value
+        if self.state.best_epoch == 0 or (value < best if self._lower_is_better else value > best):
             self.state.best_epoch, self.state.best_value, self.state.stale_validations = epoch, value, 0
             self.save_best(epoch)
         else:
