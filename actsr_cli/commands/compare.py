@@ -41,7 +41,7 @@ def compare(
     candidates: CandidateItems = None,
     n_candidates: NCandidates = None,
     metrics: Annotated[
-        str, typer.Option(help="Metrics, separated by commas, or all; see docs/metrics.md.")
+        str, typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md.")
     ] = "hit,ndcg,mrr,rank",
     k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.")] = "10",
     by: Annotated[

@@ -48,7 +48,7 @@ def evaluate(
     n_candidates: NCandidates = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics, separated by commas, or all; see docs/metrics.md. Default: the run's."),
+        typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md. Default: the run's."),
     ] = None,
     k: Annotated[str | None, typer.Option("--k", help="Cut-offs, separated by commas. Default: the run's.")] = None,
     batch_size: Annotated[

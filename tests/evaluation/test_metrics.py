@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,3 +180,9 @@ def test_a_metric_has_a_name_of_its_own() -> None:
     for name in ("hit", "Hit@10", ""):
         with pytest.raises(ValueError, match="cannot be called"):
             register(Metric(name, "Hit", "higher", lambda each, _: each.ranking.ranks, "again"))
+
+
+def test_the_page_lists_every_metric() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \| (higher|lower) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(metric.name, metric.better, metric.about) for metric in all_metrics()]

@@ -1,6 +1,6 @@
 """Metrics as one registry: what is registered works in every command, table, curve and file."""
 
-from actsr_cli.evaluation.metrics import lists
+from actsr_cli.evaluation.metrics import accuracy, lists
 from actsr_cli.evaluation.metrics.accuracy import hit, mrr, ndcg
 from actsr_cli.evaluation.metrics.registry import (
     Catalogue,
@@ -22,6 +22,7 @@ __all__ = [
     "Judged",
     "Measure",
     "Metric",
+    "accuracy",
     "all_metrics",
     "find_metric",
     "hit",
