@@ -89,7 +89,9 @@ def _filtered(raw: Interactions, settings: DataConfig, steps: list[Step], say: C
         if not len(raw):
             raise DataError(f"nothing is left after the step '{name}'", hint="Loosen this filter.")
         if empty := [part for part, size in _part_sizes(raw).items() if not size]:
-            raise DataError(f"nothing is left of {empty[0]} after the step '{name}'", hint="Loosen this filter.")
+            raise DataError(
+                f"nothing is left of the {empty[0]} part after the step '{name}'", hint="Loosen this filter."
+            )
     return raw
 
 

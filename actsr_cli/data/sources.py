@@ -186,13 +186,13 @@ def _whole_or_split(files: Sequence[Path]) -> Path | None:
     """Of the files of one name that which stands for all of them: everything in one, or a part of a split."""
     split = [path for path in files if _stem_and_part(path)[1] is not None]
     whole = [path for path in files if path not in split]
+    split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # that for training first
     if whole and split:
         raise DataError(
             f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, which are two ways to read one data set",
             hint="Say which: actsr preprocess NAME --from-file PATH",
         )
-    training = [path for path in split if _stem_and_part(path)[1] == PARTS[0]]
-    return next(iter([*whole, *training, *split]), None)
+    return next(iter([*whole, *split]), None)
 
 
 def _registered(folder: Path, name: str) -> Source:

@@ -11,9 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actsr_cli.config import DataConfig
-from actsr_cli.data.prepare import last_settings, prepare
+from actsr_cli.data import store
+from actsr_cli.data.catalog import find_entry
+from actsr_cli.data.fetch import install_demo
+from actsr_cli.data.prepare import find_prepared, last_settings, latest_record, open_prepared, prepare
+from actsr_cli.data.readers import Columns
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Columns, Source, find_source, source_from_file
+from actsr_cli.data.sources import Source, find_source, source_from_file
 from actsr_cli.errors import DataError
 
 LOG = "user,item,time,rating\nb,x,3,1\na,y,2,5\nb,z,1,4\na,x,2,3\nb,x,9,2\nc,y,1,5\n"
@@ -63,6 +67,30 @@ def test_titles_come_with_atomic_files(tmp_path: Path) -> None:
     data = prepare(find_source(tmp_path, "films"), DataConfig()).data
     assert data.item_names == ("", "b", "a")
     assert data.titles == ("", "", "Alien")
+
+
+def test_categories_come_with_atomic_files(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\nu\tc\t3\n")
+    (folder / "films.item").write_text("item_id:token\tgenre:token_seq\na\tHorror Sci-Fi\nc\t\n")
+    first = prepare(find_source(tmp_path, "films"), DataConfig()).data
+    again = prepare(find_source(tmp_path, "films"), DataConfig())
+    assert again.report.cached
+    for data in (first, again.data):
+        assert data.categories == ((), (), ("Horror", "Sci-Fi"), ())
+        assert data.titles is None
+    (folder / "films.item").write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    assert prepare(find_source(tmp_path, "films"), DataConfig()).data.categories is None
+
+
+def test_each_item_of_the_demo_has_one_category(tmp_path: Path) -> None:
+    install_demo(find_entry("demo"), tmp_path)
+    data = prepare(find_source(tmp_path, "demo"), DataConfig()).data
+    assert data.categories is not None and data.titles is not None
+    assert data.categories[0] == () and {len(each) for each in data.categories[1:]} == {1}
+    assert data.categories[data.titles.index("teapot")] == ("tea",)
+    assert data.categories[data.titles.index("gift card")] == ("everyday",)
 
 
 def test_a_second_call_reads_nothing_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
@@ -178,6 +206,47 @@ def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> N
             call()
     assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
     assert prepare(shop, DataConfig()).report.cached
+
+
+def test_data_are_found_by_what_they_hold_whatever_became_of_the_source(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    first = prepare(shop, DataConfig())
+    shop.file.write_text(LOG + "c,x,7,1\n")
+    second = prepare(shop, DataConfig())
+    shop.file.unlink()
+    (shop.folder / "prepared" / "latest.json").unlink()
+    for prepared in (first, second):
+        folder = find_prepared(tmp_path / "data", prepared.data.fingerprint)
+        assert folder == prepared.folder
+        opened = open_prepared(folder, "mine")
+        assert opened.data.name == "mine" and opened.data.fingerprint == prepared.data.fingerprint
+        assert sequences(opened.data) == sequences(prepared.data)
+        assert opened.report.cached and not opened.report.note
+
+
+@pytest.mark.parametrize("fingerprint", ["", "0" * 16, "*", "../shop", "0123456789ABCDEF", "0" * 17])
+def test_data_that_are_not_there_are_not_found(tmp_path: Path, fingerprint: str) -> None:
+    prepare(source(tmp_path), DataConfig())
+    assert find_prepared(tmp_path / "data", fingerprint) is None
+    assert find_prepared(tmp_path / "nowhere", fingerprint) is None
+
+
+def test_data_of_another_version_are_refused_by_version_and_never_taken(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    folder = prepare(shop, DataConfig()).folder
+    record = folder / "prepared.json"
+    record.write_text('{"version": 1, "name": "shop"}')
+    for call in (lambda: open_prepared(folder, "shop"), lambda: last_settings(shop), lambda: store.load(folder)):
+        with pytest.raises(DataError, match="prepared by another version of actsr") as caught:
+            call()
+        assert "actsr preprocess NAME" in str(caught.value.hint)
+    assert latest_record(tmp_path / "data") is None
+    other = prepare(shop, DataConfig(user_core=2))
+    os.utime(record)
+    found = latest_record(tmp_path / "data", None)
+    assert found is not None and found.fingerprint == other.data.fingerprint
+    shop.file.unlink()
+    assert prepare(shop, DataConfig(user_core=2)).folder == other.folder
 
 
 @pytest.mark.parametrize(

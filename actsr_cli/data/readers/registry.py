@@ -73,7 +73,9 @@ def register(reader: Reader) -> Reader:
         if taken := sorted(set(reader.suffixes) & set(other.suffixes)):
             raise DataError(f"the suffix {taken[0]} is that of the format {other.name} already")
     if unknown := sorted(set(reader.options) - Columns.model_fields.keys()):
-        raise DataError(f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], _COLUMNS)}")
+        raise DataError(
+            f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], Columns.model_fields)}"
+        )
     _READERS[reader.name] = reader
     return reader
 
