@@ -129,7 +129,7 @@ def is_a_write(call: ast.Call, function: str) -> bool:
     if name in ("to_csv", "to_parquet", "to_json", "to_feather", "to_pickle"):
         return bool(call.args) or any(keyword.arg in ("path_or_buf", "path") for keyword in call.keywords)
     if name == "open":
-        modes = [value.value for value in [*call.args, *(keyword.value for keyword in call.keywords)] if is_text(value)]
+        modes = map(text_of, [*call.args, *(keyword.value for keyword in call.keywords)])
         return any(set(mode) & set("wax+") and len(mode) <= 3 for mode in modes)
     return name in ("savefig", "print_png", "save_file", "write_table") or function in (
         "np.save",
@@ -143,8 +143,9 @@ def is_a_write(call: ast.Call, function: str) -> bool:
     )
 
 
-def is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def text_of(node: ast.AST) -> str:
+    """The text that a node is, or an empty one."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def hand_written(tree: ast.AST, function: str = "", safe: bool = False) -> Iterator[tuple[str, str]]:
@@ -160,15 +161,9 @@ def hand_written(tree: ast.AST, function: str = "", safe: bool = False) -> Itera
             called = ast.unparse(node.func)
             if is_a_rename(node, called) or (is_a_write(node, called) and not safe):
                 yield inner, ast.unparse(node)
-        elif isinstance(node, ast.Constant) and is_text(node) and node.value.endswith((".partial", ".tmp")):
-            yield inner, repr(node.value)
-        if isinstance(node, ast.With):  # what opens in the same line as `replacing` is covered, too
-            yield from hand_written(
-                ast.Module([ast.Expr(item.context_expr) for item in node.items], []), inner, covered
-            )
-            yield from hand_written(ast.Module(node.body, []), inner, covered)
-        else:
-            yield from hand_written(node, inner, covered)
+        elif text_of(node).endswith((".partial", ".tmp")):
+            yield inner, text_of(node)
+        yield from hand_written(node, inner, covered)
 
 
 @pytest.mark.parametrize(

@@ -9,31 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
-from actsr_cli.data import store
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import install_demo
-from actsr_cli.data.prepare import find_prepared, last_settings, latest_record, open_prepared, prepare
+from actsr_cli.data.prepare import last_settings, prepare
 from actsr_cli.data.readers import Columns
-from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Source, find_source, source_from_file
+from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
-
-LOG = "user,item,time,rating\nb,x,3,1\na,y,2,5\nb,z,1,4\na,x,2,3\nb,x,9,2\nc,y,1,5\n"
-
-
-def source(folder: Path, text: str = LOG, name: str = "shop") -> Source:
-    file = folder / "log.csv"
-    file.write_text(text)
-    return source_from_file(folder / "data", name, file, "csv", Columns())
-
-
-def sequences(data: SequenceData) -> dict[str, list[str]]:
-    return {
-        name: [data.item_names[item] for item in data.items[start:end]]
-        for name, start, end in zip(data.user_names, data.offsets[:-1], data.offsets[1:], strict=True)
-    }
 
 
 def test_sequences_are_in_order_of_time_and_numbers_in_order_of_appearance(tmp_path: Path) -> None:
@@ -206,47 +190,6 @@ def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> N
             call()
     assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
     assert prepare(shop, DataConfig()).report.cached
-
-
-def test_data_are_found_by_what_they_hold_whatever_became_of_the_source(tmp_path: Path) -> None:
-    shop = source(tmp_path)
-    first = prepare(shop, DataConfig())
-    shop.file.write_text(LOG + "c,x,7,1\n")
-    second = prepare(shop, DataConfig())
-    shop.file.unlink()
-    (shop.folder / "prepared" / "latest.json").unlink()
-    for prepared in (first, second):
-        folder = find_prepared(tmp_path / "data", prepared.data.fingerprint)
-        assert folder == prepared.folder
-        opened = open_prepared(folder, "mine")
-        assert opened.data.name == "mine" and opened.data.fingerprint == prepared.data.fingerprint
-        assert sequences(opened.data) == sequences(prepared.data)
-        assert opened.report.cached and not opened.report.note
-
-
-@pytest.mark.parametrize("fingerprint", ["", "0" * 16, "*", "../shop", "0123456789ABCDEF", "0" * 17])
-def test_data_that_are_not_there_are_not_found(tmp_path: Path, fingerprint: str) -> None:
-    prepare(source(tmp_path), DataConfig())
-    assert find_prepared(tmp_path / "data", fingerprint) is None
-    assert find_prepared(tmp_path / "nowhere", fingerprint) is None
-
-
-def test_data_of_another_version_are_refused_by_version_and_never_taken(tmp_path: Path) -> None:
-    shop = source(tmp_path)
-    folder = prepare(shop, DataConfig()).folder
-    record = folder / "prepared.json"
-    record.write_text('{"version": 1, "name": "shop"}')
-    for call in (lambda: open_prepared(folder, "shop"), lambda: last_settings(shop), lambda: store.load(folder)):
-        with pytest.raises(DataError, match="prepared by another version of actsr") as caught:
-            call()
-        assert "actsr preprocess NAME" in str(caught.value.hint)
-    assert latest_record(tmp_path / "data") is None
-    other = prepare(shop, DataConfig(user_core=2))
-    os.utime(record)
-    found = latest_record(tmp_path / "data", None)
-    assert found is not None and found.fingerprint == other.data.fingerprint
-    shop.file.unlink()
-    assert prepare(shop, DataConfig(user_core=2)).folder == other.folder
 
 
 @pytest.mark.parametrize(
