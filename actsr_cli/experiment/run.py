@@ -31,7 +31,8 @@ from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import Protocol
-from actsr_cli.files import replacing
+from actsr_cli.files import write_json as write_json
+from actsr_cli.files import write_text as write_text
 from actsr_cli.models.registry import display_name
 
 UNREADABLE = "unreadable"
@@ -244,17 +245,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RunError(f"{path} is damaged: {error}") from error
     return values
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON beside `path` and rename it into place."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text beside `path` and rename it into place."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def _first_problem(error: ValidationError | yaml.YAMLError) -> str:
