@@ -13,7 +13,6 @@ from actsr_cli import console
 from actsr_cli.evaluation.ranking import protocol
 from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT
-from actsr_cli.inspection.trace import STAGE_TITLES
 from actsr_cli.inspection.views import rank_text
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     table.add_column("", justify="right")
     table.add_column("item", no_wrap=True, width=label, overflow="ellipsis")
     for stage in stages:
-        table.add_column(STAGE_TITLES[stage], no_wrap=True)
+        table.add_column(stage, no_wrap=True)
     rows = {stage: view.trace.last_rows(stage)[layer][0] for stage in stages}
     weights = {
         stage: (reduce(row, "h k -> k", "mean") if head is None else row[head]).cpu().tolist()

@@ -167,7 +167,7 @@ def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, 
 
     layers = len(view.trace.layers)
     for chosen in _chosen("--layer", layer, layers, {"last": [layers - 1]}):
-        heads = view.trace.layers[chosen or 0].combined.shape[1]
+        heads = view.trace.layers[chosen or 0].calibrated.shape[1]
         for which in _chosen("--head", head, heads, {"mean": [None]}):
             print_view(inspected, subject, view, chosen or 0, which)
 

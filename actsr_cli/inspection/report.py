@@ -19,7 +19,6 @@ from actsr_cli.inspection.faithfulness import CHARTED, LEAVE_ONE_OUT, Faithfulne
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.robustness import KINDS, Disturbed
-from actsr_cli.inspection.trace import STAGE_TITLES
 from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LEVELS = 2**16 - 1
@@ -81,8 +80,8 @@ def _run(run: ReportedRun) -> dict[str, Any]:
         "name": run.name,
         "model": run.name.split("/")[1] if run.name.count("/") == 2 else run.name,
         "calibrated": run.calibrated,
-        "stages": [STAGE_TITLES[stage] for stage in trace.stages],
-        "heads": [layer.combined.shape[1] for layer in trace.layers],
+        "stages": list(trace.stages),
+        "heads": [layer.calibrated.shape[1] for layer in trace.layers],
         "learned": [_learned(curves) for curves in run.findings.curves],
     }
 
@@ -112,16 +111,15 @@ def _user(index: int, subject: Subject, runs: Sequence[ReportedRun], name: Name)
 
 def _view(view: View, name: Name) -> dict[str, Any]:
     length = int(view.trace.lengths[0])
-    combined = view.trace.layers[0].combined[0, 0, :length, :length]
-    causal = not bool(combined.triu(1).any())
+    causal = not bool(view.trace.layers[0].calibrated[0, 0, :length, :length].triu(1).any())
     return {
         "places": place_names(view, name),
-        "heads": [layer.combined.shape[1] for layer in view.trace.layers],
+        "heads": [layer.calibrated.shape[1] for layer in view.trace.layers],
         "causal": causal,
         "rank": view.rank,
         "plainRank": view.plain_rank,
         "recommended": [[name(item), round(probability, 5)] for item, probability in view.recommended],
-        "weights": {STAGE_TITLES[stage]: _packed(view, stage, length, causal) for stage in view.trace.stages},
+        "weights": {stage: _packed(view, stage, length, causal) for stage in view.trace.stages},
     }
 
 

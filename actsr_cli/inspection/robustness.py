@@ -15,7 +15,7 @@ from actsr_cli.attention import attending_with
 from actsr_cli.evaluation.metrics import hit, ndcg
 from actsr_cli.evaluation.significance import Interval, mean_interval
 from actsr_cli.inspection.answers import Case, answers, case_batches
-from actsr_cli.inspection.trace import STAGE_TITLES, trace
+from actsr_cli.inspection.trace import trace
 from actsr_cli.models.base import SequentialModel
 
 Noise = Literal["insert", "shuffle", "drop"]
@@ -150,7 +150,7 @@ def attention_mass(
         for stage in traced.stages:
             weights = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")[:, : marks.shape[1]]
             mass = (weights.cpu().double().numpy() * marks).sum(axis=1)
-            found.setdefault(STAGE_TITLES[stage], np.zeros(len(users)))[rows] = mass
+            found.setdefault(stage, np.zeros(len(users)))[rows] = mass
     shares = np.array([marked[row].mean() for row in users])
     return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))
 

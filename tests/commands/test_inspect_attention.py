@@ -133,7 +133,9 @@ class TestTheFiles:
         length = len(record["places"])
         assert tensors["layer1.plain"].shape == (4, length, length)
         np.testing.assert_allclose(record["layer1.mask"], tensors["layer1.mask"])
-        np.testing.assert_allclose(table["combined"].to_numpy().reshape(4, length, length), tensors["layer1.combined"])
+        np.testing.assert_allclose(
+            table["calibrated"].to_numpy().reshape(4, length, length), tensors["layer1.calibrated"]
+        )
         assert table["query_item"].unique().tolist() == list(dict.fromkeys(record["places"]))
         assert (folder / "attention.png").read_bytes().startswith(b"\x89PNG")
 
