@@ -130,8 +130,7 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
     found: dict[str, Importance] = {}
     for rows, batch, _ in case_batches(cases, model.config.max_length, device):
         traced = trace(model, batch)
-        for stage in traced.stages:
-            last = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")
+        for stage, last in traced.prediction_rows(layer=-1).items():
             views = {"1 - mask": 1 - last} if stage == "mask" else {stage: last}
             if stage != "mask":
                 views[f"{stage}, rollout"] = traced.rollout(stage)

@@ -66,6 +66,13 @@ class AttentionTrace:
         rows = torch.arange(len(self.lengths), device=self.lengths.device)
         return tuple(weights[rows, :, self.lengths - 1] for weights in self.weights(stage))
 
+    def prediction_rows(self, layer: int, head: int | None = None) -> dict[str, Tensor]:
+        """What the prediction's own query sees in one layer at each stage, (batch, length); of no head: their mean."""
+        rows = {stage: self.last_rows(stage)[layer] for stage in self.stages}
+        return {
+            stage: reduce(row, "b h k -> b k", "mean") if head is None else row[:, head] for stage, row in rows.items()
+        }
+
     def rollout(self, stage: str) -> Tensor:
         """(batch, length): how much of each place reaches the prediction through all layers and their residuals.
 

@@ -84,6 +84,11 @@ def test_what_it_does_not_do_is_said() -> None:
         attention(hidden, hidden, hidden, attn_mask=torch.full((4, 4), 0.5))
 
 
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(TypeError, match="combined"):
+        CalibratedAttention(8, 2, max_length=4, combined="gate")
+
+
 class TwoLayers(nn.Module):
     def __init__(self, *calibrations: str) -> None:
         super().__init__()

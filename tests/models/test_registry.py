@@ -134,6 +134,28 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
+)
+def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
+    model = tiny(name, calibration)
+    assert isinstance(model, SequentialModel)
+    batch = inputs([[4, 5, 6], [1, 2, 3, 4, 5, 6]])
+    whole = model.encode(batch)
+    assert whole.perturbed is None and whole.layers == ()
+    part = model.encode(batch, Pass(first_row=2, perturb=True, keep_stages=True))
+    torch.testing.assert_close(part.hidden, whole.hidden[:, 2:])
+    torch.testing.assert_close(part.masks, whole.masks)
+    attends = name != "gru4rec"
+    assert len(part.layers) == attends * model.config.layers
+    assert all(layer.stages is not None for layer in part.layers)
+    if calibration in ("adversarial", "full"):
+        assert part.perturbed is not None and part.perturbed.shape == part.hidden.shape
+        assert len(part.masks) == model.config.layers
+    else:
+        assert part.perturbed is None and part.masks == ()
+
+
 def test_sizes_without_memory() -> None:
     model = tiny("sasrec", "full")
     assert model_size(model.config, 9, 4) == sum(parameter.numel() for parameter in model.parameters())
