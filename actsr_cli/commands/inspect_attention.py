@@ -28,18 +28,18 @@ def inspect_attention(
         list[str] | None, typer.Option(help="A user by its raw id; may be repeated.", rich_help_panel=WHO)
     ] = None,
     random: Annotated[
-        int | None, typer.Option(min=1, help="So many users at random. Default: 3.", rich_help_panel=WHO)
+        int | None, typer.Option(min=1, help="Number of random users. Default: 3.", rich_help_panel=WHO)
     ] = None,
     improved: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Users whose target's rank the calibration improves by the largest factor.",
+            help="Number of users whose target's rank the calibration improves by the largest factor.",
             rich_help_panel=WHO,
         ),
     ] = None,
     worsened: Annotated[
-        int | None, typer.Option(min=1, help="Those whose rank it worsens most.", rich_help_panel=WHO)
+        int | None, typer.Option(min=1, help="The same, of users whose rank it worsens.", rich_help_panel=WHO)
     ] = None,
     history: Annotated[
         str | None, typer.Option(help="A history of your own: raw item ids in time order.", rich_help_panel=WHO)
@@ -48,7 +48,7 @@ def inspect_attention(
         str | None, typer.Option(help="The item that comes after --history.", rich_help_panel=WHO)
     ] = None,
     split: Annotated[
-        Literal["test", "valid"], typer.Option(help="Whose last items are the targets.", rich_help_panel=WHO)
+        Literal["test", "valid"], typer.Option(help="Split whose last items are the targets.", rich_help_panel=WHO)
     ] = "test",
     against: Annotated[
         str | None,
@@ -68,9 +68,11 @@ def inspect_attention(
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=1, help="Users over whom is measured, at most.", rich_help_panel=WHAT)
+        int, typer.Option(min=1, help="Number of users to measure on, at most.", rich_help_panel=WHAT)
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.", rich_help_panel=WHAT)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: users, noise and bootstraps.", rich_help_panel=WHAT)
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=WHAT)] = "auto",
     layer: Annotated[
         str, typer.Option(help="Layer of the bars: a number from 1, last, or all.", rich_help_panel=OUTPUT)

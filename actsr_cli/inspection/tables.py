@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actsr_cli.evaluation.significance import Interval
@@ -53,11 +53,11 @@ def _looked_at(found: Findings) -> Table:
         run=found.run,
         title=f"{found.run}: how much of the history is looked at, {found.users:,} users",
         note=(
-            "exp(entropy) of the prediction's row over the number of places, last layer; 100 % would be a mean of all. "
-            "± is half of the 95 % bootstrap interval over users, here and below."
+            "exp(entropy) of the prediction's row over the number of places, last layer; a mean of all places would be "
+            "100%. ± is half of the 95% bootstrap interval over users, here and below."
         ),
-        columns=("", *found.effective_share),
-        rows=(("attention", *map(_percent, found.effective_share.values())),),
+        columns=("share of", *found.effective_share),
+        rows=(("places", *map(_percent, found.effective_share.values())),),
     )
 
 
@@ -70,7 +70,7 @@ def _noise_items(run: str, mass: Mass) -> Table:
             "Share of the prediction's attention, last layer, that items known to be noise get where the next item is "
             "none; items: their share of the history."
         ),
-        columns=_mass_columns("", mass.stages),
+        columns=("share of", *mass.stages, "items"),
         rows=(_mass_row("attention", mass),),
     )
 
@@ -122,18 +122,13 @@ def _injected(run: str, masses: Sequence[tuple[str, Mass]]) -> Table:
             "Share of the prediction's attention, last layer, that items inserted at random get; items: their share of "
             "the history."
         ),
-        columns=_mass_columns("noise", masses[0][1].stages),
+        columns=("noise", *masses[0][1].stages, "items"),
         rows=tuple(_mass_row(label, mass) for label, mass in masses),
     )
 
 
-def _mass_columns(head: str, stages: Mapping[str, Interval]) -> tuple[str, ...]:
-    return (head, *stages, "items")
-
-
 def _mass_row(label: str, mass: Mass) -> tuple[str, ...]:
-    cells: Iterable[str] = map(_percent, (*mass.stages.values(), mass.expected))
-    return (label, *cells)
+    return (label, *(_percent(value) for value in (*mass.stages.values(), mass.expected)))
 
 
 def _label(disturbed: Disturbed) -> str:

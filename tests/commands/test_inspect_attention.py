@@ -150,7 +150,7 @@ class TestTheFiles:
         monkeypatch.setattr("actsr_cli.console.results._width", 120)
         shown = inspect("beside", "--user", "u0007", "--sample", "20", "--output", str(tmp_path)).stdout
         assert re.search(r"item *┃ " + r" *┃ ".join(stages) + r" *┃", shown)
-        assert re.search(r"^ *" + r" +".join(stages) + r" *$", shown, re.MULTILINE)
+        assert re.search(r"^share of +" + r" +".join(stages) + r" *$", shown, re.MULTILINE)
         folder = tmp_path / "users" / "u0007"
         readings = ["order", "distance", "gate"]
         tensors = [name.removeprefix("layer1.") for name in np.load(folder / "attention.npz") if "layer1." in name]

@@ -68,8 +68,8 @@ def test_all_that_was_measured_has_a_table(tables: list[Table]) -> None:
     ]
     stages = ("plain", "spatial", "mask", "adversarial", "calibrated")
     looked_at, noise_items, _, _, injected = tables[:5]
-    assert looked_at.columns == ("", *stages)
-    assert noise_items.columns == ("", *stages, "items") and injected.columns == ("noise", *stages, "items")
+    assert looked_at.columns == ("share of", *stages)
+    assert noise_items.columns == ("share of", *stages, "items") and injected.columns == ("noise", *stages, "items")
     for table in tables:
         assert table.title.startswith(f"{table.run}: ")
         assert len(set(table.columns)) == len(table.columns)
@@ -100,8 +100,7 @@ def test_page_and_files_have_the_same_cells(reported: Report, tables: list[Table
     assert set(files) == {table.name for table in tables}
     for table in tables:
         of_run = files[table.name].loc[files[table.name]["run"] == table.run]
-        written = of_run.rename(columns={"Unnamed: 1": ""})[list(table.columns)]
-        assert [tuple(row) for row in written.itertuples(index=False)] == list(table.rows)
+        assert [tuple(row) for row in of_run[list(table.columns)].itertuples(index=False)] == list(table.rows)
 
 
 def test_how_numbers_are_written() -> None:
@@ -114,7 +113,7 @@ def test_how_numbers_are_written() -> None:
     itself = Explanation({}, *curves, {"more likely": interval(0, 0)})
     found = Faithfulness(9, 3, SHARES, {"plain": explanation, "leave one out": itself})
     table = findings_tables(Findings("a", 1234, {"plain": interval(0.628, 0.0102)}, [], None, found, []))
-    assert table[0].rows == (("attention", "62.8±1.0%"),)
+    assert table[0].rows == (("places", "62.8±1.0%"),)
     assert "1,234 users" in table[0].title
     assert table[1].rows == (
         ("plain", ".48±.03", ".00±.03", "", "1.46±.05", "-.20±.05", "54±7%"),
