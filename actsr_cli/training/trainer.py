@@ -44,7 +44,7 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        losses: mean over batches of each loss, by name (`combined`, and with an adversary `perturbed`, `penalty`).
+        losses: mean over batches of each loss, by name (`calibrated`, and with an adversary `perturbed`, `penalty`).
         metrics: validation metrics by name, empty where the epoch was not validated.
         train_seconds: time spent training.
         validation_seconds: time spent validating.
@@ -94,7 +94,7 @@ class Observer:
         """Epoch `epoch` begins."""
 
     def batches_finished(self, count: int, loss: float) -> None:
-        """`count` steps of this epoch are done; `loss` is the running mean of the combined loss."""
+        """`count` steps of this epoch are done; `loss` is the running mean of the calibrated loss."""
 
     def validation_progressed(self, done: int, total: int) -> None:
         """`done` of `total` validation users are ranked."""
@@ -198,7 +198,7 @@ class Trainer:
             for name, value in self._step(parts).items():
                 sums[name] = sums.get(name, 0) + value
             if count % self._batches_per_reading == 0:
-                self.observer.batches_finished(count, self._means(sums, count)["combined"])
+                self.observer.batches_finished(count, self._means(sums, count)["calibrated"])
                 if self._stopped():
                     return None
         means = self._means(sums, count)
@@ -247,8 +247,8 @@ class Trainer:
         return self._recorded(losses)
 
     def _recorded(self, losses: Losses) -> dict[str, Tensor]:
-        names = ("combined", "perturbed", "penalty") if self.objective.parameters.adversary else ("combined",)
-        zero = torch.zeros_like(losses.combined)  # of a process that had no part of the batch
+        names = ("calibrated", "perturbed", "penalty") if self.objective.parameters.adversary else ("calibrated",)
+        zero = torch.zeros_like(losses.calibrated)  # of a process that had no part of the batch
         values = {name: getattr(losses, name) for name in names}
         return {name: (zero if value is None else value).detach() for name, value in values.items()}
 

@@ -22,7 +22,7 @@ from actsr_cli.inspection.answers import Case, answers, split_cases
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
 from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out, mean_input
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ class _Votes(SequentialModel):
         super().__init__(ModelConfig(max_length=10), n_items=len(points))
         self.points = torch.tensor([0.0, *points])
 
-    def encode(self, batch: Batch, **_: object) -> Encoded:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         return Encoded(self.points[batch.item_ids].cumsum(dim=1).unsqueeze(2))
 
     def item_vectors(self) -> Tensor:
