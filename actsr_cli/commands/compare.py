@@ -58,6 +58,7 @@ def compare(
     from actsr_cli.experiment.compare import compare as compare_groups
     from actsr_cli.experiment.compare_export import write_comparison
     from actsr_cli.experiment.data import data_of
+    from actsr_cli.experiment.record import Status
 
     ks = cutoffs(k)
     metrics = [*(f"{name}@{cutoff}" for cutoff in ks for name in ("hit", "ndcg", "mrr")), "rank"]
@@ -65,8 +66,8 @@ def compare(
     if sliced not in metrics:
         raise ConfigError(f"--by takes one of {', '.join(metrics)}, not '{sliced}'")
     groups = find_groups(runs_dir, names)
-    for run in (run for group in groups for run in group.runs if run.record["status"] != "finished"):
-        console.warn(f"{run.name} is not finished: it is {run.record['status']}")
+    for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
+        console.warn(f"{run.name} is not finished: it is {run.status}")
     protocol = seen or common_protocol(groups)
     with console.working("Ranking") as say:
         data = data_of(groups[0].runs[0], data_dir).data

@@ -63,7 +63,7 @@ def evaluate(
     """
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import evaluate_run
-    from actsr_cli.experiment.run import find_run
+    from actsr_cli.experiment.find import find_run
 
     found = find_run(runs_dir, run)
     defaults = found.config.evaluation

@@ -103,8 +103,8 @@ def inspect_attention(
     [bold]Example:[/]  actsr inspect-attention --history "B004756YJA B004ZT0SSG" --noise 0.1,0.3
     """
     from actsr_cli.experiment.data import data_of
+    from actsr_cli.experiment.find import find_run
     from actsr_cli.experiment.inspect import look, open_for_inspection
-    from actsr_cli.experiment.run import find_run
 
     shares = _shares(noise)
     if target is not None and history is None:
@@ -113,7 +113,7 @@ def inspect_attention(
     opened = [open_for_inspection(found, data_of(found, data_dir).data, device)]
     if against is not None:
         other = find_run(runs_dir, against)
-        if other.record["fingerprint"] != found.record["fingerprint"]:
+        if other.record.fingerprint != found.record.fingerprint:
             raise RunError(f"{other.name} was trained on other data than {found.name}: they cannot be compared")
         opened.append(open_for_inspection(other, opened[0].data, device))
     subjects = _subjects(opened[0], split, user, random, improved, worsened, history, target, seed)
@@ -233,7 +233,7 @@ def _write(
 ) -> None:
     """Everything that was seen and measured, as files."""
     from actsr_cli.evaluation.ranking import protocol
-    from actsr_cli.experiment.run import write_text
+    from actsr_cli.files import write_text
     from actsr_cli.inspection.export import folder_names, write_view
     from actsr_cli.inspection.figures import faithfulness_figure, heat_maps, robustness_figure, save
     from actsr_cli.inspection.report import ReportedRun, report_page

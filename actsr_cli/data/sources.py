@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from actsr_cli.data.catalog import known
+from actsr_cli.data.catalog import all_names, known
 from actsr_cli.errors import DataError, nearest
 
 Format = Literal["atomic", "sequences", "csv", "parquet", "amazon-reviews"]
@@ -116,8 +116,7 @@ def find_source(data_dir: Path, name: str) -> Source:
     """
     _check_name(name)
     entry = known(name)
-    names = [name] if entry is None else list(dict.fromkeys((name, entry.name, *entry.aliases)))
-    for folder in (data_dir / candidate for candidate in names):
+    for folder in (data_dir / candidate for candidate in all_names(name)):
         if (folder / FILE_NAME).is_file():
             return _registered(folder, name)
         if file := _interaction_file(folder):

@@ -14,20 +14,7 @@ from actsr_cli.evaluation.comparison import Contender, Difference, Slice, differ
 from actsr_cli.evaluation.ranking import Seen
 from actsr_cli.experiment.evaluate import rank_run
 from actsr_cli.experiment.run import Run
-from actsr_cli.experiment.series import find_group
-
-
-@dataclass(frozen=True)
-class Group:
-    """What one name of the command line stands for.
-
-    Attributes:
-        name: DATASET/MODEL/NAME of a run, or of a series without its seed.
-        runs: the run, or those of the series by seed.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
+from actsr_cli.experiment.series import Group, find_group
 
 
 @dataclass(frozen=True)
@@ -59,16 +46,16 @@ def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
     """
     if len(names) < 2:
         raise RunError("a comparison needs two runs or series", hint="The first is what the others are compared with.")
-    groups = [_group(runs_dir, name) for name in names]
+    groups = [find_group(runs_dir, name) for name in names]
     for index, group in enumerate(groups):
         if group.name in {other.name for other in groups[:index]}:
             raise RunError(f"{group.name} is named twice")
     first, *others = (run for group in groups for run in group.runs)
     for run in others:
-        if run.record["fingerprint"] != first.record["fingerprint"]:
+        if run.record.fingerprint != first.record.fingerprint:
             raise RunError(
                 f"{run.name} was trained on other data than {first.name} "
-                f"(fingerprints {run.record['fingerprint']} and {first.record['fingerprint']})",
+                f"(fingerprints {run.record.fingerprint} and {first.record.fingerprint})",
                 hint="Metrics on different data cannot be compared.",
             )
     return groups
@@ -129,12 +116,6 @@ def compare(
         _slices(contenders, data, data.held_out(split), sliced),
         sliced,
     )
-
-
-def _group(runs_dir: Path, name: str) -> Group:
-    runs = find_group(runs_dir, name)
-    title = runs[0].name if len(runs) == 1 else runs[0].name.rpartition("-s")[0]
-    return Group(title, tuple(runs))
 
 
 def _slices(contenders: Sequence[Contender], data: SequenceData, held_out: HeldOut, metric: str) -> list[Slice]:

@@ -10,10 +10,9 @@ from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.popularity import popularity_scorer
 from actsr_cli.evaluation.ranking import RankedSplit, Seen, evaluate
+from actsr_cli.experiment.model import check_held_out, open_model
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.base import Recommender
-from actsr_cli.models.registry import build_model
-from actsr_cli.training.checkpoint import load_model
 from actsr_cli.training.device import choose_device
 
 
@@ -40,17 +39,10 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     Raises:
         RunError: the run has no model, or `data` are not what it was trained on.
     """
-    if not run.model_file.exists():
-        raise RunError(f"{run.name} has no trained model yet")
-    if run.record["fingerprint"] != data.fingerprint:
-        raise RunError(
-            f"the data of {run.name} have changed since it was trained (fingerprint {data.fingerprint}, "
-            f"the run has {run.record['fingerprint']})",
-            hint="Restore the data, or train again.",
-        )
-    model = build_model(run.config.model, data.n_items, data.n_users)
-    epoch = load_model(run.model_file, model)
-    return model.eval(), epoch
+    fingerprint = run.record.fingerprint
+    if fingerprint != data.fingerprint:
+        raise RunError(f"{run.name} was trained on other data (fingerprint {fingerprint}, not {data.fingerprint})")
+    return open_model(run)
 
 
 def rank_run(
@@ -64,6 +56,7 @@ def rank_run(
     on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[RankedSplit, int]:
     """The ranks that a run's best model gives, and the epoch it is from; see `evaluate_run`."""
+    check_held_out(run)
     model, epoch = trained_model(run, data)
     where = choose_device(device)
     ranked = evaluate(

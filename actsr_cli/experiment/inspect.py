@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from actsr_cli.batch import Batch
+from actsr_cli.data.catalog import same_data_set
 from actsr_cli.data.demo_items import NOISE_TITLES
 from actsr_cli.data.sequences import SequenceData, Split
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.ranking import Seen
-from actsr_cli.experiment.data import same_data_set
 from actsr_cli.experiment.evaluate import trained_model
+from actsr_cli.experiment.model import check_held_out
 from actsr_cli.experiment.run import Run
 from actsr_cli.inspection.answers import Case, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
@@ -61,6 +62,7 @@ def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> I
     Raises:
         RunError: the run has no model, its data have changed, or its model has no attention.
     """
+    check_held_out(run)
     model, _ = trained_model(run, data)
     if not isinstance(model, SequentialModel):
         raise RunError(f"{run.name} has no attention to inspect", hint="Inspect a transformer, such as ac-sasrec.")
