@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,13 +37,13 @@ class Listed:
 
     @property
     def name(self) -> str:
-        """DATASET/MODEL/NAME; of an unreadable run where it lies."""
-        return "/".join(self.place) if self.record is None else self.record.title
+        """Where it lies: DATASET/MODEL/NAME, unless somebody has moved it."""
+        return "/".join(self.place)
 
     @property
-    def names(self) -> set[Name]:
-        """What it may be called: by its record, or by where it lies."""
-        return {self.place, tuple(self.name.split("/"))}
+    def recorded(self) -> Name:
+        """What it was called when it was made."""
+        return self.place if self.record is None else (self.record.dataset, self.record.model, self.record.name)
 
 
 class Summary(BaseModel):
@@ -130,7 +130,7 @@ def find_folder(runs_dir: Path, name: str) -> Path:
     if (Path(name) / FILE_NAME).is_file():
         return Path(name)
     runs = list_runs(runs_dir)
-    found = called(runs, name, lambda run: run.names)
+    found = called(runs, name)
     if not found:
         close = get_close_matches(Path(name).name, {run.place[-1] for run in runs}, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else "A run is called DATASET/MODEL/NAME: actsr runs lists them."
@@ -141,19 +141,32 @@ def find_folder(runs_dir: Path, name: str) -> Path:
     return found[0].path
 
 
-def called(runs: Iterable[Listed], name: str, names_of: Callable[[Listed], Iterable[Name]]) -> list[Listed]:
-    """The runs of which one of the names that `names_of` gives is `name` or ends like it.
+def called(runs: Iterable[Listed], name: str, part: Callable[[Name], Name | None] = lambda name: name) -> list[Listed]:
+    """The runs that are called `name`, or whose name ends like it.
 
-    A data set may go by another of its names where none has exactly this one.
+    Where a run lies comes before what it was called when it was made, and a data set's own name before its others.
+
+    Args:
+        runs: among these.
+        name: DATASET/MODEL/NAME or an end of it.
+        part: what of a run's name counts; None: it has no such part.
     """
     wanted = Path(name).parts
-    named = [(run, list(names_of(run))) for run in runs]
-    exactly = [run for run, names in named if any(each[-len(wanted) :] == wanted for each in names)]
-    return exactly or [run for run, names in named if any(_alike(each, wanted) for each in names)]
+    named = [(run, [part(run.place), part(run.recorded)]) for run in runs]
+    for fits in (_ends_like, _is_alias_of):
+        for which in (0, 1):
+            found = [run for run, names in named if (own := names[which]) is not None and fits(own, wanted)]
+            if found:
+                return found
+    return []
 
 
-def _alike(name: Name, wanted: Sequence[str]) -> bool:
-    return len(name) == len(wanted) == 3 and same_data_set(name[0], wanted[0]) and tuple(name[1:]) == tuple(wanted[1:])
+def _ends_like(name: Name, wanted: Name) -> bool:
+    return name[-len(wanted) :] == wanted
+
+
+def _is_alias_of(name: Name, wanted: Name) -> bool:
+    return len(name) == len(wanted) == 3 and same_data_set(name[0], wanted[0]) and name[1:] == wanted[1:]
 
 
 def _listed(runs_dir: Path, folder: Path) -> Listed:

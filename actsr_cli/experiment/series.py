@@ -54,9 +54,9 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
     runs = [open_run(member.path) for member in members]
     for member, run in zip(members, runs, strict=True):
         if run.config.training.seed != _seed(member):
-            raise RunError(f"{run.name} has the seed {run.config.training.seed}: it is of no series")
+            raise RunError(f"{member.name} has the seed {run.config.training.seed}: it is of no series")
         if _without_seed(run.config) != _without_seed(runs[0].config):
-            raise RunError(f"{run.name} differs from {runs[0].name} in more than its seed: they are no series")
+            raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed: they are no series")
         if finished:
             _check_finished(run)
     return Group(runs[0].name.rpartition("-s")[0], tuple(runs))
@@ -80,11 +80,11 @@ def find_members(runs_dir: Path, name: str) -> list[Listed]:
     if (Path(name) / FILE_NAME).is_file():
         return []
     runs = list_runs(runs_dir)
-    members = called(runs, name, lambda run: {found[0] for each in run.names if (found := _series_and_seed(each))[0]})
+    members = called(runs, name, _series)
     if len({member.path.parent for member in members}) > 1:
         names = ", ".join(sorted({"/".join(member.place[:-1]) for member in members}))
         raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
-    if members and (same := called(runs, name, lambda run: run.names)):
+    if members and (same := called(runs, name)):
         raise RunError(
             f"'{name}' names a series of {len(members)} runs and the run {same[0].name}",
             hint=f"For the run give its folder: {same[0].path}",
@@ -126,15 +126,16 @@ def metrics_of(group: Group) -> dict[str, list[dict[str, float]]]:
     }
 
 
-def _series_and_seed(name: Name) -> tuple[Name, int]:
-    """A run's name without its seed, and the seed; an empty name where it is of no series."""
+def _series(name: Name) -> Name | None:
+    """The name of the series that a run belongs to by its own name."""
     found = _MEMBER.fullmatch(name[-1])
-    return ((), -1) if found is None else ((*name[:-1], found[1]), int(found[2]))
+    return None if found is None else (*name[:-1], found[1])
 
 
 def _seed(member: Listed) -> int:
-    """The seed that the name of a run says."""
-    return max(_series_and_seed(name)[1] for name in member.names)
+    """The seed that a run's name says."""
+    found = _MEMBER.fullmatch(member.place[-1]) or _MEMBER.fullmatch(member.recorded[-1])
+    return -1 if found is None else int(found[2])
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:

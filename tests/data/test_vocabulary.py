@@ -44,9 +44,9 @@ def test_raw_ids_and_names() -> None:
     assert vocabulary.item_ids([]).tolist() == []
     assert [vocabulary.display_name(item) for item in (1, 2)] == ["Soap", "B002"]
     assert vocabulary.user_id("u1") == 1
-    with pytest.raises(DataError, match="knows no item 'B003'; did you mean 'B002' or 'B001'"):
+    with pytest.raises(DataError, match=r"knows no item 'B003'; did you mean 'B002' or 'B001'"):
         vocabulary.item_ids(["C7", "B003"])
-    with pytest.raises(DataError, match="^the model knows no item ''$") as caught:
+    with pytest.raises(DataError, match=r"^the model knows no item ''$") as caught:
         vocabulary.item_ids([""])
     assert caught.value.hint is not None and "B001, B002, C7" in caught.value.hint
     with pytest.raises(DataError, match="knows no user 'u9'"):
