@@ -22,7 +22,7 @@ def _formed_like(pattern: str, wanted: str) -> AfterValidator:
 
 Calibration = Literal["none", "spatial", "adversarial", "full"]
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-Metric = Annotated[str, _formed_like(r"(hit|ndcg|mrr)@[1-9][0-9]*", "hit@K, ndcg@K or mrr@K, such as ndcg@10")]
+Measure = Annotated[str, _formed_like(r"[a-z][a-z_]*(@[1-9][0-9]*)?", "a metric such as ndcg@10, see docs/evaluate.md")]
 Device = Annotated[str, _formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
 
 
@@ -237,7 +237,7 @@ class TrainingConfig(Section):
     )
     patience: int = Field(10, ge=1, description="Validations without a better monitor before training stops.")
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    monitor: Metric = Field("hit@10", description="Validation metric that picks the best epoch.")
+    monitor: Measure = Field("hit@10", description="Validation metric that picks the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient of each objective.")
     seed: int = Field(0, ge=0, description="Seed of initial weights, dropout, noise and batch order.")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
@@ -278,7 +278,7 @@ class EvaluationConfig(Section):
     )
     n_candidates: int = Field(100, ge=1, description="Sampled items per target, with candidates: uniform, popularity.")
     candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled items.")
-    metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/metrics.md.")
+    metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/evaluate.md.")
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
     batch_size: int = Field(256, ge=1, description="Users scored at a time; bounds memory, changes no number.")
 

@@ -23,8 +23,9 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.judging import judge
+from actsr_cli.evaluation.metrics import measures
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model, parse_name
 from actsr_cli.training import objective
@@ -128,8 +129,7 @@ def _trained(model_name: str, plain: bool, seed: int, epochs: int, layers: int) 
 
     def validate() -> dict[str, float]:
         model.eval()
-        ranked = evaluate(model.score, data, "valid", max_length=50, seen="rank", batch_size=256, device=cpu)
-        return summarize(ranked.ranks, [10])
+        return judge(Ranker(model, device=cpu), data, "valid", measures(["ndcg"], [10])).values
 
     trainer = Trainer(
         model,

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from actsr_cli.config import EvaluationConfig, ModelConfig
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.ranking import Seen, evaluate
+from actsr_cli.evaluation.judging import configured_measures, judge
+from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.models.registry import build_model
 from benchmarks.beauty import beauty, generated
 from benchmarks.bound import matrix_rate
@@ -83,8 +84,8 @@ def measure(seen: Seen, users: int, items: int, threads: int) -> tuple[int, int,
     cpu = torch.device("cpu")
     rate = matrix_rate(cpu, torch.float32)
     before, started = peak_megabytes(), time.perf_counter()
-    ranked = evaluate(model.score, data, "test", max_length=50, seen=seen, batch_size=_DEFAULTS.batch_size, device=cpu)
-    summarize(ranked.ranks, _DEFAULTS.k)
+    ranker = Ranker(model, device=cpu, protocol=Protocol(seen), batch_size=_DEFAULTS.batch_size)
+    found = judge(ranker, data, "test", configured_measures(_DEFAULTS))
     seconds = time.perf_counter() - started
-    bound = len(ranked.ranks) * n_items * 64 / max(rate, matrix_rate(cpu, torch.float32))
+    bound = len(found.judged.ranking.histories) * n_items * 64 / max(rate, matrix_rate(cpu, torch.float32))
     return data.n_users, n_items, Ranking(seconds, bound, peak_megabytes(), peak_megabytes() - before)

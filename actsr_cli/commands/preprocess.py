@@ -10,6 +10,7 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.download import complete_dataset
 from actsr_cli.commands.options import DataDir, complete_preset
+from actsr_cli.data.readers import Columns, format_names
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ def preprocess(
         ),
     ],
     from_file: Annotated[
-        Path | None, typer.Option(help="Read this file; it is remembered under NAME.", rich_help_panel=INPUT)
+        Path | None,
+        typer.Option(
+            help="Read this file, or all three of a split: X.train.inter. It is remembered under NAME.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="atomic, sequences, csv, parquet or amazon-reviews; default: by the file's suffix.",
+            help=f"{', '.join(format_names()[:-1])} or {format_names()[-1]}; default: by the file's suffix.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -92,7 +97,7 @@ def preprocess(
     """
     from actsr_cli.data.catalog import known
     from actsr_cli.data.prepare import prepare
-    from actsr_cli.data.sources import Columns, find_source, source_from_file
+    from actsr_cli.data.sources import find_source, source_from_file
     from actsr_cli.presets import resolve
 
     columns = Columns(
@@ -163,6 +168,9 @@ def _show(prepared: Prepared, preset: str | None, expected: Counts | None) -> No
     console.results.print(
         f"{found[0]:,} users / {found[1]:,} items / {found[2]:,} interactions, mean length {mean:.2f}"
     )
+    if report.parts:
+        sizes = " / ".join(f"{name} {size:,}" for name, size in report.parts.items())
+        console.results.print(f"As split in files: {sizes} interactions")
     if expected is not None:
         wanted = (expected.users, expected.items, expected.interactions)
         if found == wanted:

@@ -41,7 +41,7 @@ class TrainingProgress(Observer):
         monitor = self.config.monitor
         parts = [f"epoch {record.epoch:>3}"]
         if record.losses:  # a counted model has none
-            parts.append(f"loss {record.losses['combined']:.4f}")
+            parts.append(f"loss {record.losses['calibrated']:.4f}")
         if record.metrics:
             shown = dict.fromkeys((monitor, "hit@10", "ndcg@10"))
             parts += [f"{name} {record.metrics[name]:.4f}" for name in shown if name in record.metrics]

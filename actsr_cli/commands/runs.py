@@ -137,25 +137,25 @@ def _told_of_run(run: Run) -> dict[str, Any]:
 
 def _told_of_series(group: Group) -> dict[str, Any]:
     """What is known of a series, as JSON has it: its metrics are those of each run, in their order."""
-    from actsr_cli.experiment.series import metrics_of
+    from actsr_cli.experiment.series import shared_metrics
 
     return {
         "series": group.name,
         "runs": [run.name for run in group.runs],
         "status": [run.status.value for run in group.runs],
         "settings": group.runs[0].config.model_dump(mode="json", exclude_defaults=True),
-        "metrics": metrics_of(group),
+        "metrics": shared_metrics(group),
     }
 
 
 def _print_run(told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import print_metrics
+    from actsr_cli.commands.tables import metrics_of, print_metrics
 
     _print_facts(told)
-    for split, metrics in told["metrics"].items():
-        values = {name: value for name, value in metrics.items() if "@" in name}
-        title = f"{split.partition('/')[0]} split, epoch {metrics['epoch']}"
-        print_metrics(title, {told["model"]: values}, split.partition("/")[2])
+    for key, metrics in told["metrics"].items():
+        split, _, protocol = key.partition("/")
+        title = f"{split} split, epoch {metrics['epoch']}"
+        print_metrics(title, {told["model"]: metrics_of(metrics)}, protocol)
 
 
 def _print_series(group: Group, told: dict[str, Any]) -> None:
@@ -163,9 +163,9 @@ def _print_series(group: Group, told: dict[str, Any]) -> None:
 
     _print_facts(told)
     model = group.runs[0].record.model
-    for split, metrics in told["metrics"].items():
-        title = f"{split.partition('/')[0]} split, {len(group.runs)} seeds"
-        print_spread(title, model, metrics, split.partition("/")[2])
+    for key, metrics in told["metrics"].items():
+        split, _, protocol = key.partition("/")
+        print_spread(f"{split} split, {len(group.runs)} seeds", model, metrics, protocol)
 
 
 def _print_facts(told: dict[str, Any]) -> None:

@@ -195,6 +195,7 @@ def _train(request: Request, preset: str | None, file: Path | None, name: str | 
 def _train_series(config: RunConfig, data: SequenceData, launch: Launch, seeds: int, name: str | None) -> None:
     """One run per seed, called NAME-sSEED; the same command again takes what is finished and goes on with the rest."""
     from actsr_cli.commands.tables import print_spread
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.launch import train_series
     from actsr_cli.experiment.series import best_metrics
 
@@ -203,8 +204,9 @@ def _train_series(config: RunConfig, data: SequenceData, launch: Launch, seeds: 
         _report(launched, launch)
         runs.append(launched.run)
     if launch.workers.leads:
+        protocol = Protocol.of(config.evaluation).title
         title = f"{runs[0].name.rpartition('-s')[0]}: validation split, best epochs of {seeds} seeds"
-        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], config.evaluation.seen)
+        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], protocol)
 
 
 def _go_on(name: str | None, request: Request) -> None:
@@ -281,6 +283,7 @@ def _workers() -> Iterator[Workers]:
 def _report(launched: Launched, launch: Launch) -> None:
     """The best epoch; exit code 130 where training was interrupted. The first process alone reports."""
     from actsr_cli.commands.tables import print_metrics
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.record import Status
 
     run, state = launched.run, launched.state
@@ -294,7 +297,7 @@ def _report(launched: Launched, launch: Launch) -> None:
         print_metrics(
             f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}",
             {display_name(run.config.model): best.metrics},
-            run.config.evaluation.seen,
+            Protocol.of(run.config.evaluation).title,
         )
     console.note(f"Saved in {run.path}")
     if run.status is Status.INTERRUPTED:

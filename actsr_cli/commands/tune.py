@@ -171,19 +171,18 @@ def _search(plan: Plan, *, test: bool) -> None:
 
 def _test(plan: Plan, run: Run) -> None:
     """Show the winner's metrics on the test split by both protocols, evaluated where no former call has done so."""
-    from actsr_cli.commands.tables import print_metrics
-    from actsr_cli.evaluation.ranking import Seen
+    from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.evaluation.judging import configured_measures
+    from actsr_cli.evaluation.protocol import Protocol, Seen
     from actsr_cli.experiment.data import data_of
-    from actsr_cli.experiment.evaluate import evaluate_run
+    from actsr_cli.experiment.evaluate import Request, evaluate_run
 
-    protocols: tuple[Seen, ...] = ("rank", "exclude")
-    for seen in protocols:
-        found = run.metrics.get(f"test/{seen}")
+    seen_items: tuple[Seen, ...] = ("rank", "exclude")
+    settings = run.config.evaluation
+    for protocol in (Protocol(seen) for seen in seen_items):
+        found = run.metrics.get(f"test/{protocol.key}")
         if found is None:
             data = data_of(run, plan.data_dir).data
-            settings = run.config.evaluation
-            found = evaluate_run(
-                run, data, split="test", seen=seen, ks=settings.k, batch_size=settings.batch_size
-            ).metrics
-        metrics = {name: value for name, value in found.items() if "@" in name}
-        print_metrics(f"{run.name}: test split", {display_name(run.config.model): metrics}, seen)
+            request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
+            found = evaluate_run(run, data, request).judgement.values
+        print_metrics(f"{run.name}: test split", {display_name(run.config.model): metrics_of(found)}, protocol.title)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
-from actsr_cli.data.sequences import HeldOut, SequenceData
+from actsr_cli.data.histories import Histories, Items
+from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import DataError
 
@@ -109,7 +110,7 @@ class TrainingBatches:
         self.negatives = negatives
         self.n_items = data.n_items
         self.workers = workers
-        self._flat = _FlatData(data, device or torch.device("cpu"))
+        self._flat = _FlatData(data.items, data.timestamps, device or torch.device("cpu"))
         self._costs = self.windows.lengths if whole else self.windows.n_targets
         self._expected_batches = len(self._cut(np.arange(len(self.windows))))
 
@@ -181,26 +182,21 @@ class TrainingBatches:
 
 
 def history_batches(
-    data: SequenceData,
-    held_out: HeldOut,
-    max_length: int,
-    batch_size: int,
-    device: torch.device,
-    workers: Workers = ALONE,
+    histories: Histories, max_length: int, batch_size: int, device: torch.device, workers: Workers = ALONE
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """The latest `max_length` items before each held-out one, users of like history length together.
+    """The latest `max_length` items of each history, those of like length together.
 
-    Of several processes each gets its share of the users.
+    Of several processes each gets its share of the histories.
 
     Yields:
-        Indices into `held_out.users`, and their histories.
+        Indices into `histories`, and a batch of them.
     """
-    flat = _FlatData(data, device)
-    lengths = np.minimum(held_out.ends - held_out.starts, max_length)
+    flat = _FlatData(histories.items, histories.timestamps, device)
+    lengths = np.minimum(histories.lengths, max_length)
     order = workers.share(np.argsort(lengths, kind="stable"))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, flat.batch(held_out.users[rows], held_out.ends[rows] - lengths[rows], lengths[rows])
+        yield rows, flat.batch(histories.users[rows], histories.ends[rows] - lengths[rows], lengths[rows])
 
 
 class _FlatData:
@@ -209,9 +205,9 @@ class _FlatData:
     On the CPU nothing is copied: what the arrays map stays on disk until a batch needs it.
     """
 
-    def __init__(self, data: SequenceData, device: torch.device) -> None:
-        self.items = _as_tensor(data.items).to(device)
-        times = None if data.timestamps is None else _as_tensor(data.timestamps)
+    def __init__(self, items: Items, timestamps: NDArray[np.float64] | None, device: torch.device) -> None:
+        self.items = _as_tensor(items).to(device)
+        times = None if timestamps is None else _as_tensor(timestamps)
         if times is not None and device.type == "mps":  # has no float64: there, times are exact to two minutes
             times = times.float()
         self.times = None if times is None else times.to(device)

@@ -48,10 +48,9 @@ class Vocabulary:
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
         """The vocabulary of some data; with their users if the model knows them."""
-        items, _ = data.training_part()
         return cls(
             item_names=data.item_names,
-            counts=np.bincount(items, minlength=data.n_items + 1),
+            counts=data.item_counts,
             titles=data.titles,
             categories=data.categories,
             user_names=data.user_names if users else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
+from actsr_cli.evaluation.judging import check_measures, configured_measures, nothing_held_out
 from actsr_cli.models.registry import all_models, check_model, model_size
 from actsr_cli.training.device import choose_device
 
@@ -29,5 +30,8 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         model_size(config.model, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
-    if config.split.by != "none" and not len(data.held_out("valid").users):
-        raise DataError(f"'{data.name}' has nobody to validate with: no user has three interactions")
+    if config.split.by == "none":
+        return
+    if not len(data.held_out("valid")):
+        raise DataError(f"there is nobody to validate with: {nothing_held_out(data)}")
+    check_measures(configured_measures(config.evaluation, config.training.monitor), data)

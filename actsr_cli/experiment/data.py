@@ -9,7 +9,7 @@ from pathlib import Path
 from actsr_cli.config import DataConfig, RunConfig
 from actsr_cli.data import store
 from actsr_cli.data.catalog import same_data_set
-from actsr_cli.data.prepare import Prepared, last_settings, prepare
+from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
 from actsr_cli.data.sources import find_source
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
@@ -40,7 +40,7 @@ def prepare_for(
     if not _names_data_settings(resolved):
         settings = last_settings(source) or DataConfig()
         config = config.model_copy(update={"data": settings})
-    return config, prepare(source, config.data, on_step=on_step)
+    return config, _split(prepare(source, config.data, on_step=on_step), config)
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
@@ -69,7 +69,7 @@ def _prepared(title: str, config: RunConfig, fingerprint: str, folder: Path | No
     if folder is None or not _holds(folder, fingerprint):
         folder = find_prepared(data_dir, fingerprint)
     if folder is not None:
-        return open_prepared(folder, config.dataset)
+        return _split(open_prepared(folder, config.dataset), config)
     try:
         prepared = prepare(find_source(data_dir, config.dataset), config.data)
     except DataError as error:
@@ -84,28 +84,16 @@ def _prepared(title: str, config: RunConfig, fingerprint: str, folder: Path | No
             f"it has {fingerprint}), and what was prepared then is gone",
             hint="Restore the data, or train again.",
         )
-    return prepared
-
-
-def find_prepared(data_dir: Path, fingerprint: str) -> Path | None:
-    """The folder of the prepared data of a fingerprint, of whichever data set below `data_dir`; None without one."""
-    found = (folder for folder in sorted(data_dir.glob(f"*/prepared/{fingerprint}")) if _holds(folder, fingerprint))
-    return next(found, None)
-
-
-def open_prepared(folder: Path, name: str) -> Prepared:
-    """What an earlier call prepared, under the name that the data set has now.
-
-    Raises:
-        DataError: something is missing or damaged.
-    """
-    report = replace(store.load_record(folder).report, cached=True)
-    return Prepared(replace(store.load(folder), name=name), folder, report)
+    return _split(prepared, config)
 
 
 def _holds(folder: Path, fingerprint: str) -> bool:
-    """Whether a folder holds the prepared data of a fingerprint."""
+    """Whether a folder still holds the prepared data of a fingerprint."""
     return (folder / store.RECORD).is_file() and store.load_record(folder).fingerprint == fingerprint
+
+
+def _split(prepared: Prepared, config: RunConfig) -> Prepared:
+    return replace(prepared, data=prepared.data.split_by(config.split))
 
 
 def _names_data_settings(resolved: ResolvedConfig) -> bool:

@@ -137,7 +137,7 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
         return refit_config(run), origin, f"{record.name}-refit"
 
     config, origin, name = launch.workers.from_leader(checked)
-    return train_new(config, data, replace(launch, origin=origin), name)
+    return train_new(config, data.split_by(config.split), replace(launch, origin=origin), name)
 
 
 def _is_finished(run: Run) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from actsr_cli.distributed import Workers
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
@@ -86,7 +87,7 @@ def record_end(run: Run, state: TrainingState, status: Status) -> None:
     run.update(status=status, ended=now())
     best = next((record for record in state.history if record.epoch == state.best_epoch), None)
     if best is not None:
-        run.add_metrics(f"valid/{run.config.evaluation.seen}", {"epoch": best.epoch, **best.metrics})
+        run.add_metrics(f"valid/{Protocol.of(run.config.evaluation).key}", {"epoch": best.epoch, **best.metrics})
 
 
 def history_csv(history: Sequence[EpochRecord]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
 from actsr_cli.experiment.record import FILE_NAME, Status
 from actsr_cli.experiment.run import Run, open_run
@@ -110,20 +112,21 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
 
 def best_metrics(run: Run) -> dict[str, float]:
     """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
-    metrics = run.metrics.get(f"valid/{run.config.evaluation.seen}")
+    metrics = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
-    return {name: value for name, value in metrics.items() if "@" in name}
+    return _without_counts(metrics)
 
 
-def metrics_of(group: Group) -> dict[str, list[dict[str, float]]]:
+def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
     """The metrics of each run of a group, for each split and protocol by which all of them were measured."""
     measured = [run.metrics for run in group.runs]
     shared = [key for key in measured[0] if all(key in metrics for metrics in measured)]
-    return {
-        key: [{name: value for name, value in metrics[key].items() if "@" in name} for metrics in measured]
-        for key in shared
-    }
+    return {key: [_without_counts(metrics[key]) for metrics in measured] for key in shared}
+
+
+def _without_counts(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in ("epoch", "users", "targets")}
 
 
 def _series(name: Name) -> Name | None:

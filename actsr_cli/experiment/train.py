@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from actsr_cli.config import RunConfig, TrainingConfig
@@ -16,8 +15,9 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import ConfigError, RunError
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.judging import configured_measures, judge
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
@@ -228,8 +228,7 @@ def batches_for(
 
 def _item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
     """(n_items + 1,) training interactions of each item."""
-    items, _ = data.training_part()
-    return torch.from_numpy(np.bincount(items, minlength=data.n_items + 1)).to(device)
+    return torch.from_numpy(data.item_counts).to(device)
 
 
 def _validate(
@@ -241,19 +240,17 @@ def _validate(
     workers: Workers = ALONE,
 ) -> dict[str, float]:
     model.eval()
-    ranked = evaluate(
-        model.score,
-        data,
-        "valid",
-        max_length=config.model.max_length,
-        seen=config.evaluation.seen,
-        batch_size=config.evaluation.batch_size,
+    protocol = Protocol.of(config.evaluation)
+    ranker = Ranker(
+        model,
         device=device,
-        on_batch=observer.validation_progressed,
+        protocol=protocol,
+        batch_size=config.evaluation.batch_size,
+        item_counts=data.item_counts if protocol.sampled else None,
         workers=workers,
     )
-    monitored = int(config.training.monitor.partition("@")[2])
-    return summarize(ranked.ranks, sorted({*config.evaluation.k, monitored}))
+    wanted = configured_measures(config.evaluation, config.training.monitor)
+    return judge(ranker, data, "valid", wanted, observer.validation_progressed).values
 
 
 def _why_finished(trainer: Trainer) -> str:

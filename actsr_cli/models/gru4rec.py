@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
 
 class GRU4Rec(SequentialModel):
@@ -33,17 +32,9 @@ class GRU4Rec(SequentialModel):
         for name, weight in self.recurrent.named_parameters():
             (nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_)(weight)
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        first_row: int = 0,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         states, _ = self.recurrent(self.dropout(self.item_embedding(batch.item_ids)))
-        return Encoded(hidden=self.output(states[:, first_row:]))
+        return Encoded(hidden=self.output(states[:, wanted.first_row :]))
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

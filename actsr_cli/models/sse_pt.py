@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from einops import repeat
@@ -14,7 +13,7 @@ from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import Embedded, EncoderModel
-from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
 
 
@@ -45,13 +44,8 @@ class SSEPT(EncoderModel):
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
         initialise(self, config.initializer_range)
 
-    def encode(self, batch: Batch, **options: Any) -> Encoded:
-        encoded = super().encode(batch, **options)
-        perturbed = None if encoded.perturbed is None else encoded.perturbed[..., : self.item_size]
-        return replace(encoded, hidden=encoded.hidden[..., : self.item_size], perturbed=perturbed)
-
-    def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
-        return super().represent_embedded(embedded, lengths)[:, : self.item_size]
+    def item_part(self, hidden: Tensor) -> Tensor:
+        return hidden[..., : self.item_size]
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)

@@ -14,7 +14,7 @@ from actsr_cli.batch import PADDING, TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import Encoded, Pass
 from actsr_cli.training.losses import bpr, cross_entropy, gbce, sampled_cross_entropy
 from actsr_cli.training.negatives import NegativeSampler
 
@@ -82,24 +82,19 @@ class Objective:
         self.sampler = _sampler(config, item_counts)
         self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
-    def losses(
-        self, *parts: TrainingBatch, noise: Sequence[Tensor] | None = None, row_counts: Tensor | None = None
-    ) -> Losses:
+    def losses(self, *parts: TrainingBatch, row_counts: Tensor | None = None) -> Losses:
         """Losses of a batch.
 
         Args:
             parts: the batch, cut between sequences; what `SequentialModel.training_inputs` returns. None of it, where
                 other processes have it all.
-            noise: noise of each layer's perturbation, for a single part; drawn where it is None.
             row_counts: (batch, length) how often each row of a single part counts in the mask penalty; None counts
                 prefixes.
         """
         perturb = bool(self.parameters.adversary)
         device_type = self.model.item_vectors().device.type
         with self._bf16(device_type, pays=device_type != "cpu"):  # the layers' products are too small to pay there
-            encoded = [
-                self.model.encode(part, first_row=part.first_trained, perturb=perturb, noise=noise) for part in parts
-            ]
+            encoded = [self.model.encode(part, Pass(first_row=part.first_trained, perturb=perturb)) for part in parts]
         rows = [_trained_rows(part) for part in parts]
         squares = self._squares(parts, encoded, row_counts)
         totals = self._totals(parts, rows, squares)
@@ -108,20 +103,20 @@ class Objective:
         items = self.model.compared(self.model.item_vectors())
         hidden = [each.hidden for each in encoded]
         wanted = self._wanted(parts, rows)
-        combined = self._prediction_loss(hidden, items, wanted) / totals.n_targets
+        calibrated = self._prediction_loss(hidden, items, wanted) / totals.n_targets
         streams = [each.perturbed for each in encoded if each.perturbed is not None]
         if not streams:
-            return Losses(combined)
+            return Losses(calibrated)
         perturbed = self._prediction_loss(streams, items.detach(), wanted) / totals.n_targets
         longest = self.model.config.max_length
         if row_counts is None and not self.model.causal:  # a full history and the item behind it
             longest += 1
         penalty = self._penalty(squares, totals, longest)
-        return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
+        return Losses(calibrated, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
 
     def backward(self, losses: Losses) -> None:
         """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
-        if losses.combined.requires_grad:
+        if losses.calibrated.requires_grad:
             self.parameters.backward(losses)
 
     def _wanted(self, parts: Sequence[TrainingBatch], rows: Sequence[Tensor]) -> _Wanted:

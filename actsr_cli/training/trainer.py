@@ -17,6 +17,7 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
@@ -43,7 +44,7 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        losses: mean over batches of each loss, by name (`combined`, and with an adversary `perturbed`, `penalty`).
+        losses: mean over batches of each loss, by name (`calibrated`, and with an adversary `perturbed`, `penalty`).
         metrics: validation metrics by name, empty where the epoch was not validated.
         train_seconds: time spent training.
         validation_seconds: time spent validating.
@@ -93,7 +94,7 @@ class Observer:
         """Epoch `epoch` begins."""
 
     def batches_finished(self, count: int, loss: float) -> None:
-        """`count` steps of this epoch are done; `loss` is the running mean of the combined loss."""
+        """`count` steps of this epoch are done; `loss` is the running mean of the calibrated loss."""
 
     def validation_progressed(self, done: int, total: int) -> None:
         """`done` of `total` validation users are ranked."""
@@ -150,6 +151,7 @@ class Trainer:
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
+        self._lower_is_better = parse_measure(config.monitor).lower_is_better
         self._device = next(model.parameters()).device
         self._annealed = [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
 
@@ -196,7 +198,7 @@ class Trainer:
             for name, value in self._step(parts).items():
                 sums[name] = sums.get(name, 0) + value
             if count % self._batches_per_reading == 0:
-                self.observer.batches_finished(count, self._means(sums, count)["combined"])
+                self.observer.batches_finished(count, self._means(sums, count)["calibrated"])
                 if self._stopped():
                     return None
         means = self._means(sums, count)
@@ -245,14 +247,15 @@ class Trainer:
         return self._recorded(losses)
 
     def _recorded(self, losses: Losses) -> dict[str, Tensor]:
-        names = ("combined", "perturbed", "penalty") if self.objective.parameters.adversary else ("combined",)
-        zero = torch.zeros_like(losses.combined)  # of a process that had no part of the batch
+        names = ("calibrated", "perturbed", "penalty") if self.objective.parameters.adversary else ("calibrated",)
+        zero = torch.zeros_like(losses.calibrated)  # of a process that had no part of the batch
         values = {name: getattr(losses, name) for name in names}
         return {name: (zero if value is None else value).detach() for name, value in values.items()}
 
     def _judge(self, epoch: int, value: float) -> None:
         """Remember the best epoch; the earliest of equals."""
-        if value > self.state.best_value:
+        best = self.state.best_value
+        if self.state.best_epoch == 0 or (value < best if self._lower_is_better else value > best):
             self.state.best_epoch, self.state.best_value, self.state.stale_validations = epoch, value, 0
             self.save_best(epoch)
         else:

@@ -68,7 +68,7 @@ def test_attention_with_relations_by_its_formula(relations: Relations) -> None:
     hidden, lengths = torch.randn(3, 5, 8), torch.tensor([5, 3, 1])
     positions = torch.arange(5).unsqueeze(0)
     allowed = allowed_pairs(lengths, positions, 5, causal=True)
-    ours = attention(hidden, allowed, positions, relations=relations).combined
+    ours = attention(hidden, allowed, positions, relations=relations).attended
     queries, keys, values = attention.query(hidden), attention.key(hidden), attention.value(hidden)
     attended = []
     for head in (slice(0, 4), slice(4, 8)):

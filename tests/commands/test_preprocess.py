@@ -119,6 +119,23 @@ def test_a_refused_file_is_not_remembered(tmp_path: Path, data_dir: Path) -> Non
     assert not (data_dir / "shop" / "source.json").exists()
 
 
+def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
+    (data_dir / "shop").mkdir(parents=True)
+    for part, times in (("train", (1, 2, 3)), ("valid", (4,)), ("test", (5, 6))):
+        rows = "".join(f"u{user}\ti{time}\t{time}\n" for user in range(4) for time in times)
+        (data_dir / "shop" / f"shop.{part}.inter").write_text(ATOMIC + rows)
+    result = preprocess("shop")
+    assert "4 users / 6 items / 24 interactions, mean length 6.00" in result.stdout
+    assert "As split in files: train 12 / valid 4 / test 8 interactions" in result.stdout
+    refused = preprocess("shop", "--user-core", "5", exit_code=1).stderr
+    assert "'shop' came split in files, and user_core would change the split" in refused
+    file = data_dir / "shop" / "shop.train.inter"
+    assert "train 12 / valid 4 / test 8" in preprocess("mine", "--from-file", file).stdout
+    (data_dir / "shop" / "shop.test.inter").unlink()
+    for arguments in (("shop",), ("other", "--from-file", file)):
+        assert "there is no shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
+
+
 @pytest.mark.real_data
 def test_beauty(real_data: Path) -> None:
     result = preprocess("beauty", "--from-file", real_data / "Beauty.txt", "--format", "sequences")

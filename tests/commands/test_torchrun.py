@@ -78,7 +78,7 @@ def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
         finish(torchrun(*options, "--name", name, "--epochs", str(epochs)))
     finish(torchrun("train", "--resume", "parts", "--epochs", "3"))
     runs = place / "runs" / "demo" / "ac-sasrec"
-    columns = ("loss/combined", "loss/perturbed", "hit@10")
+    columns = ("loss/calibrated", "loss/perturbed", "hit@10")
     straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))
     assert straight == parts
 

@@ -41,7 +41,7 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
     with (run / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
-    assert float(history[-1]["loss/combined"]) < float(history[0]["loss/combined"])
+    assert float(history[-1]["loss/calibrated"]) < float(history[0]["loss/calibrated"])
     best = max(float(row["ndcg@10"]) for row in history)
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["valid/exclude"]["ndcg@10"] == pytest.approx(best)
@@ -65,8 +65,8 @@ def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
     events = EventAccumulator(str(place / "runs/demo/ac-sasrec/one/tensorboard"))
     events.Reload()
     tags = events.Tags()["scalars"]
-    assert {"loss/combined", "loss/perturbed", "loss/penalty", "valid/ndcg@10", "best/ndcg@10"} <= set(tags)
-    assert [event.step for event in events.Scalars("loss/combined")] == [1, 2]
+    assert {"loss/calibrated", "loss/perturbed", "loss/penalty", "valid/ndcg@10", "best/ndcg@10"} <= set(tags)
+    assert [event.step for event in events.Scalars("loss/calibrated")] == [1, 2]
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 

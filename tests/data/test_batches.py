@@ -144,19 +144,11 @@ def test_histories_are_the_latest_items_with_their_times() -> None:
     data = sequence_data([[1, 2, 3], [4, 5, 6, 7, 8, 9], [1, 2]], timestamps=True)
     held_out = data.held_out("test")
     seen = {}
-    for rows, batch in history_batches(data, held_out, max_length=3, batch_size=1, device=CPU):
+    for rows, batch in history_batches(held_out, max_length=3, batch_size=1, device=CPU):
         assert batch.timestamps is not None and batch.user_ids is not None
         seen[int(held_out.users[rows[0]])] = (batch.item_ids.tolist(), batch.timestamps.tolist())
         assert batch.user_ids.tolist() == held_out.users[rows].tolist()
     assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 13, 1e9 + 14, 1e9 + 14]])}
-
-
-def test_splits_by_hand() -> None:
-    data = sequence_data([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
-    assert data.held_out("valid").targets.tolist() == [2, 8]
-    assert data.held_out("test").targets.tolist() == [3, 9]
-    starts, ends = data.training_spans()
-    assert [data.items[s:e].tolist() for s, e in zip(starts, ends, strict=True)] == [[1], [4, 5], [6, 7]]
 
 
 @pytest.mark.real_data

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actsr_cli.data.sources import Columns, find_source, source_from_file
+from actsr_cli.data.readers import Columns
+from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
 
 

@@ -61,7 +61,7 @@ def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData
     assert run.record["status"] == "finished"
     assert run.name == f"ml-100k/{display_name(config.model)}/run"
     if state.history[0].losses:
-        first, second = (record.losses["combined"] for record in state.history)
+        first, second = (record.losses["calibrated"] for record in state.history)
         assert second < first
     evaluation = evaluate_run(run, movies, split="test", seen="rank", ks=(10,), batch_size=512)
     assert len(evaluation.ranked.ranks) == 943

@@ -22,7 +22,7 @@ from actsr_cli.inspection.answers import Case
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import learned_curves
-from actsr_cli.inspection.report import ReportedRun, report_page
+from actsr_cli.inspection.report import Report, ReportedRun, report_page
 from actsr_cli.inspection.robustness import robustness
 from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.views import Subject, View, is_calibrated, view
@@ -64,7 +64,7 @@ def runs() -> list[ReportedRun]:
 @pytest.fixture(scope="module")
 def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(report_page("A <sample>", "About & more", SUBJECTS, runs, name), encoding="utf-8")
+    path.write_text(report_page(Report("A <sample>", "About & more", SUBJECTS, runs, name)), encoding="utf-8")
     return path
 
 
@@ -212,5 +212,6 @@ def test_fifty_long_histories_stay_small() -> None:
     views = [view(long, subject.case, device=CPU, seen="rank") for subject in subjects]
     curves = learned_curves(long, [each.case for each in subjects], device=CPU)
     findings = Findings("a/b/c", 50, {}, curves, None, None, [])
-    text = report_page("long", "", subjects, [ReportedRun("a/b/c", True, views, findings)], lambda item: f"item {item}")
+    runs = [ReportedRun("a/b/c", True, views, findings)]
+    text = report_page(Report("long", "", subjects, runs, lambda item: f"item {item}"))
     assert len(text) < 4e6

@@ -23,8 +23,8 @@ TRANSFORMERS = ("sasrec", "bert4rec", "sse-pt", "tisasrec")
 STAGES = {
     "none": ("plain",),
     "spatial": ("plain", "spatial"),
-    "adversarial": ("plain", "mask", "combined"),
-    "full": ("plain", "spatial", "mask", "combined"),
+    "adversarial": ("plain", "mask", "calibrated"),
+    "full": ("plain", "spatial", "mask", "calibrated"),
 }
 
 
@@ -51,10 +51,10 @@ def test_every_stage_of_every_backbone(name: str, calibration: str) -> None:
 
 def test_calibrators_side_by_side_have_a_stage_more() -> None:
     traced = trace(model(two_level=False), HISTORIES)
-    assert traced.stages == ("plain", "spatial", "mask", "calibrated", "combined")
+    assert traced.stages == ("plain", "spatial", "mask", "adversarial", "calibrated")
     layer = traced.layers[0]
-    assert layer.spatial is not None and layer.calibrated is not None
-    torch.testing.assert_close(layer.combined, (layer.spatial + layer.calibrated) / 2)
+    assert layer.spatial is not None and layer.adversarial is not None
+    torch.testing.assert_close(layer.calibrated, (layer.spatial + layer.adversarial) / 2)
 
 
 def test_rollout_by_hand() -> None:
@@ -75,7 +75,7 @@ def test_with_plain_attention_a_model_is_its_backbone() -> None:
     assert not missing
     with attending_with(calibrated, "plain"):
         torch.testing.assert_close(calibrated.score(HISTORIES), backbone.score(HISTORIES))
-        assert trace(calibrated, HISTORIES).stages == ("plain", "spatial", "mask", "calibrated")
+        assert trace(calibrated, HISTORIES).stages == ("plain", "spatial", "mask", "adversarial")
     assert (calibrated.score(HISTORIES) - backbone.score(HISTORIES)).abs().max() > 1e-4
     spatial = model(calibration="spatial", position_embedding=True).eval()
     spatial.load_state_dict(calibrated.state_dict(), strict=False)
@@ -86,8 +86,8 @@ def test_with_plain_attention_a_model_is_its_backbone() -> None:
 def test_a_model_of_ones_own() -> None:
     own = _Own(ModelConfig(max_length=6), n_items=10)
     traced = trace(own, HISTORIES)
-    assert [layer.combined.shape[1] for layer in traced.layers] == [2, 4]
-    assert traced.stages == ("plain", "spatial", "mask", "combined")
+    assert [layer.calibrated.shape[1] for layer in traced.layers] == [2, 4]
+    assert traced.stages == ("plain", "spatial", "mask", "calibrated")
     torch.testing.assert_close(traced.scores, own.eval().score(HISTORIES))
 
 
@@ -108,12 +108,12 @@ def test_the_library_as_its_page_shows_it() -> None:
     names = {"model": model(), "batch": HISTORIES}
     exec(code, names)  # noqa: S102 (the page's own code)
     traced = names["traced"]
-    assert isinstance(traced, AttentionTrace) and traced.stages == ("plain", "spatial", "mask", "combined")
+    assert isinstance(traced, AttentionTrace) and traced.stages == ("plain", "spatial", "mask", "calibrated")
 
 
 def _plain_stages(weights: Tensor) -> AttentionStages:
     shaped = weights[None, None]
-    return AttentionStages(shaped, None, None, None, None, combined=shaped)
+    return AttentionStages(shaped, None, None, None, None, calibrated=shaped)
 
 
 class _Own(CustomModel):

@@ -80,7 +80,7 @@ def test_a_first_place_is_trained_too() -> None:
     model = tiny(hidden_dropout=0.0, attention_dropout=0.0)
     items = torch.tensor([[model.mask_id, 2, 3]])
     batch = TrainingBatch(item_ids=items, lengths=torch.tensor([3]), targets=torch.tensor([[7, 0, 0]]))
-    loss = Objective(model, TrainingConfig()).losses(batch).combined
+    loss = Objective(model, TrainingConfig()).losses(batch).calibrated
     expected = torch.nn.functional.cross_entropy(
         model.encode(batch).hidden[0, :1] @ model.item_vectors().T, torch.tensor([7])
     )
@@ -96,7 +96,7 @@ def test_negatives_are_drawn_for_the_masked_items() -> None:
     assert inputs.negatives.shape == inputs.targets.shape
     assert (inputs.negatives[masked] != inputs.targets[masked]).all()
     assert inputs.negatives[masked].min() >= 1 and inputs.negatives[masked].max() <= N_ITEMS
-    assert torch.isfinite(Objective(model, TrainingConfig(loss="bpr")).losses(inputs).combined)
+    assert torch.isfinite(Objective(model, TrainingConfig(loss="bpr")).losses(inputs).calibrated)
 
 
 def test_the_mask_is_appended_for_scoring() -> None:

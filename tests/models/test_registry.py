@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from noise import given_noise
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedAttention, recorded, split_parameters
@@ -20,6 +21,7 @@ from actsr_cli.config import ModelConfig
 from actsr_cli.errors import ConfigError
 from actsr_cli.models import registry
 from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Recommender, SequentialModel
+from actsr_cli.models.encoder import Pass
 from actsr_cli.models.registry import (
     all_models,
     build_model,
@@ -130,6 +132,28 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
     with torch.inference_mode():
         everywhere = model.encode(read).hidden[torch.arange(3), read.lengths - 1]
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
+)
+def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
+    model = tiny(name, calibration)
+    assert isinstance(model, SequentialModel)
+    batch = inputs([[4, 5, 6], [1, 2, 3, 4, 5, 6]])
+    whole = model.encode(batch)
+    assert whole.perturbed is None and whole.layers == ()
+    part = model.encode(batch, Pass(first_row=2, perturb=True, keep_stages=True))
+    torch.testing.assert_close(part.hidden, whole.hidden[:, 2:])
+    torch.testing.assert_close(part.masks, whole.masks)
+    attends = name != "gru4rec"
+    assert len(part.layers) == attends * model.config.layers
+    assert all(layer.stages is not None for layer in part.layers)
+    if calibration in ("adversarial", "full"):
+        assert part.perturbed is not None and part.perturbed.shape == part.hidden.shape
+        assert len(part.masks) == model.config.layers
+    else:
+        assert part.perturbed is None and part.masks == ()
 
 
 def test_sizes_without_memory() -> None:
@@ -245,15 +269,15 @@ def test_both_streams_of_a_model_of_ones_own() -> None:
     torch.manual_seed(0)
     model = Attentive(ModelConfig(hidden_size=8), n_items=9)
     batch = inputs([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
-    noise = [torch.randn(2, 2, 6, 6) for _ in range(2)]
-    encoded = model.encode(batch, perturb=True, noise=noise, trace=True)
-    torch.testing.assert_close(encoded.hidden, model(batch))
-    with recorded(model, perturb=True, noise=noise):
-        torch.testing.assert_close(encoded.perturbed, model(batch))
+    with given_noise(model, [torch.randn(2, 2, 6, 6)]):
+        encoded = model.encode(batch, Pass(perturb=True, keep_stages=True))
+        torch.testing.assert_close(encoded.hidden, model(batch))
+        with recorded(model, perturb=True):
+            torch.testing.assert_close(encoded.perturbed, model(batch))
     assert encoded.perturbed is not None
     assert not torch.allclose(encoded.hidden, encoded.perturbed, atol=1e-3)
     assert [mask.shape for mask in encoded.masks] == [(2, 2, 6, 6)]
-    assert [layer.stages is not None for layer in encoded.trace] == [True, True]
+    assert [layer.stages is not None for layer in encoded.layers] == [True, True]
 
 
 def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:

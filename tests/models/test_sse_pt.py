@@ -51,7 +51,7 @@ def test_loss_equals_that_of_concatenated_items_and_users() -> None:
     """The paper's logits, hidden · [item; user], differ from ours by the user's constant: the softmax does not."""
     model = tiny()
     batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
-    ours = Objective(model, TrainingConfig()).losses(batch).combined
+    ours = Objective(model, TrainingConfig()).losses(batch).calibrated
     embedded = model.embed(batch)
     hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, items and users)
     users = model.user_embedding(torch.tensor([1, 3]))

@@ -7,16 +7,19 @@ tolerances are those of the folder's README.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from noise import given_noise
 
 from actsr_cli.attention import AdversarialCalibrator
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Pass
 from actsr_cli.models.reference import (
     load_published,
     our_name,
@@ -37,7 +40,7 @@ STAGES = {
     "after_spatial": "spatial",
     "perturbed_mask": "mask",
     "perturbed_attention": "perturbed",
-    "calibrated_attention": "calibrated",
+    "calibrated_attention": "adversarial",
 }
 
 
@@ -67,9 +70,10 @@ class Case:
             timestamps=self.arrays["input.timestamp_list"].double(),
         )
 
-    def noise(self, kind: str) -> list[torch.Tensor] | None:
-        layers = range(self.model.config.layers)
-        return [self.arrays[f"{kind}.{i}"] for i in layers] if f"{kind}.0" in self.arrays else None
+    def noise(self, kind: str) -> AbstractContextManager[None]:
+        """The recorded noise in place of what is drawn; published models without an adversary have none."""
+        layers = range(self.model.config.layers) if f"{kind}.0" in self.arrays else ()
+        return given_noise(self.model, [self.arrays[f"{kind}.{layer}"] for layer in layers])
 
     def set_step(self, step: int) -> None:
         for module in self.model.modules():
@@ -78,12 +82,10 @@ class Case:
 
     def losses(self) -> Losses:
         self.set_step(0)
-        return self.objective.losses(
-            self.training_batch(),
-            noise=self.noise("loss_noise"),
-            # The published norm also counts the rows of padding queries, once each; they look at real keys.
-            row_counts=torch.ones_like(self.batch.item_ids),
-        )
+        # The published norm also counts the rows of padding queries, once each; they look at real keys.
+        row_counts = torch.ones_like(self.batch.item_ids)
+        with self.noise("loss_noise"):
+            return self.objective.losses(self.training_batch(), row_counts=row_counts)
 
     def training_batch(self) -> TrainingBatch:
         """The published inputs as our objective takes them: one trained row per sequence, or the recorded masks."""
@@ -139,9 +141,9 @@ def test_every_case_of_the_golden_folder_is_checked(request: pytest.FixtureReque
 def test_losses(case: Case) -> None:
     losses = case.losses()
     if losses.adversary is None:
-        assert losses.combined.item() == pytest.approx(case.arrays["expect.loss"].item(), abs=LOSS_TOLERANCE)
+        assert losses.calibrated.item() == pytest.approx(case.arrays["expect.loss"].item(), abs=LOSS_TOLERANCE)
         return
-    assert losses.combined.item() == pytest.approx(case.arrays["expect.calibrated_loss"].item(), abs=LOSS_TOLERANCE)
+    assert losses.calibrated.item() == pytest.approx(case.arrays["expect.calibrated_loss"].item(), abs=LOSS_TOLERANCE)
     assert losses.adversary.item() == pytest.approx(case.arrays["expect.attacked_loss"].item(), abs=LOSS_TOLERANCE)
 
 
@@ -175,9 +177,10 @@ def test_attention_stages_and_hidden_states(case: Case) -> None:
     if not any(name.startswith("expect.layer") for name in case.arrays):
         pytest.skip("this case has no stages")
     case.set_step(2)
-    with torch.inference_mode():
-        encoded = case.model.encode(case.batch, perturb=True, noise=case.noise("stage_noise"), trace=True)
-    for index, layer in enumerate(encoded.trace):
+    with torch.inference_mode(), case.noise("stage_noise"):
+        encoded = case.model.encode(case.batch, Pass(perturb=True, keep_stages=True))
+    assert len(encoded.layers) == case.model.config.layers
+    for index, layer in enumerate(encoded.layers):
         assert layer.stages is not None
         for published, ours in STAGES.items():
             stage = getattr(layer.stages, ours)
@@ -185,4 +188,4 @@ def test_attention_stages_and_hidden_states(case: Case) -> None:
             assert_close(stage, case.arrays[f"expect.layer{index}.{published}"])
         assert layer.perturbed is not None
         assert_close(layer.perturbed, case.arrays[f"expect.layer{index}.hidden_perturbed"])
-        assert_close(layer.combined, case.arrays[f"expect.layer{index}.hidden_calibrated"])
+        assert_close(layer.hidden, case.arrays[f"expect.layer{index}.hidden_calibrated"])

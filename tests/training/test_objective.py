@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from noise import no_noise
 
 from actsr_cli.attention import split_parameters
 from actsr_cli.attention.objective import mask_penalty, mask_squares, prefix_counts
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Pass
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.losses import bpr, cross_entropy
 from actsr_cli.training.objective import Objective
@@ -73,17 +75,13 @@ def prefix_batch() -> TrainingBatch:
     )
 
 
-def zero_noise(batch: TrainingBatch, model: SequentialModel) -> list[torch.Tensor]:
-    length = batch.item_ids.shape[1]
-    return [torch.zeros(len(batch.lengths), model.config.heads, length, length)] * model.config.layers
-
-
 def losses_and_gradients(
     model: SequentialModel, config: TrainingConfig, batch: TrainingBatch
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     model.zero_grad(set_to_none=True)
     objective = Objective(model, config)
-    losses = objective.losses(batch, noise=zero_noise(batch, model))
+    with no_noise(model):
+        losses = objective.losses(batch)
     objective.backward(losses)
     values = {name: value.item() for name, value in vars(losses).items() if value is not None}
     return values, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -125,7 +123,7 @@ def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
     """The counting rule, spelled out entry by entry: padding counts 1, a real row once per prefix that contains it."""
     model = tiny_model()
     batch = prefix_batch()
-    masks = model.encode(batch, perturb=True).masks
+    masks = model.encode(batch, Pass(perturb=True)).masks
     norms = []
     for mask in masks:
         squares = torch.ones_like(mask)
@@ -150,30 +148,30 @@ def test_mask_penalty_by_hand() -> None:
 
 
 def test_each_loss_trains_its_own_parameters() -> None:
-    """The adversary's gradient is that of its own loss alone, everything else's that of the combined loss alone."""
+    """The adversary's gradient is that of its own loss alone, everything else's that of the calibrated loss alone."""
     model = tiny_model()
     objective = Objective(model, TrainingConfig())
     batch = shared_batch()
-    noise = zero_noise(batch, model)
-    objective.backward(objective.losses(batch, noise=noise))
+    with no_noise(model):
+        losses, again = objective.losses(batch), objective.losses(batch)
+    objective.backward(losses)
     routed = {name: p.grad for name, p in model.named_parameters()}
     adversary = {id(p) for p in split_parameters(model).adversary}
     assert 0 < len(adversary) < len(routed)
-    losses = objective.losses(batch, noise=noise)
-    assert losses.adversary is not None
+    assert again.adversary is not None
     for name, parameter in model.named_parameters():
-        loss = losses.adversary if id(parameter) in adversary else losses.combined
+        loss = again.adversary if id(parameter) in adversary else again.calibrated
         (alone,) = torch.autograd.grad(loss, parameter, retain_graph=True)
         assert routed[name] is not None
         torch.testing.assert_close(routed[name], alone, msg=name)
 
 
-def test_noise_never_reaches_the_combined_stream() -> None:
+def test_noise_never_reaches_the_calibrated_stream() -> None:
     model = tiny_model()
     batch = shared_batch()
     objective = Objective(model, TrainingConfig())
     one, other = objective.losses(batch), objective.losses(batch)
-    assert one.combined.item() == other.combined.item()
+    assert one.calibrated.item() == other.calibrated.item()
     assert one.perturbed is not None and other.perturbed is not None
     assert one.perturbed.item() != other.perturbed.item()
 

@@ -37,7 +37,7 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     objective.backward(losses)
     split = objective.parameters
     workers.sum_gradients([*split.predictor, *split.adversary])
-    names = ("combined", "perturbed", "penalty")
+    names = ("calibrated", "perturbed", "penalty")
     values = [getattr(losses, name) for name in names]  # None where this process had no part
     summed = workers.sum(torch.stack([torch.zeros(()).double() if v is None else v.detach().double() for v in values]))
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

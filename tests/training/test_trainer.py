@@ -154,15 +154,15 @@ def test_the_loss_falls_and_both_objectives_are_recorded(tmp_path: Path) -> None
     trainer = build(tmp_path, epochs=8, learning_rate=0.01, model_options={"hidden_dropout": 0.0})
     trainer.fit()
     history = trainer.state.history
-    assert history[-1].losses["combined"] < 0.7 * history[0].losses["combined"]
-    assert set(history[0].losses) == {"combined", "perturbed", "penalty"}
+    assert history[-1].losses["calibrated"] < 0.7 * history[0].losses["calibrated"]
+    assert set(history[0].losses) == {"calibrated", "perturbed", "penalty"}
 
 
 def test_bfloat16_products_train_float32_parameters(tmp_path: Path) -> None:
     trainer = build(tmp_path, epochs=3, precision="bf16", learning_rate=0.01)
     trainer.fit()
     assert trainer.model.item_vectors().dtype == torch.float32
-    assert trainer.state.history[-1].losses["combined"] < trainer.state.history[0].losses["combined"]
+    assert trainer.state.history[-1].losses["calibrated"] < trainer.state.history[0].losses["calibrated"]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "log-uniform", "in-batch"])
@@ -174,7 +174,7 @@ def test_sampled_losses_train_both_objectives(tmp_path: Path, loss: str, samplin
     before = parameters(trainer)
     trainer.fit()
     history = trainer.state.history
-    assert history[-1].losses["combined"] < 0.95 * history[0].losses["combined"]
+    assert history[-1].losses["calibrated"] < 0.95 * history[0].losses["calibrated"]
     assert not any(
         torch.equal(value, before[name]) for name, value in parameters(trainer).items() if "adversary" in name
     )
