@@ -232,6 +232,9 @@ class TrainingConfig(Section):
         "null: 1, in cloze training max_length.",
     )
     epochs: int = Field(200, ge=1, description="Passes over the training targets at most.")
+    stop_after: int | None = Field(
+        None, ge=1, description="Stop after this epoch; the schedule still falls over training.epochs."
+    )
     patience: int = Field(10, ge=1, description="Validations without a better monitor before training stops.")
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: Measure = Field("hit@10", description="Validation metric that picks the best epoch.")
@@ -245,6 +248,11 @@ class TrainingConfig(Section):
     log_attention: int = Field(
         0, ge=0, description="Epochs between heat maps of four users' attention in TensorBoard; 0: none."
     )
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch after which training ends at the latest."""
+        return self.epochs if self.stop_after is None else min(self.epochs, self.stop_after)
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Self:

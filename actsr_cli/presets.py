@@ -108,10 +108,11 @@ def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @cache
-def preset_for(dataset: str) -> str | None:
-    """The preset made for a data set (not its published variant), or None."""
+def preset_for(*datasets: str) -> str | None:
+    """The preset made for a data set that goes by these names (not its published variant), or None."""
     names = [name for name in preset_names() if not name.endswith("-published")]
-    return next((name for name in names if dataset and load_preset(name).config.dataset == dataset), None)
+    wanted = set(datasets) - {""}
+    return next((name for name in names if load_preset(name).config.dataset in wanted), None)
 
 
 def resolve(

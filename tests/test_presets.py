@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actsr_cli.config import RunConfig
-from actsr_cli.data.catalog import known
+from actsr_cli.data.catalog import all_names, known
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import build_model, find_model
 from actsr_cli.presets import (
@@ -99,6 +99,7 @@ class TestShipped:
         assert {name: preset_for(name) for name in DATASETS} == {name: name for name in DATASETS}
         assert preset_for("beauty-published") is None
         assert preset_for("") is None
+        assert {preset_for(*all_names(name)) for name in all_names("amazon-beauty")} == {"beauty"}
 
 
 class TestLoading:

@@ -74,10 +74,11 @@ def compare(
     from actsr_cli.experiment.compare_export import write_comparison
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import Request
+    from actsr_cli.experiment.record import Status
 
     groups = find_groups(runs_dir, names)
-    for run in (run for group in groups for run in group.runs if run.record["status"] != "finished"):
-        console.warn(f"{run.name} is not finished: it is {run.record['status']}")
+    for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
+        console.warn(f"{run.name} is not finished: it is {run.status}")
     settings = groups[0].runs[0].config.evaluation
     if seen is None and candidates is None:
         protocol = common_protocol(groups)

@@ -103,6 +103,7 @@ def inspect_attention(
     """
     from actsr_cli.commands.attention_view import print_findings
     from actsr_cli.experiment.data import data_of
+    from actsr_cli.experiment.find import find_run
     from actsr_cli.experiment.inspect import (
         Measurements,
         SubjectChoice,
@@ -111,7 +112,6 @@ def inspect_attention(
         open_side_by_side,
         write_inspection,
     )
-    from actsr_cli.experiment.run import find_run
 
     shares = _shares(noise)
     if target is not None and history is None:

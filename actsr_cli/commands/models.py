@@ -65,9 +65,10 @@ def _registered() -> list[ModelSpec]:
 
 
 def _settings(record: Record, preset: str | None) -> RunConfig:
+    from actsr_cli.data.catalog import all_names
     from actsr_cli.presets import preset_for, resolve
 
-    return resolve(preset=preset or preset_for(record.name)).config
+    return resolve(preset=preset or preset_for(*all_names(record.name))).config
 
 
 def _facts(spec: ModelSpec, record: Record | None, config: RunConfig | None) -> list[tuple[str, str]]:

@@ -128,12 +128,10 @@ def preprocess(
 
 def _preset_of(name: str) -> str | None:
     """The preset made for a data set under any of its names."""
-    from actsr_cli.data.catalog import known
+    from actsr_cli.data.catalog import all_names
     from actsr_cli.presets import preset_for
 
-    entry = known(name)
-    names = (name,) if entry is None else (name, entry.name, *entry.aliases)
-    return next((preset for candidate in names if (preset := preset_for(candidate))), None)
+    return preset_for(*all_names(name))
 
 
 def _need_a_file(given: dict[str, str | None]) -> None:

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from actsr_cli import console
+from actsr_cli.experiment.record import Status
 from actsr_cli.tuning.outcome import Outcome
 from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
 from actsr_cli.tuning.study import Plan, total
@@ -20,11 +21,11 @@ from actsr_cli.tuning.study import Plan, total
 _SHOWN = 12
 """Trials in a table: the latest of a living one, the best of a summary."""
 _STATES = {
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: Status.RUNNING.value,
     TrialState.WAITING: "waiting",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
+    TrialState.COMPLETE: Status.FINISHED.value,
+    TrialState.PRUNED: Status.PRUNED.value,
+    TrialState.FAIL: Status.FAILED.value,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from actsr_cli.data.catalog import known
+from actsr_cli.data.catalog import all_names, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
 from actsr_cli.data.readers.registry import PARTS
 from actsr_cli.errors import DataError
@@ -107,8 +107,7 @@ def find_source(data_dir: Path, name: str) -> Source:
     """
     _check_name(name)
     entry = known(name)
-    names = [name] if entry is None else list(dict.fromkeys((name, entry.name, *entry.aliases)))
-    for folder in (data_dir / candidate for candidate in names):
+    for folder in (data_dir / candidate for candidate in all_names(name)):
         if (folder / FILE_NAME).is_file():
             return _registered(folder, name)
         if file := _interaction_file(folder):

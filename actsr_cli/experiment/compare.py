@@ -55,10 +55,10 @@ def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
             raise RunError(f"{group.name} is named twice")
     first, *others = (run for group in groups for run in group.runs)
     for run in others:
-        if run.record["fingerprint"] != first.record["fingerprint"]:
+        if run.record.fingerprint != first.record.fingerprint:
             raise RunError(
                 f"{run.name} was trained on other data than {first.name} "
-                f"(fingerprints {run.record['fingerprint']} and {first.record['fingerprint']})",
+                f"(fingerprints {run.record.fingerprint} and {first.record.fingerprint})",
                 hint="Metrics on different data cannot be compared.",
             )
     return groups

@@ -13,8 +13,7 @@ from actsr_cli.evaluation.comparison import Contender, Difference, Slice
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.experiment.compare import Comparison
-from actsr_cli.experiment.run import write_text
-from actsr_cli.files import replacing
+from actsr_cli.files import replacing, write_text
 
 DIFFERENCE_COLUMNS = ("", "baseline", "contender", "difference", "95 % interval", "p users", "effect", "p seeds", "")
 """Of the table of differences."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from actsr_cli.config import DataConfig, RunConfig
-from actsr_cli.data.catalog import known
-from actsr_cli.data.prepare import Prepared, last_settings, prepare
+from actsr_cli.data import store
+from actsr_cli.data.catalog import same_data_set
+from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
 from actsr_cli.data.sources import find_source
-from actsr_cli.errors import ConfigError
+from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
 from actsr_cli.presets import ResolvedConfig
 
@@ -43,23 +44,56 @@ def prepare_for(
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
-    """The prepared data of a run, by the settings in its config."""
-    return open_data(run.config, data_dir)
+    """The data that a run was trained on.
+
+    They are where they were when it was made, or anywhere below the data root; where they are gone, they are prepared
+    again, if that gives the same.
+
+    Raises:
+        RunError: they cannot be had any more.
+    """
+    record = run.record
+    return _prepared(run.name, run.config, record.fingerprint, record.data_folder, data_dir)
 
 
-def open_data(config: RunConfig, data_dir: Path) -> Prepared:
-    """The prepared data of a config whose data settings are settled, as `prepare_for` returns it."""
-    return _split(prepare(find_source(data_dir, config.dataset), config.data), config)
+def data_of_fingerprint(config: RunConfig, fingerprint: str, data_dir: Path) -> Prepared:
+    """The prepared data of a fingerprint below the data root, see `data_of`.
+
+    Raises:
+        RunError: they cannot be had any more.
+    """
+    return _prepared(f"this study of {config.dataset}", config, fingerprint, None, data_dir)
+
+
+def _prepared(title: str, config: RunConfig, fingerprint: str, folder: Path | None, data_dir: Path) -> Prepared:
+    if folder is None or not _holds(folder, fingerprint):
+        folder = find_prepared(data_dir, fingerprint)
+    if folder is not None:
+        return _split(open_prepared(folder, config.dataset), config)
+    try:
+        prepared = prepare(find_source(data_dir, config.dataset), config.data)
+    except DataError as error:
+        raise RunError(
+            f"the data of {title} (fingerprint {fingerprint}) are not in {data_dir} any more, "
+            f"and cannot be prepared again: {error.message}",
+            hint=error.hint,
+        ) from error
+    if prepared.data.fingerprint != fingerprint:
+        raise RunError(
+            f"the data of {title} have changed since it was trained (fingerprint {prepared.data.fingerprint}, "
+            f"it has {fingerprint}), and what was prepared then is gone",
+            hint="Restore the data, or train again.",
+        )
+    return _split(prepared, config)
+
+
+def _holds(folder: Path, fingerprint: str) -> bool:
+    """Whether a folder still holds the prepared data of a fingerprint."""
+    return (folder / store.RECORD).is_file() and store.load_record(folder).fingerprint == fingerprint
 
 
 def _split(prepared: Prepared, config: RunConfig) -> Prepared:
     return replace(prepared, data=prepared.data.split_by(config.split))
-
-
-def same_data_set(one: str, other: str) -> bool:
-    """Whether two names stand for one data set, in the catalogue's sense."""
-    entry = known(one)
-    return one == other or (entry is not None and entry == known(other))
 
 
 def _names_data_settings(resolved: ResolvedConfig) -> bool:

@@ -13,11 +13,10 @@ from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, split_fac
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.experiment.model import check_held_out, open_model
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.base import Recommender
 from actsr_cli.models.popularity import Popularity
-from actsr_cli.models.registry import build_model
-from actsr_cli.training.checkpoint import load_model
 from actsr_cli.training.device import choose_device
 
 
@@ -63,23 +62,17 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     Raises:
         RunError: the run has no model, or `data` are not what it was trained on.
     """
-    if not run.model_file.exists():
-        raise RunError(f"{run.name} has no trained model yet")
-    if run.record["fingerprint"] != data.fingerprint:
-        raise RunError(
-            f"the data of {run.name} have changed since it was trained (fingerprint {data.fingerprint}, "
-            f"the run has {run.record['fingerprint']})",
-            hint="Restore the data, or train again.",
-        )
-    model = build_model(run.config.model, data.n_items, data.n_users)
-    epoch = load_model(run.model_file, model)
-    return model.eval(), epoch
+    fingerprint = run.record.fingerprint
+    if fingerprint != data.fingerprint:
+        raise RunError(f"{run.name} was trained on other data (fingerprint {fingerprint}, not {data.fingerprint})")
+    return open_model(run)
 
 
 def judge_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> tuple[Judgement, int]:
     """How a run's best model ranks a split, and the epoch it is from; see `evaluate_run`."""
+    check_held_out(run)
     model, epoch = trained_model(run, data)
     return judge(_ranker(model, data, request), data, request.split, request.wanted, on_batch), epoch
 

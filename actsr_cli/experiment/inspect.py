@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from actsr_cli.batch import Batch
+from actsr_cli.data.catalog import same_data_set
 from actsr_cli.data.demo_items import NOISE_TITLES
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import Protocol, Seen
-from actsr_cli.experiment.data import same_data_set
 from actsr_cli.experiment.evaluate import trained_model
+from actsr_cli.experiment.model import check_held_out
 from actsr_cli.experiment.run import Run
 from actsr_cli.inspection.answers import Case, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
@@ -127,7 +128,7 @@ def open_side_by_side(runs: Sequence[Run], data: SequenceData, device: str = "au
         RunError: a run was trained on other data, or cannot be inspected: see `open_for_inspection`.
     """
     for other in runs[1:]:
-        if other.record["fingerprint"] != runs[0].record["fingerprint"]:
+        if other.record.fingerprint != runs[0].record.fingerprint:
             raise RunError(f"{other.name} was trained on other data than {runs[0].name}: they cannot be compared")
     return [open_for_inspection(run, data, device) for run in runs]
 
@@ -138,6 +139,7 @@ def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> I
     Raises:
         RunError: the run has no model, its data have changed, or its model has no attention.
     """
+    check_held_out(run)
     model, _ = trained_model(run, data)
     if not isinstance(model, SequentialModel):
         raise RunError(f"{run.name} has no attention to inspect", hint="Inspect a transformer, such as ac-sasrec.")

@@ -110,7 +110,7 @@ class Trainer:
         model: the model, on the device it trains on.
         config: the optimisation.
         batches: training batches.
-        validate: returns validation metrics by name.
+        validate: returns validation metrics by name; None where nothing is held out.
         save_best: called when an epoch's monitored value is the best so far.
         save_checkpoint: called after each epoch.
         observer: hears of progress.
@@ -126,7 +126,7 @@ class Trainer:
         config: TrainingConfig,
         batches: Batches,
         *,
-        validate: Callable[[], dict[str, float]],
+        validate: Callable[[], dict[str, float]] | None,
         save_best: Callable[[int], None],
         save_checkpoint: Callable[[], None],
         observer: Observer,
@@ -158,7 +158,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the last epoch is reached or patience has run out."""
-        return self.state.epoch >= self.config.epochs or self.state.stale_validations >= self.config.patience
+        return self.state.epoch >= self.config.last_epoch or self.state.stale_validations >= self.config.patience
 
     def fit(self) -> None:
         """Train until the last epoch, until patience runs out, or until `should_stop`.
@@ -175,11 +175,11 @@ class Trainer:
         trained = time.perf_counter()
         if losses is None:
             return
-        due = epoch % self.config.validate_every == 0 or epoch == self.config.epochs
-        metrics = self.validate() if due else {}
+        due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
+        metrics = self.validate() if self.validate is not None and due else {}
         record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained)
         self.state.history.append(record)
-        if due:
+        if metrics:
             self._judge(epoch, metrics[self.config.monitor])
         self.save_checkpoint()
         self.observer.epoch_finished(record, self.state)

@@ -14,8 +14,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.run import Run, open_run, write_text
-from actsr_cli.files import replacing
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Run, open_run
+from actsr_cli.files import replacing, write_text
 from actsr_cli.presets import TUNE, with_values
 from actsr_cli.tuning.queue import RUN, counted
 from actsr_cli.tuning.space import NOT_SEARCHED, Range
@@ -49,7 +50,7 @@ class Outcome:
         importances: share of each key in what makes the trials differ, adding up to 1; empty where there are too few.
     """
 
-    done: dict[str, int]
+    done: dict[Status, int]
     left: int
     best: FrozenTrial | None
     ranking: list[FrozenTrial]
@@ -62,13 +63,13 @@ def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
     ended = {
         name: [trial for trial in trials if trial.state == state]
         for name, state in (
-            ("finished", TrialState.COMPLETE),
-            ("pruned", TrialState.PRUNED),
-            ("failed", TrialState.FAIL),
+            (Status.FINISHED, TrialState.COMPLETE),
+            (Status.PRUNED, TrialState.PRUNED),
+            (Status.FAILED, TrialState.FAIL),
         )
     }
     done = {name: len(group) for name, group in ended.items()}
-    ranking = sorted(ended["finished"], key=lambda trial: -(trial.value or 0.0))
+    ranking = sorted(ended[Status.FINISHED], key=lambda trial: -(trial.value or 0.0))
     best = ranking[0] if ranking else None
     return Outcome(done, max(0, total(plan) - sum(done.values())), best, ranking, _importances(study, ranking))
 

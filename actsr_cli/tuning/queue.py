@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from actsr_cli.experiment.run import open_run, write_text
+from actsr_cli.files import write_text
 from actsr_cli.tuning.space import grid
 from actsr_cli.tuning.study import Plan, claiming, total
 
@@ -60,9 +60,6 @@ def revive(plan: Plan, study: optuna.Study) -> None:
     """End the trials whose process on this machine has died, and let each be run again, unless it dies every time."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _has_died(plan, study, trial):
-            run = trial.user_attrs.get(RUN)  # none where it died before it had one
-            if run is not None and (plan.runs_dir / run).exists():
-                open_run(plan.runs_dir / run).update(status="interrupted")
             deaths = trial.user_attrs.get(DEATHS, 0) + 1
             if deaths < LIVES:
                 fail_and_repeat(study, trial.number, deaths)

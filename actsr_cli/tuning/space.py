@@ -19,6 +19,12 @@ Scalar = bool | int | float | str | None
 
 NOT_SEARCHED = {"device", "threads", "log_attention"}
 """Training settings that change no number: a study may go on with others."""
+DEFAULT_SPACE: dict[str, list[float]] = {
+    "training.learning_rate": [5e-4, 1e-3, 2e-3],
+    "model.hidden_dropout": [0.2, 0.35, 0.5],
+}
+"""What is searched where nobody says anything else."""
+_COUNTED = ("item-knn", "popularity")
 _SHARED = {"data", "evaluation", "dataset", "description"}
 """What all trials share: they differ in model and training alone."""
 _FIXED = NOT_SEARCHED | {"monitor", "seed"}
@@ -104,6 +110,15 @@ def read_space(raw: Any, origin: str) -> Space:
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     return tuple(_dimension(key, domain, origin) for key, domain in raw.items())
+
+
+def default_space(config: RunConfig) -> Space:
+    """What is usually searched for the model of a configuration.
+
+    Raises:
+        ConfigError: it has no such space, as it is not trained.
+    """
+    return read_space({} if config.model.name in _COUNTED else DEFAULT_SPACE, f"model {config.model.name}")
 
 
 def unread(space: Space, config: RunConfig) -> list[str]:

@@ -69,6 +69,8 @@ def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
 def test_a_run_equals_itself(series: Path) -> None:
     runs = series / "runs" / "demo" / "sasrec"
     shutil.copytree(runs / "strong-s0", runs / "copy")
+    record = json.loads((runs / "copy" / "run.json").read_text())
+    (runs / "copy" / "run.json").write_text(json.dumps(record | {"name": "copy"}))
     told = json.loads(call("compare", "strong-s0", "copy", "--json").stdout)
     assert {(each["difference"]["mean"], each["users"]["p"], each["verdict"]) for each in told["differences"]} == {
         (0.0, 1.0, "open")

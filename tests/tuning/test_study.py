@@ -20,6 +20,7 @@ from samples import sequence_data
 from actsr_cli.commands.tune_view import StudyView
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
 from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
@@ -312,7 +313,7 @@ def test_an_error_of_one_trial_is_noted(plan: Plan, error: Exception, noted: str
     data = sequence_data([[1, 2, 3, 4], [4, 3, 2, 1]])
     with pytest.MonkeyPatch.context() as patch, claimed[1]:
         patch.setattr("actsr_cli.tuning.worker.train_run", Mock(side_effect=error))
-        assert run_trial(plan, study, claimed[0], plan.config, data, ["actsr"], stopping=lambda: False)
+        assert run_trial(plan, study, claimed[0], plan.config, data, Origin(["actsr"]), stopping=lambda: False)
     assert outcome_of(plan, study).done["failed"] == 1
     assert StudyView(plan, study).first_error() == f"; the first one failed: {noted}"
 

@@ -1,0 +1,167 @@
+"""From what is asked for to the plan of a study: settings of all trials, data, space."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actsr_cli.data.report import Report
+from actsr_cli.errors import ConfigError, RunError
+from actsr_cli.experiment.check import check_trainable
+from actsr_cli.experiment.data import prepare_for
+from actsr_cli.experiment.find import latest_run
+from actsr_cli.experiment.run import Run
+from actsr_cli.models.registry import display_name
+from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_name, read_yaml, resolve
+from actsr_cli.tuning.space import Space, default_space, read_space, unread
+from actsr_cli.tuning.study import Plan, Sampler
+
+_GIVE_PRESET = "Give one: --preset NAME, see actsr presets."
+_TRIALS = 20
+"""Of a search that has no end of its own."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The settings of all trials, and where they come from.
+
+    Attributes:
+        resolved: the settings.
+        preset: the preset behind them, for the record.
+        run: the run whose settings they are, where no preset was given.
+    """
+
+    resolved: ResolvedConfig
+    preset: str | None
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a study searches.
+
+    Attributes:
+        sampler: how settings are chosen.
+        space: a file with the search space, or None.
+        trials: how many in all; None: the whole grid, or 20.
+        minutes: no trial begins after so long; None: there is no end.
+        pruning: whether trials that fall behind are given up.
+        workers: processes on this machine.
+        name: of the study; None: the sampler's.
+        storage: URL of a database; None keeps a journal in the study's folder.
+    """
+
+    sampler: Sampler
+    space: Path | None = None
+    trials: int | None = None
+    minutes: float | None = None
+    pruning: bool = True
+    workers: int = 1
+    name: str | None = None
+    storage: str | None = None
+
+
+def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str, object], runs_dir: Path) -> Basis:
+    """The settings of all trials: a preset's, or all of those of the latest finished run, and others over them.
+
+    Args:
+        preset: name or file of a preset, or None.
+        overrides: `section.key=value` texts.
+        options: dotted keys with their values; None means not given.
+        runs_dir: where runs live.
+
+    Raises:
+        ConfigError: a setting is refused, or there is neither preset nor run.
+    """
+    if preset is not None:
+        resolved = resolve(preset=preset, overrides=overrides, options=options)
+        return Basis(resolved, preset_name(resolved))
+    try:
+        run = latest_run(runs_dir)
+    except RunError as error:
+        raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
+    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options)
+    return Basis(resolved, run.record.preset, run)
+
+
+def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
+    """What is searched: a file's space, or the preset's, or without a preset what is usual for the model.
+
+    Returns:
+        The space, and what of it is left out, each key with the reason.
+
+    Raises:
+        ConfigError: there is none, or nothing of it is left.
+    """
+    config, given = basis.resolved.config, basis.resolved.given
+    model = display_name(config.model)
+    found = _whole_space(basis, file)
+    without = dict.fromkeys(unread(found, config), f"which {model} does not read")
+    without |= {each.key: f"which has its value from {given[each.key]}" for each in found if each.key in given}
+    left = tuple(each for each in found if each.key not in without)
+    if not left:
+        raise ConfigError(f"nothing is left to search for {model}", hint="Give another space: --space FILE.")
+    return left, without
+
+
+def make_plan(
+    basis: Basis,
+    search: Search,
+    space: Space,
+    *,
+    data_dir: Path,
+    runs_dir: Path,
+    on_step: Callable[[str], None] | None = None,
+) -> tuple[Plan, Report]:
+    """The plan of a study; its data are prepared.
+
+    Args:
+        basis: the settings of all trials.
+        search: how it searches.
+        space: what it searches.
+        data_dir: the data root.
+        runs_dir: where runs live.
+        on_step: hears what is being done where data are prepared.
+
+    Returns:
+        The plan, and what the preparation says.
+
+    Raises:
+        ConfigError: the name is no folder name, or the settings do not go together.
+        DataError: the data set cannot be prepared or trained on.
+    """
+    config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
+    check_trainable(config, prepared.data)
+    name = search.name or search.sampler
+    if Path(name).name != name or name in (".", ".."):
+        raise ConfigError(f"'{name}' is no name for a study: it must be one plain folder name")
+    plan = Plan(
+        name=name,
+        sampler=search.sampler,
+        config=config,
+        preset=basis.preset,
+        space=space,
+        fingerprint=prepared.data.fingerprint,
+        trials=search.trials if search.trials or search.sampler == "grid" else _TRIALS,
+        pruning=search.pruning,
+        storage=search.storage,
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        workers=search.workers,
+        deadline=None if search.minutes is None else time.time() + 60 * search.minutes,
+    )
+    return plan, prepared.report
+
+
+def _whole_space(basis: Basis, file: Path | None) -> Space:
+    if file is not None:
+        raw = read_yaml(file)
+        return read_space(raw.get(TUNE, raw), str(file))
+    preset = basis.resolved.preset
+    if basis.run is not None:
+        preset = None if basis.preset is None else load_preset(basis.preset)
+    if preset is None or (basis.run is not None and not preset.space):
+        return default_space(basis.resolved.config)
+    return read_space(preset.space, preset.origin)
