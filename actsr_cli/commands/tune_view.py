@@ -16,7 +16,7 @@ from actsr_cli import console
 from actsr_cli.experiment.record import Status
 from actsr_cli.tuning.outcome import Outcome
 from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
-from actsr_cli.tuning.study import Plan, total
+from actsr_cli.tuning.study import Plan, best_first, total
 
 _SHOWN = 12
 """Trials in a table: the latest of a living one, the best of a summary."""
@@ -75,16 +75,21 @@ class StudyView:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _best(self, trials: list[FrozenTrial]) -> int | None:
+        """The number of the best finished trial."""
+        ranking = best_first(self.study, trials)
+        return ranking[0].number if ranking else None
+
     def _line(self, trial: FrozenTrial) -> str:
         trials = self._trials()
         state = _state(trial) if trial in counted(trials) else "stopped, waits to be run again"
         parts = [f"trial {trial.number:>3}", state, _settings(trial), _value(trial)]
-        parts += ["best so far"] if trial.number == _best(trials) else []
+        parts += ["best so far"] if trial.number == self._best(trials) else []
         return "   ".join(filter(None, [*parts, _error(trial)]))
 
     def _table(self) -> RenderableType:
         trials = counted(self._trials())
-        best = _best(trials)
+        best = self._best(trials)
         table = _trial_table(self.plan, f"Study {self.plan.title}", self._caption(trials, best))
         begun = [trial for trial in trials if trial.state != TrialState.WAITING]
         shown = [trial for trial in begun if trial.number == best or trial in begun[-_SHOWN:]]
@@ -163,14 +168,10 @@ def _text(value: object) -> str:
 
 
 def _value(trial: FrozenTrial) -> str:
-    """Its value, or the best so far."""
-    reached = [*trial.intermediate_values.values(), *([] if trial.value is None else [trial.value])]
-    return f"{max(reached):.4f}" if reached else ""
-
-
-def _best(trials: list[FrozenTrial]) -> int | None:
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return max(finished, key=lambda trial: trial.value or 0.0).number if finished else None
+    """Its value, or the best so far, which is what it has reported last."""
+    if trial.value is not None:
+        return f"{trial.value:.4f}"
+    return "" if trial.last_step is None else f"{trial.intermediate_values[trial.last_step]:.4f}"
 
 
 def _seconds(trial: FrozenTrial) -> float | None:

@@ -20,7 +20,7 @@ from actsr_cli.files import replacing, write_text
 from actsr_cli.presets import TUNE, with_values
 from actsr_cli.tuning.queue import RUN, counted
 from actsr_cli.tuning.space import NOT_SEARCHED, Range
-from actsr_cli.tuning.study import Plan, total
+from actsr_cli.tuning.study import Plan, best_first, total
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +69,7 @@ def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
         )
     }
     done = {name: len(group) for name, group in ended.items()}
-    ranking = sorted(ended[Status.FINISHED], key=lambda trial: -(trial.value or 0.0))
+    ranking = best_first(study, trials)
     best = ranking[0] if ranking else None
     return Outcome(done, max(0, total(plan) - sum(done.values())), best, ranking, _importances(study, ranking))
 
