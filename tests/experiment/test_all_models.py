@@ -56,9 +56,9 @@ def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequenc
 def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
     options = {"model.name": name, "model.calibration": calibration}
     config = resolve(preset="ml-100k", overrides=SMALL, options=options).config
-    run = create_run(tmp_path, config, movies, name="run", command=[])
+    run = create_run(tmp_path, config, movies, name="run")
     state = train_run(run, movies, Observer())
-    assert run.record["status"] == "finished"
+    assert run.record.finished
     assert run.name == f"ml-100k/{display_name(config.model)}/run"
     if state.history[0].losses:
         first, second = (record.losses["calibrated"] for record in state.history)
