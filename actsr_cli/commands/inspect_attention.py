@@ -70,9 +70,7 @@ def inspect_attention(
     sample: Annotated[
         int, typer.Option(min=1, help="Number of users to measure on, at most.", rich_help_panel=WHAT)
     ] = 1000,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Random seed: users, noise and bootstraps.", rich_help_panel=WHAT)
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of users, noise and bootstraps.", rich_help_panel=WHAT)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=WHAT)] = "auto",
     layer: Annotated[
         str, typer.Option(help="Layer of the bars: a number from 1, last, or all.", rich_help_panel=OUTPUT)
@@ -116,7 +114,17 @@ def inspect_attention(
     shares = _shares(noise)
     if target is not None and history is None:
         raise ConfigError("--target belongs to --history: a user's own next item is known")
-    choice = SubjectChoice(split, user or (), random, improved, worsened, history, target, seed)
+    choice = SubjectChoice(
+        split=split,
+        users=user or (),
+        random=random,
+        improved=improved,
+        worsened=worsened,
+        history=history,
+        target=target,
+        seed=seed,
+    )
+    wanted = Measurements(split=split, sample=sample, faithfulness=faithfulness, noise=shares, seed=seed)
     runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
     opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     subjects = choose_subjects(opened[0], choice)
@@ -126,7 +134,7 @@ def inspect_attention(
             _print_bars(inspected, subject, seen[index], layer, head)
     if not (output or faithfulness or shares):
         return
-    findings = [_measured(inspected, Measurements(split, sample, faithfulness, shares, seed)) for inspected in opened]
+    findings = [_measured(inspected, wanted) for inspected in opened]
     print_findings(findings)
     if output is not None:
         write_inspection(output, opened, subjects, views, findings)
