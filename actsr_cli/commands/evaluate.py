@@ -118,6 +118,6 @@ def _print_table(run: Run, evaluation: Evaluation, split: str, seen: Literal["ra
 
     print_metrics(
         f"{run.name}, epoch {evaluation.epoch}: {split} split, {len(evaluation.ranked.ranks):,} users",
-        {display_name(run.config.model): evaluation.metrics, "popularity": evaluation.popularity},
+        {display_name(run.config): evaluation.metrics, "popularity": evaluation.popularity},
         seen,
     )

@@ -15,14 +15,13 @@ from actsr_cli import console
 from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.commands.preprocess import warn_of_input
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import display_name, parse_name, unread_keys
+from actsr_cli.models.registry import display_name, parse_name
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.distributed import Workers
     from actsr_cli.experiment.run import Run
-    from actsr_cli.presets import ResolvedConfig
     from actsr_cli.training.trainer import TrainingState
 
 MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
@@ -105,7 +104,7 @@ def train(
     """
     options: dict[str, Any] = {
         "dataset": dataset,
-        "model.calibration": calibration,
+        "calibration.kind": calibration,
         "training.epochs": epochs,
         "training.patience": patience,
         "training.batch_size": batch_size,
@@ -117,7 +116,7 @@ def train(
     }
     if model is not None:
         backbone, implied = parse_name(model)
-        options |= {"model.name": backbone, "model.calibration": calibration or implied}
+        options |= {"model.name": backbone, "calibration.kind": calibration or implied}
     if resume is not None:
         _refuse_with_resume({"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
         _resume(resume, options, overrides or [], data_dir, runs_dir)
@@ -141,7 +140,6 @@ def _train(
 
     resolved = resolve(preset=preset, file=file, overrides=overrides, options=options)
     with _workers() as workers:
-        _warn_of_unread(resolved)
         fitting = preset_for(resolved.config.dataset)
         if preset is None and file is None and fitting is not None:
             console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
@@ -198,7 +196,7 @@ def _train_series(
         runs.append(run)
     if workers.leads:
         title = f"{runs[0].name.rpartition('/')[0]}/{series}: validation split, best epochs of {seeds} seeds"
-        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], config.evaluation.seen)
+        print_spread(title, display_name(config), [best_metrics(run) for run in runs], config.evaluation.seen)
 
 
 def _resume(name: str, options: dict[str, Any], overrides: list[str], data_dir: Path, runs_dir: Path) -> None:
@@ -240,7 +238,7 @@ def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
         best = next(record for record in state.history if record.epoch == state.best_epoch)
         print_metrics(
             f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}",
-            {display_name(config.model): best.metrics},
+            {display_name(config): best.metrics},
             config.evaluation.seen,
         )
     console.note(f"Saved in {run.path}")
@@ -249,13 +247,6 @@ def _report(run: Run, state: TrainingState, runs_dir: Path) -> None:
         console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Go on: actsr train --resume {run.name}")
         raise typer.Exit(130)
     console.note(f"Next: actsr evaluate {run.name}   Curves: tensorboard --logdir {runs_dir}")
-
-
-def _warn_of_unread(resolved: ResolvedConfig) -> None:
-    """Warn of keys that somebody gave on purpose and the model does not read; presets may serve several models."""
-    given = [key.removeprefix("model.") for key in resolved.given]
-    for key in unread_keys(resolved.config.model, given):
-        console.warn(f"{resolved.config.model.name} does not read model.{key}")
 
 
 def _refuse_with_resume(given: dict[str, object]) -> None:

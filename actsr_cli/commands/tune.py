@@ -126,7 +126,7 @@ def _resolved(
         preset, last = _last_preset(runs_dir)
         options = {**last, **{key: value for key, value in options.items() if value is not None}}
     if model is not None:
-        options["model.name"], options["model.calibration"] = parse_name(model)
+        options["model.name"], options["calibration.kind"] = parse_name(model)
     return resolve(preset=preset, overrides=overrides, options=options)
 
 
@@ -142,7 +142,7 @@ def _last_preset(runs_dir: Path) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"no preset is given, and the last run, {run.name}, had none", hint=_GIVE_PRESET)
     console.note(f"No preset given: taking preset {preset}, model and data set of the last run, {run.name}")
     config = run.config
-    taken = {"dataset": config.dataset, "model.name": config.model.name, "model.calibration": config.model.calibration}
+    taken = {"dataset": config.dataset, "model.name": config.model.name, "calibration.kind": config.calibration.kind}
     return str(preset), taken
 
 
@@ -191,29 +191,13 @@ def _plan(
 
 
 def _space(resolved: ResolvedConfig, file: Path | None) -> Space:
-    """What is searched: of the file or else of the preset, without what the model does not read."""
-    from actsr_cli.presets import TUNE, read_yaml
-    from actsr_cli.tuning.space import read_space, unread
+    """What is searched; a note for each key that has its value already."""
+    from actsr_cli.tuning.space import space_of
 
-    preset = resolved.preset
-    if file is not None:
-        raw = read_yaml(file)
-        found = read_space(raw.get(TUNE, raw), str(file))
-    elif preset is None:
-        raise ConfigError("a search without a preset needs --space FILE")
-    else:
-        found = read_space(preset.space, preset.origin)
-    model = display_name(resolved.config.model)
-    without = dict.fromkeys(unread(found, resolved.config), f"which {model} does not read")
-    without |= {
-        each.key: f"which has its value from {resolved.given[each.key]}" for each in found if each.key in resolved.given
-    }
-    for key, reason in without.items():
-        console.note(f"Not searched: {key}, {reason}")
-    left = tuple(each for each in found if each.key not in without)
-    if not left:
-        raise ConfigError(f"nothing is left to search for {model}", hint="Give another space: --space FILE.")
-    return left
+    space, given = space_of(resolved, file)
+    for key in given:
+        console.note(f"Not searched: {key}, which has its value from {resolved.given[key]}")
+    return space
 
 
 def _search(plan: Plan, *, test: bool) -> None:
@@ -267,4 +251,4 @@ def _test(plan: Plan, run: Run) -> None:
                 run, data, split="test", seen=seen, ks=settings.k, batch_size=settings.batch_size
             ).metrics
         metrics = {name: value for name, value in found.items() if "@" in name}
-        print_metrics(f"{run.name}: test split", {display_name(run.config.model): metrics}, seen)
+        print_metrics(f"{run.name}: test split", {display_name(run.config): metrics}, seen)

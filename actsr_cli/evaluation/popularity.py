@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import NoCalibration
+from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.models.popularity import Popularity
 
@@ -18,6 +19,6 @@ def popularity_scorer(data: SequenceData, device: torch.device) -> Callable[[Bat
 
     Held-out items do not count, for neither split, so that one floor serves both.
     """
-    model = Popularity(ModelConfig(name="popularity"), data.n_items)
+    model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
     model.fit(*data.training_part())
     return model.to(device).score

@@ -48,7 +48,7 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
             f"the run has {run.record['fingerprint']})",
             hint="Restore the data, or train again.",
         )
-    model = build_model(run.config.model, data.n_items, data.n_users)
+    model = build_model(run.config.model, run.config.calibration, data.n_items, data.n_users)
     epoch = load_model(run.model_file, model)
     return model.eval(), epoch
 

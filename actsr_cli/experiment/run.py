@@ -108,7 +108,7 @@ def create_run(
     Raises:
         RunError: there is a run of this name already, or the name is no plain folder name.
     """
-    parent = runs_dir / config.dataset / display_name(config.model)
+    parent = runs_dir / config.dataset / display_name(config)
     path = _new_folder(parent, name)
     run = Run(path, config)
     run.write_config()
@@ -119,7 +119,7 @@ def create_run(
             "status": "running",
             "started": now(),
             "dataset": config.dataset,
-            "model": display_name(config.model),
+            "model": display_name(config),
             "preset": preset,
             "fingerprint": data.fingerprint,
             "users": data.n_users,

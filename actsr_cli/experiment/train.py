@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from actsr_cli.config import RunConfig, TrainingConfig
+from actsr_cli.config import MODELS, CustomOptions, RunConfig, TrainingConfig
+from actsr_cli.config.schema import leaves
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
@@ -22,12 +23,12 @@ from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
-from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
+from actsr_cli.models.registry import build_model, check_model, display_name, model_size
 from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
-from actsr_cli.training.objective import SAMPLED_LOSSES
+from actsr_cli.training.losses import build_loss, check_loss
 from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
 
 if TYPE_CHECKING:
@@ -45,14 +46,8 @@ def reconfigure(run: Run, config: RunConfig) -> Run:
     Raises:
         RunError: something else differs, too.
     """
-    before, after = run.config.model_dump(), config.model_dump()
-    changed = {
-        f"{section}.{key}"
-        for section, values in before.items()
-        if isinstance(values, dict)
-        for key, value in values.items()
-        if after[section][key] != value
-    } | {key for key, value in before.items() if not isinstance(value, dict) and after[key] != value}
+    before, after = dict(leaves(run.config.model_dump())), dict(leaves(config.model_dump()))
+    changed = {key for key in (before | after) if key not in before or before[key] != after.get(key)}
     if "training.epochs" in changed and run.config.training.schedule != "constant":
         raise RunError(
             f"training.epochs cannot change when a run goes on by a {run.config.training.schedule} schedule",
@@ -77,16 +72,17 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         DataError: there is nothing to train on, nobody to validate with, or no timestamps where the model needs them.
     """
     choose_device(config.training.device)
-    spec = check_model(config.model)
-    if spec.needs_timestamps and data.timestamps is None:
-        others = ", ".join(other.name for other in all_models() if not other.needs_timestamps)
+    model = check_model(config.model, config.calibration)
+    check_loss(config.loss)
+    if model.needs_timestamps and data.timestamps is None:
+        others = ", ".join(name for name, other in MODELS.by_name.items() if not other.needs_timestamps)
         raise DataError(
-            f"{spec.title} reads the times of interactions, and '{data.name}' has none",
+            f"{model.title} reads the times of interactions, and '{data.name}' has none",
             hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
         )
     starts, ends = data.training_spans()
-    if spec in all_models():  # somebody's own may not be made to be built without memory
-        model_size(config.model, data.n_items, data.n_users)
+    if not isinstance(config.model, CustomOptions):  # it may not be made to be built without memory
+        model_size(config.model, config.calibration, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
     if not len(data.held_out("valid").users):
@@ -124,7 +120,7 @@ def check_resumable(run: Run) -> None:
     if run.checkpoint_file.exists():
         return
     if run.record["status"] == "finished":
-        raise RunError(f"{run.name} is finished: {display_name(run.config.model)} is counted in one go")
+        raise RunError(f"{run.name} is finished: {display_name(run.config)} is counted in one go")
     raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
 
 
@@ -160,11 +156,12 @@ def _train(
     resume: bool,
 ) -> TrainingState:
     with _failure_recorded(run, workers):
-        model = build_model(run.config.model, data.n_items, data.n_users).to(device)
+        model = build_model(run.config.model, run.config.calibration, data.n_items, data.n_users).to(device)
         if isinstance(model, CountingModel):
             if workers.count > 1:
-                raise ConfigError(f"{display_name(run.config.model)} is counted in one go: start it without torchrun")
+                raise ConfigError(f"{display_name(run.config)} is counted in one go: start it without torchrun")
             return _count(run, model, data, device, observer)
+        loss = build_loss(run.config.loss, data.n_items, _item_counts(data, device))
 
     average = weight_average(model, run.config.training.ema)
     judged = judged_model(model, average)
@@ -186,13 +183,13 @@ def _train(
             model,
             run.config.training,
             batches_for(run.config, data, model.causal, device, workers),
+            loss,
             validate=lambda: _validate(run.config, judged, data, device, observer, workers),
             save_best=save_best,
             save_checkpoint=save_state,
             observer=_Recorder(run, board, observer, watch) if workers.leads else observer,
             should_stop=lambda: interrupted() or stop(),
             workers=workers,
-            item_counts=_item_counts(data, device) if run.config.training.loss in SAMPLED_LOSSES else None,
             average=average,
         )
         if resume:
@@ -305,7 +302,6 @@ def batches_for(
         batch_size=config.training.batch_size,
         stride=config.training.window_stride or (1 if causal else config.model.max_length),
         whole=not causal,
-        negatives=config.training.loss == "bpr",
         device=device,
         workers=workers,
     )

@@ -18,6 +18,7 @@ from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
 
@@ -109,13 +110,13 @@ class Trainer:
         model: the model, on the device it trains on.
         config: the optimisation.
         batches: training batches.
+        loss: the prediction loss.
         validate: returns validation metrics by name.
         save_best: called when an epoch's monitored value is the best so far.
         save_checkpoint: called after each epoch.
         observer: hears of progress.
         should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
         workers: the processes that share the training.
-        item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
         average: the model's moving average, kept up to date.
     """
 
@@ -124,6 +125,7 @@ class Trainer:
         model: SequentialModel,
         config: TrainingConfig,
         batches: Batches,
+        loss: PredictionLoss,
         *,
         validate: Callable[[], dict[str, float]],
         save_best: Callable[[int], None],
@@ -131,7 +133,6 @@ class Trainer:
         observer: Observer,
         should_stop: Callable[[], bool],
         workers: Workers = ALONE,
-        item_counts: Tensor | None = None,
         average: AveragedModel | None = None,
     ) -> None:
         self.model = model
@@ -144,7 +145,7 @@ class Trainer:
         self.observer = observer
         self.should_stop = should_stop
         self.workers = workers
-        self.objective = Objective(model, config, workers, item_counts)
+        self.objective = Objective(model, loss, config.precision, workers)
         self.optimizer = _OPTIMIZERS[config.optimizer](
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
