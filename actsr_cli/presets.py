@@ -119,8 +119,8 @@ def resolve(
 ) -> ResolvedConfig:
     """Put a configuration together; what comes later wins.
 
-    A preset is made for its own model, calibration and loss. Where another is chosen over it, those of its keys that the
-    choice does not have are left out. Everything else is given on purpose: there, a key of another choice is an error.
+    A preset is made for its own model, calibration and loss. Where another is chosen over it, those of its keys that
+    the choice does not have are left out. Everything else is given on purpose: a key of another choice is an error.
 
     Args:
         preset: name or path of a preset.

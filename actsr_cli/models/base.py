@@ -48,9 +48,7 @@ class Recommender(nn.Module, ABC):
     calibrated: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(
-        self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
-    ) -> None:
+    def __init__(self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__()
         self.config = options
         self.calibration = calibration

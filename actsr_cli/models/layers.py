@@ -15,9 +15,7 @@ def positions_of(batch: Batch) -> Tensor:
     return torch.arange(batch.item_ids.shape[1], device=batch.item_ids.device).unsqueeze(0)
 
 
-def position_table(
-    options: PositionOptions, calibration: CalibrationOptions, n_positions: int
-) -> nn.Embedding | None:
+def position_table(options: PositionOptions, calibration: CalibrationOptions, n_positions: int) -> nn.Embedding | None:
     """Learned absolute positions where `position_embedding` asks for them.
 
     They are left out by default under the spatial calibrator, which tells positions apart by itself.

@@ -50,8 +50,8 @@ _IN_LAYER |= {
     for published, ours in _IN_ATTENTION.items()
 }
 _NOT_LEARNED = frozenset({"mask_loss_weight", "user_test_embedding.weight"})
-"""Parameters of the published code that never get a gradient: our `calibration.mask_weight`, and a constant per user that
-SSE-PT adds to all its scores."""
+"""Parameters of the published code that never get a gradient: our `calibration.mask_weight`, and a constant per user
+that SSE-PT adds to all its scores."""
 _NOT_RENORMALISED = frozenset({"sse-pt", "tisasrec"})
 
 

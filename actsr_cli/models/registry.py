@@ -97,9 +97,7 @@ def check_model(options: ModelOptions, calibration: CalibrationOptions) -> type[
     return model
 
 
-def build_model(
-    options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
-) -> Trainable:
+def build_model(options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> Trainable:
     """A freshly initialised model.
 
     Args:

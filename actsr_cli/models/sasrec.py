@@ -18,9 +18,7 @@ class SASRec(EncoderModel):
 
     config: SASRecOptions
 
-    def __init__(
-        self, options: SASRecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
-    ) -> None:
+    def __init__(self, options: SASRecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__(options, calibration, n_items, n_users)
         self.item_embedding = nn.Embedding(n_items + 1, options.hidden_size, padding_idx=PADDING)
         self.position_embedding = position_table(options, calibration, options.max_length)

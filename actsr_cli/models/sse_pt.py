@@ -29,9 +29,7 @@ class SSEPT(EncoderModel):
     config: SSEPTOptions
     needs_users: ClassVar[bool] = True
 
-    def __init__(
-        self, options: SSEPTOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
-    ) -> None:
+    def __init__(self, options: SSEPTOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__(options, calibration, n_items, n_users)
         user_size = options.hidden_size // 2 if options.user_size is None else options.user_size
         self.item_size = options.hidden_size - user_size

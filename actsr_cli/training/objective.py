@@ -17,6 +17,7 @@ from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded
 from actsr_cli.training.losses import PredictionLoss
 
+
 @dataclass(frozen=True)
 class _Totals:
     """Sums over the whole batch, of which this process may have only some parts.

@@ -117,7 +117,12 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
     every = config.model_dump(mode="json")
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
-    for key in ("model.name", "calibration.kind", "loss.name", *best.params):  # written down even where they are the default
+    for key in (
+        "model.name",
+        "calibration.kind",
+        "loss.name",
+        *best.params,
+    ):  # written down even where they are the default
         section, _, name = key.rpartition(".")
         settings[section] = {name: every[section][name]} | settings.get(section, {})
     for name in NOT_SEARCHED:

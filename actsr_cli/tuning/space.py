@@ -1,7 +1,7 @@
 """The search space of a study: which keys vary, and within what.
 
-A space may search a choice (`model.name`, `calibration.kind`, `loss.name`). A key that only some of the searched choices
-have is then searched in their trials alone.
+A space may search a choice (`model.name`, `calibration.kind`, `loss.name`). A key that only some of the searched
+choices have is then searched in their trials alone.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def space_of(resolved: ResolvedConfig, file: Path | None) -> tuple[Space, list[s
         The space, and its keys that are left out because they have a value that was given on purpose.
 
     Raises:
-        ConfigError: it cannot be read, nothing is left of it, or the chosen model, calibration or loss does not read one
-            of its keys.
+        ConfigError: it cannot be read, nothing is left of it, or the chosen model, calibration or loss does not read
+            one of its keys.
     """
     name = display_name(resolved.config)
     if file is not None:
