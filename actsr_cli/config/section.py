@@ -94,9 +94,14 @@ class Choices(Generic[C]):
 
     def points(self) -> dict[str, str]:
         """What installed packages offer: `module:Class` by name. Names of built-in choices are not theirs to take."""
-        if self.group is None:
-            return {}
-        return {point.name: point.value for point in entry_points(group=self.group) if point.name not in self.by_name}
+        return {name: target for name, target in self._points() if name not in self.by_name}
+
+    def hidden(self) -> list[str]:
+        """Names that installed packages offer although built-in choices have them: they cannot be chosen."""
+        return [name for name, _ in self._points() if name in self.by_name]
+
+    def _points(self) -> list[tuple[str, str]]:
+        return [(point.name, point.value) for point in entry_points(group=self.group)] if self.group else []
 
     def find(self, name: object) -> type[C]:
         """The options class of a choice.

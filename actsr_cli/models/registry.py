@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from actsr_cli.config import MODELS, Calibration, CalibrationOptions, CustomOptions, ModelOptions, RunConfig
@@ -29,8 +28,7 @@ def registered_names() -> list[str]:
 
 def hidden_names() -> list[str]:
     """Names that installed packages register although built-in models have them: they cannot be chosen."""
-    points = entry_points(group=MODELS.group) if MODELS.group else ()
-    return [point.name for point in points if point.name in MODELS.by_name]
+    return MODELS.hidden()
 
 
 def names_of(name: str, model: type[ModelOptions]) -> tuple[str, ...]:
