@@ -63,7 +63,8 @@ def test_its_entry_point_registers_the_model(tmp_path: Path) -> None:
     (package / "entry_points.txt").write_text("\n".join(["[actsr.models]", *lines]))
 
     def run(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(package.parent), "COLUMNS": "100"}
+        places = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": places, "COLUMNS": "100"}
         done = subprocess.run(
             [sys.executable, "-m", "actsr_cli", *arguments],
             cwd=tmp_path,

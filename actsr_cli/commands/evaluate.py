@@ -137,7 +137,7 @@ def _print_tables(group: Group, found: Sequence[Evaluation], request: Request) -
     from actsr_cli.commands.tables import print_metrics, print_spread
     from actsr_cli.models.registry import display_name
 
-    model = display_name(group.runs[0].config.model)
+    model = display_name(group.runs[0].config)
     facts, title = found[0].facts, request.protocol.title
     where = f"{request.split} split, {_counted(facts)}"
     if len(found) == 1:

@@ -16,7 +16,7 @@ from actsr_cli import console
 from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.commands.preprocess import warn_of_input
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import display_name, parse_name, unread_keys
+from actsr_cli.models.registry import display_name, parse_name
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from actsr_cli.distributed import Workers
     from actsr_cli.experiment.launch import Launch, Launched
     from actsr_cli.experiment.run import Run
-    from actsr_cli.presets import ResolvedConfig
     from actsr_cli.training.trainer import Observer, TrainingState
 
 MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
@@ -120,7 +119,7 @@ def train(
     """
     options: dict[str, Any] = {
         "dataset": dataset,
-        "model.calibration": calibration,
+        "calibration.kind": calibration,
         "training.epochs": epochs,
         "training.patience": patience,
         "training.batch_size": batch_size,
@@ -132,7 +131,7 @@ def train(
     }
     if model is not None:
         backbone, implied = parse_name(model)
-        options |= {"model.name": backbone, "model.calibration": calibration or implied}
+        options |= {"model.name": backbone, "calibration.kind": calibration or implied}
     request = Request(overrides or [], options, refit, data_dir, runs_dir)
     if resume is not None:
         _refuse_with("--resume", {"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
@@ -173,7 +172,6 @@ def _train(request: Request, preset: str | None, file: Path | None, name: str | 
 
     resolved = resolve(preset=preset, file=file, overrides=request.overrides, options=request.options)
     with _workers() as workers:
-        _warn_of_unread(resolved)
         if preset is None and file is None:
             _name_preset(resolved.config.dataset)
         with console.working("Preparing data") as say:
@@ -206,7 +204,7 @@ def _train_series(config: RunConfig, data: SequenceData, launch: Launch, seeds: 
     if launch.workers.leads:
         protocol = Protocol.of(config.evaluation).title
         title = f"{runs[0].name.rpartition('-s')[0]}: validation split, best epochs of {seeds} seeds"
-        print_spread(title, display_name(config.model), [best_metrics(run) for run in runs], protocol)
+        print_spread(title, display_name(config), [best_metrics(run) for run in runs], protocol)
 
 
 def _go_on(name: str | None, request: Request) -> None:
@@ -296,7 +294,7 @@ def _report(launched: Launched, launch: Launch) -> None:
         best = next(record for record in state.history if record.epoch == state.best_epoch)
         print_metrics(
             f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}",
-            {display_name(run.config.model): best.metrics},
+            {display_name(run.config): best.metrics},
             Protocol.of(run.config.evaluation).title,
         )
     console.note(f"Saved in {run.path}")
@@ -319,13 +317,6 @@ def _name_preset(dataset: str) -> None:
     fitting = preset_for(*all_names(dataset))
     if fitting is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
-
-
-def _warn_of_unread(resolved: ResolvedConfig) -> None:
-    """Warn of keys that somebody gave on purpose and the model does not read; presets may serve several models."""
-    given = [key.removeprefix("model.") for key in resolved.given]
-    for key in unread_keys(resolved.config.model, given):
-        console.warn(f"{resolved.config.model.name} does not read model.{key}")
 
 
 def _refuse_with(option: str, given: Mapping[str, object]) -> None:

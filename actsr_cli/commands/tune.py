@@ -105,7 +105,7 @@ def tune(
     sampler = _chosen({"grid": grid, "random": random, "tpe": tpe})
     options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs}
     if model is not None:
-        options["model.name"], options["model.calibration"] = parse_name(model)
+        options["model.name"], options["calibration.kind"] = parse_name(model)
     basis = basis_of(preset, overrides or [], options, runs_dir)
     search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
     _search(_plan(basis, search, data_dir, runs_dir), test=test)
@@ -185,4 +185,4 @@ def _test(plan: Plan, run: Run) -> None:
             data = data_of(run, plan.data_dir).data
             request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
             found = evaluate_run(run, data, request).judgement.values
-        print_metrics(f"{run.name}: test split", {display_name(run.config.model): metrics_of(found)}, protocol.title)
+        print_metrics(f"{run.name}: test split", {display_name(run.config): metrics_of(found)}, protocol.title)

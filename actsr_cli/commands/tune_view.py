@@ -94,7 +94,7 @@ class StudyView:
         begun = [trial for trial in trials if trial.state != TrialState.WAITING]
         shown = [trial for trial in begun if trial.number == best or trial in begun[-_SHOWN:]]
         for trial in shown:
-            _add_row(table, trial, highlight=trial.number == best)
+            _add_row(self.plan, table, trial, highlight=trial.number == best)
         return table
 
     def _caption(self, trials: list[FrozenTrial], best: int | None) -> str:
@@ -115,7 +115,7 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
     if outcome.ranking:
         table = _trial_table(plan, f"Study {plan.title}: best trials", caption)
         for trial in outcome.ranking[:_SHOWN]:
-            _add_row(table, trial, highlight=trial is outcome.best)
+            _add_row(plan, table, trial, highlight=trial is outcome.best)
         console.results.print(table)
     if outcome.importances:
         shares = ", ".join(f"{_short(key)} {share:.0%}" for key, share in outcome.importances.items())
@@ -134,9 +134,8 @@ def _trial_table(plan: Plan, title: str, caption: str) -> Table:
     return table
 
 
-def _add_row(table: Table, trial: FrozenTrial, *, highlight: bool) -> None:
-    settings = [_text(trial.params.get(column)) for column in trial.params]
-    settings += [""] * (len(table.columns) - 5 - len(settings))
+def _add_row(plan: Plan, table: Table, trial: FrozenTrial, *, highlight: bool) -> None:
+    settings = [_text(trial.params.get(dimension.key)) for dimension in plan.space]
     epochs = "" if trial.last_step is None else str(trial.last_step)
     seconds = _seconds(trial)
     minutes = "" if seconds is None else f"{seconds / 60:.1f}"

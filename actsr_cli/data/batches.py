@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
+from actsr_cli.batch import PADDING, Batch, TrainingBatch
 from actsr_cli.data.histories import Histories, Items
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
-from actsr_cli.errors import DataError
 
 _HALVINGS = 2
 """A batch comes in parts: windows longer than half its longest, those longer than a quarter, and the rest."""
@@ -83,12 +82,8 @@ class TrainingBatches:
         batch_size: targets per batch; only a single window with more makes a batch exceed it.
         stride: see `training_windows`.
         whole: all rows of a window are trained, not its targets alone: `batch_size` counts them all.
-        negatives: also draw an item per target, uniformly among those that are not the target.
         device: where the flat data lie and batches are made.
         workers: the processes that share each batch; this one makes its own windows of it alone.
-
-    Raises:
-        DataError: negatives are wanted of a catalogue with one item.
     """
 
     def __init__(
@@ -99,16 +94,11 @@ class TrainingBatches:
         batch_size: int,
         stride: int = 1,
         whole: bool = False,
-        negatives: bool = False,
         device: torch.device | None = None,
         workers: Workers = ALONE,
     ) -> None:
-        if negatives and data.n_items < 2:
-            raise DataError(f"'{data.name}' has a single item: there is no other to draw as a negative")
         self.windows = training_windows(data, max_length, stride)
         self.batch_size = batch_size
-        self.negatives = negatives
-        self.n_items = data.n_items
         self.workers = workers
         self._flat = _FlatData(data.items, data.timestamps, device or torch.device("cpu"))
         self._costs = self.windows.lengths if whole else self.windows.n_targets
@@ -175,7 +165,6 @@ class TrainingBatches:
         return TrainingBatch(
             **vars(history),
             targets=targets,
-            negatives=draw_negatives(targets, self.n_items) if self.negatives else None,
             n_targets=int(windows.n_targets[rows].sum()),
             first_trained=int(windows.first_trained[rows].min()),
         )

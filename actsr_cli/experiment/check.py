@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from actsr_cli.config import RunConfig
+from actsr_cli.config import MODELS, CustomOptions, RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.judging import check_measures, configured_measures, nothing_held_out
-from actsr_cli.models.registry import all_models, check_model, model_size
+from actsr_cli.models.registry import check_model, model_size
 from actsr_cli.training.device import choose_device
+from actsr_cli.training.losses import check_loss
 
 
 def check_trainable(config: RunConfig, data: SequenceData) -> None:
@@ -18,16 +19,17 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
         DataError: there is nothing to train on, nobody to validate with, or no timestamps where the model needs them.
     """
     choose_device(config.training.device)
-    spec = check_model(config.model)
-    if spec.needs_timestamps and data.timestamps is None:
-        others = ", ".join(other.name for other in all_models() if not other.needs_timestamps)
+    model = check_model(config.model, config.calibration)
+    check_loss(config.loss)
+    if model.needs_timestamps and data.timestamps is None:
+        others = ", ".join(name for name, other in MODELS.by_name.items() if not other.needs_timestamps)
         raise DataError(
-            f"{spec.title} reads the times of interactions, and '{data.name}' has none",
+            f"{model.title} reads the times of interactions, and '{data.name}' has none",
             hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
         )
     starts, ends = data.training_spans()
-    if spec in all_models():  # somebody's own may not be made to be built without memory
-        model_size(config.model, data.n_items, data.n_users)
+    if not isinstance(config.model, CustomOptions):  # it may not be made to be built without memory
+        model_size(config.model, config.calibration, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
         raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
     if config.split.by == "none":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import NoCalibration
+from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
@@ -103,7 +104,7 @@ def evaluate_run(
 
 def popularity_model(data: SequenceData) -> Recommender:
     """Scores every item by its number of training interactions: the floor under every model."""
-    model = Popularity(ModelConfig(name="popularity"), data.n_items)
+    model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
     model.fit(*data.training_part())
     return model
 

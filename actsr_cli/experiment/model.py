@@ -18,7 +18,7 @@ def open_model(run: Run) -> tuple[Recommender, int]:
     if not run.model_file.exists():
         raise RunError(f"{run.name} has no trained model yet")
     record = run.record
-    model = build_model(run.config.model, record.items, record.users)
+    model = build_model(run.config.model, run.config.calibration, record.items, record.users)
     epoch = load_model(run.model_file, model)
     return model.eval(), epoch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actsr_cli.config import RunConfig
+from actsr_cli.config.schema import leaves
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
@@ -26,14 +27,8 @@ def changed_keys(run: Run, config: RunConfig) -> set[str]:
     Raises:
         RunError: it is something that may not differ when a run goes on.
     """
-    before, after = run.config.model_dump(), config.model_dump()
-    changed = {
-        f"{section}.{key}"
-        for section, values in before.items()
-        if isinstance(values, dict)
-        for key in {**values, **after[section]}
-        if values.get(key) != after[section].get(key)
-    } | {key for key, value in before.items() if not isinstance(value, dict) and after[key] != value}
+    before, after = dict(leaves(run.config.model_dump())), dict(leaves(config.model_dump()))
+    changed = {key for key in (before | after) if key not in before or before[key] != after.get(key)}
     if "training.epochs" in changed and run.config.training.schedule != "constant":
         raise RunError(
             f"training.epochs cannot change when a run goes on by a {run.config.training.schedule} schedule",
@@ -70,7 +65,7 @@ def check_resumable(run: Run) -> None:
     if run.checkpoint_file.exists():
         return
     if run.status is Status.FINISHED:
-        raise RunError(f"{run.name} is finished: {display_name(run.config.model)} is counted in one go")
+        raise RunError(f"{run.name} is finished: {display_name(run.config)} is counted in one go")
     raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
 
 

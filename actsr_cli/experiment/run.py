@@ -171,7 +171,7 @@ def create_run(
         RunError: there is a run of this name already, or the name is no plain folder name.
     """
     origin = origin or Origin()
-    model = display_name(config.model)
+    model = display_name(config)
     path = _new_folder(runs_dir / config.dataset / model, name)
     record = RunRecord(
         status=Status.RUNNING,

@@ -100,7 +100,7 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
     Raises:
         RunError: a run of this name has another configuration or other data, or is not finished.
     """
-    path = runs_dir / config.dataset / display_name(config.model) / name
+    path = runs_dir / config.dataset / display_name(config) / name
     if not path.exists():
         return None
     run = open_run(path)

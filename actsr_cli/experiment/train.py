@@ -28,8 +28,8 @@ from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.interrupt import stop_on_interrupt
-from actsr_cli.training.objective import SAMPLED_LOSSES
-from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
+from actsr_cli.training.losses import build_loss
+from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.watch import AttentionWatch
@@ -100,7 +100,8 @@ def carry_out(training: Training) -> TrainingState:
     with run.training_lock() if workers.leads else nullcontext():
         device = _set_up(run.config.training, workers)
         with failure_recorded(run, leads=workers.leads):
-            model = build_model(run.config.model, training.data.n_items, training.data.n_users).to(device)
+            data, config = training.data, run.config
+            model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device)
             if isinstance(model, CountingModel):
                 if workers.count > 1:
                     raise ConfigError(f"{run.record.model} is counted in one go: start it without torchrun")
@@ -121,35 +122,26 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
     run, data, workers, config = training.run, training.data, training.workers, training.config
     average = weight_average(model, config.training.ema)
     judged = judged_model(model, average)
-
-    def save_best(epoch: int) -> None:
-        if workers.leads:
-            save_model(run.model_file, judged, epoch)
-
-    def save_state() -> None:
-        if workers.leads:
-            save_checkpoint(run.checkpoint_file, trainer)
-
     with TensorBoard(run.path / "tensorboard", resume=training.resume) as board, stop_on_interrupt() as interrupted:
         with failure_recorded(run, leads=workers.leads):
+            loss = build_loss(config.loss, data.n_items, _item_counts(data, device))
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # what the attention is like before it learns anything
-        trainer = Trainer(
-            model,
-            config.training,
-            batches_for(config, data, model.causal, device, workers),
-            validate=(lambda: _validate(config, judged, data, device, training.observer, workers))
-            if training.validates
-            else None,
-            save_best=save_best,
+
+        def save_state() -> None:
+            if workers.leads:
+                save_checkpoint(run.checkpoint_file, trainer)
+
+        hooks = Hooks(
+            validate=_validation(training, judged, device),
+            save_best=lambda epoch: save_model(run.model_file, judged, epoch) if workers.leads else None,
             save_checkpoint=save_state,
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
-            workers=workers,
-            item_counts=_item_counts(data, device) if config.training.loss in SAMPLED_LOSSES else None,
-            average=average,
         )
+        batches = batches_for(config, data, model.causal, device, workers)
+        trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
             _take_up(run, trainer)
         if not workers.leads:
@@ -158,13 +150,20 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
         record_start(run, model, device, board, workers, resume=training.resume)
         with failure_recorded(run):
             trainer.fit()
-        if (
-            not training.validates or not run.model_file.exists()
-        ):  # stopped before it was validated: better than nothing
+        if not (training.validates and run.model_file.exists()):  # stopped before it was validated: better than nothing
             save_model(run.model_file, judged, trainer.state.epoch)
         record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)
     return trainer.state
+
+
+def _validation(
+    training: Training, model: SequentialModel, device: torch.device
+) -> Callable[[], dict[str, float]] | None:
+    """What validates an epoch; None where nothing is held out."""
+    if not training.validates:
+        return None
+    return lambda: _validate(training.config, model, training.data, device, training.observer, training.workers)
 
 
 def _watch(
@@ -220,7 +219,6 @@ def batches_for(
         batch_size=config.training.batch_size,
         stride=config.training.window_stride or (1 if causal else config.model.max_length),
         whole=not causal,
-        negatives=config.training.loss == "bpr",
         device=device,
         workers=workers,
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 
 
@@ -26,11 +26,13 @@ class Recommender(nn.Module, ABC):
     attributes below.
 
     Args:
-        config: the settings.
+        options: the model's settings.
+        calibration: how its attention is calibrated.
         n_items: items of the catalogue, padding not counted; ids run from 1 to `n_items`.
         n_users: users of the data set; their ids run from 0.
 
     Attributes:
+        config: the model's settings.
         paper: where the model was published.
         needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
@@ -38,15 +40,17 @@ class Recommender(nn.Module, ABC):
         options: keys of `model.options` that it reads.
     """
 
+    config: ModelOptions
     paper: ClassVar[str] = ""
     needs_users: ClassVar[bool] = False
     needs_timestamps: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+    def __init__(self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__()
-        self.config = config
+        self.config = options
+        self.calibration = calibration
         self.n_items = n_items
         self.n_users = n_users
 
@@ -86,6 +90,7 @@ class SequentialModel(Recommender):
             its prefixes.
     """
 
+    config: TrainedOptions
     causal: ClassVar[bool] = True
 
     @abstractmethod
@@ -155,6 +160,7 @@ class EncoderModel(SequentialModel):
         encoder: the layers.
     """
 
+    config: TransformerOptions
     item_embedding: nn.Embedding
     encoder: Encoder
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.attention import AttentionStages, Dropout, Relations, calibrated_self_attention
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions, TransformerOptions
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Activation] = {
@@ -79,7 +78,7 @@ class Encoded:
 class FeedForward(nn.Module):
     """Two affine maps with an activation between them, residual connection and layer normalisation."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerOptions) -> None:
         super().__init__()
         self.inner = nn.Linear(config.hidden_size, config.inner_size)
         self.outer = nn.Linear(config.inner_size, config.hidden_size)
@@ -93,29 +92,18 @@ class FeedForward(nn.Module):
         return changed
 
 
-def calibration_options(config: ModelConfig) -> dict[str, Any]:
-    """The settings of a configuration that `calibrated_self_attention` and `CalibratedAttention` take by keyword."""
-    return {
-        "calibration": config.calibration,
-        "dropout": config.attention_dropout,
-        "use_order": config.use_order,
-        "use_distance": config.use_distance,
-        "combine": config.combine,
-        "annealing_steps": config.annealing_steps,
-        "two_level": config.two_level,
-        "rich_combine": config.rich_combine,
-        "renorm": config.renorm,
-        "published_faults": config.reproduce_published_faults,
-    }
-
-
 class EncoderLayer(nn.Module):
     """Calibrated attention and a feed-forward block, each with residual connection and normalisation."""
 
-    def __init__(self, config: ModelConfig, positions: int) -> None:
+    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
         super().__init__()
         self.attention = calibrated_self_attention(
-            config.hidden_size, config.heads, max_length=positions, **calibration_options(config)
+            config.hidden_size,
+            config.heads,
+            max_length=positions,
+            dropout=config.attention_dropout,
+            published_faults=config.reproduce_published_faults,
+            **calibration.attention_arguments(),
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
@@ -168,13 +156,14 @@ class Encoder(nn.Module):
     """A stack of calibrated layers.
 
     Args:
-        config: the model's configuration.
+        config: the model's settings.
+        calibration: how the attention of its layers is calibrated.
         positions: longest sequence that the encoder can see.
     """
 
-    def __init__(self, config: ModelConfig, positions: int) -> None:
+    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config, positions) for _ in range(config.layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, calibration, positions) for _ in range(config.layers))
 
     def forward(
         self,

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import GRU4RecOptions
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
@@ -19,14 +20,17 @@ class GRU4Rec(SequentialModel):
     Row i has read the items up to i, so that one pass trains all prefixes, as in causal attention.
     """
 
+    config: GRU4RecOptions
     calibrated: ClassVar[bool] = False
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.recurrent = nn.GRU(config.hidden_size, config.inner_size, config.layers, bias=False, batch_first=True)
-        self.output = nn.Linear(config.inner_size, config.hidden_size)
+    def __init__(
+        self, options: GRU4RecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        self.item_embedding = nn.Embedding(n_items + 1, options.hidden_size, padding_idx=PADDING)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.recurrent = nn.GRU(options.hidden_size, options.inner_size, options.layers, bias=False, batch_first=True)
+        self.output = nn.Linear(options.inner_size, options.hidden_size)
         nn.init.xavier_normal_(self.item_embedding.weight)
         nn.init.zeros_(self.item_embedding.weight[PADDING])
         for name, weight in self.recurrent.named_parameters():

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import SSEPTOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
@@ -24,25 +25,26 @@ class SSEPT(EncoderModel):
     the softmax nor a ranking, and is left out.
     """
 
+    config: SSEPTOptions
     needs_users: ClassVar[bool] = True
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        user_size = config.hidden_size // 2 if config.user_size is None else config.user_size
-        self.item_size = config.hidden_size - user_size
+    def __init__(self, options: SSEPTOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        user_size = options.hidden_size // 2 if options.user_size is None else options.user_size
+        self.item_size = options.hidden_size - user_size
         if self.item_size < 1 or user_size < 1:
             raise ConfigError(
-                f"model.user_size {user_size} leaves nothing of model.hidden_size {config.hidden_size} for items"
+                f"model.user_size {user_size} leaves nothing of model.hidden_size {options.hidden_size} for items"
             )
         self.item_embedding = nn.Embedding(n_items + 1, self.item_size, padding_idx=PADDING)
         self.user_embedding = nn.Embedding(n_users + 1, user_size, padding_idx=0)  # user u has row u + 1
-        self.position_embedding = position_table(config, config.max_length)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, positions=config.max_length)
+        self.position_embedding = position_table(options, calibration, options.max_length)
+        self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.encoder = Encoder(options, calibration, positions=options.max_length)
         self.trained_users: Tensor
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
-        initialise(self, config.initializer_range)
+        initialise(self, options.initializer_range)
 
     def item_part(self, hidden: Tensor) -> Tensor:
         return hidden[..., : self.item_size]

@@ -118,7 +118,12 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
     every = config.model_dump(mode="json")
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
-    for key in ("model.name", *best.params):  # written down even where they are the default
+    for key in (
+        "model.name",
+        "calibration.kind",
+        "loss.name",
+        *best.params,
+    ):  # written down even where they are the default
         section, _, name = key.rpartition(".")
         settings[section] = {name: every[section][name]} | settings.get(section, {})
     for name in NOT_SEARCHED:
@@ -134,7 +139,9 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
 
 
 def _importances(study: optuna.Study, finished: list[FrozenTrial]) -> dict[str, float]:
-    varying = [key for key in (finished[0].params if finished else {}) if len({t.params[key] for t in finished}) > 1]
+    shared = set[str].intersection(*(set(trial.params) for trial in finished)) if finished else set()
+    varying = [key for key in (finished[0].params if finished else {}) if key in shared]
+    varying = [key for key in varying if len({trial.params[key] for trial in finished}) > 1]
     if len(finished) < _FEWEST or not varying or len({trial.value for trial in finished}) == 1:
         return {}
     with warnings.catch_warnings():

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from actsr_cli.config.reading import read_yaml
 from actsr_cli.data.report import Report
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import prepare_for
 from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.registry import display_name
-from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_name, read_yaml, resolve
-from actsr_cli.tuning.space import Space, default_space, read_space, unread
+from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_name, resolve
+from actsr_cli.tuning.space import Space, searchable
 from actsr_cli.tuning.study import Plan, Sampler
 
 _GIVE_PRESET = "Give one: --preset NAME, see actsr presets."
@@ -87,23 +89,17 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
 
 
 def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
-    """What is searched: a file's space, or the preset's, or without a preset what is usual for the model.
+    """What is searched: a file's space, or the preset's, or else what is usual for the model.
 
     Returns:
         The space, and what of it is left out, each key with the reason.
 
     Raises:
-        ConfigError: there is none, or nothing of it is left.
+        ConfigError: there is none, nothing of it is left, or the chosen model, calibration or loss does not read it.
     """
-    config, given = basis.resolved.config, basis.resolved.given
-    model = display_name(config.model)
-    found = _whole_space(basis, file)
-    without = dict.fromkeys(unread(found, config), f"which {model} does not read")
-    without |= {each.key: f"which has its value from {given[each.key]}" for each in found if each.key in given}
-    left = tuple(each for each in found if each.key not in without)
-    if not left:
-        raise ConfigError(f"nothing is left to search for {model}", hint="Give another space: --space FILE.")
-    return left, without
+    raw, origin = _raw_space(basis, file)
+    space, given = searchable(raw, origin, basis.resolved)
+    return space, {key: f"which has its value from {basis.resolved.given[key]}" for key in given}
 
 
 def make_plan(
@@ -155,13 +151,18 @@ def make_plan(
     return plan, prepared.report
 
 
-def _whole_space(basis: Basis, file: Path | None) -> Space:
+def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]:
+    """The contents of a `tune` section, and where they are from."""
     if file is not None:
         raw = read_yaml(file)
-        return read_space(raw.get(TUNE, raw), str(file))
+        return raw.get(TUNE, raw), str(file)
     preset = basis.resolved.preset
     if basis.run is not None:
         preset = None if basis.preset is None else load_preset(basis.preset)
-    if preset is None or (basis.run is not None and not preset.space):
-        return default_space(basis.resolved.config)
-    return read_space(preset.space, preset.origin)
+    if preset is not None and preset.space:
+        return preset.space, preset.origin
+    name = display_name(basis.resolved.config)
+    usual = find_model(basis.resolved.config.model.name).search
+    if not usual:
+        raise ConfigError(f"{name} has nothing to search", hint="It has no setting that changes its ranking.")
+    return usual, name

@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.files import write_text
-from actsr_cli.tuning.space import grid
+from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, total
 
 _BIRTH = timedelta(minutes=1)
@@ -51,8 +51,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
             lock.release()
             return None
         study.sampler = _sampler(plan, trial.number, place)
-        for dimension in plan.space:
-            dimension.suggest(trial)
+        draw(plan.space, trial)
         return trial, lock
 
 

@@ -77,7 +77,7 @@ class Plan:
     @property
     def title(self) -> str:
         """DATASET/MODEL/NAME."""
-        return f"{self.config.dataset}/{display_name(self.config.model)}/{self.name}"
+        return f"{self.config.dataset}/{display_name(self.config)}/{self.name}"
 
     @property
     def folder(self) -> Path:

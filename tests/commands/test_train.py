@@ -215,11 +215,14 @@ def test_times_are_asked_for_before_a_run_is_made(place: Path) -> None:
 def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
     refused = call("train", "--model", "gru4rec", "--calibration", "full", "--preset", "demo", exit_code=1)
     assert "GRU4Rec has no attention to calibrate" in " ".join(refused.stderr.split())
-    shaping = ("--set", "model.time_span=9", "--set", "model.renorm=softmax")
-    warned = call("train", "--model", "popularity", "--preset", "demo", *shaping)
-    assert "popularity does not read model.time_span" in warned.stderr
-    assert "popularity does not read model.renorm" in warned.stderr
-    assert "hidden_size" not in warned.stderr  # the preset has it for other models
+    for key, problem in (
+        ("model.time_span=9", "popularity has no such key, it belongs to tisasrec"),
+        ("calibration.renorm=softmax", "calibration none has no such key, it belongs to adversarial and full"),
+        ("loss.negatives=9", "loss ce has no such key, it belongs to sampled, gbce and bce"),
+    ):
+        refused = call("train", "--model", "popularity", "--preset", "demo", "--set", key, exit_code=1)
+        assert problem in " ".join(refused.stderr.split())
+    call("train", "--model", "popularity", "--preset", "demo")  # the preset's keys are for other models
     refused = call("train", "--model", "sse-pt", "--preset", "demo", "--set", "model.user_size=999", exit_code=1)
     assert "user_size" in refused.stderr
     assert not (place / "runs" / "demo" / "sse-pt").exists()

@@ -18,8 +18,9 @@ TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", 
 SPACE = """
 training.learning_rate: [1.0e-3, 1.0e-2]
 model.hidden_dropout: {low: 0.1, high: 0.3, steps: 2}
-training.mask_weight: [0.1, 0.3]
+calibration.mask_weight: [0.1, 0.3]
 """
+PLAIN = SPACE.rpartition("calibration")[0]
 
 
 @pytest.fixture
@@ -35,10 +36,13 @@ def record(run: Path) -> dict[str, object]:
 
 def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--epochs", "2", "--space", space)
+    refused = " ".join(call(*options, "--model", "sasrec", exit_code=1).stderr.split())
+    assert "calibration none has no such key, it belongs to adversarial and full" in refused
+    assert not (place / "runs").exists()
+    Path(space).write_text(PLAIN)
     first = call(*options, "--model", "sasrec", "--trials", "3", "--test")
     study = place / "runs" / "studies" / "demo" / "sasrec" / "grid"
     said = " ".join(first.stderr.split())
-    assert "Not searched: training.mask_weight, which sasrec does not read" in said
     assert "grid search of 3 trials over training.learning_rate, model.hidden_dropout" in said
     assert "3 finished" in first.stdout
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
@@ -217,12 +221,12 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
 
 def test_what_has_a_value_already_is_not_searched(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--space", space, "--epochs", "1", "--set", "training.learning_rate=1e-4")
-    said = " ".join(call(*options, "--set", "training.mask_weight=0.2").stderr.split())
+    said = " ".join(call(*options, "--set", "calibration.mask_weight=0.2").stderr.split())
     assert "Not searched: training.learning_rate, which has its value from --set" in said
     assert "grid search of 2 trials over model.hidden_dropout" in said
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
     assert {yaml.safe_load((run / "config.yaml").read_text())["training"]["learning_rate"] for run in runs} == {1e-4}
-    everything = ("--set", "model.hidden_dropout=0.2", "--set", "training.mask_weight=0.2", "--name", "none")
+    everything = ("--set", "model.hidden_dropout=0.2", "--set", "calibration.mask_weight=0.2", "--name", "none")
     assert "nothing is left to search for ac-sasrec" in call(*options, *everything, exit_code=1).stderr
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from actsr_cli.config import MODELS
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import find_source
 from actsr_cli.experiment.evaluate import evaluate_run
 from actsr_cli.experiment.run import create_run
 from actsr_cli.experiment.train import train_run
-from actsr_cli.models.registry import all_models, display_name
+from actsr_cli.models.registry import display_name
 from actsr_cli.presets import resolve
 from actsr_cli.training.trainer import Observer
 
@@ -21,10 +22,10 @@ TIMES_CHANCE = 4
 """Hit@10 on the test split after two epochs is at least so many times 10 / items."""
 
 COMBINATIONS = [
-    (spec.name, calibration)
-    for spec in all_models()
+    (name, calibration)
+    for name, model in MODELS.by_name.items()
     for calibration in ("none", "spatial", "adversarial", "full")
-    if spec.calibrated or calibration == "none"
+    if model.calibrated or calibration == "none"
 ]
 SMALL = [
     "model.hidden_size=32",
@@ -54,12 +55,14 @@ def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequenc
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
 def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
-    options = {"model.name": name, "model.calibration": calibration}
-    config = resolve(preset="ml-100k", overrides=SMALL, options=options).config
+    options = {"model.name": name, "calibration.kind": calibration}
+    own = {f"model.{key}" for key in MODELS.find(name).model_fields}
+    small = [text for text in SMALL if text.startswith("training.") or text.partition("=")[0] in own]
+    config = resolve(preset="ml-100k", overrides=small, options=options).config
     run = create_run(tmp_path, config, movies, name="run")
     state = train_run(run, movies, Observer())
     assert run.record.finished
-    assert run.name == f"ml-100k/{display_name(config.model)}/run"
+    assert run.name == f"ml-100k/{display_name(config)}/run"
     if state.history[0].losses:
         first, second = (record.losses["calibrated"] for record in state.history)
         assert second < first

@@ -13,7 +13,7 @@ from torch import Tensor
 from tracing import model
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CustomOptions, NoCalibration
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
@@ -31,7 +31,7 @@ class _Votes(SequentialModel):
     """Each item of a history votes for item 1 with its own number of points; all other items have none."""
 
     def __init__(self, points: list[float]) -> None:
-        super().__init__(ModelConfig(max_length=10), n_items=len(points))
+        super().__init__(CustomOptions(name="votes:Votes", max_length=10), NoCalibration(), n_items=len(points))
         self.points = torch.tensor([0.0, *points])
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from samples import built, run_config
 from torch import Tensor, nn
 from tracing import HISTORIES, model
 
 from actsr_cli.attention import AttentionStages, CalibratedAttention, attending_with
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions, CustomOptions, NoCalibration
 from actsr_cli.errors import RunError
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.inspection.views import rank_text
 from actsr_cli.models.base import CustomModel
-from actsr_cli.models.registry import build_model
 
 TRANSFORMERS = ("sasrec", "bert4rec", "sse-pt", "tisasrec")
 STAGES = {
@@ -84,7 +84,7 @@ def test_with_plain_attention_a_model_is_its_backbone() -> None:
 
 
 def test_a_model_of_ones_own() -> None:
-    own = _Own(ModelConfig(max_length=6), n_items=10)
+    own = _Own(CustomOptions(name="own:Own", max_length=6), NoCalibration(), n_items=10)
     traced = trace(own, HISTORIES)
     assert [layer.calibrated.shape[1] for layer in traced.layers] == [2, 4]
     assert traced.stages == ("plain", "spatial", "mask", "calibrated")
@@ -93,9 +93,8 @@ def test_a_model_of_ones_own() -> None:
 
 @pytest.mark.parametrize("name", ["gru4rec", "item-knn"])
 def test_models_without_attention_say_so(name: str) -> None:
-    config = ModelConfig(name=name, calibration="none", hidden_size=8)
     with pytest.raises(RunError, match="attention"):
-        trace(build_model(config, n_items=10), HISTORIES)
+        trace(built(run_config(name), n_items=10), HISTORIES)
 
 
 def test_ranks_for_people() -> None:
@@ -117,11 +116,11 @@ def _plain_stages(weights: Tensor) -> AttentionStages:
 
 
 class _Own(CustomModel):
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
+    def __init__(self, options: CustomOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
         self.items = nn.Embedding(n_items + 1, 8, padding_idx=0)
         self.attentions = nn.ModuleList(
-            CalibratedAttention(8, heads, batch_first=True, max_length=config.max_length) for heads in (2, 4)
+            CalibratedAttention(8, heads, batch_first=True, max_length=options.max_length) for heads in (2, 4)
         )
 
     def forward(self, batch: Batch) -> Tensor:

@@ -14,21 +14,22 @@ import numpy as np
 import pytest
 import torch
 from noise import given_noise
+from samples import built, prediction_loss
 
 from actsr_cli.attention import AdversarialCalibrator
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import TrainingConfig
+from actsr_cli.config import MODELS
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Pass
 from actsr_cli.models.reference import (
     load_published,
     our_name,
     published_config,
-    published_mask_weight,
     read_published,
 )
-from actsr_cli.models.registry import all_models, build_model
+from actsr_cli.models.registry import names_of
 from actsr_cli.models.sse_pt import SSEPT
+from actsr_cli.training.losses.pairwise import BPR
 from actsr_cli.training.objective import Losses, Objective
 
 LOSS_TOLERANCE = 1e-5
@@ -44,6 +45,17 @@ STAGES = {
 }
 
 
+class PublishedObjective(Objective):
+    """The published norm also counts the rows of padding queries, once each; they look at real keys."""
+
+    def row_counts(self, part: TrainingBatch) -> torch.Tensor:
+        return torch.ones_like(part.targets)
+
+    @property
+    def padded_length(self) -> int:
+        return self.model.config.max_length
+
+
 class Case:
     """One golden file: the published inputs, parameters and outputs, and our model filled with them."""
 
@@ -54,15 +66,17 @@ class Case:
         weights = read_published(path)
         item_ids = self.arrays["input.item_id_list"]
         config = published_config(settings, model=backbone(path), max_length=item_ids.shape[1])
-        other_ids = 2 if config.name == "bert4rec" else 1  # padding, and a mask
+        other_ids = 2 if config.model.name == "bert4rec" else 1  # padding, and a mask
         n_items = len(weights["item_embedding.weight"]) - other_ids
-        model = build_model(config, n_items, n_users=len(weights.get("user_embedding.weight", [0])) - 1)
+        model = built(config, n_items, n_users=len(weights.get("user_embedding.weight", [0])) - 1)
         assert isinstance(model, SequentialModel)
         self.model = model
         load_published(self.model, weights)
         self.model.eval()
-        loss = settings["loss_type"].lower()
-        self.objective = Objective(self.model, TrainingConfig(loss=loss, mask_weight=published_mask_weight(settings)))
+        loss = prediction_loss(settings["loss_type"].lower(), n_items)
+        if "input.neg_item_id" in self.arrays and isinstance(loss, BPR):
+            loss.draw = lambda targets: self.arrays["input.neg_item_id"]  # type: ignore[method-assign]
+        self.objective = PublishedObjective(self.model, loss)
         self.batch = Batch(
             item_ids=item_ids,
             lengths=self.arrays["input.item_length"],
@@ -82,10 +96,8 @@ class Case:
 
     def losses(self) -> Losses:
         self.set_step(0)
-        # The published norm also counts the rows of padding queries, once each; they look at real keys.
-        row_counts = torch.ones_like(self.batch.item_ids)
         with self.noise("loss_noise"):
-            return self.objective.losses(self.training_batch(), row_counts=row_counts)
+            return self.objective.losses(self.training_batch())
 
     def training_batch(self) -> TrainingBatch:
         """The published inputs as our objective takes them: one trained row per sequence, or the recorded masks."""
@@ -104,13 +116,12 @@ class Case:
         return TrainingBatch(
             **vars(self.batch),
             targets=at_last(self.arrays["input.item_id"]),
-            negatives=at_last(self.arrays["input.neg_item_id"]),
         )
 
 
 def backbone(path: Path) -> str:
     """The published model that a golden file is of: the longest known name that its stem starts with."""
-    known = {name.replace("-", "_") for spec in all_models() for name in spec.names}
+    known = {name.replace("-", "_") for plain, model in MODELS.by_name.items() for name in names_of(plain, model)}
     return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from samples import sequence_data
+from samples import built, prediction_loss, run_config, sequence_data
 
 from actsr_cli.batch import TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.config import MODELS
 from actsr_cli.data import batches
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import all_models, build_model, display_name
+from actsr_cli.models.registry import display_name, names_of
 from actsr_cli.training.objective import Objective
 
 MAX_LENGTH = 6
@@ -58,7 +58,7 @@ def prefixes(parts: list[TrainingBatch]) -> TrainingBatch:
 
 def losses_and_gradients(model: SequentialModel, *parts: TrainingBatch) -> tuple[dict[str, float], torch.Tensor]:
     model.zero_grad(set_to_none=True)
-    objective = Objective(model, TrainingConfig())
+    objective = Objective(model, prediction_loss(n_items=DATA.n_items))
     losses = objective.losses(*parts)
     objective.backward(losses)
     gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
@@ -66,9 +66,9 @@ def losses_and_gradients(model: SequentialModel, *parts: TrainingBatch) -> tuple
 
 
 def test_all_causal_models_are_here() -> None:
-    names = {name for spec in all_models() for name in spec.names}
+    names = {name for plain, model in MODELS.by_name.items() for name in names_of(plain, model)}
     others = {"bert4rec", "ac-bert4rec", "item-knn", "popularity"}
-    assert {display_name(ModelConfig(**options)) for options in CAUSAL} == names - others
+    assert {display_name(run_config(**options)) for options in CAUSAL} == names - others
 
 
 @pytest.mark.parametrize("stride", [1, 3])
@@ -79,16 +79,10 @@ def test_an_epoch_of_shared_batches_equals_its_prefixes(
     monkeypatch.setattr(batches, "_PAIRS_PER_PART", {"cpu": 2 * MAX_LENGTH**2})
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # the same noise, however the batch is cut
     torch.manual_seed(0)
-    config = ModelConfig(
-        **options,
-        max_length=MAX_LENGTH,
-        hidden_size=12,
-        inner_size=16,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        initializer_range=0.4,
-    )
-    model = build_model(config, DATA.n_items, DATA.n_users)
+    small: dict[str, Any] = {"max_length": MAX_LENGTH, "hidden_size": 12, "inner_size": 16, "hidden_dropout": 0.0}
+    if options["name"] != "gru4rec":
+        small |= {"attention_dropout": 0.0, "initializer_range": 0.4}
+    model = built(run_config(**options, **small), DATA.n_items, DATA.n_users)
     assert isinstance(model, SequentialModel)
     assert model.causal
     shared = TrainingBatches(DATA, max_length=MAX_LENGTH, batch_size=16, stride=stride)

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from samples import sequence_data
+from samples import built, prediction_loss, run_config, sequence_data
 from torch import multiprocessing
 
-from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
 from actsr_cli.training.objective import Objective
 
 DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)])
@@ -27,11 +25,11 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     torch.randn_like = torch.zeros_like  # type: ignore[assignment]
     torch.manual_seed(0)
     data = SMALL if small else DATA
-    config = ModelConfig(max_length=8, hidden_size=12, inner_size=8, hidden_dropout=0, attention_dropout=0, **options)
-    model = build_model(config, data.n_items, data.n_users)
+    config = run_config(max_length=8, hidden_size=12, inner_size=8, hidden_dropout=0, attention_dropout=0, **options)
+    model = built(config, data.n_items, data.n_users)
     assert isinstance(model, SequentialModel)
     model.double().train()
-    objective = Objective(model, TrainingConfig(), workers)
+    objective = Objective(model, prediction_loss(n_items=data.n_items), workers=workers)
     batches = TrainingBatches(data, max_length=8, batch_size=30, workers=workers)
     losses = objective.losses(*next(iter(batches.epoch(torch.Generator().manual_seed(2)))))
     objective.backward(losses)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actsr_cli.config import MODELS
 from actsr_cli.errors import ConfigError
-from actsr_cli.presets import load_preset, preset_names, resolve
-from actsr_cli.tuning.space import grid, read_space, unread
+from actsr_cli.presets import load_preset, preset_names, resolve, with_values
+from actsr_cli.tuning.space import draw, grid, read_space, space_of
 
 
 def points(domain: Any, key: str = "training.learning_rate") -> list[Any]:
@@ -85,15 +88,99 @@ def test_a_grid_needs_points() -> None:
         points({"low": 1e-4, "high": 1e-2})
 
 
-def test_what_a_model_does_not_read_is_known() -> None:
-    space = read_space({"model.renorm": ["sum"], "training.mask_weight": [0.3], "model.layers": [1]}, "here")
-    assert unread(space, resolve(options={"model.calibration": "none"}).config) == [
-        "model.renorm",
-        "training.mask_weight",
+def space_file(folder: Path, space: dict[str, Any]) -> Path:
+    (folder / "space.yaml").write_text(yaml.safe_dump({"tune": space}))
+    return folder / "space.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "space", "message"),
+    [
+        (
+            {"model.name": "sasrec"},
+            {"model.time_span": [8, 16]},
+            r"model.time_span \(search space of .*space.yaml\): sasrec has no such key, it belongs to tisasrec",
+        ),
+        (
+            {"calibration.kind": "none"},
+            {"calibration.mask_weight": [0.3, 0.03]},
+            "calibration none has no such key, it belongs to adversarial and full",
+        ),
+        ({"loss.name": "bpr"}, {"loss.label_smoothing": [0.0, 0.1]}, "loss bpr has no such key, it belongs to ce"),
+        (
+            {"model.name": "item-knn"},
+            {"training.learning_rate": [1e-3]},
+            "item-knn is counted in one go and has no such",
+        ),
+        ({"model.name": "item-knn"}, {"loss.name": ["ce"]}, "item-knn is counted in one go and has no such key"),
+        (
+            {},
+            {"model.name": ["sasrec", "gru4rec"], "model.time_span": [8, 16]},
+            "sasrec and gru4rec have no such key, it belongs to tisasrec",
+        ),
+        ({}, {"model.name": ["sasrek"]}, "there is no such model; did you mean 'sasrec'?"),
+        ({"training.epochs": 3}, {"training.epochs": [1, 2]}, "nothing is left to search for sasrec"),
+        ({"model.name": "popularity"}, None, "popularity has nothing to search"),
+    ],
+)
+def test_a_space_that_the_choice_does_not_read_is_refused(
+    tmp_path: Path, options: dict[str, Any], space: dict[str, Any] | None, message: str
+) -> None:
+    file = None if space is None else space_file(tmp_path, space)
+    with pytest.raises(ConfigError, match=message):
+        space_of(resolve(options=options), file)
+
+
+def test_the_space_of_a_preset_is_refused_likewise() -> None:
+    with pytest.raises(ConfigError, match=r"model.heads \(search space of preset beauty\): gru4rec has no such key"):
+        space_of(resolve(preset="beauty", options={"model.name": "gru4rec", "calibration.kind": "none"}), None)
+
+
+def test_a_key_with_a_value_is_left_out(tmp_path: Path) -> None:
+    file = space_file(tmp_path, {"model.layers": [1, 2], "model.heads": [1, 2]})
+    space, given = space_of(resolve(overrides=["model.heads=4"]), file)
+    assert ([each.key for each in space], given) == (["model.layers"], ["model.heads"])
+
+
+@pytest.mark.parametrize("name", MODELS.by_name)
+def test_every_model_has_a_space_of_its_own(name: str) -> None:
+    resolved = resolve(options={"model.name": name})
+    if not MODELS.by_name[name].search:
+        assert name == "popularity"
+        return
+    space, _ = space_of(resolved, None)
+    assert 2 <= len(grid(space)) <= 20
+
+
+def test_a_key_is_searched_where_it_applies() -> None:
+    """Whatever stands first in the file: the choice is drawn first."""
+    space = read_space(
+        {"calibration.renorm": ["sum", "softmax"], "loss.negatives": [8], "calibration.kind": ["none", "full"]}
+        | {"loss.name": ["bce", "ce"]},
+        "here",
+    )
+    assert grid(space) == [
+        {"calibration.kind": kind, "loss.name": loss} | renorm | negatives
+        for kind, renorms in (("none", [{}]), ("full", [{"calibration.renorm": r} for r in ("sum", "softmax")]))
+        for loss, negatives in (("bce", {"loss.negatives": 8}), ("ce", {}))
+        for renorm in renorms
     ]
-    assert unread(space, resolve(options={"model.calibration": "full"}).config) == []
-    of_both = read_space({"model.renorm": ["sum"], "model.calibration": ["none", "full"]}, "here")
-    assert unread(of_both, resolve().config) == []
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = study.ask()
+        draw(space, trial)
+        assert ("calibration.renorm" in trial.params) == (trial.params["calibration.kind"] == "full")
+        assert ("loss.negatives" in trial.params) == (trial.params["loss.name"] == "bce")
+        with_values(resolve(preset="beauty").config, trial.params)
+
+
+def test_models_that_are_counted_have_no_learning_rate() -> None:
+    space = read_space({"training.learning_rate": [1e-3, 1e-2], "model.name": ["item-knn", "sasrec"]}, "here")
+    assert grid(space) == [
+        {"model.name": "item-knn"},
+        {"model.name": "sasrec", "training.learning_rate": 1e-3},
+        {"model.name": "sasrec", "training.learning_rate": 1e-2},
+    ]
 
 
 @pytest.mark.parametrize("name", preset_names())
