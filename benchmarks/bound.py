@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from actsr_cli.attention import split_parameters
-from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
 
@@ -28,7 +27,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     return float(_SIZE**3 / min(seconds))
 
 
-def epoch_multiply_adds(model: SequentialModel, config: RunConfig, batches: TrainingBatches) -> float:
+def epoch_multiply_adds(model: SequentialModel, batches: TrainingBatches) -> float:
     """Multiply-adds that the losses of an epoch and their gradients need, nothing spent on padding.
 
     Each real token meets each weight once forward and twice backward, each allowed pair the scores and the values
@@ -43,5 +42,5 @@ def epoch_multiply_adds(model: SequentialModel, config: RunConfig, batches: Trai
     weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
     pairs = float((lengths * (lengths + 1) / 2 if model.causal else lengths**2).sum())
     products = 3 if adversarial else 2  # scores, values, and the mask's scores
-    attention = pairs * config.model.hidden_size * products * config.model.layers
+    attention = pairs * model.config.hidden_size * products * model.config.layers
     return catalogue + 3 * (float(lengths.sum()) * weights + attention)

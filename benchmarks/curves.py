@@ -20,14 +20,14 @@ from torch import Tensor
 
 from actsr_cli.attention import Dropout, calibrated
 from actsr_cli.batch import TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model, parse_name
-from actsr_cli.training import objective
+from actsr_cli.presets import resolve
+from actsr_cli.training.losses import PredictionLoss, build_loss
 from actsr_cli.training.trainer import Observer, Trainer
 from benchmarks.beauty import beauty
 
@@ -86,7 +86,6 @@ def curves(
         for path in results:
             with ExitStack() as patches:
                 if path == "plain":
-                    patches.enter_context(mock.patch.object(objective, "cross_entropy", _cross_entropy))
                     patches.enter_context(mock.patch.object(calibrated, "dropout", F.dropout))
                 trained = _trained(model, path == "plain", seed, epochs, layers)
             results[path].append([record.metrics["ndcg@10"] for record in trained.state.history])
@@ -109,21 +108,28 @@ def _table(model: str, results: dict[str, list[list[float]]], seconds: dict[str,
     return table
 
 
-def _cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(hidden @ items.T, targets)
+class AllLogits(PredictionLoss):
+    """Cross-entropy over the catalogue whose logits all exist at a time."""
+
+    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+        return F.cross_entropy(hidden @ items.T, targets)
 
 
 def _trained(model_name: str, plain: bool, seed: int, epochs: int, layers: int) -> Trainer:
     torch.manual_seed(seed)
     data, cpu = beauty(), torch.device("cpu")
     name, calibration = parse_name(model_name)
-    config = ModelConfig(name=name, calibration=calibration or "none", layers=layers)
-    training = TrainingConfig(seed=seed, epochs=epochs, mask_weight=0.03, monitor="ndcg@10", patience=epochs)
-    model = build_model(config, data.n_items, data.n_users)
+    settings = {"model.name": name, "calibration.kind": calibration, "model.layers": layers, "training.seed": seed}
+    ending = {"training.epochs": epochs, "training.patience": epochs, "training.monitor": "ndcg@10"}
+    weight = {"calibration.mask_weight": 0.03} if calibration in ("adversarial", "full") else {}
+    config = resolve(options=settings | ending | weight).config
+    model = build_model(config.model, config.calibration, data.n_items, data.n_users)
     if not isinstance(model, SequentialModel) or not model.causal:
         raise typer.BadParameter(f"{model_name} does not train prefixes")
     if plain:
         _use_dropout_of_the_library(model)
+    counts = torch.ones(data.n_items + 1)
+    loss = AllLogits(config.loss, data.n_items, counts) if plain else build_loss(config.loss, data.n_items, counts)
     make: Callable[..., PrefixBatches | TrainingBatches] = PrefixBatches if plain else TrainingBatches
 
     def validate() -> dict[str, float]:
@@ -133,8 +139,9 @@ def _trained(model_name: str, plain: bool, seed: int, epochs: int, layers: int) 
 
     trainer = Trainer(
         model,
-        training,
-        make(data, max_length=config.max_length, batch_size=training.batch_size),
+        config.training,
+        make(data, max_length=config.model.max_length, batch_size=config.training.batch_size),
+        loss,
         validate=validate,
         save_best=lambda _: None,
         save_checkpoint=lambda: None,

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from actsr_cli.config import EvaluationConfig, ModelConfig
+from actsr_cli.config import EvaluationConfig, NoCalibration
+from actsr_cli.config.models import SASRecOptions
 from actsr_cli.evaluation.metrics import summarize
 from actsr_cli.evaluation.ranking import Seen, evaluate
 from actsr_cli.models.registry import build_model
@@ -79,7 +80,7 @@ def measure(seen: Seen, users: int, items: int, threads: int) -> tuple[int, int,
     torch.manual_seed(0)
     data = generated(users, items, mean_length=8.88) if users else beauty()
     n_items = items or data.n_items
-    model = build_model(ModelConfig(), n_items).eval()
+    model = build_model(SASRecOptions(), NoCalibration(), n_items).eval()
     cpu = torch.device("cpu")
     rate = matrix_rate(cpu, torch.float32)
     before, started = peak_megabytes(), time.perf_counter()

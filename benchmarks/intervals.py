@@ -62,7 +62,9 @@ def _measure(way: type[Relations], length: int, span: int, repeats: int, threads
     torch.manual_seed(0)
     attention = CalibratedSelfAttention(WIDTH, HEADS)
     tables = [torch.randn(rows, WIDTH, requires_grad=True) for rows in (length, length, span + 1, span + 1)]
-    relations = way(*tables, intervals=torch.randint(0, span + 1, (BATCH, length, length)))
+    key_positions, value_positions, key_intervals, value_intervals = tables
+    pairs = torch.randint(0, span + 1, (BATCH, length, length))
+    relations = way(key_positions, value_positions, key_intervals, value_intervals, pairs)
     hidden, positions = torch.randn(BATCH, length, WIDTH), torch.arange(length).unsqueeze(0)
     allowed = allowed_pairs(torch.full((BATCH,), length), positions, length, causal=True)
     before = peak_megabytes()

@@ -8,16 +8,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from actsr_cli.config import ModelConfig, RunConfig, TrainingConfig
+from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.experiment.train import batches_for
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model, parse_name
+from actsr_cli.presets import resolve
+from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Observer, Trainer
 from benchmarks.beauty import beauty
 from benchmarks.bound import epoch_multiply_adds, matrix_rate
@@ -82,10 +85,9 @@ def measure(model: str, precision: str, threads: int, layers: int, heads: int, t
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     name, calibration = parse_name(model)
-    config = RunConfig(
-        model=ModelConfig(name=name, calibration=calibration or "none", layers=layers, heads=heads),
-        training=TrainingConfig(batch_size=512, mask_weight=0.03, precision=precision),
-    )
+    weight = {"calibration.mask_weight": 0.03} if calibration in ("adversarial", "full") else {}
+    settings = {"model.name": name, "calibration.kind": calibration, "model.layers": layers, "model.heads": heads}
+    config = resolve(options=settings | weight | {"training.batch_size": 512, "training.precision": precision}).config
     where = torch.device(device)
     trainer, batches = _trainer(config, where)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -102,7 +104,7 @@ def measure(model: str, precision: str, threads: int, layers: int, heads: int, t
     megabytes = torch.cuda.max_memory_allocated() / 2**20 if where.type == "cuda" else peak_megabytes()
     return Epoch(
         seconds=seconds * batches.n_targets / targets,
-        bound=epoch_multiply_adds(trainer.model, config, batches) / rate,
+        bound=epoch_multiply_adds(trainer.model, batches) / rate,
         targets=batches.n_targets,
         megabytes=megabytes,
     )
@@ -110,14 +112,16 @@ def measure(model: str, precision: str, threads: int, layers: int, heads: int, t
 
 def _trainer(config: RunConfig, device: torch.device) -> tuple[Trainer, TrainingBatches]:
     data = beauty()
-    model = build_model(config.model, data.n_items, data.n_users).to(device).train()
+    model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device).train()
     if not isinstance(model, SequentialModel):
         raise typer.BadParameter(f"{config.model.name} is not trained by gradients")
     batches = batches_for(config, data, model.causal, device)
+    counts = torch.from_numpy(np.bincount(data.training_part()[0], minlength=data.n_items + 1)).to(device)
     trainer = Trainer(
         model,
         config.training,
         batches,
+        build_loss(config.loss, data.n_items, counts),
         validate=dict,
         save_best=lambda _: None,
         save_checkpoint=lambda: None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from actsr_cli.config import MODELS, CustomOptions, RunConfig, TrainingConfig
+from actsr_cli.config import CustomOptions, RunConfig, TrainingConfig
 from actsr_cli.config.schema import leaves
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
@@ -23,7 +23,7 @@ from actsr_cli.evaluation.ranking import evaluate
 from actsr_cli.experiment.run import Run, now, write_text
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
-from actsr_cli.models.registry import build_model, check_model, display_name, model_size
+from actsr_cli.models.registry import all_models, build_model, check_model, display_name, model_size
 from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
@@ -75,7 +75,7 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     model = check_model(config.model, config.calibration)
     check_loss(config.loss)
     if model.needs_timestamps and data.timestamps is None:
-        others = ", ".join(name for name, other in MODELS.by_name.items() if not other.needs_timestamps)
+        others = ", ".join(name for name, other in all_models().items() if not other.needs_timestamps)
         raise DataError(
             f"{model.title} reads the times of interactions, and '{data.name}' has none",
             hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
