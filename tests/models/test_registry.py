@@ -77,7 +77,7 @@ def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
 
 COMBINATIONS = [
     (name, calibration)
-    for name, model in MODELS.by_name.items()
+    for name, model in all_models().items()
     for calibration in ("none", "spatial", "adversarial", "full")
     if model.calibrated or calibration == "none"
 ]
@@ -238,7 +238,7 @@ def test_a_registered_name_of_a_built_in_model_is_hidden(monkeypatch: pytest.Mon
     assert find_model("sasrec").title == "SASRec"
 
 
-@pytest.mark.parametrize("options", all_models())
+@pytest.mark.parametrize("options", all_models().values(), ids=all_models())
 def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None:
     """Somebody's subclass inherits what its parent needs."""
     module, _, name = options.target.partition(":")

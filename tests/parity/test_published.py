@@ -18,7 +18,6 @@ from samples import built, prediction_loss
 
 from actsr_cli.attention import AdversarialCalibrator
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import MODELS
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Pass
 from actsr_cli.models.reference import (
@@ -27,7 +26,7 @@ from actsr_cli.models.reference import (
     published_config,
     read_published,
 )
-from actsr_cli.models.registry import names_of
+from actsr_cli.models.registry import all_models, names_of
 from actsr_cli.models.sse_pt import SSEPT
 from actsr_cli.training.losses.pairwise import BPR
 from actsr_cli.training.objective import Losses, Objective
@@ -121,7 +120,7 @@ class Case:
 
 def backbone(path: Path) -> str:
     """The published model that a golden file is of: the longest known name that its stem starts with."""
-    known = {name.replace("-", "_") for plain, model in MODELS.by_name.items() for name in names_of(plain, model)}
+    known = {name.replace("-", "_") for plain, model in all_models().items() for name in names_of(plain, model)}
     return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
 
 

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from samples import built, prediction_loss, run_config, sequence_data
 
 from actsr_cli.batch import TrainingBatch
-from actsr_cli.config import MODELS
 from actsr_cli.data import batches
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import display_name, names_of
+from actsr_cli.models.registry import all_models, display_name, names_of
 from actsr_cli.training.objective import Objective
 
 MAX_LENGTH = 6
@@ -66,7 +65,7 @@ def losses_and_gradients(model: SequentialModel, *parts: TrainingBatch) -> tuple
 
 
 def test_all_causal_models_are_here() -> None:
-    names = {name for plain, model in MODELS.by_name.items() for name in names_of(plain, model)}
+    names = {name for plain, model in all_models().items() for name in names_of(plain, model)}
     others = {"bert4rec", "ac-bert4rec", "item-knn", "popularity"}
     assert {display_name(run_config(**options)) for options in CAUSAL} == names - others
 
