@@ -15,7 +15,6 @@ from actsr_cli.config.run import RunConfig
 from actsr_cli.config.schema import CHOICES, schema_fields, schema_keys
 from actsr_cli.errors import ConfigError, nearest
 
-
 _FORMER = {
     "model.calibration": "calibration.kind",
     **{
