@@ -353,8 +353,8 @@ class TestRefusals:
             ),
             ("training.epochs=0", "training.epochs = 0 (--set): must be greater than or equal to 1"),
             (
-                "training.monitor=hits",
-                'training.monitor = "hits" (--set): must be hit@K, ndcg@K or mrr@K, such as ndcg@10',
+                "training.monitor=hit@0",
+                'training.monitor = "hit@0" (--set): must be a metric such as ndcg@10, see docs/evaluate.md',
             ),
             ("training.device=gpu", 'training.device = "gpu" (--set): must be auto, cpu, cuda, cuda:N or mps'),
             (

@@ -111,6 +111,19 @@ def test_any_metric_chooses_the_epoch(home: Path) -> None:
         assert record["best_epoch"] == 1 + values.index(best(values))
 
 
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ("hits@10", "unknown metric 'hits' (training.monitor); did you mean 'hit'?"),
+        ("hit", "training.monitor: hit needs a cut-off, such as hit@10"),
+    ],
+)
+def test_a_monitor_that_is_no_metric_is_refused_before_a_run_is_made(home: Path, monitor: str, message: str) -> None:
+    refused = call(*TRAIN, "--set", f"training.monitor={monitor}", "--name", "no", *places(home), exit_code=1).stderr
+    assert message in " ".join(refused.split())
+    assert not (home / "runs" / "demo" / "sasrec" / "no").exists()
+
+
 def test_comparing_by_any_metric(home: Path) -> None:
     shown = call(
         "compare", "both-s0", "both-s1", "--metrics", "hit,coverage,rank", "--output", str(home / "c"), *places(home)
