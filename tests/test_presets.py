@@ -348,7 +348,8 @@ class TestRefusals:
             ("trainin.epochs=1", "unknown key 'trainin' (--set); did you mean 'training'?"),
             (
                 "zzz=1",
-                "unknown key 'zzz' (--set); known: calibration, data, dataset, description, evaluation, loss, model, split, training",
+                "unknown key 'zzz' (--set); known: calibration, data, dataset, description, evaluation, loss, model, "
+                "split, training",
             ),
             ("training.epochs=0", "training.epochs = 0 (--set): must be greater than or equal to 1"),
             (
