@@ -10,7 +10,9 @@ import pytest
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import find_source
-from actsr_cli.experiment.evaluate import evaluate_run
+from actsr_cli.evaluation.metrics import parse_measure
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.evaluate import Request, evaluate_run
 from actsr_cli.experiment.run import create_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import all_models, display_name
@@ -65,6 +67,7 @@ def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData
     if state.history[0].losses:
         first, second = (record.losses["calibrated"] for record in state.history)
         assert second < first
-    evaluation = evaluate_run(run, movies, split="test", seen="rank", ks=(10,), batch_size=512)
-    assert len(evaluation.ranked.ranks) == 943
-    assert evaluation.metrics["hit@10"] > TIMES_CHANCE * 10 / movies.n_items
+    request = Request("test", Protocol("rank"), (parse_measure("hit@10"),), batch_size=512)
+    judgement = evaluate_run(run, movies, request).judgement
+    assert len(judgement.judged.ranking.ranks) == 943
+    assert judgement.values["hit@10"] > TIMES_CHANCE * 10 / movies.n_items

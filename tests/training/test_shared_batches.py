@@ -20,7 +20,7 @@ MAX_LENGTH = 6
 DATA = sequence_data(
     [[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)], timestamps=True
 )
-CAUSAL = [
+CAUSAL: list[dict[str, Any]] = [
     {"name": "sasrec", "calibration": "none"},
     {"name": "sasrec", "calibration": "full"},
     {"name": "sse-pt", "calibration": "none"},
@@ -51,8 +51,17 @@ def prefixes(parts: list[TrainingBatch]) -> TrainingBatch:
                 targets=targets,
             )
         )
-    names = ("item_ids", "lengths", "user_ids", "timestamps", "targets")
-    return TrainingBatch(**{name: torch.cat([getattr(row, name) for row in rows]) for name in names})
+
+    def together(name: str) -> torch.Tensor:
+        return torch.cat([getattr(row, name) for row in rows])
+
+    return TrainingBatch(
+        item_ids=together("item_ids"),
+        lengths=together("lengths"),
+        user_ids=together("user_ids"),
+        timestamps=together("timestamps"),
+        targets=together("targets"),
+    )
 
 
 def losses_and_gradients(model: SequentialModel, *parts: TrainingBatch) -> tuple[dict[str, float], torch.Tensor]:
