@@ -19,7 +19,6 @@ from typer.testing import CliRunner, Result
 from actsr_cli import __version__, console
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig
-from actsr_cli.config.schema import schema_keys
 from actsr_cli.errors import RunError
 from actsr_cli.models.registry import model_names
 from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve

@@ -81,6 +81,7 @@ COMBINATIONS = [
     for calibration in ("none", "spatial", "adversarial", "full")
     if model.calibrated or calibration == "none"
 ]
+TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if MODELS.by_name[name].trained]
 
 
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
@@ -109,9 +110,7 @@ def test_every_model_scores_every_length(name: str, calibration: str) -> None:
             torch.testing.assert_close(model.score(alone)[0], together[row], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_who_looks_ahead(name: str, calibration: str) -> None:
     """A change behind a row leaves it as it was in causal models, and reaches it in bidirectional ones."""
     model = tiny(name, calibration)
@@ -122,9 +121,7 @@ def test_who_looks_ahead(name: str, calibration: str) -> None:
     assert not torch.allclose(one[:, 3:], other[:, 3:])
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_the_last_position_alone_scores_the_same(name: str, calibration: str) -> None:
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
@@ -135,9 +132,7 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
