@@ -14,7 +14,7 @@ from actsr_cli.attention import AdversarialCalibrator
 @contextmanager
 def given_noise(model: nn.Module, noise: Sequence[Tensor]) -> Iterator[None]:
     """Within this context each adversarial calibrator of a model, in the order of its modules, has its own noise."""
-    with _drawing(model, [lambda _, own=each: own for each in noise]):
+    with _drawing(model, [_always(each) for each in noise]):
         yield
 
 
@@ -25,6 +25,10 @@ def no_noise(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _always(noise: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _: noise
+
+
 def _calibrators(model: nn.Module) -> list[AdversarialCalibrator]:
     return [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
 
@@ -33,7 +37,7 @@ def _calibrators(model: nn.Module) -> list[AdversarialCalibrator]:
 def _drawing(model: nn.Module, ways: Sequence[Callable[[Tensor], Tensor]]) -> Iterator[None]:
     calibrators = _calibrators(model)
     for calibrator, way in zip(calibrators, ways, strict=True):
-        calibrator.draw_noise = way  # type: ignore[method-assign]
+        setattr(calibrator, "draw_noise", way)  # noqa: B010
     try:
         yield
     finally:

@@ -348,12 +348,13 @@ class TestRefusals:
             ("trainin.epochs=1", "unknown key 'trainin' (--set); did you mean 'training'?"),
             (
                 "zzz=1",
-                "unknown key 'zzz' (--set); known: calibration, data, dataset, description, evaluation, loss, model, split, training",
+                "unknown key 'zzz' (--set); "
+                "known: calibration, data, dataset, description, evaluation, loss, model, split, training",
             ),
             ("training.epochs=0", "training.epochs = 0 (--set): must be greater than or equal to 1"),
             (
-                "training.monitor=hits",
-                'training.monitor = "hits" (--set): must be hit@K, ndcg@K or mrr@K, such as ndcg@10',
+                "training.monitor=hit@0",
+                'training.monitor = "hit@0" (--set): must be a metric such as ndcg@10, see docs/evaluate.md',
             ),
             ("training.device=gpu", 'training.device = "gpu" (--set): must be auto, cpu, cuda, cuda:N or mps'),
             (
@@ -372,10 +373,13 @@ class TestRefusals:
             ("model.hiden_size=9", "unknown key 'model.hiden_size' (--set); did you mean 'model.hidden_size'?"),
             (
                 "training.mask_weight=1",
-                "unknown key 'training.mask_weight' (--set); did you mean 'calibration.mask_weight'?",
+                "unknown key 'training.mask_weight' (--set): since version 0.2 it is 'calibration.mask_weight'",
             ),
-            ("training.loss=bpr", "unknown key 'training.loss' (--set); did you mean 'loss.name'?"),
-            ("model.calibration=full", "unknown key 'model.calibration' (--set); did you mean 'calibration.kind'?"),
+            ("training.loss=bpr", "unknown key 'training.loss' (--set): since version 0.2 it is 'loss.name'"),
+            (
+                "model.calibration=full",
+                "unknown key 'model.calibration' (--set): since version 0.2 it is 'calibration.kind'",
+            ),
             ("model.name=sasrek", "model.name = \"sasrek\" (--set): there is no such model; did you mean 'sasrec'?"),
             ("loss=bprr", "loss.name = \"bprr\" (--set): there is no such loss; did you mean 'bpr'?"),
             ("calibration=3", "calibration = 3 (--set): must be a section of keys"),

@@ -125,7 +125,8 @@ def _print_json(comparison: Comparison) -> None:
 
 def _told(difference: Difference) -> dict[str, Any]:
     facts = {field.name: getattr(difference, field.name) for field in fields(difference)}
-    facts |= {"measure": difference.measure.name, "verdict": difference.verdict}
+    facts = {"metric": difference.measure.name, **facts, "verdict": difference.verdict}
+    del facts["measure"]
     return {key: vars(value) if is_dataclass(value) else value for key, value in facts.items()}
 
 

@@ -9,9 +9,9 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
-from actsr_cli.config import MODELS, CustomOptions, ModelOptions
+from actsr_cli.config import CustomOptions, ModelOptions
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import find_model, hidden_names, names_of, registered_names
+from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
@@ -38,7 +38,7 @@ def models(
 
     record = latest_record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
-    for name, options in {**MODELS.by_name, **_registered()}.items():
+    for name, options in {**all_models(), **_registered()}.items():
         console.results.print(f"[bold]{'[/], [bold]'.join(names_of(name, options))}[/]", highlight=False)
         for label, text in _facts(name, options, record, config):
             console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)

@@ -39,7 +39,7 @@ def print_metrics(title: str, rows: Mapping[str, Mapping[str, float]], protocol:
 def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: str) -> None:
     measures = {name: parse_measure(name) for cells in rows.values() for name in cells}
     cutoffs = sorted({measure.k for measure in measures.values()}, key=lambda k: k or float("inf"))
-    table = Table(title=title, caption=f"Protocol {protocol}", title_justify="left", caption_justify="left")
+    table = Table()
     table.add_column("")
     for cutoff in cutoffs:
         table.add_column(f"@{cutoff}" if cutoff else "", justify="right")
@@ -48,7 +48,9 @@ def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: st
         for metric in dict.fromkeys(metric for metric, _ in texts):
             table.add_row(f"{name}  {metric.label}", *(texts.get((metric, cutoff), "") for cutoff in cutoffs))
         table.add_section()
+    console.results.print(title, style="italic", markup=False, soft_wrap=True)  # not wrapped where the table ends
     console.results.print(table)
+    console.results.print(f"Protocol {protocol}", style="dim italic", markup=False, soft_wrap=True)
 
 
 def metrics_of(record: Mapping[str, float]) -> dict[str, float]:

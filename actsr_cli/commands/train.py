@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from actsr_cli.distributed import Workers
     from actsr_cli.experiment.launch import Launch, Launched
     from actsr_cli.experiment.run import Run
-    from actsr_cli.training.trainer import Observer, TrainingState
+    from actsr_cli.training.trainer import Observer
 
 MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
 
@@ -167,7 +167,7 @@ class Request:
 def _train(request: Request, preset: str | None, file: Path | None, name: str | None, seeds: int | None) -> None:
     from actsr_cli.experiment.check import check_trainable
     from actsr_cli.experiment.data import prepare_for
-    from actsr_cli.experiment.launch import train_new
+    from actsr_cli.experiment.launch import refit, train_new
     from actsr_cli.presets import preset_name, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=request.overrides, options=request.options)
@@ -187,7 +187,7 @@ def _train(request: Request, preset: str | None, file: Path | None, name: str | 
         launched = train_new(config, data, launch, name)
         _report(launched, launch)
         if request.refit:
-            _refit(launched.run, data, launch)
+            _report(refit(launched.run, data, launch), launch)
 
 
 def _train_series(config: RunConfig, data: SequenceData, launch: Launch, seeds: int, name: str | None) -> None:
@@ -211,6 +211,7 @@ def _go_on(name: str | None, request: Request) -> None:
     """Go on with a run, or only train the final model of a finished one; None takes the latest finished run."""
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.find import find_run
+    from actsr_cli.experiment.launch import refit
     from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure
     from actsr_cli.presets import resolve
 
@@ -230,7 +231,7 @@ def _go_on(name: str | None, request: Request) -> None:
         if not only_refit:
             _resume(run, prepared.data, launch)
         if request.refit:
-            _refit(replace(run, config=wanted), prepared.data, launch)
+            _report(refit(replace(run, config=wanted), prepared.data, launch), launch)
 
 
 def _resume(run: Run, data: SequenceData, launch: Launch) -> None:
@@ -242,12 +243,6 @@ def _resume(run: Run, data: SequenceData, launch: Launch) -> None:
     with training_progress(run.config.training) as progress:
         state = resume_run(run, data, progress, launch.workers)
     _report(Launched(run, state), launch)
-
-
-def _refit(run: Run, data: SequenceData, launch: Launch) -> None:
-    from actsr_cli.experiment.launch import refit
-
-    _report(refit(run, data, launch), launch)
 
 
 def _launch(request: Request, workers: Workers, data: SequenceData, folder: Path, preset: str | None) -> Launch:
@@ -299,14 +294,11 @@ def _report(launched: Launched, launch: Launch) -> None:
         )
     console.note(f"Saved in {run.path}")
     if run.status is Status.INTERRUPTED:
-        console.warn(f"interrupted in epoch {state.epoch + 1}; {_saved(state)}. Go on: actsr train --resume {run.name}")
+        saved = f"the best model is that of epoch {state.best_epoch}" if state.best_epoch else "no epoch was validated"
+        console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Go on: actsr train --resume {run.name}")
         raise typer.Exit(130)
     if run.config.split.by != "none":
         console.note(f"Next: actsr evaluate {run.name}   Curves: tensorboard --logdir {launch.runs_dir}")
-
-
-def _saved(state: TrainingState) -> str:
-    return f"the best model is that of epoch {state.best_epoch}" if state.best_epoch else "no epoch was validated"
 
 
 def _name_preset(dataset: str) -> None:

@@ -10,9 +10,24 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from actsr_cli.config.calibration import FullCalibration
 from actsr_cli.config.run import RunConfig
 from actsr_cli.config.schema import CHOICES, schema_fields, schema_keys
 from actsr_cli.errors import ConfigError, nearest
+
+_FORMER = {
+    "model.calibration": "calibration.kind",
+    **{
+        f"model.{key}": f"calibration.{key}"
+        for key in FullCalibration.model_fields
+        if key not in ("kind", "mask_weight")
+    },
+    "training.loss": "loss.name",
+    "training.mask_weight": "calibration.mask_weight",
+    "training.gbce_calibration": "loss.calibration",
+    **{f"training.{key}": f"loss.{key}" for key in ("negatives", "negative_sampling", "label_smoothing")},
+}
+"""Keys of version 0.1 that have another place now."""
 
 
 def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
@@ -81,6 +96,8 @@ def unknown_key(key: str, where: str, choice: Sequence[str]) -> str:
         where: where it is from, in parentheses, or nothing.
         choice: names of what is chosen in the key's section, usually one.
     """
+    if key in _FORMER:
+        return f"unknown key '{key}'{where}: since version 0.2 it is '{_FORMER[key]}'"
     section, _, name = key.partition(".")
     owners = _owners(section, name)
     if not owners or not choice:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from actsr_cli.config import MODELS, CustomOptions, RunConfig
+from actsr_cli.config import CustomOptions, RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.judging import check_measures, configured_measures, nothing_held_out
-from actsr_cli.models.registry import check_model, model_size
+from actsr_cli.models.registry import all_models, check_model, model_size
 from actsr_cli.training.device import choose_device
 from actsr_cli.training.losses import check_loss
 
@@ -22,7 +22,7 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     model = check_model(config.model, config.calibration)
     check_loss(config.loss)
     if model.needs_timestamps and data.timestamps is None:
-        others = ", ".join(name for name, other in MODELS.by_name.items() if not other.needs_timestamps)
+        others = ", ".join(name for name, other in all_models().items() if not other.needs_timestamps)
         raise DataError(
             f"{model.title} reads the times of interactions, and '{data.name}' has none",
             hint=f"Prepare it from a file with timestamps, or take another model: {others}.",

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from actsr_cli.config import DataConfig, RunConfig
+from actsr_cli.config import DataConfig, FileSplit, RunConfig
 from actsr_cli.data import store
 from actsr_cli.data.catalog import same_data_set
 from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
 from actsr_cli.data.sources import find_source
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.presets import ResolvedConfig
+from actsr_cli.presets import DEFAULT, ResolvedConfig
 
 
 def prepare_for(
@@ -22,7 +22,8 @@ def prepare_for(
     """The data that a resolved config asks for, prepared if they are not yet, and the config with their settings.
 
     A preset's `data` section describes how the preset's own data set is prepared. For another data set, and where
-    nobody names data settings, those of the latest `actsr preprocess` hold.
+    nobody names data settings, those of the latest `actsr preprocess` hold. Data that came split in files keep that
+    split unless another one is given.
 
     Args:
         resolved: the settings and where they came from.
@@ -40,7 +41,10 @@ def prepare_for(
     if not _names_data_settings(resolved):
         settings = last_settings(source) or DataConfig()
         config = config.model_copy(update={"data": settings})
-    return config, _split(prepare(source, config.data, on_step=on_step), config)
+    prepared = prepare(source, config.data, on_step=on_step)
+    if prepared.data.parts is not None and resolved.sources["split.by"] == DEFAULT:
+        config = config.model_copy(update={"split": FileSplit()})
+    return config, _split(prepared, config)
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 CALIBRATED_PREFIX = "ac-"
 
 
-def all_models() -> tuple[type[ModelOptions], ...]:
-    """Every registered model, in the order in which they are listed."""
-    return tuple(MODELS.by_name.values())
+def all_models() -> dict[str, type[ModelOptions]]:
+    """Every built-in model by its name, in the order in which they are listed."""
+    return dict(MODELS.by_name)
 
 
 def registered_names() -> list[str]:

@@ -39,8 +39,14 @@ def test_no_row_knows_the_future(gaps: list[int], scale: str, place: int) -> Non
 def relations() -> Relations:
     torch.manual_seed(0)
     span, length, hidden = 6, 5, 8
+    key_positions, value_positions, key_intervals, value_intervals = (
+        torch.randn(rows, hidden, requires_grad=True) for rows in (length, length, span + 1, span + 1)
+    )
     return Relations(
-        *(torch.randn(rows, hidden, requires_grad=True) for rows in (length, length, span + 1, span + 1)),
+        key_positions,
+        value_positions,
+        key_intervals,
+        value_intervals,
         intervals=torch.randint(0, span + 1, (3, length, length)),
     )
 

@@ -62,7 +62,7 @@ def test_is_causal_alone_makes_the_mask() -> None:
 
 @pytest.mark.parametrize("calibration", ["spatial", "adversarial", "full"])
 def test_calibrated_weights_are_distributions_over_allowed_keys(calibration: str) -> None:
-    attention = CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)  # type: ignore[arg-type]
+    attention = CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)
     hidden = torch.randn(2, 6, 8)
     _, weights = attention(hidden, hidden, hidden, key_padding_mask=PADDING, attn_mask=CAUSAL)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
@@ -94,7 +94,7 @@ class TwoLayers(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(20, 8)
         self.layers = nn.ModuleList(
-            CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)  # type: ignore[arg-type]
+            CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)
             for calibration in calibrations
         )
 
@@ -102,7 +102,8 @@ class TwoLayers(nn.Module):
         hidden = self.embedding(items)
         for layer in self.layers:
             hidden = hidden + layer(hidden, hidden, hidden, is_causal=True, need_weights=False)[0]
-        return hidden @ self.embedding.weight.T
+        scores: Tensor = hidden @ self.embedding.weight.T
+        return scores
 
 
 ITEMS, TARGETS = torch.randint(1, 20, (2, 3, 6), generator=torch.Generator().manual_seed(0))

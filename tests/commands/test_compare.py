@@ -38,7 +38,7 @@ def test_series_in_tables_and_files(series: Path) -> None:
                 for seed in (0, 1)
             ]
             assert table.loc[metric, column] == pytest.approx(np.mean([each[metric] for each in of_runs]))
-    assert table.loc["rank", "difference"] < 0 < table.loc["hit@10", "difference"]
+    assert table["difference"]["rank"] < 0 < table["difference"]["hit@10"]
     assert (table["p_users_holm"] < 0.001).all() and table["p_seeds"].notna().all()
     assert (table["p_users"] <= table["p_users_holm"]).all()
     slices = pd.read_csv(folder / "slices.csv")

@@ -8,9 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from actsr_cli.app import app
-from actsr_cli.config import MODELS
 from actsr_cli.data.synthetic import generate_demo
-from actsr_cli.models.registry import names_of
+from actsr_cli.models.registry import all_models, names_of
 
 
 def models(*arguments: str) -> tuple[str, str]:
@@ -31,7 +30,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_data_there_are_no_sizes(data: Path) -> None:
     listed, noted = models()
-    for name, model in MODELS.by_name.items():
+    for name, model in all_models().items():
         assert ", ".join(names_of(name, model)) in listed
         assert model.paper in listed
         assert all(f"model.{key}" in listed for key in model.model_fields if key != "name")

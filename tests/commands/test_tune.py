@@ -89,8 +89,8 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
-    options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*options, "--model", "sasrec", "--trials", "2", "--epochs", "20")
+    study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
+    options = (*study, "--model", "sasrec", "--trials", "2", "--epochs", "20")
     runs = place / "runs" / "demo" / "sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)

@@ -14,8 +14,9 @@ from samples import sequence_data
 
 from actsr_cli.config import DataConfig, FileSplit, LastSplit, NoSplit, SplitConfig, TimeSplit
 from actsr_cli.data.prepare import prepare
+from actsr_cli.data.readers import Columns
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Columns, source_from_file
+from actsr_cli.data.sources import source_from_file
 from actsr_cli.data.splits import SplitName, moments
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.judging import split_facts

@@ -90,7 +90,7 @@ def test_a_users_time_only_grows_and_no_item_comes_twice(log: pd.DataFrame) -> N
 def test_items_are_titled_and_belong_somewhere(items: pd.DataFrame) -> None:
     assert items["title"].is_unique
     for routine, steps in ROUTINES.items():
-        assert sorted(items.index[items["category"] == routine].map(items["title"])) == sorted(steps)
+        assert sorted(items["title"][items["category"] == routine]) == sorted(steps)
         assert len(steps) == 10
     assert sorted(items["title"][items["noise"] == "1"]) == sorted(NOISE_TITLES)
 

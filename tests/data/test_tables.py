@@ -182,7 +182,7 @@ def test_parquet_with_dates_and_missing_values(tmp_path: Path) -> None:
         {
             "user_id": [1, 2, 3],
             "item_id": ["a", None, "c"],
-            "timestamp": pd.to_datetime(["1970-01-02", "1970-01-01", None]),
+            "timestamp": [pd.Timestamp("1970-01-02"), pd.Timestamp("1970-01-01"), pd.NaT],
         }
     )
     frame.to_parquet(path)

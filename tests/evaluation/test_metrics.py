@@ -19,6 +19,7 @@ from actsr_cli.errors import ConfigError
 from actsr_cli.evaluation.metrics import (
     Metric,
     all_metrics,
+    find_metric,
     hit,
     list_length,
     measures,
@@ -154,7 +155,10 @@ def test_names_and_cutoffs() -> None:
     assert list_length(measures(["hit", "rank"], [10])) == 0
     assert list_length(measures(["hit", "coverage"], [10, 50])) == 50
     assert {metric.name for metric in all_metrics()} >= {"hit", "ndcg", "mrr", "precision", "recall", "map", "rank"}
-    assert {metric.name for metric in all_metrics() if metric.better == "lower"} == {"rank", "gini", "popularity"}
+    for name in ("hit", "ndcg", "mrr", "precision", "recall", "map", "coverage", "novelty", "tail", "diversity"):
+        assert find_metric(name).better == "higher"
+    assert all(find_metric(name).better == "lower" for name in ("rank", "gini", "popularity"))
+    assert [parse_measure(name).decimals for name in ("rank", "gini@10")] == [1, 4]
 
 
 @pytest.mark.parametrize(

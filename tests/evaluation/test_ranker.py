@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_every_protocol_equals_counting(scores: list[float], target: int, histor
     n_items = len(scores) - 1
     target = 1 + target % n_items
     history = [1 + item % n_items for item in history]
-    for seen in ("rank", "exclude", "exclude-repeats"):
+    for seen in get_args(Seen):
         found = rank_one(scores, target, history, seen)
         expected = naive(scores, target, set() if seen == "rank" else set(history))
         if seen == "exclude-repeats" and target in history:
@@ -66,7 +67,8 @@ def test_every_protocol_equals_counting(scores: list[float], target: int, histor
 def test_lists_are_the_best_allowed_items_and_break_ties_by_id(scores: list[float], history: list[int]) -> None:
     n_items = len(scores) - 1
     history = [1 + item % n_items for item in history]
-    for seen, left_out in (("rank", set[int]()), ("exclude", set(history))):
+    protocols: tuple[tuple[Seen, set[int]], ...] = (("rank", set()), ("exclude", set(history)))
+    for seen, left_out in protocols:
         allowed = [item for item in range(1, n_items + 1) if item not in left_out]
         expected = sorted(allowed, key=lambda item: (-scores[item], item))
         found = rank_one(scores, 0, history, seen, top=20)

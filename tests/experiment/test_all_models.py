@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from actsr_cli.config import MODELS
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import find_source
-from actsr_cli.experiment.evaluate import evaluate_run
+from actsr_cli.evaluation.metrics import parse_measure
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.evaluate import Request, evaluate_run
 from actsr_cli.experiment.run import create_run
 from actsr_cli.experiment.train import train_run
-from actsr_cli.models.registry import display_name
+from actsr_cli.models.registry import all_models, display_name
 from actsr_cli.presets import resolve
 from actsr_cli.training.trainer import Observer
 
@@ -23,7 +24,7 @@ TIMES_CHANCE = 4
 
 COMBINATIONS = [
     (name, calibration)
-    for name, model in MODELS.by_name.items()
+    for name, model in all_models().items()
     for calibration in ("none", "spatial", "adversarial", "full")
     if model.calibrated or calibration == "none"
 ]
@@ -56,7 +57,7 @@ def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequenc
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
 def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
     options = {"model.name": name, "calibration.kind": calibration}
-    own = {f"model.{key}" for key in MODELS.find(name).model_fields}
+    own = {f"model.{key}" for key in all_models()[name].model_fields}
     small = [text for text in SMALL if text.startswith("training.") or text.partition("=")[0] in own]
     config = resolve(preset="ml-100k", overrides=small, options=options).config
     run = create_run(tmp_path, config, movies, name="run")
@@ -66,6 +67,7 @@ def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData
     if state.history[0].losses:
         first, second = (record.losses["calibrated"] for record in state.history)
         assert second < first
-    evaluation = evaluate_run(run, movies, split="test", seen="rank", ks=(10,), batch_size=512)
-    assert len(evaluation.ranked.ranks) == 943
-    assert evaluation.metrics["hit@10"] > TIMES_CHANCE * 10 / movies.n_items
+    request = Request("test", Protocol("rank"), (parse_measure("hit@10"),), batch_size=512)
+    judgement = evaluate_run(run, movies, request).judgement
+    assert len(judgement.judged.ranking.ranks) == 943
+    assert judgement.values["hit@10"] > TIMES_CHANCE * 10 / movies.n_items

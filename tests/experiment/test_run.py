@@ -149,16 +149,18 @@ def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message:
 
 def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
     run = create(tmp_path, status=Status.RUNNING)
-    assert run.status is Status.STOPPED
+    statuses = [run.status]
     with run.training_lock():
-        assert run.status is Status.RUNNING
+        statuses.append(run.status)
         with pytest.raises(RunError, match="is being trained by another process"):
             run.check_not_training()
         with pytest.raises(RunError, match="is being trained by another process"), run.training_lock():
             pass
         with pytest.raises(RunError, match="is being trained by another process"):
             delete_run(run.path, tmp_path)
-    assert run.status is Status.STOPPED and summaries(tmp_path, status=Status.STOPPED)
+    statuses.append(run.status)
+    assert summaries(tmp_path, status=Status.STOPPED)
     run.update(status=Status.FINISHED)
     with FileLock(run.path / "run.lock"):
-        assert run.status is Status.FINISHED
+        statuses.append(run.status)
+    assert statuses == [Status.STOPPED, Status.RUNNING, Status.STOPPED, Status.FINISHED]

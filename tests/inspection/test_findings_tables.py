@@ -107,10 +107,10 @@ def test_how_numbers_are_written() -> None:
     def interval(mean: float, margin: float) -> Interval:
         return Interval(mean, mean - margin, mean + margin, 9)
 
-    curves = [Curve((), interval(mean, 0.051)) for mean in (1.456, -0.2)]
+    deletion, insertion = (Curve((), interval(mean, 0.051)) for mean in (1.456, -0.2))
     agreement = Agreement(interval(0.4812, 0.0301), interval(-0.001, 0.034), None)
-    explanation = Explanation({"leave one out": agreement}, *curves, {"more likely": interval(0.536, 0.07)})
-    itself = Explanation({}, *curves, {"more likely": interval(0, 0)})
+    explanation = Explanation({"leave one out": agreement}, deletion, insertion, {"more likely": interval(0.536, 0.07)})
+    itself = Explanation({}, deletion, insertion, {"more likely": interval(0, 0)})
     found = Faithfulness(9, 3, SHARES, {"plain": explanation, "leave one out": itself})
     table = findings_tables(Findings("a", 1234, {"plain": interval(0.628, 0.0102)}, [], None, found, []))
     assert table[0].rows == (("places", "62.8±1.0%"),)

@@ -148,7 +148,7 @@ def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
 
 def test_pointing_at_a_cell_reads_it_out(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
     canvas = canvases(opened)[4]  # of the second run, whose history has five places
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)  # type: ignore[no-untyped-call]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     cell = canvas.size["width"] / 5
     ActionChains(opened).move_to_element_with_offset(canvas, round(-2 * cell), round(cell)).perform()
     weight = float(runs[1].views[0].trace.weights("plain")[1][0, :, 3, 0].mean())
@@ -170,7 +170,7 @@ def test_the_keyboard_is_enough(opened: webdriver.Chrome) -> None:
 
 
 def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> None:
-    opened.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")  # type: ignore[no-untyped-call]
+    opened.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
     for element in opened.find_elements(By.CSS_SELECTOR, "select, button, [role=img], [role=region]"):
         assert element.accessible_name, element.get_attribute("outerHTML")
     assert opened.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
@@ -180,7 +180,7 @@ def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> N
 def test_nothing_runs_over_the_edge(opened: webdriver.Chrome, width: int) -> None:
     resize(opened, width)
     overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert opened.execute_script(overflow) == 0  # type: ignore[no-untyped-call]
+    assert opened.execute_script(overflow) == 0
 
 
 def test_dark_and_light(chromium: webdriver.Chrome, page: Path) -> None:

@@ -92,7 +92,12 @@ def test_negatives_are_drawn_for_the_masked_items(monkeypatch: pytest.MonkeyPatc
     inputs = model.training_inputs(batch)
     asked: list[torch.Tensor] = []
     draw = loss.draw
-    monkeypatch.setattr(loss, "draw", lambda targets: (asked.append(targets), draw(targets))[1])
+
+    def overheard(targets: torch.Tensor) -> torch.Tensor | None:
+        asked.append(targets)
+        return draw(targets)
+
+    monkeypatch.setattr(loss, "draw", overheard)
     assert torch.isfinite(Objective(model, loss).losses(inputs).calibrated)
     assert torch.equal(asked[0], inputs.targets[inputs.targets != 0])
 

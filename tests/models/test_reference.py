@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def test_every_format_gives_the_same_parameters(golden_dir: Path, tmp_path: Path
     from_npz = read_published(golden_dir / "sasrec.npz")
     torch.save(from_npz, tmp_path / "state.pth")
     torch.save({"state_dict": from_npz, "epoch": 3}, tmp_path / "checkpoint.pth")
-    np.savez(tmp_path / "plain.npz", **{name: value.numpy() for name, value in from_npz.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in from_npz.items()}
+    np.savez(tmp_path / "plain.npz", **arrays)
     for file in ("state.pth", "checkpoint.pth", "plain.npz"):
         read = read_published(tmp_path / file)
         assert read.keys() == from_npz.keys()

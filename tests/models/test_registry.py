@@ -77,10 +77,11 @@ def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
 
 COMBINATIONS = [
     (name, calibration)
-    for name, model in MODELS.by_name.items()
+    for name, model in all_models().items()
     for calibration in ("none", "spatial", "adversarial", "full")
     if model.calibrated or calibration == "none"
 ]
+TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if MODELS.by_name[name].trained]
 
 
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
@@ -109,9 +110,7 @@ def test_every_model_scores_every_length(name: str, calibration: str) -> None:
             torch.testing.assert_close(model.score(alone)[0], together[row], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_who_looks_ahead(name: str, calibration: str) -> None:
     """A change behind a row leaves it as it was in causal models, and reaches it in bidirectional ones."""
     model = tiny(name, calibration)
@@ -122,9 +121,7 @@ def test_who_looks_ahead(name: str, calibration: str) -> None:
     assert not torch.allclose(one[:, 3:], other[:, 3:])
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_the_last_position_alone_scores_the_same(name: str, calibration: str) -> None:
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
@@ -135,9 +132,7 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
@@ -238,7 +233,7 @@ def test_a_registered_name_of_a_built_in_model_is_hidden(monkeypatch: pytest.Mon
     assert find_model("sasrec").title == "SASRec"
 
 
-@pytest.mark.parametrize("options", all_models())
+@pytest.mark.parametrize("options", all_models().values(), ids=all_models())
 def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None:
     """Somebody's subclass inherits what its parent needs."""
     module, _, name = options.target.partition(":")

@@ -16,9 +16,8 @@ import torch
 from noise import given_noise
 from samples import built, prediction_loss
 
-from actsr_cli.attention import AdversarialCalibrator
+from actsr_cli.attention import AdversarialCalibrator, Losses
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import MODELS
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Pass
 from actsr_cli.models.reference import (
@@ -27,10 +26,10 @@ from actsr_cli.models.reference import (
     published_config,
     read_published,
 )
-from actsr_cli.models.registry import names_of
+from actsr_cli.models.registry import all_models, names_of
 from actsr_cli.models.sse_pt import SSEPT
 from actsr_cli.training.losses.pairwise import BPR
-from actsr_cli.training.objective import Losses, Objective
+from actsr_cli.training.objective import Objective
 
 LOSS_TOLERANCE = 1e-5
 OUTPUT_TOLERANCE = 1e-5  # of the largest entry
@@ -75,7 +74,7 @@ class Case:
         self.model.eval()
         loss = prediction_loss(settings["loss_type"].lower(), n_items)
         if "input.neg_item_id" in self.arrays and isinstance(loss, BPR):
-            loss.draw = lambda targets: self.arrays["input.neg_item_id"]  # type: ignore[method-assign]
+            setattr(loss, "draw", lambda targets: self.arrays["input.neg_item_id"])  # noqa: B010
         self.objective = PublishedObjective(self.model, loss)
         self.batch = Batch(
             item_ids=item_ids,
@@ -121,7 +120,7 @@ class Case:
 
 def backbone(path: Path) -> str:
     """The published model that a golden file is of: the longest known name that its stem starts with."""
-    known = {name.replace("-", "_") for plain, model in MODELS.by_name.items() for name in names_of(plain, model)}
+    known = {name.replace("-", "_") for plain, model in all_models().items() for name in names_of(plain, model)}
     return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
 
 
@@ -163,13 +162,13 @@ def test_routed_gradients(case: Case) -> None:
         our_name(name.removeprefix("grad.")): value for name, value in case.arrays.items() if name.startswith("grad.")
     }
     case.objective.backward(case.losses())
-    ours = {name: parameter.grad for name, parameter in case.model.named_parameters()}
-    assert {name for name, gradient in ours.items() if gradient is not None} == set(expected)
+    found = {name: parameter.grad for name, parameter in case.model.named_parameters() if parameter.grad is not None}
+    assert set(found) == set(expected)
     floor = GRADIENT_FLOOR * max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():
-        ours_here = ours[name][: len(gradient)]  # our gate of AC-BERT4Rec has a slot more, which nothing met here
+        ours_here = found[name][: len(gradient)]  # our gate of AC-BERT4Rec has a slot more, which nothing met here
         error = (ours_here - gradient).abs().max().item()
-        assert not ours[name][len(gradient) :].any(), name
+        assert not found[name][len(gradient) :].any(), name
         assert error <= GRADIENT_TOLERANCE * gradient.abs().max().item() + floor, name
 
 

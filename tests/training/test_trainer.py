@@ -16,7 +16,7 @@ from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.averaging import weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
-from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
+from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
 DATA = sequence_data([[1 + (user + step) % 11 for step in range(4 + user % 9)] for user in range(60)])
 
@@ -54,21 +54,24 @@ def build(
     """A small trainer; `values` are what its validations return, one after another."""
     config = TrainingConfig(**{"epochs": 4, "batch_size": 40, "patience": 10, "threads": 1, **training})
     make_repeatable(config.seed, torch.device("cpu"))
-    small = {"calibration": "full", "hidden_size": 16, "inner_size": 16}
+    small: dict[str, Any] = {"calibration": "full", "hidden_size": 16, "inner_size": 16}
     model = built(run_config(**small | (model_options or {})), DATA.n_items)
     assert isinstance(model, SequentialModel)
     listener = listener or Listener()
     queue = iter(values or range(1, 100))
-    trainer = Trainer(
-        model,
-        config,
-        TrainingBatches(DATA, max_length=50, batch_size=config.batch_size),
-        prediction_loss(n_items=DATA.n_items, **(loss or {})),
+    hooks = Hooks(
         validate=lambda: {"hit@10": float(next(queue))},
         save_best=lambda epoch: save_model(folder / "model.safetensors", model, epoch),
         save_checkpoint=lambda: save_checkpoint(folder / "checkpoint.safetensors", trainer),
         observer=listener,
         should_stop=listener.should_stop,
+    )
+    trainer = Trainer(
+        model,
+        config,
+        TrainingBatches(DATA, max_length=50, batch_size=config.batch_size),
+        prediction_loss(n_items=DATA.n_items, **(loss or {})),
+        hooks,
         average=weight_average(model, config.ema),
     )
     return trainer

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from actsr_cli.config import MODELS
 from actsr_cli.errors import ConfigError
 from actsr_cli.presets import load_preset, preset_names, resolve, with_values
-from actsr_cli.tuning.space import draw, grid, read_space, space_of
+from actsr_cli.tuning.planning import Basis, space_of
+from actsr_cli.tuning.space import draw, grid, read_space
 
 
 def points(domain: Any, key: str = "training.learning_rate") -> list[Any]:
@@ -45,7 +46,7 @@ def test_points_and_draws_lie_within_their_range(low: float, factor: float, log:
     (dimension,) = read_space(
         {"training.learning_rate": {"low": low, "high": low * factor, "log": log, "steps": steps}}, "here"
     )
-    found = dimension.points()
+    found: list[Any] = dimension.points()
     assert found == sorted(found) and len(found) == steps
     assert found[0] == pytest.approx(low) and found[-1] == pytest.approx(low * factor)
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
@@ -88,6 +89,11 @@ def test_a_grid_needs_points() -> None:
         points({"low": 1e-4, "high": 1e-2})
 
 
+def basis(**given: Any) -> Basis:
+    """The settings of all trials, from what `resolve` takes."""
+    return Basis(resolve(**given), preset=given.get("preset"))
+
+
 def space_file(folder: Path, space: dict[str, Any]) -> Path:
     (folder / "space.yaml").write_text(yaml.safe_dump({"tune": space}))
     return folder / "space.yaml"
@@ -128,27 +134,28 @@ def test_a_space_that_the_choice_does_not_read_is_refused(
 ) -> None:
     file = None if space is None else space_file(tmp_path, space)
     with pytest.raises(ConfigError, match=message):
-        space_of(resolve(options=options), file)
+        space_of(basis(options=options), file)
 
 
 def test_the_space_of_a_preset_is_refused_likewise() -> None:
     with pytest.raises(ConfigError, match=r"model.heads \(search space of preset beauty\): gru4rec has no such key"):
-        space_of(resolve(preset="beauty", options={"model.name": "gru4rec", "calibration.kind": "none"}), None)
+        space_of(basis(preset="beauty", options={"model.name": "gru4rec", "calibration.kind": "none"}), None)
 
 
 def test_a_key_with_a_value_is_left_out(tmp_path: Path) -> None:
     file = space_file(tmp_path, {"model.layers": [1, 2], "model.heads": [1, 2]})
-    space, given = space_of(resolve(overrides=["model.heads=4"]), file)
-    assert ([each.key for each in space], given) == (["model.layers"], ["model.heads"])
+    space, given = space_of(basis(overrides=["model.heads=4"]), file)
+    assert [each.key for each in space] == ["model.layers"]
+    assert given == {"model.heads": "which has its value from --set"}
 
 
 @pytest.mark.parametrize("name", MODELS.by_name)
 def test_every_model_has_a_space_of_its_own(name: str) -> None:
-    resolved = resolve(options={"model.name": name})
+    own = basis(options={"model.name": name})
     if not MODELS.by_name[name].search:
         assert name == "popularity"
         return
-    space, _ = space_of(resolved, None)
+    space, _ = space_of(own, None)
     assert 2 <= len(grid(space)) <= 20
 
 

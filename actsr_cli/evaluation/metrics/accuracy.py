@@ -60,5 +60,13 @@ _register("precision", "Precision", precision, "Share of the first K that is a t
 _register("recall", "Recall", hit, "Share of a user's targets within the first K: equals Hit.")
 _register("map", "MAP", mrr, "Average precision within the first K: equals MRR.")
 register(
-    Metric("rank", "Rank", "lower", lambda judged, _: judged.ranking.ranks, "Mean rank of the target.", cutoff=False)
+    Metric(
+        "rank",
+        "Rank",
+        "lower",
+        lambda judged, _: judged.ranking.ranks,
+        "Mean rank of the target.",
+        cutoff=False,
+        decimals=1,
+    )
 )

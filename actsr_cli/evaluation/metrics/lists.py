@@ -86,9 +86,16 @@ def _divided(sums: Values, counts: NDArray[np.int64]) -> Values:
     return means
 
 
-def _register(name: str, compute: Callable[[Judged, int], Values], better: Better, about: str, **other: bool) -> None:
-    needs = {"lists", "categories"} if name == "diversity" else {"lists"}
-    register(Metric(name, name.capitalize(), better, compute, about, frozenset(needs), **other))
+def _register(
+    name: str,
+    compute: Callable[[Judged, int], Values],
+    better: Better,
+    about: str,
+    *needs: str,
+    of_catalogue: bool = False,
+) -> None:
+    every = frozenset({"lists", *needs})
+    register(Metric(name, name.capitalize(), better, compute, about, every, of_catalogue=of_catalogue))
 
 
 _register("coverage", _coverage, "higher", "Share of the catalogue that is in any list of K.", of_catalogue=True)
@@ -98,4 +105,10 @@ _register("novelty", _novelty, "higher", "Mean -log2 of the listed items' share 
 _register(
     "tail", _tail, "higher", "Share of a list of K that is outside the head, the items with 80 % of the interactions."
 )
-_register("diversity", _diversity, "higher", "Mean Jaccard distance of the categories of two items of a list of K.")
+_register(
+    "diversity",
+    _diversity,
+    "higher",
+    "Mean Jaccard distance of the categories of two items of a list of K.",
+    "categories",
+)

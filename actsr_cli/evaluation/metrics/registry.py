@@ -74,6 +74,7 @@ class Metric:
         needs: `lists` of recommended items, `categories` of items.
         cutoff: whether it has one.
         of_catalogue: whether it is one number for all lists together: it has no value per user.
+        decimals: digits behind the point where people read it.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Metric:
     needs: frozenset[str] = frozenset()
     cutoff: bool = True
     of_catalogue: bool = False
+    decimals: int = 4
 
 
 _METRICS: dict[str, Metric] = {}
@@ -134,8 +136,8 @@ class Measure:
 
     @property
     def decimals(self) -> int:
-        """Digits behind the point where people read it: ranks are large."""
-        return 4 if self.metric.cutoff else 1
+        """Digits behind the point where people read it."""
+        return self.metric.decimals
 
     def of(self, judged: Judged) -> Values:
         """(users,) its value for each user, the mean over the user's targets; a single number of a whole catalogue."""
