@@ -48,7 +48,7 @@ def curves(
     layers: Annotated[int, typer.Option(help="Layers.")] = 2,
     threads: Threads = 1,
     users: Users = None,
-    record: Annotated[Path | None, typer.Option(help="Write the curves to this JSON file.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the curves to this JSON file.", show_default=False)] = None,
 ) -> None:
     """NDCG@10 of validation after each epoch, mean and range over seeds, by both paths; seconds per epoch."""
     torch.set_num_threads(threads)
@@ -60,8 +60,8 @@ def curves(
         for path in _PATHS:
             found[path].append(train(config, data, plain=path == "plain"))
             progress.print(f"seed {seed}, {path}: {_values(found[path][-1])}")
-    if record is not None:
-        record.write_text(json.dumps({"model": model, **_recorded(found)}) + "\n", encoding="utf-8")
+    if output is not None:
+        output.write_text(json.dumps({"model": model, **_recorded(found)}) + "\n", encoding="utf-8")
     show(_table(f"{model} on {data.name}: validation NDCG@10 (protocol A), mean and range over seeds", found))
 
 

@@ -70,7 +70,9 @@ SMALL = {
         )
     ],
     "curves": [
-        Small(f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2)
+        Small(
+            f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2, record="--output"
+        )
         for model in ("sasrec", "ac-sasrec")
     ],
     "intervals": [
