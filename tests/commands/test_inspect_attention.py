@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call("train", "--model", "gru4rec", "--name", "gru", *SMALL, "--epochs", "1", *where)
     call("train", "--model", "tisasrec", "--name", "times", *SMALL, "--epochs", "1", *where)
     call("train", "--model", "sasrec", "--name", "plain", *SMALL, *FOUR_HEADS, *where)
-    side_by_side = ("--set", "model.two_level=false", "--epochs", "1")
+    side_by_side = ("--set", "calibration.two_level=false", "--epochs", "1")
     call("train", "--model", "ac-sasrec", "--name", "beside", *SMALL, *side_by_side, *where)
     call("train", "--model", "ac-sasrec", "--name", "ac", *SMALL, *FOUR_HEADS, *where)
     return place

@@ -142,26 +142,31 @@ def test_what_data_cannot_be_split_by(data: SequenceData, split: SplitConfig, me
         data.split_by(split)
 
 
+@pytest.fixture(scope="module")
+def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> SequenceData:
+    place = tmp_path_factory.mktemp("movies")
+    source = source_from_file(place, "ml", real_data / "ml-100k.inter", "atomic", Columns())
+    return prepare(source, DataConfig()).data
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("target", ["all", "first", "last"])
-def test_ml_100k_by_time_equals_pandas(real_data: Path, tmp_path: Path, target: Target) -> None:
-    source = source_from_file(tmp_path, "ml", real_data / "ml-100k.inter", "atomic", Columns())
-    prepared = prepare(source, DataConfig())
-    data = prepared.data.split_by(TimeSplit(valid_from=0.8, test_from="1998-03-20", target=target))
+def test_ml_100k_by_time_equals_pandas(
+    real_data: Path, movies: SequenceData, target: Literal["all", "first", "last"]
+) -> None:
+    data = movies.split_by(TimeSplit(valid_from=0.8, test_from="1998-03-20", target=target))
     log = pd.read_csv(real_data / "ml-100k.inter", sep="\t", dtype={"user_id:token": str, "item_id:token": str})
     log.columns = pd.Index([name.partition(":")[0] for name in log.columns])
     first = np.sort(log["timestamp"].to_numpy())[int(0.8 * len(log))]
     second = pd.Timestamp("1998-03-20", tz="UTC").timestamp()
     log = log.sort_values("timestamp", kind="stable")
+    log["place"] = log.groupby("user_id").cumcount()
     for split, low, high in (("valid", first, second), ("test", second, np.inf)):
-        expected = []
-        for user, own in log.groupby("user_id", sort=False):
-            behind = own[(own["timestamp"] >= low) & (own["timestamp"] < high)]
-            if behind.empty or not (own["timestamp"] < low).any():
-                continue
-            chosen = {"all": behind, "first": behind.head(1), "last": behind.tail(1)}[target]
-            places = own.index.get_indexer(chosen.index)
-            expected += [(user, place, own["item_id"].iloc[place]) for place in places]
+        with_history = log["user_id"].isin(log["user_id"][log["timestamp"] < low])
+        chosen = log[(log["timestamp"] >= low) & (log["timestamp"] < high) & with_history]
+        if target != "all":
+            chosen = chosen.drop_duplicates("user_id", keep=target)
+        expected = list(zip(chosen["user_id"], chosen["place"], chosen["item_id"], strict=True))
         held_out = data.held_out("valid" if split == "valid" else "test")
         found = list(
             zip(names(data, held_out.users), held_out.lengths, item_names(data, held_out.targets), strict=True)

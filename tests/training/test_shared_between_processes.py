@@ -41,24 +41,32 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def _work(rank: int, folder: str, options: dict[str, Any], small: bool) -> None:
+MODELS = [{"name": "sasrec", "calibration": "full"}, {"name": "sse-pt", "calibration": "adversarial"}]
+
+
+def _work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    torch.save(first_step(Workers(rank, 2), options, small), f"{folder}/{rank}.pt")
+    for options in MODELS:
+        for small in (False, True):
+            torch.save(first_step(Workers(rank, 2), options, small), f"{folder}/{options['name']}-{small}-{rank}.pt")
     dist.destroy_process_group()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what each of two processes computes, for every model and both data sets."""
+    folder = tmp_path_factory.mktemp("shared")
+    multiprocessing.spawn(_work, (str(folder),), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+    return folder
+
+
 @pytest.mark.parametrize("small", [False, True], ids=["shared", "one has nothing"])
-@pytest.mark.parametrize(
-    "options", [{"name": "sasrec", "calibration": "full"}, {"name": "sse-pt", "calibration": "adversarial"}], ids=str
-)
-def test_gradients_add_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], small: bool
-) -> None:
+@pytest.mark.parametrize("options", MODELS, ids=str)
+def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], small: bool) -> None:
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    multiprocessing.spawn(_work, (str(tmp_path), options, small), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     expected = first_step(ALONE, options, small)
     for rank in range(2):
-        got = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        got = torch.load(shared / f"{options['name']}-{small}-{rank}.pt", weights_only=True)
         assert got.keys() == expected.keys()
         for name in got:
             torch.testing.assert_close(got[name], expected[name], rtol=1e-6, atol=1e-9, msg=name)
