@@ -45,6 +45,11 @@ def built(config: RunConfig, n_items: int, n_users: int = 0) -> Recommender:
     return build_model(config.model, config.calibration, n_items, n_users)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as messages list them."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
 def prediction_loss(name: str = "ce", n_items: int = 9, **options: Any) -> PredictionLoss:
     """A loss over items of which each was trained once."""
     counts = torch.ones(n_items + 1, dtype=torch.int64)

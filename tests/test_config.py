@@ -214,6 +214,10 @@ class TestChoices:
         assert "position_embedding" not in TiSASRecOptions.model_fields
         assert all("max_length" in options.model_fields for options in MODELS.classes)
 
+    def test_a_key_knows_whose_it_is(self) -> None:
+        assert LOSSES.owners("negatives")[:3] == ["sampled", "gbce", "bce"]
+        assert MODELS.owners("time_span") == ["tisasrec"] and MODELS.owners("no_such_key") == []
+
     def test_what_the_attention_takes_of_a_calibration(self) -> None:
         parameters = set(inspect.signature(calibrated_self_attention).parameters)
         for options in CALIBRATIONS.classes:

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import built
+from samples import built, listed
 
-from actsr_cli.config import FullCalibration, RunConfig
+from actsr_cli.config import LOSSES, FullCalibration, RunConfig
 from actsr_cli.config.losses import BPROptions, CrossEntropyOptions
 from actsr_cli.config.models import SASRecOptions
 from actsr_cli.config.reading import parse_override, read_yaml
@@ -368,7 +368,7 @@ class TestRefusals:
             ),
             (
                 "loss.negatives=9",
-                "loss.negatives (--set): loss ce has no such key, it belongs to sampled, gbce and bce",
+                f"loss.negatives (--set): loss ce has no such key, it belongs to {listed(LOSSES.owners('negatives'))}",
             ),
             ("model.hiden_size=9", "unknown key 'model.hiden_size' (--set); did you mean 'model.hidden_size'?"),
             (

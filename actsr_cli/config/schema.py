@@ -19,6 +19,8 @@ from actsr_cli.config.training import TrainingConfig
 
 CHOICES: dict[str, Choices[Any]] = {each.section: each for each in (SPLITS, MODELS, CALIBRATIONS, LOSSES)}
 """The sections that offer choices."""
+OWN_OPTIONS = "options"
+"""The key of a section that holds what a model or loss of one's own reads besides."""
 _OTHERS: dict[str, type[Section]] = {"data": DataConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
 
 Chosen = Mapping[str, type[Choice]]
@@ -42,10 +44,23 @@ def schema_keys() -> list[str]:
 
 
 def schema_fields(key: str) -> list[FieldInfo]:
-    """What the schema says of a dotted key, once for each choice that has it; nothing of an unknown one."""
+    """What the schema says of a dotted key, once for each choice that has it; nothing of an unknown one.
+
+    Of a single option of a model or loss of one's own, such as model.options.depth, it says that it may be anything.
+    """
     section, dot, name = key.partition(".")
+    if own_option(key):
+        return [FieldInfo(annotation=object)]
     owners = options_of(section) if dot else (RunConfig,)
     return [owner.model_fields[name] for owner in owners if name in owner.model_fields]
+
+
+def own_option(key: str) -> str:
+    """The name of the option of a model or loss of one's own that a dotted key is, or nothing."""
+    section, _, name = key.partition(".")
+    whole, _, option = name.partition(".")
+    has_own = section in CHOICES and CHOICES[section].own is not None
+    return option if has_own and whole == OWN_OPTIONS else ""
 
 
 def chosen(values: Mapping[str, Any]) -> dict[str, type[Choice]]:

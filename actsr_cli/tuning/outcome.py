@@ -124,7 +124,7 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
         "loss.name",
         *best.params,
     ):  # written down even where they are the default
-        section, _, name = key.rpartition(".")
+        section, name = key.split(".")[:2]
         settings[section] = {name: every[section][name]} | settings.get(section, {})
     for name in NOT_SEARCHED:
         settings.get("training", {}).pop(name, None)

@@ -99,7 +99,7 @@ def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
     """
     raw, origin = _raw_space(basis, file)
     space, given = searchable(raw, origin, basis.resolved)
-    return space, {key: f"which has its value from {basis.resolved.given[key]}" for key in given}
+    return space, {key: f"which has its value from {place}" for key, place in given.items()}
 
 
 def make_plan(

@@ -7,7 +7,7 @@ choices have is then searched in their trials alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,10 +17,11 @@ from pydantic import Field, ValidationError
 
 from actsr_cli.config import MODELS, RunConfig, Section
 from actsr_cli.config.refusals import check_value, unknown_key
-from actsr_cli.config.schema import CHOICES, schema_fields
+from actsr_cli.config.schema import CHOICES, OWN_OPTIONS, own_option, schema_fields
 from actsr_cli.errors import ConfigError, nearest
-from actsr_cli.models.registry import display_name
+from actsr_cli.models.registry import check_model, display_name
 from actsr_cli.presets import ResolvedConfig
+from actsr_cli.training.losses import check_loss
 
 Scalar = bool | int | float | str | None
 
@@ -43,8 +44,8 @@ class Range(Section):
         steps: how many points of it a grid has; all whole numbers where it is None.
     """
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     log: bool = False
     steps: Annotated[int, Field(ge=2)] | None = None
 
@@ -69,8 +70,11 @@ class Dimension:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are allowed."""
-        return _kind(self.key) == "whole"
+        """Whether only whole numbers are allowed: by the schema, or where it allows anything, by the bounds."""
+        kind = _kind(self.key)
+        if kind != "any" or not isinstance(self.domain, Range):
+            return kind == "whole"
+        return isinstance(self.domain.low, int) and isinstance(self.domain.high, int)
 
     def suggest(self, trial: Trial) -> Scalar:
         """A value for a trial."""
@@ -125,7 +129,7 @@ def read_space(raw: Any, origin: str) -> Space:
     return tuple(sorted(space, key=lambda each: (len(each.only_with), not _names_choice(each.key))))
 
 
-def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, list[str]]:
+def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:
     """A search space for some settings.
 
     Args:
@@ -134,14 +138,15 @@ def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) ->
         resolved: the settings of all trials.
 
     Returns:
-        The space, and its keys that are left out because they have a value that was given on purpose.
+        The space, and its keys that are left out because they have a value that was given on purpose, each with the
+        place that gave it.
 
     Raises:
         ConfigError: it cannot be read, nothing is left of it, or the chosen model, calibration or loss does not read
             one of its keys.
     """
     found = read_space(raw, origin)
-    given = [each.key for each in found if each.key in resolved.given]
+    given = {each.key: place for each in found if (place := _given(each.key, resolved))}
     left = {key: domain for key, domain in raw.items() if key not in given}
     if not left:
         name = display_name(resolved.config)
@@ -171,6 +176,15 @@ def grid(space: Space) -> list[dict[str, Scalar]]:
     return [dict(items) for items in found]
 
 
+def _given(key: str, resolved: ResolvedConfig) -> str:
+    """The place that gave a key its value on purpose, or nothing."""
+    option, section = own_option(key), key.partition(".")[0]
+    if not option:
+        return resolved.given.get(key, "")
+    has_it = option in getattr(getattr(resolved.config, section), OWN_OPTIONS, ())
+    return resolved.given.get(f"{section}.{OWN_OPTIONS}", "") if has_it else ""
+
+
 def _check_read(space: Space, config: RunConfig, origin: str) -> None:
     """Raise where the choices of a configuration do not read a key that is searched with all of them."""
     searched = {each.key for each in space}
@@ -179,6 +193,21 @@ def _check_read(space: Space, config: RunConfig, origin: str) -> None:
         for key, options in chosen.items():
             if key not in searched:
                 _conditions(each.key, {key: (options.choice,)}, origin)
+    _check_own_options(searched, config)
+
+
+def _check_own_options(searched: Collection[str], config: RunConfig) -> None:
+    """Raise where a model or loss of one's own does not read an option that is searched."""
+    checks: dict[str, Callable[[Any], object]] = {
+        "model": lambda options: check_model(options, config.calibration),
+        "loss": check_loss,
+    }
+    for section, check in checks.items():
+        names = [own_option(key) for key in searched if key.startswith(f"{section}.") and own_option(key)]
+        if names and f"{section}.{CHOICES[section].named_by}" not in searched:
+            options = getattr(config, section)
+            every = getattr(options, OWN_OPTIONS) | dict.fromkeys(names)
+            check(options.model_copy(update={OWN_OPTIONS: every}))
 
 
 def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) -> dict[str, tuple[Scalar, ...]]:
@@ -198,7 +227,8 @@ def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) 
         chosen = CHOICES[naming.partition(".")[0]]
         readers = choices
         if section == chosen.section:
-            readers = tuple(choice for choice in choices if name in chosen.find(choice).model_fields)
+            field = OWN_OPTIONS if own_option(key) else name
+            readers = tuple(choice for choice in choices if field in chosen.find(choice).model_fields)
             if not readers:
                 where = f" (search space of {origin})"
                 raise ConfigError(unknown_key(key, where, list(map(str, choices))), hint=_ANOTHER_SPACE)
@@ -237,7 +267,7 @@ def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
         raise ConfigError(f"{where} must be a list of values, or low and high: not {domain!r}")
     bounds = _range(where, domain)
     for bound in (bounds.low, bounds.high):
-        check_value(key, int(bound) if bound.is_integer() else bound, origin)
+        check_value(key, int(bound) if float(bound).is_integer() else bound, origin)
     if _kind(key) == "other":
         raise ConfigError(f"{where} has bounds, but is no number: list its values")
     return Dimension(key, bounds)
@@ -268,7 +298,9 @@ def _range(where: str, domain: dict[str, Any]) -> Range:
     return bounds
 
 
-def _kind(key: str) -> Literal["whole", "fraction", "other"]:
+def _kind(key: str) -> Literal["whole", "fraction", "any", "other"]:
+    if own_option(key):
+        return "any"
     annotation = schema_fields(key)[0].annotation
     kinds = {annotation, *get_args(annotation)}
     return "whole" if int in kinds else "fraction" if float in kinds else "other"

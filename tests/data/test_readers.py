@@ -141,7 +141,8 @@ def test_a_new_format_is_one_entry(pairs: Reader, tmp_path: Path, monkeypatch: p
         find_reader("pair")
     with pytest.raises(DataError) as caught:
         find_source(tmp_path / "data", "other")
-    assert "amazon-reviews|pairs" in str(caught.value.hint)
+    assert f"--format {'|'.join(format_names())}" in str(caught.value.hint)
+    assert format_names()[-1] == "pairs"
 
 
 def test_a_source_in_a_format_that_is_not_there_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,54 @@ def test_a_key_with_a_value_is_left_out(tmp_path: Path) -> None:
     space, given = space_of(basis(overrides=["model.heads=4"]), file)
     assert [each.key for each in space] == ["model.layers"]
     assert given == {"model.heads": "which has its value from --set"}
+
+
+OWN = """
+from actsr_cli.models.base import CustomModel
+from actsr_cli.training.losses import PredictionLoss
+
+class Model(CustomModel):
+    options = ("depth", "width")
+
+class Loss(PredictionLoss):
+    own = ("margin",)
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "searched.py").write_text(OWN)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_options_of_ones_own_are_searched(tmp_path: Path) -> None:
+    space = {"model.options.depth": {"low": 1, "high": 3}, "loss.options.margin": {"low": 0.5, "high": 1, "steps": 2}}
+    found = basis(overrides=["model=searched:Model", "loss=searched:Loss", "model.options.width=7"])
+    searched, given = space_of(found, space_file(tmp_path, space | {"model.options.width": [7, 8]}))
+    assert list(given) == ["model.options.width"]
+    points = {each.key: each.points() for each in searched}
+    assert points == {"model.options.depth": [1, 2, 3], "loss.options.margin": [0.5, 1.0]}
+    assert isinstance(points["model.options.depth"][0], int)
+    config = with_values(found.resolved.config, grid(searched)[-1])
+    assert config.model.model_dump()["options"] == {"width": 7, "depth": 3}
+    assert config.loss.model_dump()["options"] == {"margin": 1.0}
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("model", "key", "message"),
+    [
+        ("searched:Model", "model.options.deph", r"unknown key 'model\.options\.deph' for Model; did you mean 'depth'"),
+        ("searched:Model", "loss.options.margin", r"loss ce has no such key, it belongs to a loss of your own"),
+        ("sasrec", "model.options.depth", r"sasrec has no such key, it belongs to a model of your own"),
+        ("searched:Model", "training.options.depth", r"unknown key 'training\.options\.depth'"),
+    ],
+)
+def test_options_that_nobody_reads_are_refused(tmp_path: Path, model: str, key: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        space_of(basis(options={"model.name": model}), space_file(tmp_path, {key: [1, 2]}))
 
 
 @pytest.mark.parametrize("name", MODELS.by_name)
