@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -72,7 +73,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON object, indented."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
+    write_text(path, json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n")
+
+
+def without_nan(values: Any) -> Any:
+    """The same for JSON, which knows no NaN: null stands in its place, in mappings and lists however deep."""
+    if isinstance(values, Mapping):
+        return {key: without_nan(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_nan(value) for value in values]
+    return None if isinstance(values, float) and math.isnan(values) else values
 
 
 def write_record(path: Path, record: BaseModel, *, without: Iterable[str] = ()) -> None:

@@ -22,6 +22,7 @@ from actsr_cli.commands.options import (
     metric_names,
 )
 from actsr_cli.errors import ConfigError
+from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,7 +81,7 @@ def compare(
     for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
         console.warn(f"{run.name} is not finished: it is {run.status}")
     settings = groups[0].runs[0].config.evaluation
-    if seen is None and candidates is None:
+    if seen is None and candidates is None and n_candidates is None:
         protocol = common_protocol(groups)
     else:
         protocol = chosen_protocol(settings, seen, candidates, n_candidates)
@@ -120,7 +121,7 @@ def _print_json(comparison: Comparison) -> None:
         "differences": [_told(each) for each in comparison.differences],
         "slices": [asdict(each) for each in comparison.slices],
     }
-    console.results.print_json(json.dumps(told))
+    console.results.print_json(json.dumps(without_nan(told), allow_nan=False))
 
 
 def _told(difference: Difference) -> dict[str, Any]:

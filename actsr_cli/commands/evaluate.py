@@ -22,6 +22,7 @@ from actsr_cli.commands.options import (
     metric_names,
 )
 from actsr_cli.errors import ConfigError
+from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +131,8 @@ def _print_json(group: Group, found: Sequence[Evaluation], request: Request) -> 
         }
         for run, evaluation in zip(group.runs, found, strict=True)
     ]
-    console.results.print_json(json.dumps(told[0] if len(told) == 1 else {"series": group.name, "runs": told}))
+    whole = told[0] if len(told) == 1 else {"series": group.name, "runs": told}
+    console.results.print_json(json.dumps(without_nan(whole), allow_nan=False))
 
 
 def _print_tables(group: Group, found: Sequence[Evaluation], request: Request) -> None:

@@ -80,7 +80,7 @@ def preprocess(
         int | None, typer.Option(help="Fewest interactions of an item.", rich_help_panel=FILTERS)
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Keep each user's latest so many.", rich_help_panel=FILTERS)
+        int | None, typer.Option(help="Keep only the latest N interactions of each user.", rich_help_panel=FILTERS)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Prepare again even if it was done before.")] = False,
     data_dir: DataDir = Path("dataset"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
@@ -29,11 +30,13 @@ def print_metrics(title: str, rows: Mapping[str, Mapping[str, float]], protocol:
         rows: metrics such as {"hit@10": 0.08} by the name of what reached them.
         protocol: the protocol's title, which every table shows.
     """
-    texts = {
-        name: {metric: f"{value:.{parse_measure(metric).decimals}f}" for metric, value in metrics.items()}
-        for name, metrics in rows.items()
-    }
+    texts = {name: {metric: _text(metric, value) for metric, value in of.items()} for name, of in rows.items()}
     _print_table(title, texts, protocol)
+
+
+def _text(metric: str, value: float | None) -> str:
+    """A value as people read it; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{parse_measure(metric).decimals}f}"
 
 
 def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: str) -> None:

@@ -71,8 +71,13 @@ def train(
         int | None, typer.Option(help="Stop after so many validations without gain.", rich_help_panel=TRAINING)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Targets per step.", rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's.", rich_help_panel=TRAINING)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, dropout, order.", rich_help_panel=TRAINING)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of the optimizer.", rich_help_panel=TRAINING)
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Random seed: initial weights, dropout and batch order.", rich_help_panel=TRAINING),
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(

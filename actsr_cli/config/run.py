@@ -38,7 +38,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
-        if (self.training.window_stride or 1) > self.model.max_length:
+        if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(
                 f"training.window_stride {self.training.window_stride} is more than model.max_length "
                 f"{self.model.max_length}: targets between two windows would be missed"

@@ -147,7 +147,7 @@ def slices(
                 label=label,
                 users=int(chosen.sum()),
                 means=tuple(float(np.nanmean(value)) for value in own),
-                differences=tuple(mean_interval(value - own[0]) for value in own[1:]),
+                differences=tuple(_interval(value - own[0]) for value in own[1:]),
             )
         )
     return found
@@ -165,7 +165,9 @@ def _difference(measure: Measure, baseline: Contender, other: Contender) -> Diff
         per_user = [np.nanmean(each.values[measure.name], axis=0) for each in (baseline, other)]
         by_user = np.round(per_user[1] - per_user[0], _DIGITS)
         known = by_user[~np.isnan(by_user)]
-        interval, users = mean_interval(known), signed_ranks(known)
+        if len(known):
+            users = signed_ranks(known)
+        interval = _interval(known)
     return Difference(
         measure=measure,
         baseline=baseline.name,
@@ -176,6 +178,12 @@ def _difference(measure: Measure, baseline: Contender, other: Contender) -> Diff
         users=users,
         seeds=paired_t(np.round(by_seed, _DIGITS)) if len(common) > 1 else None,
     )
+
+
+def _interval(values: Values) -> Interval:
+    """As `mean_interval`; where nobody has a value, of nothing."""
+    known = values[~np.isnan(values)]
+    return mean_interval(known) if len(known) else Interval(np.nan, np.nan, np.nan, 0)
 
 
 def _parts(quantity: NDArray[np.int64], parts: int) -> list[tuple[str, NDArray[np.bool_]]]:

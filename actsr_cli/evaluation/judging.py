@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from actsr_cli.config import EvaluationConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
+from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.evaluation.metrics import Catalogue, Judged, Measure, list_length, measures, parse_measure, summarize
-from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.evaluation.ranker import Ranker, Scorer
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,20 @@ def configured_measures(config: EvaluationConfig, *further: str) -> list[Measure
     wanted = measures(config.metrics, config.k, "evaluation.metrics")
     known = {measure.name for measure in wanted}
     return wanted + [parse_measure(text, "training.monitor") for text in further if text not in known]
+
+
+def ranker_for(
+    model: Scorer,
+    data: SequenceData,
+    protocol: Protocol,
+    *,
+    device: torch.device,
+    batch_size: int = 256,
+    workers: Workers = ALONE,
+) -> Ranker:
+    """What ranks prepared data by a protocol; see `Ranker`."""
+    counts = data.item_counts if protocol.sampled else None
+    return Ranker(model, device=device, protocol=protocol, batch_size=batch_size, item_counts=counts, workers=workers)
 
 
 def check_measures(wanted: Sequence[Measure], data: SequenceData) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
@@ -62,10 +62,6 @@ class Protocol:
             f"C, target among {self.n_candidates} sampled items (drawn {how}, seed {self.seed}): "
             "not comparable with ranks over the whole catalogue"
         )
-
-    def whole_catalogue(self, seen: Seen) -> Self:
-        """The same with another `seen`, over the whole catalogue."""
-        return replace(self, seen=seen, candidates="all")
 
 
 @dataclass(frozen=True)

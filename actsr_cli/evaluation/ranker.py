@@ -102,7 +102,7 @@ class Ranker:
         self.scorer = scorer
         self.device = device
         self.protocol = protocol or Protocol()
-        self.batch_size = max(1, min(batch_size, _SCORES_AT_A_TIME // scorer.n_items))
+        self.batch_size = batch_size
         self.workers = workers
         self._sampler: CandidateSampler | None = None
         if self.protocol.sampled:
@@ -133,7 +133,7 @@ class Ranker:
         done = 0
         with torch.inference_mode():
             for rows, batch in history_batches(
-                histories, self.scorer.max_length, self.batch_size, self.device, self.workers
+                histories, self.scorer.max_length, self._at_a_time(top), self.device, self.workers
             ):
                 scores = self.scorer.score(batch)
                 self._rank_rows(histories, rows, scores, found)
@@ -143,6 +143,11 @@ class Ranker:
                 if on_batch is not None:
                     on_batch(done, len(histories))
         return found.ranking(histories, self.workers, self.device)
+
+    def _at_a_time(self, top: int) -> int:
+        """Histories in a batch; a list needs about eight times the memory of the scores."""
+        limit = _SCORES_AT_A_TIME // (8 if top else 1)
+        return max(1, min(self.batch_size, limit // self.scorer.n_items))
 
     def _rank_rows(self, histories: Histories, rows: NDArray[np.int64], scores: Tensor, found: _Found) -> None:
         """Put what the scores of some rows say into its place."""

@@ -70,11 +70,12 @@ def common_protocol(groups: Sequence[Group]) -> Protocol:
     Raises:
         RunError: they have different ones.
     """
-    protocols = {Protocol.of(run.config.evaluation): run for group in groups for run in group.runs}
+    runs = [run for group in groups for run in group.runs]
+    protocols = {Protocol.of(run.config.evaluation).key: run for run in runs}
     if len(protocols) > 1:
-        said = ", ".join(f"{run.name}: {protocol.key}" for protocol, run in protocols.items())
+        said = ", ".join(f"{run.name}: {key}" for key, run in protocols.items())
         raise RunError(f"the runs have different protocols ({said})", hint="Choose one: --seen rank or --seen exclude.")
-    return next(iter(protocols))
+    return Protocol.of(runs[0].config.evaluation)
 
 
 def compare(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actsr_cli.config import NoCalibration
+from actsr_cli.config import NoCalibration, SplitConfig
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
-from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, split_facts
+from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, ranker_for, split_facts
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
@@ -66,7 +66,17 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     fingerprint = run.record.fingerprint
     if fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data (fingerprint {fingerprint}, not {data.fingerprint})")
+    if run.config.split != data.split:
+        raise RunError(
+            f"{run.name} was trained on another split: on {_said(run.config.split)}, not on {_said(data.split)}",
+            hint="Items that one run is tested on may have trained the other: compare runs with equal splits.",
+        )
     return open_model(run)
+
+
+def _said(split: SplitConfig) -> str:
+    """A split for people."""
+    return ", ".join(f"{key} {value}" for key, value in split.model_dump().items())
 
 
 def judge_run(
@@ -111,10 +121,4 @@ def popularity_model(data: SequenceData) -> Recommender:
 
 def _ranker(model: Recommender, data: SequenceData, request: Request) -> Ranker:
     device = choose_device(request.device)
-    return Ranker(
-        model.to(device),
-        device=device,
-        protocol=request.protocol,
-        batch_size=request.batch_size,
-        item_counts=data.item_counts if request.protocol.sampled else None,
-    )
+    return ranker_for(model.to(device), data, request.protocol, device=device, batch_size=request.batch_size)

@@ -15,9 +15,8 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import ConfigError, RunError
-from actsr_cli.evaluation.judging import configured_measures, judge
+from actsr_cli.evaluation.judging import configured_measures, judge, ranker_for
 from actsr_cli.evaluation.protocol import Protocol
-from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
@@ -238,15 +237,8 @@ def _validate(
     workers: Workers = ALONE,
 ) -> dict[str, float]:
     model.eval()
-    protocol = Protocol.of(config.evaluation)
-    ranker = Ranker(
-        model,
-        device=device,
-        protocol=protocol,
-        batch_size=config.evaluation.batch_size,
-        item_counts=data.item_counts if protocol.sampled else None,
-        workers=workers,
-    )
+    protocol, batch_size = Protocol.of(config.evaluation), config.evaluation.batch_size
+    ranker = ranker_for(model, data, protocol, device=device, batch_size=batch_size, workers=workers)
     wanted = configured_measures(config.evaluation, config.training.monitor)
     return judge(ranker, data, "valid", wanted, observer.validation_progressed).values
 

@@ -261,7 +261,13 @@ class Trainer:
         return {name: (zero if value is None else value).detach() for name, value in values.items()}
 
     def _judge(self, epoch: int, value: float) -> None:
-        """Remember the best epoch; the earliest of equals."""
+        """Remember the best epoch; the earliest of equals.
+
+        Raises:
+            RunError: the monitored value is not a number.
+        """
+        if math.isnan(value):
+            raise RunError(f"{self.config.monitor} has no value on validation: it cannot choose an epoch")
         best = self.state.best_value
         if self.state.best_epoch == 0 or (value < best if self._lower_is_better else value > best):
             self.state.best_epoch, self.state.best_value, self.state.stale_validations = epoch, value, 0

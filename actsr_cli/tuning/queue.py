@@ -20,7 +20,7 @@ from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, total
 
 _BIRTH = timedelta(minutes=1)
-"""A trial without an owner that is older died between being asked for and being locked."""
+"""The worker of an older trial without an owner died after requesting the trial and before locking it."""
 LIVES = 3
 """A trial whose process dies so often has failed: something kills it, such as too little memory."""
 

@@ -37,7 +37,7 @@ Sampler = Literal["grid", "random", "tpe"]
 FIRST_RUNG = 3
 """Epochs before a trial can be given up."""
 _REDUCTION = 3
-"""Of the trials that reach a rung, one of so many goes on; each rung is so many times as many epochs up."""
+"""Each rung keeps the best third of the trials and trains them three times longer."""
 
 
 @dataclass(frozen=True)

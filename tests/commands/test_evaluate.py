@@ -124,6 +124,28 @@ def test_a_monitor_that_is_no_metric_is_refused_before_a_run_is_made(home: Path,
     assert not (home / "runs" / "demo" / "sasrec" / "no").exists()
 
 
+def test_runs_of_other_splits_are_not_compared(home: Path) -> None:
+    """What one is tested on may have trained the other."""
+    more = ("--set", "split={by: time, valid_from: 0.6, test_from: 0.8}", "--name", "elsewhere")
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", *more, *places(home))
+    for command in (("compare", "both-s0", "elsewhere"), ("inspect-attention", "both-s0", "--against", "elsewhere")):
+        refused = " ".join(call(*command, *places(home), exit_code=1).stderr.split())
+        assert "demo/sasrec/elsewhere was trained on another split" in refused
+
+
+def test_only_what_names_a_protocol_makes_protocols_differ(home: Path) -> None:
+    more = ("--set", "evaluation.n_candidates=50", "--name", "same")
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", *more, *places(home))
+    call("compare", "both-s0", "same", *places(home))
+    refused = call("compare", "both-s0", "both-s1", "--n-candidates", "9", *places(home), exit_code=1).stderr
+    assert "--n-candidates needs --candidates" in refused
+
+
+def test_json_has_no_nan(home: Path) -> None:
+    found = call("evaluate", "both-s0", "--metrics", "all", "--k", "1,2", "--json", *places(home)).stdout
+    assert "diversity@2" in json.loads(found, parse_constant=pytest.fail)["metrics"]
+
+
 def test_comparing_by_any_metric(home: Path) -> None:
     shown = call(
         "compare", "both-s0", "both-s1", "--metrics", "hit,coverage,rank", "--output", str(home / "c"), *places(home)

@@ -125,3 +125,9 @@ def test_one_number_for_all_users_is_told_apart_by_seeds_alone() -> None:
     assert found.seeds is not None and found.verdict == "better"
     (single,) = differences([Contender("a", {COVERAGE.name: np.array([0.2])}, (0,)), one], [COVERAGE])
     assert single.verdict == "open"  # nothing tests it
+
+
+def test_a_measure_without_any_value_is_open() -> None:
+    nothing = {NDCG.name: np.full((1, 4), np.nan)}
+    (found,) = differences([Contender("a", nothing, (0,)), Contender("b", nothing, (0,))], [NDCG])
+    assert found.users is None and found.verdict == "open" and np.isnan(found.difference.mean)

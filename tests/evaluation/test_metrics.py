@@ -154,6 +154,7 @@ def test_names_and_cutoffs() -> None:
     assert parse_measure("ndcg@10").label == "NDCG@10"
     assert list_length(measures(["hit", "rank"], [10])) == 0
     assert list_length(measures(["hit", "coverage"], [10, 50])) == 50
+    assert [each.name for each in measures(["diversity"], [1, 2])] == ["diversity@2"]
     assert {metric.name for metric in all_metrics()} >= {"hit", "ndcg", "mrr", "precision", "recall", "map", "rank"}
     for name in ("hit", "ndcg", "mrr", "precision", "recall", "map", "coverage", "novelty", "tail", "diversity"):
         assert find_metric(name).better == "higher"
@@ -168,6 +169,7 @@ def test_names_and_cutoffs() -> None:
         ("ndcg", "ndcg needs a cut-off, such as ndcg@10"),
         ("ndcg@0", "needs a cut-off"),
         ("rank@10", "rank has no cut-off"),
+        ("diversity@1", "diversity needs a cut-off of 2 or more, not 1"),
     ],
 )
 def test_wrong_names(text: str, message: str) -> None:

@@ -89,6 +89,11 @@ def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
         assert torch.equal(one[name], other[name]), name
 
 
+def test_a_monitor_without_a_value_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="hit@10 has no value on validation"):
+        build(tmp_path, values=[0.1, float("nan")]).fit()
+
+
 def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: Path) -> None:
     runs = [build(tmp_path, seed=seed, epochs=2) for seed in (1, 1, 2)]
     results = []

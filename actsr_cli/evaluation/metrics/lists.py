@@ -46,7 +46,7 @@ def _diversity(judged: Judged, k: int) -> Values:
     """Mean over pairs of a list of 1 - Jaccard similarity of their categories (Ziegler et al., WWW 2005)."""
     listed = judged.lists(k)
     marks = judged.catalogue.category_marks
-    at_a_time = max(1, _PAIRS_AT_A_TIME // max(1, listed.shape[1] * marks.shape[1]))
+    at_a_time = max(1, _PAIRS_AT_A_TIME // max(1, listed.shape[1] * max(listed.shape[1], marks.shape[1])))
     parts = [_varied(listed[start : start + at_a_time], judged.catalogue) for start in range(0, len(listed), at_a_time)]
     return np.concatenate(parts)
 
@@ -93,9 +93,13 @@ def _register(
     about: str,
     *needs: str,
     of_catalogue: bool = False,
+    smallest: int = 1,
 ) -> None:
     every = frozenset({"lists", *needs})
-    register(Metric(name, name.capitalize(), better, compute, about, every, of_catalogue=of_catalogue))
+    metric = Metric(
+        name, name.capitalize(), better, compute, about, every, of_catalogue=of_catalogue, smallest=smallest
+    )
+    register(metric)
 
 
 _register("coverage", _coverage, "higher", "Share of the catalogue that is in any list of K.", of_catalogue=True)
@@ -111,4 +115,5 @@ _register(
     "higher",
     "Mean Jaccard distance of the categories of two items of a list of K.",
     "categories",
+    smallest=2,
 )

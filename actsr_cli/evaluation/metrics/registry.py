@@ -75,6 +75,7 @@ class Metric:
         cutoff: whether it has one.
         of_catalogue: whether it is one number for all lists together: it has no value per user.
         decimals: digits behind the point where people read it.
+        smallest: the smallest cut-off at which it has a value.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Metric:
     cutoff: bool = True
     of_catalogue: bool = False
     decimals: int = 4
+    smallest: int = 1
 
 
 _METRICS: dict[str, Metric] = {}
@@ -176,14 +178,16 @@ def parse_measure(text: str, where: str = "metrics") -> Measure:
         raise ConfigError(f"{where}: {name} has no cut-off: write {name}, not {text}")
     if metric.cutoff and not re.fullmatch(r"[1-9][0-9]*", k):
         raise ConfigError(f"{where}: {text} needs a cut-off, such as {name}@10")
+    if metric.cutoff and int(k) < metric.smallest:
+        raise ConfigError(f"{where}: {name} needs a cut-off of {metric.smallest} or more, not {k}")
     return Measure(metric, int(k) if metric.cutoff else 0)
 
 
 def measures(names: Sequence[str], ks: Iterable[int], where: str = "metrics") -> list[Measure]:
-    """Each metric at each cut-off, metric by metric; those without a cut-off once."""
+    """Each metric at each cut-off at which it has a value, metric by metric; those without a cut-off once."""
     cutoffs = sorted(set(ks))
     found = [find_metric(name, where) for name in dict.fromkeys(names)]
-    return [Measure(metric, k) for metric in found for k in (cutoffs if metric.cutoff else (0,))]
+    return [Measure(m, k) for m in found for k in (cutoffs if m.cutoff else (0,)) if not m.cutoff or k >= m.smallest]
 
 
 def list_length(wanted: Iterable[Measure]) -> int:
