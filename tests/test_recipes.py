@@ -57,9 +57,9 @@ class Block:
 
 def blocks(title: str) -> list[Block]:
     recipe = PAGE.partition(f"\n### {title}\n")[2].partition("\n### ")[0]
-    found = re.findall(r"(New file|At the end of)\s`([\w/.]+)`:\n\n```python\n(.*?)```", recipe, re.DOTALL)
+    found = re.findall(r"(New|end)\s(?:file|of)\s`([\w/.]+)`:\n\n```python\n(.*?)```", recipe, re.DOTALL)
     assert len(found) == recipe.count("```python") >= 2
-    return [Block(how == "New file", place, code) for how, place, code in found]
+    return [Block(how == "New", place, code) for how, place, code in found]
 
 
 Follow = Callable[[str], None]
