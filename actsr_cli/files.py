@@ -45,12 +45,20 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`, which takes its place at the end; nothing changes on an error."""
-    with scratch_folder(path) as scratch:
+    """Yields an empty folder beside `path`, which takes its place at the end; nothing changes on an error.
+
+    Of several processes at once the folder of one of them stands, whole. The old folder is moved aside before the new
+    one is moved in, and deleted last.
+    """
+    with scratch_folder(path) as scratch, scratch_folder(path.with_name(f"{path.name}.old")) as aside:
         yield scratch
-        if path.exists():
-            shutil.rmtree(path)
-        scratch.rename(path)
+        with suppress(FileNotFoundError):  # there is none, or another process has just moved it aside
+            path.rename(aside / path.name)
+        try:
+            scratch.rename(path)
+        except OSError:
+            if not path.is_dir():  # else another process was faster: its folder stays
+                raise
 
 
 def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:

@@ -64,6 +64,30 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert names(folder) == [content] and names(folder.parent) == ["folder"]
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_folder_that_two_processes_replace_is_that_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Another process moves its folder in after this one has moved the old one aside."""
+    folder, rename = tmp_path / "folder", Path.rename
+    if before:
+        folder.mkdir()
+        (folder / "old").touch()
+
+    def raced(source: Path, target: Path) -> Path:
+        if target == folder:
+            assert not folder.exists()
+            folder.mkdir()
+            (folder / "theirs").touch()
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", raced)
+    with replacing_folder(folder) as scratch:
+        (scratch / "ours").touch()
+        assert not before or names(folder) == ["old"]
+    assert names(folder) == ["theirs"] and names(tmp_path) == ["folder"]
+
+
 def test_moving_into_a_folder_keeps_what_else_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     for content in ("old", "new"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import built, listed
 
-from actsr_cli.config import LOSSES, FullCalibration, RunConfig
+from actsr_cli.config import LOSSES, FileSplit, FullCalibration, RunConfig
 from actsr_cli.config.losses import BPROptions, CrossEntropyOptions
 from actsr_cli.config.models import SASRecOptions
 from actsr_cli.config.reading import parse_override, read_yaml
@@ -393,6 +393,12 @@ class TestRefusals:
         with pytest.raises(ConfigError) as caught:
             resolve(preset="beauty", overrides=[override])
         assert str(caught.value) == message
+
+    def test_a_key_of_another_split_says_how_to_name_it(self) -> None:
+        with pytest.raises(ConfigError, match="split last has no such key, it belongs to time and files") as caught:
+            resolve(overrides=["split.target=last"])
+        assert caught.value.hint == "Name the split, too: --set split.by=time or --set split.by=files"
+        assert resolve(overrides=["split.by=files", "split.target=last"]).config.split == FileSplit(target="last")
 
     def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:
         bad = written(tmp_path / "bad.yaml", "training: {learning_rat: 1.0}")

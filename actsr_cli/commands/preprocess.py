@@ -98,6 +98,7 @@ def preprocess(
     from actsr_cli.data.catalog import known
     from actsr_cli.data.prepare import prepare
     from actsr_cli.data.sources import find_source, source_from_file
+    from actsr_cli.experiment.data import fitting
     from actsr_cli.presets import resolve
 
     columns = Columns(
@@ -116,13 +117,16 @@ def preprocess(
         "data.intervals": _intervals(interval),
     }
     own = preset or _preset_of(name)
-    settings = resolve(preset=own, options=options).config.data
+    resolved = resolve(preset=own, options=options)
+    settings, left_out = fitting(resolved.config.data, source, resolved)
+    if left_out:
+        console.note(left_out)
     with console.working(f"Preparing {name}") as say:
         prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=say)
     if from_file is not None:
         source.register()
     entry = known(name)
-    as_published = own == _preset_of(name) and all(value is None for value in options.values())
+    as_published = own == _preset_of(name) and all(value is None for value in options.values()) and not left_out
     _show(prepared, own, entry.expected if entry is not None and as_published else None)
 
 

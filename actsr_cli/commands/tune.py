@@ -126,6 +126,8 @@ def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
     if basis.run is not None:
         behind = f", which had preset {basis.preset}" if basis.preset else ""
         console.note(f"No preset given: taking all settings of the latest finished run, {basis.run.name}{behind}")
+    if basis.note and search.space is None:
+        console.note(f"{basis.note}; searching what is usual for the model")
     space, without = space_of(basis, search.space)
     for key, reason in without.items():
         console.note(f"Not searched: {key}, {reason}")

@@ -22,6 +22,12 @@ class DataConfig(Section):
     item_core: int = Field(0, ge=0, description="Drop items with fewer interactions, repeated until stable.")
     max_length: int | None = Field(None, ge=3, description="Keep only the latest N interactions of each user.")
 
+    @property
+    def against_split(self) -> list[str]:
+        """The filters in force that would change a split that somebody made: they do not regard its parts."""
+        neutral = DataConfig(intervals=self.intervals).model_dump()
+        return [key for key, value in self.model_dump().items() if value != neutral[key]]
+
     @field_validator("intervals")
     @classmethod
     def _ordered(

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from actsr_cli.config.calibration import FullCalibration
 from actsr_cli.config.run import RunConfig
 from actsr_cli.config.schema import CHOICES, schema_fields, schema_keys
+from actsr_cli.config.split import SPLITS
 from actsr_cli.errors import ConfigError, nearest
 
 _FORMER = {
@@ -48,7 +49,8 @@ def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
         origin = _blamed(key, origins)
         where = f" ({origin})" if origin else ""
         if first["type"] == "extra_forbidden":
-            raise ConfigError(unknown_key(key, where, _names_of_choice(values, key))) from error
+            message = unknown_key(key, where, _names_of_choice(values, key))
+            raise ConfigError(message, hint=_split_to_name(key)) from error
         if not key:  # settings that do not go together; the message names them
             raise ConfigError(problem(first)) from error
         shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
@@ -120,6 +122,15 @@ def _names_of_choice(values: Mapping[str, Any], key: str) -> list[str]:
     if section not in CHOICES:
         return []
     return [str(values[section].get(CHOICES[section].named_by, CHOICES[section].default))]
+
+
+def _split_to_name(key: str) -> str | None:
+    """What to give with a key of another split: also for data that came split in files, it has to be named."""
+    section, _, name = key.partition(".")
+    owners = _owners(section, name) if section == SPLITS.section else []
+    if not owners:
+        return None
+    return "Name the split, too: " + " or ".join(f"--set {section}.{SPLITS.named_by}={owner}" for owner in owners)
 
 
 def _owners(section: str, name: str) -> list[str]:

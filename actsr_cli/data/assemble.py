@@ -57,15 +57,11 @@ def assemble(
 
 def _check_filters(settings: DataConfig, name: str) -> None:
     """Refuse what would move or drop rows of a split without regard to its parts."""
-    neutral = DataConfig(intervals=settings.intervals)
-    given = settings.model_dump()
-    if changed := [key for key, value in neutral.model_dump().items() if given[key] != value]:
-        off = ", ".join(
-            f"data.{key}={'null' if (value := getattr(neutral, key)) is None else value}" for key in changed
-        )
+    if settings.against_split:
+        filters = " and ".join(settings.against_split)
         raise DataError(
-            f"'{name}' came split in files, and {' and '.join(changed)} would change the split",
-            hint=f"Filter before you split, or leave these filters out: {off}",
+            f"'{name}' came split in files, and {filters} would change the split",
+            hint=f"Filter before you split, and do not give {filters} here.",
         )
 
 

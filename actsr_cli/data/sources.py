@@ -89,34 +89,65 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
         columns: which columns hold what.
 
     Raises:
-        DataError: a file is missing, the name is no folder name, the format is unknown or has no such columns.
+        DataError: a file is missing, the name is no folder name, the format is unknown or has no such columns, or the
+            data set is there under another name of the catalogue.
     """
     _check_name(name)
     if not file.is_file():
         raise DataError(f"no file {file}")
     reader = find_reader(format_name) if format_name else guess_reader(file)
     _check_columns(columns, reader)
-    return _source(name, data_dir / name, file.resolve(), reader, columns)
+    source = _source(name, data_dir / name, file.resolve(), reader, columns)
+    others = [_in_folder(folder, name) for folder in _folders(data_dir, name) if folder.name != name]
+    _check_one([source, *(other for other in others if other is not None)], name)
+    return source
 
 
 def find_source(data_dir: Path, name: str) -> Source:
     """The source of a data set: of the folder of this name, or of another name that the catalogue has for it.
 
     Raises:
-        DataError: there is none (the hint says how to get it), it is not clear which, or the name is no folder name.
+        DataError: there is none (the hint says how to get it), it is not clear which (two of these folders hold
+            different files, or one holds several), or the name is no folder name.
     """
     _check_name(name)
+    found = [source for folder in _folders(data_dir, name) if (source := _in_folder(folder, name)) is not None]
+    if found:
+        _check_one(found, name)
+        return found[0]
     entry = known(name)
-    for folder in (data_dir / candidate for candidate in all_names(name)):
-        if (folder / FILE_NAME).is_file():
-            return _registered(folder, name)
-        if file := _interaction_file(folder):
-            return _source(name, folder, file, find_reader(FOLDER_FORMAT), Columns())
     download = f"actsr download {entry.name}\nor " if entry is not None else ""
     raise DataError(
         f"no data set '{name}' in {data_dir}",
         hint=f"Get it: {download}actsr preprocess {name} --from-file PATH --format {'|'.join(format_names())}",
     )
+
+
+def _folders(data_dir: Path, name: str) -> list[Path]:
+    """The folders there are under any name of a data set, that of `name` first, each once where case does not count."""
+    found: list[Path] = []
+    for folder in (data_dir / each for each in all_names(name)):
+        if folder.is_dir() and not any(folder.samefile(other) for other in found):
+            found.append(folder)
+    return found
+
+
+def _in_folder(folder: Path, name: str) -> Source | None:
+    """The source of a folder, registered or lying there, under the name that is asked for; None where there is none."""
+    if (folder / FILE_NAME).is_file():
+        return _registered(folder, name)
+    file = _interaction_file(folder)
+    return None if file is None else _source(name, folder, file, find_reader(FOLDER_FORMAT), Columns())
+
+
+def _check_one(sources: Sequence[Source], name: str) -> None:
+    """Raise where the folders of a data set's names hold different files."""
+    if len({tuple(file.resolve() for file in source.parts) for source in sources}) > 1:
+        folders = [str(source.folder) for source in sources]
+        raise DataError(
+            f"{' and '.join(folders)} are names of one data set, '{name}', and have different files",
+            hint="Rename or remove the folder that is not to be used, or take a name of your own.",
+        )
 
 
 def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Columns) -> Source:

@@ -10,7 +10,7 @@ from actsr_cli.config import DataConfig, FileSplit, RunConfig
 from actsr_cli.data import store
 from actsr_cli.data.catalog import same_data_set
 from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
-from actsr_cli.data.sources import find_source
+from actsr_cli.data.sources import Source, find_source
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
 from actsr_cli.presets import DEFAULT, ResolvedConfig
@@ -23,7 +23,7 @@ def prepare_for(
 
     A preset's `data` section describes how the preset's own data set is prepared. For another data set, and where
     nobody names data settings, those of the latest `actsr preprocess` hold. Data that came split in files keep that
-    split unless another one is given.
+    split unless another one is given, and are filtered as `fitting` says; the report has a note of it.
 
     Args:
         resolved: the settings and where they came from.
@@ -38,13 +38,34 @@ def prepare_for(
     if not config.dataset:
         raise ConfigError("no data set is named", hint="Give --dataset NAME, or a --preset that has one.")
     source = find_source(data_dir, config.dataset)
-    if not _names_data_settings(resolved):
-        settings = last_settings(source) or DataConfig()
-        config = config.model_copy(update={"data": settings})
-    prepared = prepare(source, config.data, on_step=on_step)
+    settings = config.data if _names_data_settings(resolved) else last_settings(source) or DataConfig()
+    settings, note = fitting(settings, source, resolved)
+    config = config.model_copy(update={"data": settings})
+    prepared = prepare(source, settings, on_step=on_step)
+    notes = "; ".join(filter(None, (prepared.report.note, note)))
+    prepared = replace(prepared, report=replace(prepared.report, note=notes))
     if prepared.data.parts is not None and resolved.sources["split.by"] == DEFAULT:
         config = config.model_copy(update={"split": FileSplit()})
     return config, _split(prepared, config)
+
+
+def fitting(settings: DataConfig, source: Source, resolved: ResolvedConfig) -> tuple[DataConfig, str]:
+    """The data settings that fit a source, and a note about what is left out.
+
+    Of data that came split in files, filters that would change the split are left out where nobody gave them on
+    purpose, such as those of a preset. `prepare` refuses the others.
+
+    Args:
+        settings: the data settings.
+        source: the raw interactions.
+        resolved: says which settings were given on purpose.
+    """
+    dropped = [key for key in settings.against_split if f"data.{key}" not in resolved.given] if source.is_split else []
+    if not dropped:
+        return settings, ""
+    neutral = DataConfig()
+    fits = settings.model_copy(update={key: getattr(neutral, key) for key in dropped})
+    return fits, f"'{source.name}' came split in files; left out, as it would change the split: {', '.join(dropped)}"
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _FEWEST = 4
 """Finished trials below which nobody can say what mattered."""
+_WHOLE = ("data", "split")
+"""Sections of best.yaml with their defaults, too: where they are not given, `train` takes what was prepared last."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title></head>
@@ -118,14 +120,10 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
     every = config.model_dump(mode="json")
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
-    for key in (
-        "model.name",
-        "calibration.kind",
-        "loss.name",
-        *best.params,
-    ):  # written down even where they are the default
-        section, name = key.split(".")[:2]
+    for key in ("model.name", "calibration.kind", "loss.name", *best.params):
+        section, name = key.split(".")[:2]  # written down even where they are the default
         settings[section] = {name: every[section][name]} | settings.get(section, {})
+    settings |= {section: every[section] for section in _WHOLE}
     for name in NOT_SEARCHED:
         settings.get("training", {}).pop(name, None)
     settings = {section: settings[section] for section in every if section in settings}

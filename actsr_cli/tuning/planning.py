@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actsr_cli.config import SPLITS, RunConfig
 from actsr_cli.config.reading import read_yaml
+from actsr_cli.config.schema import CHOICES
 from actsr_cli.data.report import Report
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.check import check_trainable
@@ -16,7 +18,7 @@ from actsr_cli.experiment.data import prepare_for
 from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import display_name, find_model
-from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_name, resolve
+from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
 from actsr_cli.tuning.space import Space, searchable
 from actsr_cli.tuning.study import Plan, Sampler
 
@@ -33,11 +35,15 @@ class Basis:
         resolved: the settings.
         preset: the preset behind them, for the record.
         run: the run whose settings they are, where no preset was given.
+        space: the preset whose search space is taken, or None.
+        note: why the space of the run's preset is not taken, or nothing.
     """
 
     resolved: ResolvedConfig
     preset: str | None
     run: Run | None = None
+    space: Preset | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,14 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
     """
     if preset is not None:
         resolved = resolve(preset=preset, overrides=overrides, options=options)
-        return Basis(resolved, preset_name(resolved))
+        return Basis(resolved, preset_name(resolved), space=resolved.preset)
     try:
         run = latest_run(runs_dir)
     except RunError as error:
         raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
     resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options)
-    return Basis(resolved, run.record.preset, run)
+    space, note = _space_along(run.record.preset, resolved.config)
+    return Basis(resolved, run.record.preset, run, space, note)
 
 
 def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
@@ -151,16 +158,34 @@ def make_plan(
     return plan, prepared.report
 
 
+def _space_along(name: str | None, config: RunConfig) -> tuple[Preset | None, str]:
+    """The preset behind a run if its search space fits these settings, and why it does not.
+
+    It fits where the preset makes the same choices of model, calibration and loss.
+    """
+    if name is None:
+        return None, ""
+    try:
+        preset = load_preset(name)
+    except ConfigError as error:
+        return None, f"The search space of preset {name} cannot be had any more: {error.message}"
+    if not preset.space:
+        return None, ""
+    for section, choices in CHOICES.items():
+        own, chosen = (getattr(each, section).choice for each in (preset.config, config))
+        if section != SPLITS.section and own != chosen:
+            where = f"{section}.{choices.named_by}"
+            return None, f"The search space of preset {name} is not taken: it was made for {where}={own}, not {chosen}"
+    return preset, ""
+
+
 def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]:
     """The contents of a `tune` section, and where they are from."""
     if file is not None:
         raw = read_yaml(file)
         return raw.get(TUNE, raw), str(file)
-    preset = basis.resolved.preset
-    if basis.run is not None:
-        preset = None if basis.preset is None else load_preset(basis.preset)
-    if preset is not None and preset.space:
-        return preset.space, preset.origin
+    if basis.space is not None and basis.space.space:
+        return basis.space.space, basis.space.origin
     name = display_name(basis.resolved.config)
     usual = find_model(basis.resolved.config.model.name).search
     if not usual:

@@ -163,7 +163,8 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
     options = ("tune", "--grid", "--trials", "1", "--epochs", "2", "--set", "training.threads=1")
     said = " ".join(call(*options).stderr.split())
     assert "taking all settings of the latest finished run, demo/sasrec/one, which had preset demo" in said
-    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's space; sasrec has no masks
+    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's is for masks
+    assert "preset demo is not taken: it was made for calibration.kind=full, not none" in said
     trial = place / "runs" / "demo" / "sasrec" / "grid-t000"
     one, config = (yaml.safe_load((run / "config.yaml").read_text()) for run in (trial.parent / "one", trial))
     assert record(trial)["preset"] == "demo" and config["training"]["epochs"] == 2

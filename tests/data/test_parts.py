@@ -177,12 +177,12 @@ def test_intervals_hold_in_all_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        (DataConfig(duplicates="first"), r"duplicates would .* data\.duplicates=keep"),
+        (DataConfig(duplicates="first"), r"duplicates would .* do not give duplicates here\."),
         (
             DataConfig(user_core=2, item_core=3),
-            r"user_core and item_core would .* data\.user_core=0, data\.item_core=0",
+            r"user_core and item_core would .* do not give user_core and item_core here\.",
         ),
-        (DataConfig(max_length=3), r"max_length would .* data\.max_length=null"),
+        (DataConfig(max_length=3), r"max_length would .* do not give max_length here\."),
     ],
 )
 def test_filters_that_would_change_the_split_are_refused(tmp_path: Path, settings: DataConfig, refused: str) -> None:

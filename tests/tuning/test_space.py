@@ -11,11 +11,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import sequence_data
 
 from actsr_cli.config import MODELS
 from actsr_cli.errors import ConfigError
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Origin, create_run
 from actsr_cli.presets import load_preset, preset_names, resolve, with_values
-from actsr_cli.tuning.planning import Basis, space_of
+from actsr_cli.tuning.planning import Basis, basis_of, space_of
 from actsr_cli.tuning.space import draw, grid, read_space
 
 
@@ -92,7 +95,8 @@ def test_a_grid_needs_points() -> None:
 
 def basis(**given: Any) -> Basis:
     """The settings of all trials, from what `resolve` takes."""
-    return Basis(resolve(**given), preset=given.get("preset"))
+    resolved = resolve(**given)
+    return Basis(resolved, preset=given.get("preset"), space=resolved.preset)
 
 
 def space_file(folder: Path, space: dict[str, Any]) -> Path:
@@ -141,6 +145,40 @@ def test_a_space_that_the_choice_does_not_read_is_refused(
 def test_the_space_of_a_preset_is_refused_likewise() -> None:
     with pytest.raises(ConfigError, match=r"model.heads \(search space of preset beauty\): gru4rec has no such key"):
         space_of(basis(preset="beauty", options={"model.name": "gru4rec", "calibration.kind": "none"}), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "keys", "note"),
+    [
+        ({}, ["model.layers"], ""),
+        (
+            {"model.name": "item-knn"},
+            ["model.neighbours", "model.neighbour_decay"],
+            "made for model.name=sasrec, not item-knn",
+        ),
+        (
+            {"loss.name": "bpr"},
+            ["training.learning_rate", "model.hidden_dropout"],
+            "made for loss.name=ce, not bpr",
+        ),
+        (None, ["training.learning_rate", "model.hidden_dropout"], "cannot be had any more: no file"),
+    ],
+)
+def test_the_space_that_comes_along_with_a_run(
+    tmp_path: Path, options: dict[str, Any] | None, keys: list[str], note: str
+) -> None:
+    """That of its preset if it was made for the same choices and is still there, else the model's."""
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(yaml.safe_dump({"dataset": "demo", "tune": {"model.layers": [1, 2]}}))
+    config = resolve(preset=preset, options=options).config
+    create_run(tmp_path / "runs", config, sequence_data([[1, 2, 3]]), origin=Origin(preset=str(preset))).update(
+        status=Status.FINISHED
+    )
+    if options is None:
+        preset.unlink()
+    found = basis_of(None, [], {}, tmp_path / "runs")
+    assert [each.key for each in space_of(found, None)[0]] == keys
+    assert note in found.note and bool(note) == bool(found.note)
 
 
 def test_a_key_with_a_value_is_left_out(tmp_path: Path) -> None:

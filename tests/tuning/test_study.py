@@ -326,7 +326,10 @@ def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
     outcome = outcome_of(plan, study)
     assert outcome.best is not None
     write_outcome(plan, study, outcome, "actsr tune")
-    found = load_preset(str(plan.folder / "best.yaml")).config
+    preset = load_preset(str(plan.folder / "best.yaml"))
+    assert preset.values["data"] == RunConfig().data.model_dump()  # not those that were prepared last
+    assert preset.values["split"] == {"by": "last"}
+    found = preset.config
     assert isinstance(found.model, SASRecOptions) and found.model.layers == 3
     assert found == with_values(plan.config, {**outcome.best.params, "description": found.description})
     with pytest.raises(RunError, match="was trained elsewhere or is deleted"):
