@@ -11,6 +11,8 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import (
+    MEASURED,
+    OUTPUT,
     CandidateItems,
     DataDir,
     NCandidates,
@@ -42,21 +44,32 @@ def compare(
     candidates: CandidateItems = None,
     n_candidates: NCandidates = None,
     metrics: Annotated[
-        str, typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md.")
+        str,
+        typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md.", rich_help_panel=MEASURED),
     ] = "hit,ndcg,mrr,rank",
-    k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.")] = "10",
+    k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.", rich_help_panel=MEASURED)] = "10",
     by: Annotated[
         str | None,
         typer.Option(
-            metavar="METRIC", help="Metric shown by history length and item popularity. Default: NDCG, or the first."
+            metavar="METRIC",
+            help="Metric shown by history length and item popularity. Default: NDCG, or the first.",
+            rich_help_panel=MEASURED,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for CSV, Markdown, LaTeX and a picture.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for CSV, Markdown, LaTeX and a picture.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the tables.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON in place of the tables.", rich_help_panel=OUTPUT)
+    ] = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

@@ -11,6 +11,8 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import (
+    MEASURED,
+    OUTPUT,
     CandidateItems,
     DataDir,
     NCandidates,
@@ -49,17 +51,30 @@ def evaluate(
     n_candidates: NCandidates = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md. Default: the run's."),
+        typer.Option(
+            help="Metrics, separated by commas, or all; see docs/evaluate.md. Default: the run's.",
+            rich_help_panel=MEASURED,
+        ),
     ] = None,
-    k: Annotated[str | None, typer.Option("--k", help="Cut-offs, separated by commas. Default: the run's.")] = None,
+    k: Annotated[
+        str | None,
+        typer.Option("--k", help="Cut-offs, separated by commas. Default: the run's.", rich_help_panel=MEASURED),
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Histories scored at a time; bounds memory, changes no number.")
+        int | None,
+        typer.Option(
+            min=1, help="Histories scored at a time; bounds memory, changes no number.", rich_help_panel=MEASURED
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON in place of the table.", rich_help_panel=OUTPUT)
+    ] = False,
     per_user: Annotated[
         Path | None,
-        typer.Option(help="Also write rank and metrics of each target to this .csv or .parquet file."),
+        typer.Option(
+            help="Also write rank and metrics of each target to this .csv or .parquet file.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actsr_cli.config import EvaluationConfig
     from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 
-PLACES = "Where things are"
+MEASURED, OUTPUT, PLACES = "What is measured", "Output", "Where things are"
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -25,13 +25,17 @@ RunsDir = Annotated[
 
 Split = Annotated[
     Literal["test", "valid"],
-    typer.Option(help="Rank the targets of this split. Leave one out: the last item of each user, or the one before."),
+    typer.Option(
+        help="Rank the targets of this split. Leave one out: the last item of each user, or the one before.",
+        rich_help_panel=MEASURED,
+    ),
 ]
 SeenItems = Annotated[
     Literal["rank", "exclude", "exclude-repeats"] | None,
     typer.Option(
         help="Items of the user's own history: rank them (protocol A), exclude them (B), or exclude them and count a "
         "target that repeats one as a miss (B as published). Default: as the run was trained.",
+        rich_help_panel=MEASURED,
     ),
 ]
 CandidateItems = Annotated[
@@ -39,10 +43,14 @@ CandidateItems = Annotated[
     typer.Option(
         help="Rank a target among the whole catalogue, or among sampled items (protocol C, for comparison with older "
         "papers only). Default: as the run was trained.",
+        rich_help_panel=MEASURED,
     ),
 ]
 NCandidates = Annotated[
-    int | None, typer.Option(min=1, help="Sampled items per target, with --candidates uniform or popularity.")
+    int | None,
+    typer.Option(
+        min=1, help="Sampled items per target, with --candidates uniform or popularity.", rich_help_panel=MEASURED
+    ),
 ]
 
 
