@@ -119,10 +119,18 @@ def best_metrics(run: Run) -> dict[str, float]:
 
 
 def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
-    """The metrics of each run of a group, for each split and protocol by which all of them were measured."""
+    """The metrics of each run of a group, for each split and protocol by which all of them were measured.
+
+    A metric that not all of them have, such as one at another cut-off, is left out.
+    """
     measured = [run.metrics for run in group.runs]
-    shared = [key for key in measured[0] if all(key in metrics for metrics in measured)]
-    return {key: [_without_counts(metrics[key]) for metrics in measured] for key in shared}
+    shared = {}
+    for key in measured[0]:
+        if all(key in metrics for metrics in measured):
+            of_runs = [_without_counts(metrics[key]) for metrics in measured]
+            names = [name for name in of_runs[0] if all(name in metrics for metrics in of_runs)]
+            shared[key] = [{name: metrics[name] for name in names} for metrics in of_runs]
+    return shared
 
 
 def _without_counts(metrics: Mapping[str, float]) -> dict[str, float]:

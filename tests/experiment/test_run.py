@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 from samples import sequence_data
 
-from actsr_cli.config import RunConfig
+from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
 from actsr_cli.experiment.record import RunRecord, Status
@@ -52,6 +52,20 @@ def test_the_latest_finished_run_is_taken(tmp_path: Path) -> None:
     assert find_run(tmp_path, None).name == "aardvark/sasrec/b"
     assert latest_run(tmp_path, refits=True).name == "zebra/sasrec/e"
     assert [run.path.name for run in list_runs(tmp_path)] == ["a", "b", "c", "d", "e"]
+
+
+def test_the_latest_run_is_the_one_that_ended_last(tmp_path: Path) -> None:
+    """A run that went on after others were trained; one that held nothing out cannot be evaluated."""
+    for name, ended in (("a", "2026-01-03"), ("b", "2026-01-02")):
+        create(tmp_path, "beauty", name).update(ended=ended)
+    whole = create_run(tmp_path, RunConfig(dataset="beauty", split=NoSplit()), DATA, name="c")
+    whole.update(status=Status.FINISHED, ended="2026-01-04")
+    assert latest_run(tmp_path).name == "beauty/sasrec/a"
+    assert latest_run(tmp_path, refits=True).name == "beauty/sasrec/c"
+    for name in ("a", "b"):
+        delete_run(tmp_path / "beauty" / "sasrec" / name, tmp_path)
+    with pytest.raises(RunError, match="no finished run in .* but 1 trained on all data"):
+        latest_run(tmp_path)
 
 
 def test_without_a_finished_run_it_is_said_what_there_is(tmp_path: Path) -> None:
