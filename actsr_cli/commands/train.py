@@ -167,7 +167,7 @@ class Request:
 def _train(request: Request, preset: str | None, file: Path | None, name: str | None, seeds: int | None) -> None:
     from actsr_cli.experiment.check import check_trainable
     from actsr_cli.experiment.data import prepare_for
-    from actsr_cli.experiment.launch import refit, train_new
+    from actsr_cli.experiment.launch import check_no_refit, refit, train_new
     from actsr_cli.presets import preset_name, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=request.overrides, options=request.options)
@@ -180,6 +180,8 @@ def _train(request: Request, preset: str | None, file: Path | None, name: str | 
         workers.agree_on(data.fingerprint)
         warn_of_input(prepared.report)
         check_trainable(config, data)
+        if request.refit and name is not None:
+            check_no_refit(request.runs_dir, config, name)
         launch = _launch(request, workers, data, prepared.folder, preset_name(resolved))
         if seeds is not None:
             _train_series(config, data, launch, seeds, name)
@@ -211,7 +213,7 @@ def _go_on(name: str | None, request: Request) -> None:
     """Go on with a run, or only train the final model of a finished one; None takes the latest finished run."""
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.find import find_run
-    from actsr_cli.experiment.launch import refit
+    from actsr_cli.experiment.launch import check_no_refit, refit
     from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure
     from actsr_cli.presets import resolve
 
@@ -221,6 +223,8 @@ def _go_on(name: str | None, request: Request) -> None:
         wanted = resolve(file=settings, overrides=request.overrides, options=request.options).config
         if name is None:
             console.note(f"The latest finished run is {run.name}")
+        if request.refit:
+            check_no_refit(request.runs_dir, run.config, run.record.name)
         longer = {"training.epochs", "training.patience"}
         only_refit = request.refit and run.record.finished and not longer & changed_keys(run, wanted)
         if not only_refit:
