@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, Run, create_run, new_name
+from actsr_cli.experiment.run import Origin, Run, new_name, new_run
 from actsr_cli.experiment.series import finished_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import display_name
@@ -61,8 +61,10 @@ def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str |
     Raises:
         RunError: there is a run of this name already, or the training fails.
     """
-    run = launch.workers.from_leader(lambda: create_run(launch.runs_dir, config, data, name=name, origin=launch.origin))
-    with launch.observe(run) as observer:
+    made = new_run(launch.runs_dir, config, data, name=name, origin=launch.origin)
+    with ExitStack() as held:
+        run = launch.workers.from_leader(lambda: held.enter_context(made))
+        observer = held.enter_context(launch.observe(run))
         return Launched(run, train_run(run, data, observer, launch.workers))
 
 

@@ -155,10 +155,11 @@ class Run:
             raise _in_training(self.name)
 
 
-def create_run(
+@contextmanager
+def new_run(
     runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
-) -> Run:
-    """Make the folder of a new run.
+) -> Iterator[Run]:
+    """Make the folder of a new run, and hold its lock for as long as the context lasts: it is to be trained at once.
 
     Args:
         runs_dir: where runs live.
@@ -194,8 +195,9 @@ def create_run(
     run = Run(path, config, record.title)
     run.write_config()
     Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
-    write_record(path / FILE_NAME, record)
-    return run
+    with run.training_lock():
+        write_record(path / FILE_NAME, record)
+        yield run
 
 
 def open_run(path: Path) -> Run:
