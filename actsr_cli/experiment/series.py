@@ -27,14 +27,12 @@ class Group:
     Attributes:
         name: DATASET/MODEL/NAME of a run, or of a series without its seeds.
         runs: the run, or those of the series by seed.
+        is_series: whether it is a series.
     """
 
     name: str
     runs: tuple[Run, ...]
-
-    @property
-    def is_series(self) -> bool:
-        return self.name != self.runs[0].name
+    is_series: bool = False
 
 
 def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True) -> Group:
@@ -61,7 +59,7 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
             raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed: they are no series")
         if finished:
             _check_finished(run)
-    return Group(runs[0].name.rpartition("-s")[0], tuple(runs))
+    return Group(runs[0].name.rpartition("-s")[0], tuple(runs), is_series=True)
 
 
 def find_folders(runs_dir: Path, name: str) -> list[Path]:
