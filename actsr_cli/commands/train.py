@@ -316,6 +316,5 @@ def _name_preset(dataset: str) -> None:
 
 
 def _refuse_with(option: str, given: Mapping[str, object]) -> None:
-    for other, value in given.items():
-        if value is not None:
-            raise ConfigError(f"{other} does not go with {option}")
+    for other in (name for name, value in given.items() if value is not None):
+        raise ConfigError(f"{other} does not go with {option}")
