@@ -150,22 +150,25 @@ def _told_of_series(group: Group) -> dict[str, Any]:
 
 def _print_run(told: dict[str, Any]) -> None:
     from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.evaluation.protocol import Protocol
 
     _print_facts(told)
     for key, metrics in told["metrics"].items():
         split, _, protocol = key.partition("/")
         title = f"{split} split, epoch {metrics['epoch']}"
-        print_metrics(title, {told["model"]: metrics_of(metrics)}, protocol)
+        print_metrics(title, {told["model"]: metrics_of(metrics)}, Protocol.from_key(protocol).title)
 
 
 def _print_series(group: Group, told: dict[str, Any]) -> None:
     from actsr_cli.commands.tables import print_spread
+    from actsr_cli.evaluation.protocol import Protocol
 
     _print_facts(told)
     model = group.runs[0].record.model
     for key, metrics in told["metrics"].items():
         split, _, protocol = key.partition("/")
-        print_spread(f"{split} split, {len(group.runs)} seeds", model, metrics, protocol)
+        seeds = "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
+        print_spread(f"{split} split, {seeds}", model, metrics, Protocol.from_key(protocol).title)
 
 
 def _print_facts(told: dict[str, Any]) -> None:

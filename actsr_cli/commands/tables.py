@@ -13,12 +13,16 @@ from actsr_cli.evaluation.metrics import parse_measure
 
 
 def print_spread(title: str, name: str, runs: Sequence[Mapping[str, float]], protocol: str) -> None:
-    """Mean ± standard deviation (of a sample, n - 1) of the metrics of some runs that differ in their seed alone."""
+    """Mean ± standard deviation (of a sample, n - 1) of the metrics of some runs that differ in their seed alone.
+
+    One run alone has its values without a spread.
+    """
     values = {metric: [run[metric] for run in runs] for metric in runs[0]}
     cells = {}
     for metric, each in values.items():
         digits = parse_measure(metric).decimals
-        cells[metric] = f"{mean(each):.{digits}f} ± {stdev(each):.{digits}f}"
+        spread = f" ± {stdev(each):.{digits}f}" if len(each) > 1 else ""
+        cells[metric] = f"{mean(each):.{digits}f}{spread}"
     _print_table(title, {name: cells}, protocol)
 
 

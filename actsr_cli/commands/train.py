@@ -172,7 +172,7 @@ class Request:
 def _train(request: Request, preset: str | None, file: Path | None, name: str | None, seeds: int | None) -> None:
     from actsr_cli.experiment.check import check_trainable
     from actsr_cli.experiment.data import prepare_for
-    from actsr_cli.experiment.launch import refit, train_new
+    from actsr_cli.experiment.launch import check_no_refit, refit, train_new
     from actsr_cli.presets import preset_name, resolve
 
     resolved = resolve(preset=preset, file=file, overrides=request.overrides, options=request.options)
@@ -185,6 +185,8 @@ def _train(request: Request, preset: str | None, file: Path | None, name: str | 
         workers.agree_on(data.fingerprint)
         warn_of_input(prepared.report)
         check_trainable(config, data)
+        if request.refit and name is not None:
+            check_no_refit(request.runs_dir, config, name)
         launch = _launch(request, workers, data, prepared.folder, preset_name(resolved))
         if seeds is not None:
             _train_series(config, data, launch, seeds, name)
@@ -216,21 +218,21 @@ def _go_on(name: str | None, request: Request) -> None:
     """Go on with a run, or only train the final model of a finished one; None takes the latest finished run."""
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.find import find_run
-    from actsr_cli.experiment.launch import refit
-    from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure
+    from actsr_cli.experiment.launch import check_no_refit, refit
+    from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumable, reconfigure
     from actsr_cli.presets import resolve
 
     with _workers() as workers:
         run = find_run(request.runs_dir, name)
-        settings = run.path / "config.yaml"
-        wanted = resolve(file=settings, overrides=request.overrides, options=request.options).config
+        wanted = resolve(file=run.path / "config.yaml", overrides=request.overrides, options=request.options).config
         if name is None:
             console.note(f"The latest finished run is {run.name}")
-        longer = {"training.epochs", "training.patience"}
-        only_refit = request.refit and run.record.finished and not longer & changed_keys(run, wanted)
+        if request.refit:
+            check_no_refit(request.runs_dir, run.config, run.record.name)
+        only_refit = request.refit and run.record.finished and not LONGER_KEYS & changed_keys(run, wanted)
         if not only_refit:
             check_resumable(run)
-            run = workers.from_leader(lambda: reconfigure(run, wanted))
+            run = reconfigure(run, wanted)
         prepared = workers.in_turn(lambda: data_of(run, request.data_dir))
         launch = _launch(request, workers, prepared.data, prepared.folder, run.record.preset)
         if not only_refit:
@@ -254,8 +256,7 @@ def _launch(request: Request, workers: Workers, data: SequenceData, folder: Path
     from actsr_cli.experiment.launch import Launch
     from actsr_cli.experiment.run import Origin
 
-    origin = Origin(command=sys.argv, preset=preset, data_folder=folder)
-    return Launch(request.runs_dir, origin, workers, observe=partial(_observed, data))
+    return Launch(request.runs_dir, Origin(sys.argv, preset, folder), workers, observe=partial(_observed, data))
 
 
 @contextmanager
@@ -274,19 +275,23 @@ def _workers() -> Iterator[Workers]:
     """The processes of this training, of which the first alone speaks."""
     from actsr_cli.distributed import joined_workers
 
+    interrupted: typer.Exit | None = None
     with joined_workers() as workers, console.silent(not workers.leads):
-        yield workers
+        try:
+            yield workers
+        except typer.Exit as error:  # raised in all of them: they take leave of one another first
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
 
 
 def _report(launched: Launched, launch: Launch) -> None:
-    """The best epoch; exit code 130 where training was interrupted. The first process alone reports."""
+    """The best epoch; exit code 130, in every process, where training was interrupted."""
     from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.record import Status
 
     run, state = launched.run, launched.state
-    if not launch.workers.leads:
-        return
     if state is None:
         console.note(f"{run.name} is finished already")
         return
@@ -298,7 +303,7 @@ def _report(launched: Launched, launch: Launch) -> None:
             Protocol.of(run.config.evaluation).title,
         )
     console.note(f"Saved in {run.path}")
-    if run.status is Status.INTERRUPTED:
+    if launch.workers.from_leader(lambda: run.status is Status.INTERRUPTED):
         saved = f"the best model is that of epoch {state.best_epoch}" if state.best_epoch else "no epoch was validated"
         console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Go on: actsr train --resume {run.name}")
         raise typer.Exit(130)
@@ -311,12 +316,10 @@ def _name_preset(dataset: str) -> None:
     from actsr_cli.data.catalog import all_names
     from actsr_cli.presets import preset_for
 
-    fitting = preset_for(*all_names(dataset))
-    if fitting is not None:
+    if (fitting := preset_for(*all_names(dataset))) is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
 
 
 def _refuse_with(option: str, given: Mapping[str, object]) -> None:
-    for other, value in given.items():
-        if value is not None:
-            raise ConfigError(f"{other} does not go with {option}")
+    for other in (name for name, value in given.items() if value is not None):
+        raise ConfigError(f"{other} does not go with {option}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsr_cli.config import EvaluationConfig
+from actsr_cli.errors import RunError, nearest
 
 Seen = Literal["rank", "exclude", "exclude-repeats"]
 Candidates = Literal["all", "uniform", "popularity"]
@@ -17,6 +19,7 @@ _TITLES: dict[Seen, str] = {
     "exclude": "B, seen items excluded",
     "exclude-repeats": "B as published, seen items excluded, a repeated target is a miss",
 }
+_SAMPLED_KEY = re.compile(r"(uniform|popularity)-(\d+)-seed(\d+)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,22 @@ class Protocol:
     def of(cls, config: EvaluationConfig, seen: Seen | None = None) -> Self:
         """The protocol of a configuration, with another `seen` where one is given."""
         return cls(seen or config.seen, config.candidates, config.n_candidates, config.candidate_seed)
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """The protocol of a key; what the key does not name has its default.
+
+        Raises:
+            RunError: it is no protocol's key.
+        """
+        for seen in _TITLES:
+            if seen == key:
+                return cls(seen)
+        found = _SAMPLED_KEY.fullmatch(key)
+        if found is None:
+            raise RunError(f"'{key}' is no protocol; {nearest(key, _TITLES)}")
+        candidates: Candidates = "uniform" if found[1] == "uniform" else "popularity"
+        return cls(candidates=candidates, n_candidates=int(found[2]), seed=int(found[3]))
 
     @property
     def sampled(self) -> bool:

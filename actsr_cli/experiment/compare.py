@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,14 @@ class Comparison:
 def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
     """What is to be compared; the first is the baseline.
 
+    Runs in different folders that have the same name are numbered: demo/sasrec/a, demo/sasrec/a (2).
+
     Raises:
         RunError: there are fewer than two, one is named twice, or they were trained on different data.
     """
     if len(names) < 2:
         raise RunError("a comparison needs two runs or series", hint="The first is what the others are compared with.")
-    groups = [find_group(runs_dir, name) for name in names]
-    for index, group in enumerate(groups):
-        if group.name in {other.name for other in groups[:index]}:
-            raise RunError(f"{group.name} is named twice")
+    groups = _told_apart([find_group(runs_dir, name) for name in names])
     first, *others = (run for group in groups for run in group.runs)
     for run in others:
         if run.record.fingerprint != first.record.fingerprint:
@@ -62,6 +62,26 @@ def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
                 hint="Metrics on different data cannot be compared.",
             )
     return groups
+
+
+def _told_apart(groups: Sequence[Group]) -> list[Group]:
+    """The groups under names of their own.
+
+    Raises:
+        RunError: one of them is there twice.
+    """
+    folders: set[tuple[Path, ...]] = set()
+    same: Counter[str] = Counter()
+    named = []
+    for group in groups:
+        own = tuple(run.path for run in group.runs)
+        if own in folders:
+            raise RunError(f"{group.name} is named twice")
+        folders.add(own)
+        same[group.name] += 1
+        number = same[group.name]
+        named.append(group if number == 1 else replace(group, name=f"{group.name} ({number})"))
+    return named
 
 
 def common_protocol(groups: Sequence[Group]) -> Protocol:

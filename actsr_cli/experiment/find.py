@@ -98,22 +98,24 @@ def find_run(runs_dir: Path, name: str | None = None) -> Run:
 
 
 def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
-    """The run that started last among those that are finished and no trials of a study.
+    """The run that finished last, trials of studies aside.
 
     Args:
         runs_dir: where runs live.
-        refits: also those that were trained on all data, which cannot be evaluated.
+        refits: also those that were trained on all data, which cannot be evaluated: refits, and runs with split none.
 
     Raises:
         RunError: there is none.
     """
     runs = list_runs(runs_dir)
-    for each in reversed(runs):
-        record = each.record
-        if record is not None and record.finished and record.trial is None:
-            if record.source is not None and not refits:
-                continue
-            return open_run(each.path)
+    known = [(each.record, each.path) for each in runs if each.record is not None]
+    finished = [(record, path) for record, path in known if record.finished and record.trial is None]
+    for record, path in sorted(finished, key=lambda pair: pair[0].ended or pair[0].started, reverse=True):
+        if record.source is not None and not refits:
+            continue
+        run = open_run(path)
+        if refits or run.config.split.by != "none":
+            return run
     if not runs:
         raise RunError(f"there is no run in {runs_dir}", hint="Train one: actsr train --model ac-sasrec --preset demo")
     raise RunError(
@@ -201,7 +203,7 @@ def _counted(runs: list[Listed]) -> str:
         if each.record is None
         else "trials of studies"
         if each.record.trial is not None
-        else "refits"
+        else "trained on all data"
         if each.record.finished
         else status_of(each.path, each.record).value
         for each in runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, Run, create_run, new_name
+from actsr_cli.experiment.run import Origin, Run, new_name, new_run
 from actsr_cli.experiment.series import finished_run
 from actsr_cli.experiment.train import train_run
+from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
 
 
@@ -60,8 +61,10 @@ def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str |
     Raises:
         RunError: there is a run of this name already, or the training fails.
     """
-    run = launch.workers.from_leader(lambda: create_run(launch.runs_dir, config, data, name=name, origin=launch.origin))
-    with launch.observe(run) as observer:
+    made = new_run(launch.runs_dir, config, data, name=name, origin=launch.origin)
+    with ExitStack() as held:
+        run = launch.workers.from_leader(lambda: held.enter_context(made))
+        observer = held.enter_context(launch.observe(run))
         return Launched(run, train_run(run, data, observer, launch.workers))
 
 
@@ -108,6 +111,24 @@ def check_refittable(run: Run) -> None:
         raise RunError(f"{run.name} is not finished: it is {status}", hint=f"actsr train --resume {run.name} --refit")
 
 
+def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
+    """Raise where there is a refit of a run already, before anything is trained for it.
+
+    Args:
+        runs_dir: where runs live.
+        config: the run's settings.
+        name: last part of the run's name.
+
+    Raises:
+        RunError: there is one.
+    """
+    refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
+    if (runs_dir / refitted).exists():
+        raise RunError(
+            f"there is a run {runs_dir / refitted} already", hint=f"Delete it first: actsr runs delete {refitted}"
+        )
+
+
 def refit_config(run: Run) -> RunConfig:
     """The settings of a finished run for training on all data: as many epochs as validation chose, on its schedule."""
     training = {"stop_after": run.record.best_epoch, "log_attention": 0}
@@ -133,6 +154,7 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
         record = run.record
         if record.fingerprint != data.fingerprint:
             raise RunError(f"{run.name} was trained on other data")
+        check_no_refit(launch.runs_dir, run.config, record.name)
         origin = replace(launch.origin, preset=record.preset, source=run.name)
         return refit_config(run), origin, f"{record.name}-refit"
 

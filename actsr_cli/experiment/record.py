@@ -41,7 +41,7 @@ class Changes(TypedDict, total=False):
     """What of a record changes while a run is trained; see `RunRecord`."""
 
     status: Status
-    ended: str
+    ended: str | None
     epochs: int
     best_epoch: int | None
     value: float | None

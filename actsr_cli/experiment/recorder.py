@@ -76,18 +76,21 @@ def record_start(
         threads=torch.get_num_threads(),
         processes=workers.count,
         error=None,
+        ended=None,
     )
-    if not resume:
+    if resume:
+        run.write_config()  # it may go on for longer, or elsewhere
+    else:
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
 
 def record_end(run: Run, state: TrainingState, status: Status) -> None:
-    """Write down how a training ended, and the metrics of its best epoch."""
+    """Write down the metrics of the best epoch, and then how a training ended: a finished run has its metrics."""
     _record_progress(run, state)
-    run.update(status=status, ended=now())
     best = next((record for record in state.history if record.epoch == state.best_epoch), None)
     if best is not None:
         run.add_metrics(f"valid/{Protocol.of(run.config.evaluation).key}", {"epoch": best.epoch, **best.metrics})
+    run.update(status=status, ended=now())
 
 
 def history_csv(history: Sequence[EpochRecord]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from actsr_cli.config import RunConfig
@@ -15,9 +16,9 @@ from actsr_cli.experiment.train import Training, carry_out
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
 
-RESUMABLE_KEYS = frozenset(
-    {"training.epochs", "training.patience", "training.device", "training.threads", "training.log_attention"}
-)
+LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
+"""What makes a training longer."""
+RESUMABLE_KEYS = LONGER_KEYS | {"training.device", "training.threads", "training.log_attention"}
 """What may differ when a run goes on: how long and where, nothing that changes its numbers."""
 
 
@@ -43,15 +44,12 @@ def changed_keys(run: Run, config: RunConfig) -> set[str]:
 
 
 def reconfigure(run: Run, config: RunConfig) -> Run:
-    """The same run with `config`, as long as only what may differ does; the new config is written down.
+    """The same run with `config`, as long as only what may differ does; it is written down once the run goes on.
 
     Raises:
         RunError: something else differs, too.
     """
-    if changed_keys(run, config):
-        run = replace(run, config=config)
-        run.write_config()
-    return run
+    return replace(run, config=config) if changed_keys(run, config) else run
 
 
 def check_resumable(run: Run) -> None:
@@ -75,7 +73,9 @@ def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Worker
     Raises:
         RunError: it is finished, has no checkpoint, another process trains it, or its data are others.
     """
-    check_resumable(run)
+    if workers.leads:  # the others would see its lock
+        check_resumable(run)
     if run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data: it cannot go on")
-    return carry_out(Training(run, data, observer, workers, resume=True))
+    with run.training_lock() if workers.leads else nullcontext():
+        return carry_out(Training(run, data, observer, workers, resume=True))

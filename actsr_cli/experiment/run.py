@@ -39,6 +39,8 @@ from actsr_cli.files import write_json, write_record, write_text
 from actsr_cli.models.registry import display_name, find_model
 
 _LOCK = "run.lock"
+_GLANCE = 0.2
+"""Seconds after which a lock that is looked at counts as held: several processes may look at the same moment."""
 _WAIT = 1.0
 """Seconds that a training waits for its lock, which others may hold for a moment to see whether it is free."""
 
@@ -155,10 +157,11 @@ class Run:
             raise _in_training(self.name)
 
 
-def create_run(
+@contextmanager
+def new_run(
     runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
-) -> Run:
-    """Make the folder of a new run.
+) -> Iterator[Run]:
+    """Make the folder of a new run, and hold its lock for as long as the context lasts: it is to be trained at once.
 
     Args:
         runs_dir: where runs live.
@@ -194,8 +197,9 @@ def create_run(
     run = Run(path, config, record.title)
     run.write_config()
     Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
-    write_record(path / FILE_NAME, record)
-    return run
+    with run.training_lock():
+        write_record(path / FILE_NAME, record)
+        yield run
 
 
 def open_run(path: Path) -> Run:
@@ -254,7 +258,7 @@ def _is_locked(folder: Path) -> bool:
     if not os.access(lock, os.W_OK):  # somebody else's run: its lock cannot be tried, and its record is believed
         return True
     try:
-        with FileLock(lock).acquire(blocking=False):
+        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another one may look just now, too
             return False
     except Timeout:
         return True

@@ -27,14 +27,12 @@ class Group:
     Attributes:
         name: DATASET/MODEL/NAME of a run, or of a series without its seeds.
         runs: the run, or those of the series by seed.
+        is_series: whether it is a series.
     """
 
     name: str
     runs: tuple[Run, ...]
-
-    @property
-    def is_series(self) -> bool:
-        return self.name != self.runs[0].name
+    is_series: bool = False
 
 
 def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True) -> Group:
@@ -61,7 +59,7 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
             raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed: they are no series")
         if finished:
             _check_finished(run)
-    return Group(runs[0].name.rpartition("-s")[0], tuple(runs))
+    return Group(runs[0].name.rpartition("-s")[0], tuple(runs), is_series=True)
 
 
 def find_folders(runs_dir: Path, name: str) -> list[Path]:
@@ -119,10 +117,18 @@ def best_metrics(run: Run) -> dict[str, float]:
 
 
 def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
-    """The metrics of each run of a group, for each split and protocol by which all of them were measured."""
+    """The metrics of each run of a group, for each split and protocol by which all of them were measured.
+
+    A metric that not all of them have, such as one at another cut-off, is left out.
+    """
     measured = [run.metrics for run in group.runs]
-    shared = [key for key in measured[0] if all(key in metrics for metrics in measured)]
-    return {key: [_without_counts(metrics[key]) for metrics in measured] for key in shared}
+    shared = {}
+    for key in measured[0]:
+        if all(key in metrics for metrics in measured):
+            of_runs = [_without_counts(metrics[key]) for metrics in measured]
+            names = [name for name in of_runs[0] if all(name in metrics for metrics in of_runs)]
+            shared[key] = [{name: metrics[name] for name in names} for metrics in of_runs]
+    return shared
 
 
 def _without_counts(metrics: Mapping[str, float]) -> dict[str, float]:

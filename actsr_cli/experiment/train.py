@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +66,11 @@ class Training:
         """Whether anything is held out to validate on."""
         return self.config.split.by != "none"
 
+    @property
+    def begins_here(self) -> bool:
+        """Whether this process writes down why a training cannot begin; one that cannot go on stays as it was."""
+        return self.workers.leads and not self.resume
+
 
 def train_run(
     run: Run,
@@ -78,7 +82,7 @@ def train_run(
     """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
 
     Args:
-        run: a run made by `create_run`.
+        run: a run made by `new_run`, which holds its lock.
         data: its prepared data.
         observer: hears of progress.
         workers: the processes that share the training; the first alone writes.
@@ -88,24 +92,22 @@ def train_run(
         History and best epoch; the run's record says whether it is `finished` or `interrupted`.
 
     Raises:
-        RunError: another process trains the run, or a loss is not a finite number.
+        RunError: a loss is not a finite number.
     """
     return carry_out(Training(run, data, observer, workers, stop))
 
 
 def carry_out(training: Training) -> TrainingState:
-    """Train, or go on; the process that leads holds the run's lock meanwhile."""
-    run, workers = training.run, training.workers
-    with run.training_lock() if workers.leads else nullcontext():
-        device = _set_up(run.config.training, workers)
-        with failure_recorded(run, leads=workers.leads):
-            data, config = training.data, run.config
-            model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device)
-            if isinstance(model, CountingModel):
-                if workers.count > 1:
-                    raise ConfigError(f"{run.record.model} is counted in one go: start it without torchrun")
-                return _count(training, model, device)
-        return _train(training, model, device)
+    """Train, or go on; the process that leads must hold the run's lock."""
+    run, data, workers, config = training.run, training.data, training.workers, training.config
+    with failure_recorded(run, leads=training.begins_here):
+        device = _set_up(config.training, workers)
+        model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device)
+        if isinstance(model, CountingModel):
+            if workers.count > 1:
+                raise ConfigError(f"{run.record.model} is counted in one go: start it without torchrun")
+            return _count(training, model, device)
+    return _train(training, model, device)
 
 
 def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
@@ -122,7 +124,8 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
     average = weight_average(model, config.training.ema)
     judged = judged_model(model, average)
     with TensorBoard(run.path / "tensorboard", resume=training.resume) as board, stop_on_interrupt() as interrupted:
-        with failure_recorded(run, leads=workers.leads):
+        with failure_recorded(run, leads=training.begins_here):
+            batches = batches_for(config, data, model.causal, device, workers)
             loss = build_loss(config.loss, data.n_items, _item_counts(data, device))
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
@@ -139,19 +142,18 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
         )
-        batches = batches_for(config, data, model.causal, device, workers)
         trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
             _take_up(run, trainer)
         if not workers.leads:
             trainer.fit()
             return trainer.state
-        record_start(run, model, device, board, workers, resume=training.resume)
         with failure_recorded(run):
+            record_start(run, model, device, board, workers, resume=training.resume)
             trainer.fit()
-        if not (training.validates and run.model_file.exists()):  # stopped before it was validated: better than nothing
-            save_model(run.model_file, judged, trainer.state.epoch)
-        record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
+            if not (training.validates and run.model_file.exists()):  # stopped before validation: better than nothing
+                save_model(run.model_file, judged, trainer.state.epoch)
+            record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)
     return trainer.state
 

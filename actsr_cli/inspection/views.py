@@ -15,7 +15,7 @@ from actsr_cli.errors import DataError, RunError
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.answers import Case, answers, case_batches, histories_of, split_cases
-from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.inspection.trace import AttentionTrace, in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
 
@@ -66,8 +66,9 @@ def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen
     """How a model, which is on `device`, sees a case."""
     ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
-    beside = Ranker(model, device=device, protocol=Protocol("exclude"))
-    listed = beside.rank(histories_of([replace(case, target=0)]), top=n_recommended, log_probability=True)
+    with in_evaluation(model):
+        beside = Ranker(model, device=device, protocol=Protocol("exclude"))
+        listed = beside.rank(histories_of([replace(case, target=0)]), top=n_recommended, log_probability=True)
     pairs = zip(listed.top_items[0].tolist(), np.exp(listed.top_log_probability[0]).tolist(), strict=True)
     recommended = tuple((item, probability) for item, probability in pairs if item)
     if not case.target:

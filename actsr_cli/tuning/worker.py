@@ -23,7 +23,7 @@ from actsr_cli.errors import ActsrError, RunError
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of_fingerprint
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, Run, create_run
+from actsr_cli.experiment.run import Origin, Run, new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.presets import with_values
 from actsr_cli.training.interrupt import stop_on_interrupt
@@ -125,10 +125,10 @@ def run_trial(
         config = with_values(base, trial.params)
         check_trainable(config, data)
         name = f"{plan.name}-t{trial.number:03}"
-        run = create_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number))
-        trial.set_user_attr(RUN, run.name)
         judge = _Judge(trial, config.training.monitor)
-        state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
+        with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:
+            trial.set_user_attr(RUN, run.name)
+            state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
     except Exception as error:  # noqa: BLE001 (the study shows it)
         trial.set_user_attr(ERROR, str(error) if isinstance(error, ActsrError) else f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)

@@ -77,6 +77,14 @@ def test_a_run_equals_itself(series: Path) -> None:
     }
 
 
+def test_runs_of_one_name_in_two_places_are_told_apart(series: Path) -> None:
+    folder, other = series / "runs" / "demo" / "sasrec" / "weak-s0", series / "other"
+    shutil.copytree(folder, other)
+    told = json.loads(call("compare", "strong-s0", "weak-s0", str(other), "--json").stdout)
+    assert {each["contender"] for each in told["differences"]} == {"demo/sasrec/weak-s0", "demo/sasrec/weak-s0 (2)"}
+    assert "demo/sasrec/weak-s0 is named twice" in refused("weak-s0", str(folder))
+
+
 def refused(*arguments: str) -> str:
     outcome = call("compare", *arguments, exit_code=1)
     assert "Traceback" not in outcome.output

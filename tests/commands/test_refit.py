@@ -102,6 +102,14 @@ def test_a_counted_model_counts_everything(place: Path) -> None:
     assert sum(int(tensor.sum()) for tensor in counts.values()) == data.n_interactions
 
 
+def test_a_refit_that_is_there_is_told_before_anything_is_trained(runs: Path) -> None:
+    call("train", "--model", "popularity", *SMALL[:4], "--name", "one", "--refit")
+    call("runs", "delete", "popularity/one", "--yes")
+    refused = said("train", "--model", "popularity", *SMALL[:4], "--name", "one", "--refit")
+    assert "actsr runs delete demo/popularity/one-refit" in refused and "--name" not in refused
+    assert not (runs.parent / "popularity" / "one").exists()
+
+
 def test_what_cannot_be_refitted(runs: Path) -> None:
     assert "there is no run in" in said("train", "--refit")
     assert "--seeds does not go with --refit" in said(*TRAIN, "--refit", "--seeds", "2")

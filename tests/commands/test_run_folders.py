@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from processes import SMALL, call, epochs_of, start, wait_until
 
 from actsr_cli.batch import Batch
-from actsr_cli.errors import ActsrError
+from actsr_cli.errors import ActsrError, RunError
 from actsr_cli.experiment.data import data_of
 from actsr_cli.experiment.find import find_run
 from actsr_cli.experiment.model import open_model
-from actsr_cli.experiment.run import open_run
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Run, open_run
 
 
 def test_a_run_has_its_own_data_whatever_becomes_of_the_source(place: Path) -> None:
@@ -64,6 +66,37 @@ def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
     (place / "copy" / ("users.parquet" if model == "ac-sse-pt" else "items.parquet")).unlink()
     with pytest.raises(ActsrError, match=r"vocabulary in .*copy (is missing|does not belong to this run)"):
         copied.vocabulary()
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings are written down once it goes on; an error before that changes nothing."""
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "2", "--name", "one")
+    run = place / "runs" / "demo" / "sasrec" / "one"
+    before = [(run / name).read_bytes() for name in ("config.yaml", "run.json")]
+    assert "is finished: epoch 2" in call("train", "--resume", "one", "--epochs", "1", exit_code=1).stderr
+    with monkeypatch.context() as patch:
+        patch.setattr("actsr_cli.experiment.train.batches_for", Mock(side_effect=RunError("no memory")))
+        call("train", "--resume", "one", "--epochs", "3", exit_code=1)
+    assert [(run / name).read_bytes() for name in ("config.yaml", "run.json")] == before
+    call("train", "--resume", "one", "--epochs", "3")
+    assert open_run(run).config.training.epochs == 3
+
+
+def test_the_record_of_a_training_that_begins_and_ends(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error before the first epoch makes it a failed one, and a finished one has its metrics."""
+    runs = place / "runs" / "demo" / "sasrec"
+    train = ("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name")
+    with monkeypatch.context() as patch:
+        patch.setattr("actsr_cli.experiment.train.batches_for", Mock(side_effect=RunError("no memory")))
+        call(*train, "broken", exit_code=1)
+    assert open_run(runs / "broken").record.error == "RunError: no memory"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "add_metrics", Mock(side_effect=RunError("the disk is full")))
+        call(*train, "full", exit_code=1)
+    assert open_run(runs / "full").status is Status.FAILED
+    call("train", "--resume", "full", "--epochs", "2")
+    record = open_run(runs / "full").record
+    assert record.finished and record.error is None and record.ended is not None
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(place: Path) -> None:

@@ -77,5 +77,19 @@ def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPat
     assert not runs.exists()
 
 
+def test_what_a_series_shares_is_shown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs evaluated at different cut-offs share the others; one run alone has no spread."""
+    monkeypatch.setattr("actsr_cli.console.results._width", 120)
+    call(*SERIES, "--seeds", "2")
+    call("evaluate", "three-s0", "--k", "3,10")
+    call("evaluate", "three-s1", "--k", "5,10")
+    shared = json.loads(call("runs", "show", "three", "--json").stdout)["metrics"]["test/exclude"]
+    assert [{name for name in metrics if name.startswith("hit")} for metrics in shared] == [{"hit@10"}] * 2
+    assert "test split, 2 seeds" in call("runs", "show", "three").stdout
+    call("runs", "delete", "three-s1", "--yes")
+    alone = call("runs", "show", "three").stdout
+    assert "valid split, 1 seed" in alone and f"{ndcg(runs / 'three-s0'):.4f}" in alone and "±" not in alone
+
+
 def test_what_does_not_go_together() -> None:
     assert "--seeds does not go with --resume" in call("train", "--resume", "x", "--seeds", "2", exit_code=1).stderr

@@ -90,8 +90,8 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--model", "sasrec", "--trials", "2", "--epochs", "20")
-    runs = place / "runs" / "demo" / "sasrec"
+    options = (*study, "--trials", "2", "--epochs", "20")
+    runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
     if stop == signal.SIGKILL:
@@ -118,8 +118,8 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     settings = [yaml.safe_load((runs / name / "config.yaml").read_text()) for name in again]
     assert settings[1] == settings[2] != settings[0]
     listed = {each["run"]: each["status"] for each in json.loads(call("runs", "--json").stdout)}
-    assert listed["demo/sasrec/grid-t001"] == ("stopped" if stop == signal.SIGKILL else "interrupted")
-    assert listed["demo/sasrec/grid-t002"] == "finished"
+    assert listed["demo/ac-sasrec/grid-t001"] == ("stopped" if stop == signal.SIGKILL else "interrupted")
+    assert listed["demo/ac-sasrec/grid-t002"] == "finished"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.5])

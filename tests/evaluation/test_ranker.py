@@ -182,3 +182,22 @@ def test_popular_items_are_drawn_in_proportion() -> None:
 def test_samples_need_item_counts() -> None:
     with pytest.raises(ValueError, match="item_counts"):
         Ranker(fixed([0.0, 1.0]), device=CPU, protocol=Protocol("rank", "uniform"))
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        Protocol("rank"),
+        Protocol("exclude"),
+        Protocol("exclude-repeats"),
+        Protocol(candidates="uniform", n_candidates=20, seed=7),
+        Protocol(candidates="popularity"),
+    ],
+)
+def test_a_protocol_is_told_by_its_key(protocol: Protocol) -> None:
+    assert Protocol.from_key(protocol.key) == protocol
+
+
+def test_a_key_of_no_protocol_is_refused() -> None:
+    with pytest.raises(RunError, match="'exclud' is no protocol; did you mean 'exclude'"):
+        Protocol.from_key("exclud")

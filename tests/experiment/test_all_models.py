@@ -13,7 +13,7 @@ from actsr_cli.data.sources import find_source
 from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.evaluate import Request, evaluate_run
-from actsr_cli.experiment.run import create_run
+from actsr_cli.experiment.run import new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import all_models, display_name
 from actsr_cli.presets import resolve
@@ -60,8 +60,8 @@ def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData
     own = {f"model.{key}" for key in all_models()[name].model_fields}
     small = [text for text in SMALL if text.startswith("training.") or text.partition("=")[0] in own]
     config = resolve(preset="ml-100k", overrides=small, options=options).config
-    run = create_run(tmp_path, config, movies, name="run")
-    state = train_run(run, movies, Observer())
+    with new_run(tmp_path, config, movies, name="run") as run:
+        state = train_run(run, movies, Observer())
     assert run.record.finished
     assert run.name == f"ml-100k/{display_name(config)}/run"
     if state.history[0].losses:

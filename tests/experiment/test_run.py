@@ -10,11 +10,11 @@ import pytest
 from filelock import FileLock
 from samples import sequence_data
 
-from actsr_cli.config import RunConfig
+from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
 from actsr_cli.experiment.record import RunRecord, Status
-from actsr_cli.experiment.run import Origin, Run, create_run, delete_run, open_run
+from actsr_cli.experiment.run import Origin, Run, delete_run, new_run, open_run
 
 DATA = sequence_data([[1, 2, 3]])
 
@@ -27,8 +27,8 @@ def create(
     status: Status = Status.FINISHED,
     origin: Origin | None = None,
 ) -> Run:
-    run = create_run(runs_dir, RunConfig(dataset=dataset), DATA, name=name, origin=origin)
-    run.update(status=status)
+    with new_run(runs_dir, RunConfig(dataset=dataset), DATA, name=name, origin=origin) as run:
+        run.update(status=status)
     return run
 
 
@@ -52,6 +52,20 @@ def test_the_latest_finished_run_is_taken(tmp_path: Path) -> None:
     assert find_run(tmp_path, None).name == "aardvark/sasrec/b"
     assert latest_run(tmp_path, refits=True).name == "zebra/sasrec/e"
     assert [run.path.name for run in list_runs(tmp_path)] == ["a", "b", "c", "d", "e"]
+
+
+def test_the_latest_run_is_the_one_that_ended_last(tmp_path: Path) -> None:
+    """A run that went on after others were trained; one that held nothing out cannot be evaluated."""
+    for name, ended in (("a", "2026-01-03"), ("b", "2026-01-02")):
+        create(tmp_path, "beauty", name).update(ended=ended)
+    with new_run(tmp_path, RunConfig(dataset="beauty", split=NoSplit()), DATA, name="c") as whole:
+        whole.update(status=Status.FINISHED, ended="2026-01-04")
+    assert latest_run(tmp_path).name == "beauty/sasrec/a"
+    assert latest_run(tmp_path, refits=True).name == "beauty/sasrec/c"
+    for name in ("a", "b"):
+        delete_run(tmp_path / "beauty" / "sasrec" / name, tmp_path)
+    with pytest.raises(RunError, match=r"no finished run in .* but 1 trained on all data"):
+        latest_run(tmp_path)
 
 
 def test_without_a_finished_run_it_is_said_what_there_is(tmp_path: Path) -> None:
@@ -145,6 +159,14 @@ def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message:
     assert message in caught.value.message and "\n" not in caught.value.message
     (summary,) = summaries(tmp_path)
     assert (summary.run, summary.status, summary.value) == (f"beauty/sasrec/{run.path.name}", Status.UNREADABLE, None)
+
+
+def test_a_new_run_is_held_from_the_first_moment(tmp_path: Path) -> None:
+    with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="a") as run:
+        statuses = [run.status]
+        with pytest.raises(RunError, match="is being trained by another process"):
+            delete_run(run.path, tmp_path)
+    assert [*statuses, run.status] == [Status.RUNNING, Status.STOPPED]
 
 
 def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from samples import sequence_data
 from actsr_cli.config import MODELS
 from actsr_cli.errors import ConfigError
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, create_run
+from actsr_cli.experiment.run import Origin, new_run
 from actsr_cli.presets import load_preset, preset_names, resolve, with_values
 from actsr_cli.tuning.planning import Basis, basis_of, space_of
 from actsr_cli.tuning.space import draw, grid, read_space
@@ -171,9 +171,8 @@ def test_the_space_that_comes_along_with_a_run(
     preset = tmp_path / "mine.yaml"
     preset.write_text(yaml.safe_dump({"dataset": "demo", "tune": {"model.layers": [1, 2]}}))
     config = resolve(preset=preset, options=options).config
-    create_run(tmp_path / "runs", config, sequence_data([[1, 2, 3]]), origin=Origin(preset=str(preset))).update(
-        status=Status.FINISHED
-    )
+    with new_run(tmp_path / "runs", config, sequence_data([[1, 2, 3]]), origin=Origin(preset=str(preset))) as run:
+        run.update(status=Status.FINISHED)
     if options is None:
         preset.unlink()
     found = basis_of(None, [], {}, tmp_path / "runs")
