@@ -3,7 +3,7 @@
 #   make test   environment, lint, types, import rule, all tests
 # And singly:
 #   make lint, make types, make imports, make pytest   the parts of make test
-#   make bench                                         each stage beside the bound of its arithmetic, on this machine
+#   make bench                                         training, evaluation, preparation: how long they take on this machine
 #   make clean                                         remove the environment and what tools left
 # Another interpreter: make test PYTHON=python3.12
 

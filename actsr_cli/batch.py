@@ -54,23 +54,10 @@ class TrainingBatch(Batch):
     Attributes:
         targets: (batch, length) int64, the item that each row is to predict, `PADDING` where a row is not trained. In a
             causal model it is the item after the row's position, in cloze training the item that is masked there.
-        negatives: (batch, length) int64, one sampled item per target, never the target or padding; None without BPR.
         n_targets: how many rows are trained, where that is known without asking the device.
         first_trained: no row before it is trained, in any sequence.
     """
 
     targets: Tensor
-    negatives: Tensor | None = None
     n_targets: int | None = None
     first_trained: int = 0
-
-
-def draw_negatives(targets: Tensor, n_items: int) -> Tensor:
-    """One item per target, uniform over the others; (any) int64 like `targets`.
-
-    Args:
-        targets: item ids; what is drawn beside `PADDING` means nothing.
-        n_items: items of the catalogue, at least 2.
-    """
-    drawn = torch.randint(1, n_items, targets.shape, device=targets.device)
-    return drawn + (drawn >= targets)  # ids from the target on move up by one

@@ -76,7 +76,7 @@ class Workers:
             parameter.grad = part.view_as(parameter)
 
     def unite(self, model: nn.Module) -> None:
-        """Marks that each process has set in a model's bool buffers become those of all."""
+        """Combine the boolean buffers of a model over all processes (logical or)."""
         for buffer in model.buffers() if self.count > 1 else ():
             if buffer.dtype == torch.bool:
                 buffer.copy_(self.sum(buffer.int()) > 0)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
-
-from actsr_cli.config import RunConfig
+from actsr_cli.config import Choice, RunConfig
+from actsr_cli.config.reading import parse_override, read_yaml
+from actsr_cli.config.refusals import checked
+from actsr_cli.config.schema import chosen, leaves, merged, nested, spelled_out, without_foreign
 from actsr_cli.errors import ConfigError, nearest
 
 DEFAULT = "default"
 TUNE = "tune"
 """The section of a preset that holds a search space."""
-_OPTIONS = {"model.name": "--model", "data.intervals": "--interval"}
+_OPTIONS = {"model.name": "--model", "calibration.kind": "--calibration", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
 
@@ -94,13 +90,13 @@ def load_preset(name: str | Path) -> Preset:
     if not is_path:
         raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
     values, space = _settings_and_space(path)
-    config = _validate(values, {key: f"preset {text}" for key, _ in _leaves(values)})
+    config = checked(values, {key: f"preset {text}" for key, _ in leaves(values)})
     return Preset(text, path, values, config, space)
 
 
 def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a file in the schema of a preset sets, and its `tune` section."""
-    values = read_yaml(path)
+    values = spelled_out(read_yaml(path))
     space = values.pop(TUNE, None) or {}
     if not isinstance(space, dict):
         raise ConfigError(f"{TUNE} in {path} must be a section of keys, not a {type(space).__name__}")
@@ -108,10 +104,11 @@ def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @cache
-def preset_for(dataset: str) -> str | None:
-    """The preset made for a data set (not its published variant), or None."""
+def preset_for(*datasets: str) -> str | None:
+    """The preset made for a data set that goes by these names (not its published variant), or None."""
     names = [name for name in preset_names() if not name.endswith("-published")]
-    return next((name for name in names if dataset and load_preset(name).config.dataset == dataset), None)
+    wanted = set(datasets) - {""}
+    return next((name for name in names if load_preset(name).config.dataset in wanted), None)
 
 
 def resolve(
@@ -122,6 +119,9 @@ def resolve(
     options: Mapping[str, object] | None = None,
 ) -> ResolvedConfig:
     """Put a configuration together; what comes later wins.
+
+    A preset is made for its own model, calibration and loss. Where another is chosen over it, those of its keys that
+    the choice does not have are left out. Everything else is given on purpose: a key of another choice is an error.
 
     Args:
         preset: name or path of a preset.
@@ -134,23 +134,24 @@ def resolve(
             to write.
     """
     loaded = None if preset is None else load_preset(preset)
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if loaded is not None:
-        layers.append((loaded.origin, loaded.values))
-    if file is not None:
-        layers.append((f"file {file}", _settings_and_space(file)[0]))
-    layers += [("--set", parse_override(text)) for text in overrides]
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    layers += [(option_name(key), _nest(key, value)) for key, value in given.items()]
+    given = [] if file is None else [(f"file {file}", _settings_and_space(file)[0])]
+    given += [("--set", spelled_out(parse_override(text))) for text in overrides]
+    given += [
+        (option_name(key), spelled_out(nested(key, value)))
+        for key, value in (options or {}).items()
+        if value is not None
+    ]
+    own = {} if loaded is None else loaded.values
+    layers = given if loaded is None else [(loaded.origin, without_foreign(own, _chosen_over(own, given))), *given]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
-        values = _merged(values, layer)
-        for key, _ in _leaves(layer):
+        values = merged(values, layer)
+        for key, _ in leaves(layer):
             origins.pop(key, None)  # the latest origin stands last
             origins[key] = origin
-    config = _validate(values, origins)
-    sources = {key: origins.get(key, DEFAULT) for key, _ in _leaves(config.model_dump())}
+    config = checked(values, origins)
+    sources = {key: origins.get(key, DEFAULT) for key, _ in leaves(config.model_dump())}
     return ResolvedConfig(config, sources, loaded)
 
 
@@ -165,13 +166,16 @@ def preset_name(resolved: ResolvedConfig) -> str | None:
 def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
     """A configuration with other values of some dotted keys.
 
+    Where one of them makes another choice (of a model, a calibration, a loss), keys that it does not have are dropped.
+
     Raises:
         ConfigError: they do not go together with the rest.
     """
-    merged: dict[str, Any] = config.model_dump()
+    wanted: dict[str, Any] = {}
     for key, value in values.items():
-        merged = _merged(merged, _nest(key, value))
-    return _validate(merged, {})
+        wanted = merged(wanted, nested(key, value))
+    before = config.model_dump()
+    return checked(merged(without_foreign(before, chosen(merged(before, wanted))), wanted), {})
 
 
 def option_name(key: str) -> str:
@@ -179,167 +183,9 @@ def option_name(key: str) -> str:
     return _OPTIONS.get(key) or "--" + key.rpartition(".")[2].replace("_", "-")
 
 
-def parse_override(text: str) -> dict[str, Any]:
-    """`section.key=value` as nested mappings, the value read as YAML.
-
-    Raises:
-        ConfigError: there is no `=`, or the value is no YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set takes section.key=value, not '{text}'")
-    try:
-        return _nest(key.strip(), yaml.load(value, _Loader))  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key.strip()}: '{value}' is no YAML value: {_place(error)}") from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, malformed, or holds something else.
-    """
-    if not path.is_file():
-        raise ConfigError(f"no file {path}")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not well-formed YAML: {_place(error)}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold sections with keys, not a {type(values).__name__}")
-    return values
-
-
-def schema_keys() -> list[str]:
-    """Every dotted key that a configuration may have."""
-    return [key for key, _ in _leaves(RunConfig().model_dump())]
-
-
-def check_value(key: str, value: object, origin: str) -> None:
-    """Raise where the schema refuses a value of a key, whatever the other keys are.
-
-    Args:
-        key: dotted.
-        value: what it would be.
-        origin: where that is from, for the message.
-
-    Raises:
-        ConfigError: there is no such key, or not with this value.
-    """
-    if key not in schema_keys():
-        raise ConfigError(f"unknown key '{key}' ({origin}); {_nearest_key(key)}")
-    field = schema_field(key)
-    try:
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-        adapter.validate_python(value)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{key} = {json.dumps(value, default=str)} ({origin}): {_problem(error.errors()[0])}"
-        ) from error
-
-
-def schema_field(key: str) -> FieldInfo:
-    """What the schema says of a known dotted key."""
-    section, dot, name = key.rpartition(".")
-    owner = type(getattr(RunConfig(), section)) if dot else RunConfig
-    return cast(type[BaseModel], owner).model_fields[name]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number and no key may be given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
-def _place(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or " ".join(str(error).split())
-    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
-
-
-def _nest(key: str, value: object) -> dict[str, Any]:
-    nested: Any = value
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; a section's keys one by one, a value that is itself a mapping whole."""
-    sections = RunConfig.model_fields
-    for key, value in values.items():
-        field = sections.get(key) if not prefix else None
-        is_section = (
-            field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        )
-        if is_section and isinstance(value, Mapping):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _validate(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        origin = _blamed(key, origins)
-        where = f" ({origin})" if origin else ""
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"unknown key '{key}'{where}; {_nearest_key(key)}") from error
-        if not key:  # settings that do not go together; the message names them
-            raise ConfigError(_problem(first)) from error
-        shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
-        raise ConfigError(f"{key}{shown}{where}: {_problem(first)}") from error
-
-
-def _problem(error: ErrorDetails) -> str:
-    """What the schema says, in the words of this file's reader."""
-    if error["type"] == "model_type":
-        return "must be a section of keys"
-    text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return re.sub(r"^should ", "must ", text[0].lower() + text[1:]).replace("tuple", "list")
-
-
-def _blamed(key: str, origins: Mapping[str, str]) -> str:
-    """Where a refused key came from: itself, the value it is part of, or the latest of what it consists of."""
-    if key in origins:
-        return origins[key]
-    whole = [origin for known, origin in origins.items() if key.startswith(f"{known}.")]
-    parts = [origin for known, origin in origins.items() if known.startswith(f"{key}.")]
-    return (whole or parts or [""])[-1]
-
-
-def _nearest_key(key: str) -> str:
-    """The closest known key: first among those of the same section, then by its last part anywhere."""
-    keys = schema_keys()
-    section, dot, last = key.rpartition(".")
-    beside = [known for known in keys if known.rpartition(".")[0] == section]
-    sections = {known.partition(".")[0] for known in keys}
-    elsewhere = [known for known in keys if known.rpartition(".")[2] == last]
-    if elsewhere:
-        return f"did you mean '{elsewhere[0]}'?"
-    return nearest(key, beside if dot and beside else keys if dot else sections)
+def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:
+    """The choices that hold when layers lie over some settings."""
+    values = dict(below)
+    for _, layer in layers:
+        values = merged(values, layer)
+    return chosen(values)

@@ -14,5 +14,5 @@ app = typer.Typer(no_args_is_help=True, help="Measurements of actsr, each a rati
 for _measurement in (training, evaluation, preparation, curves, intervals):
     app.command()(_measurement)
 
-
-app()
+if __name__ == "__main__":
+    app()

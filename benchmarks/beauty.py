@@ -1,35 +1,60 @@
-"""The data that trainings are measured on: Amazon Beauty where it is, or data of its shape."""
+"""The data that is measured on: Amazon Beauty where it is, or generated data of its shape."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from actsr_cli.data.sequences import SequenceData
 
+USERS, ITEMS = 22_363, 12_101
+_MEAN_LENGTH = 8.88
+_ITEMS_AT_LEAST = 100
 
-def beauty() -> SequenceData:
-    """Amazon Beauty, 5-core, from ACTSR_REAL_DATA; without it, generated data with as many users, items and rows."""
-    folder = os.environ.get("ACTSR_REAL_DATA")
+
+def beauty(users: int | None = None) -> SequenceData:
+    """Amazon Beauty, 5-core, from the folder in ACTSR_REAL_DATA; without it, generated data of the same size.
+
+    Args:
+        users: generate data with this many users in its place.
+    """
+    folder = _folder(users)
     if folder is None:
-        return generated(users=22_363, items=12_101, mean_length=8.88)
+        return generated(users or USERS, items_for(users or USERS))
     lines = (Path(folder) / "Beauty.txt").read_text(encoding="utf-8").splitlines()
     return _sequences("Beauty", [np.array(line.split()[1:], dtype=np.int64) for line in lines])
 
 
-def generated(users: int, items: int, mean_length: float, seed: int = 0) -> SequenceData:
+def data_name(users: int | None = None) -> str:
+    """The name of the data that `beauty` returns."""
+    return "generated" if _folder(users) is None else "Beauty"
+
+
+def items_for(users: int) -> int:
+    """As many items for these users as Beauty has for its own."""
+    return max(_ITEMS_AT_LEAST, round(users * ITEMS / USERS))
+
+
+def generated(users: int, items: int, seed: int = 0) -> SequenceData:
     """At least five interactions of each user, few with many, with items as unevenly popular as items are."""
     random = np.random.default_rng(seed)
-    lengths = 5 + random.geometric(1 / (mean_length - 4), users) - 1
+    lengths = 5 + random.geometric(1 / (_MEAN_LENGTH - 4), users) - 1
     popularity = 1 / np.arange(1, items + 1) ** 0.8
     drawn = random.choice(items, lengths.sum(), p=popularity / popularity.sum()) + 1
-    drawn[:items] = np.arange(1, items + 1) if len(drawn) >= items else drawn[:items]
+    if len(drawn) >= items:
+        drawn[:items] = np.arange(1, items + 1)
     return _sequences("generated", np.split(drawn, np.cumsum(lengths)[:-1]))
 
 
-def _sequences(name: str, users: list[np.ndarray]) -> SequenceData:
+def _folder(users: int | None) -> str | None:
+    return None if users else os.environ.get("ACTSR_REAL_DATA")
+
+
+def _sequences(name: str, users: Sequence[NDArray[np.int64]]) -> SequenceData:
     rows = np.concatenate(users)
     return SequenceData(
         name=name,

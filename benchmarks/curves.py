@@ -1,11 +1,11 @@
-"""Validation curves of the fast path and of the plain one: a padded row per prefix, all logits, dropout as usual."""
+"""Validation curves of the fast path and of the plain one: a padded row per prefix, all logits, dropout of torch."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 from unittest import mock
@@ -14,22 +14,86 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from actsr_cli.attention import Dropout, calibrated
-from actsr_cli.batch import TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
-from actsr_cli.data.batches import TrainingBatches
+from actsr_cli.batch import PADDING, TrainingBatch
+from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.judging import judge
+from actsr_cli.evaluation.metrics import measures
+from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.experiment.train import batches_for
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model, parse_name
-from actsr_cli.training import objective
-from actsr_cli.training.trainer import Observer, Trainer
+from actsr_cli.training.losses import PredictionLoss, build_loss
+from actsr_cli.training.trainer import Batches, EpochRecord, Hooks, Trainer
 from benchmarks.beauty import beauty
+from benchmarks.models import built, configured, item_counts
+from benchmarks.options import Threads, Users
+from benchmarks.output import new_table, show, significant
+
+_CPU = torch.device("cpu")
+_PATHS = ("fast", "plain")
+Curves = Mapping[str, Sequence[Sequence[EpochRecord]]]
+"""The epochs of each seed, by path."""
+
+
+def curves(
+    model: Annotated[str, typer.Option(help="A causal model.")] = "sasrec",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings by each path, with seeds from 0.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
+    layers: Annotated[int, typer.Option(help="Layers.")] = 2,
+    threads: Threads = 1,
+    users: Users = None,
+    output: Annotated[Path | None, typer.Option(help="Write the curves to this JSON file.", show_default=False)] = None,
+) -> None:
+    """NDCG@10 of validation after each epoch, mean and range over seeds, by both paths; seconds per epoch."""
+    torch.set_num_threads(threads)
+    data, progress = beauty(users), Console(stderr=True)
+    found: dict[str, list[list[EpochRecord]]] = {path: [] for path in _PATHS}
+    of_training = {"training.epochs": epochs, "training.patience": epochs, "training.monitor": "ndcg@10"}
+    for seed in range(seeds):
+        config = configured(model, {"model.layers": layers, **of_training, "training.seed": seed})
+        for path in _PATHS:
+            found[path].append(train(config, data, plain=path == "plain"))
+            progress.print(f"seed {seed}, {path}: {_values(found[path][-1])}")
+    if output is not None:
+        output.write_text(json.dumps({"model": model, **_recorded(found)}) + "\n", encoding="utf-8")
+    show(_table(f"{model} on {data.name}: validation NDCG@10 (protocol A), mean and range over seeds", found))
+
+
+def train(config: RunConfig, data: SequenceData, *, plain: bool) -> list[EpochRecord]:
+    """The epochs of a training by one of the paths.
+
+    Raises:
+        typer.BadParameter: the model does not train prefixes.
+    """
+    torch.manual_seed(config.training.seed)
+    model = built(config, data.n_items, data.n_users)
+    if not model.causal:
+        raise typer.BadParameter(f"{config.model.name} does not train prefixes")
+    counts = item_counts(data, _CPU)
+    batches: Batches
+    if plain:
+        batches = PrefixBatches(data, config.model.max_length, config.training.batch_size)
+        loss: PredictionLoss = PlainCrossEntropy(config.loss, data.n_items, counts)
+    else:
+        batches = batches_for(config, data, model.causal, _CPU)
+        loss = build_loss(config.loss, data.n_items, counts)
+    with _dropout_of_torch() if plain else nullcontext():
+        trainer = Trainer(model, config.training, batches, loss, Hooks(validate=lambda: _validate(model, data)))
+        trainer.fit()
+    return trainer.state.history
+
+
+class PlainCrossEntropy(PredictionLoss):
+    """Cross-entropy of all logits at once."""
+
+    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+        return F.cross_entropy(hidden @ items.T, targets)
 
 
 class PrefixBatches:
@@ -45,9 +109,10 @@ class PrefixBatches:
         starts, ends = data.training_spans()
         inner = np.maximum(ends - starts - 1, 0)
         first = np.repeat(starts, inner)
+        self.users = np.repeat(np.arange(data.n_users), inner)
         self.targets = first + 1 + np.arange(inner.sum()) - np.repeat(np.cumsum(inner) - inner, inner)
         self.lengths = np.minimum(self.targets - first, max_length)
-        self.items, self.max_length, self.batch_size = data.items, max_length, batch_size
+        self.data, self.max_length, self.batch_size = data, max_length, batch_size
 
     @property
     def n_batches(self) -> int:
@@ -58,95 +123,58 @@ class PrefixBatches:
         for start in range(0, len(order), self.batch_size):
             yield [self._batch(order[start : start + self.batch_size])]
 
-    def _batch(self, rows: np.ndarray) -> TrainingBatch:
+    def _batch(self, rows: NDArray[np.int64]) -> TrainingBatch:
+        items, times = self.data.items, self.data.timestamps
         places, lengths = np.arange(self.max_length), self.lengths[rows, None]
         inside = places < lengths
         at = np.where(inside, self.targets[rows, None] - lengths + places, 0)
-        targets = np.where(places == lengths - 1, self.items[self.targets[rows]][:, None], 0)
+        targets = np.where(places == lengths - 1, items[self.targets[rows]][:, None], PADDING)
         return TrainingBatch(
-            item_ids=torch.from_numpy(np.where(inside, self.items[at], 0).astype(np.int64)),
+            item_ids=torch.from_numpy(np.where(inside, items[at], PADDING).astype(np.int64)),
             lengths=torch.from_numpy(self.lengths[rows]),
+            user_ids=torch.from_numpy(self.users[rows]),
+            timestamps=None if times is None else torch.from_numpy(np.where(inside, times[at], 0.0)),
             targets=torch.from_numpy(targets.astype(np.int64)),
         )
 
 
-def curves(
-    model: Annotated[str, typer.Option(help="A causal model.")] = "sasrec",
-    seeds: Annotated[int, typer.Option(help="Seeds of each path.")] = 3,
-    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 4,
-    layers: Annotated[int, typer.Option(help="Layers.")] = 2,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    record: Annotated[Path | None, typer.Option(help="Write the curves to this JSON file.")] = None,
-) -> None:
-    """NDCG@10 of validation after each epoch, mean and range over seeds, by both paths; seconds per epoch."""
-    torch.set_num_threads(threads)
-    results: dict[str, list[list[float]]] = {"fast": [], "plain": []}
-    seconds: dict[str, list[float]] = {"fast": [], "plain": []}
-    for seed in range(seeds):
-        for path in results:
-            with ExitStack() as patches:
-                if path == "plain":
-                    patches.enter_context(mock.patch.object(objective, "cross_entropy", _cross_entropy))
-                    patches.enter_context(mock.patch.object(calibrated, "dropout", F.dropout))
-                trained = _trained(model, path == "plain", seed, epochs, layers)
-            results[path].append([record.metrics["ndcg@10"] for record in trained.state.history])
-            seconds[path] += [record.train_seconds for record in trained.state.history]
-            Console(stderr=True).print(f"seed {seed}, {path}: {results[path][-1]}")
-    if record is not None:
-        record.write_text(json.dumps({"model": model, "ndcg@10": results, "seconds": seconds}) + "\n", encoding="utf-8")
-    Console().print(_table(model, results, seconds))
+@contextmanager
+def _dropout_of_torch() -> Iterator[None]:
+    """Inside, torch's own dropout takes the place of the package's."""
+
+    def forward(module: Dropout, values: Tensor) -> Tensor:
+        return F.dropout(values, module.probability, module.training)
+
+    with mock.patch.object(Dropout, "forward", forward), mock.patch.object(calibrated, "dropout", F.dropout):
+        yield
 
 
-def _table(model: str, results: dict[str, list[list[float]]], seconds: dict[str, list[float]]) -> Table:
-    table = Table(title=f"{model} on {beauty().name}: validation NDCG@10 (protocol A), mean and range over seeds")
-    for column in ("epoch", *results):
-        table.add_column(column, justify="right")
-    for epoch in range(len(results["fast"][0])):
-        values = [[curve[epoch] for curve in path] for path in results.values()]
-        cells = [f"{statistics.mean(v):.4f} ({min(v):.4f} to {max(v):.4f})" for v in values]
+def _validate(model: SequentialModel, data: SequenceData) -> dict[str, float]:
+    model.eval()
+    return judge(Ranker(model, device=_CPU), data, "valid", measures(["ndcg"], [10])).values
+
+
+def _values(epochs: Sequence[EpochRecord]) -> list[float]:
+    return [epoch.metrics["ndcg@10"] for epoch in epochs]
+
+
+def _seconds(trainings: Sequence[Sequence[EpochRecord]]) -> list[float]:
+    return [epoch.train_seconds for epochs in trainings for epoch in epochs]
+
+
+def _recorded(found: Curves) -> dict[str, dict[str, object]]:
+    return {
+        "ndcg@10": {path: [_values(epochs) for epochs in trainings] for path, trainings in found.items()},
+        "seconds": {path: _seconds(trainings) for path, trainings in found.items()},
+    }
+
+
+def _table(title: str, found: Curves) -> Table:
+    table = new_table(title, "epoch", *found)
+    curves = [[_values(epochs) for epochs in trainings] for trainings in found.values()]
+    for epoch in range(len(curves[0][0])):
+        of_paths = [[curve[epoch] for curve in path] for path in curves]
+        cells = [f"{statistics.mean(each):.4f} ({min(each):.4f} to {max(each):.4f})" for each in of_paths]
         table.add_row(str(epoch + 1), *cells)
-    table.add_row("s per epoch", *(f"{statistics.median(path):.0f}" for path in seconds.values()))
+    table.add_row("s per epoch", *(significant(statistics.median(_seconds(path))) for path in found.values()))
     return table
-
-
-def _cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(hidden @ items.T, targets)
-
-
-def _trained(model_name: str, plain: bool, seed: int, epochs: int, layers: int) -> Trainer:
-    torch.manual_seed(seed)
-    data, cpu = beauty(), torch.device("cpu")
-    name, calibration = parse_name(model_name)
-    config = ModelConfig(name=name, calibration=calibration or "none", layers=layers)
-    training = TrainingConfig(seed=seed, epochs=epochs, mask_weight=0.03, monitor="ndcg@10", patience=epochs)
-    model = build_model(config, data.n_items, data.n_users)
-    if not isinstance(model, SequentialModel) or not model.causal:
-        raise typer.BadParameter(f"{model_name} does not train prefixes")
-    if plain:
-        _use_dropout_of_the_library(model)
-    make: Callable[..., PrefixBatches | TrainingBatches] = PrefixBatches if plain else TrainingBatches
-
-    def validate() -> dict[str, float]:
-        model.eval()
-        ranked = evaluate(model.score, data, "valid", max_length=50, seen="rank", batch_size=256, device=cpu)
-        return summarize(ranked.ranks, [10])
-
-    trainer = Trainer(
-        model,
-        training,
-        make(data, max_length=config.max_length, batch_size=training.batch_size),
-        validate=validate,
-        save_best=lambda _: None,
-        save_checkpoint=lambda: None,
-        observer=Observer(),
-        should_stop=lambda: False,
-    )
-    trainer.fit()
-    return trainer
-
-
-def _use_dropout_of_the_library(model: torch.nn.Module) -> None:
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, Dropout):
-                setattr(module, name, torch.nn.Dropout(child.probability))

@@ -9,11 +9,11 @@ from typing import Annotated
 import torch
 import typer
 from einops import einsum, rearrange
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Relations, allowed_pairs
+from benchmarks.options import Threads
+from benchmarks.output import new_table, show, significant
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 BATCH, WIDTH, HEADS = 32, 64, 2
@@ -33,42 +33,53 @@ class VectorsPerPair(Relations):
 
 
 def intervals(
-    span: Annotated[int, typer.Option(help="Largest time interval: rows of the table.")] = 256,
-    repeats: Annotated[int, typer.Option(help="Timed passes.")] = 5,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    lengths: Annotated[str, typer.Option(help="Lengths of the histories, comma-separated.")] = "50,100,200",
+    span: Annotated[int, typer.Option(min=1, help="Largest time interval: rows of the table.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed passes.")] = 5,
+    threads: Threads = 1,
 ) -> None:
     """Peak memory and time of one attention, forward and backward, by both ways."""
-    table = Table(title=f"One attention of TiSASRec: batch {BATCH}, width {WIDTH}, {HEADS} heads, time_span {span}")
-    for column in ("length", "table MB", "per pair MB", "memory ratio", "table ms", "per pair ms", "time ratio"):
-        table.add_column(column, justify="right")
-    for length in (50, 100, 200):
+    table = new_table(
+        f"One attention of TiSASRec: batch {BATCH}, width {WIDTH}, {HEADS} heads, time_span {span}",
+        *("length", "table MB", "per pair MB", "memory ratio", "table ms", "per pair ms", "time ratio"),
+    )
+    for length in map(int, lengths.split(",")):
         megabytes, milliseconds = zip(
-            *(in_a_new_process(_measure, way, length, span, repeats, threads) for way in (Relations, VectorsPerPair)),
+            *(in_a_new_process(measure, way, length, span, repeats, threads) for way in (Relations, VectorsPerPair)),
             strict=True,
         )
         table.add_row(
             str(length),
             *(f"{value:,.0f}" for value in megabytes),
             f"{megabytes[1] / megabytes[0]:.1f}" if megabytes[0] else "",  # it fitted into what was there
-            *(f"{value:,.0f}" for value in milliseconds),
+            *map(significant, milliseconds),
             f"{milliseconds[1] / milliseconds[0]:.1f}",
         )
-    Console().print(table)
+    show(table)
 
 
-def _measure(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
+def measure(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
     """Megabytes on top of what the process had before, and the median of milliseconds per pass."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     attention = CalibratedSelfAttention(WIDTH, HEADS)
-    tables = [torch.randn(rows, WIDTH, requires_grad=True) for rows in (length, length, span + 1, span + 1)]
-    relations = way(*tables, intervals=torch.randint(0, span + 1, (BATCH, length, length)))
+    relations = way(
+        key_positions=_vectors(length),
+        value_positions=_vectors(length),
+        key_intervals=_vectors(span + 1),
+        value_intervals=_vectors(span + 1),
+        intervals=torch.randint(0, span + 1, (BATCH, length, length)),
+    )
     hidden, positions = torch.randn(BATCH, length, WIDTH), torch.arange(length).unsqueeze(0)
     allowed = allowed_pairs(torch.full((BATCH,), length), positions, length, causal=True)
     before = peak_megabytes()
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
-        attention(hidden, allowed, positions, relations=relations).combined.sum().backward()
+        attention(hidden, allowed, positions, relations=relations).attended.sum().backward()
         seconds.append(time.perf_counter() - started)
     return peak_megabytes() - before, 1000 * statistics.median(seconds)
+
+
+def _vectors(rows: int) -> Tensor:
+    return torch.randn(rows, WIDTH, requires_grad=True)

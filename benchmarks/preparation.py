@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from actsr_cli.config import DataConfig
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.sources import Source
-from benchmarks.history import remember
+from benchmarks.options import Record
+from benchmarks.output import new_table, remember, show, significant
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 
@@ -40,13 +39,14 @@ class Preparation:
 
 def preparation(
     sizes: Annotated[str, typer.Option(help="Interactions, comma-separated.")] = "200000,2000000,20000000",
-    plot: Annotated[Path | None, typer.Option(help="Draw the growth into this picture.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Append the results to this JSON file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the growth into this picture.", show_default=False)] = None,
+    record: Record = None,
 ) -> None:
     """A 5-core of generated interactions, 100 for each user and 200 for each item."""
-    table = Table(title="Preparation of an atomic file: 5-core, sorting by user and time, saving, opening")
-    for column in ("interactions", "seconds", "µs each", "of parsing alone", "peak MB"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = new_table(
+        "Preparation of an atomic file: 5-core, sorting by user and time, saving, opening",
+        *("interactions", "seconds", "µs each", "of parsing alone", "peak MB"),
+    )
     results: dict[int, Preparation] = {}
     for size in map(int, sizes.split(",")):
         with TemporaryDirectory() as folder:
@@ -54,13 +54,13 @@ def preparation(
             results[size] = result = in_a_new_process(measure, Path(folder))
         table.add_row(
             f"{size:,}",
-            f"{result.seconds:.1f}",
-            f"{result.seconds / size * 1e6:.2f}",
+            significant(result.seconds),
+            significant(result.seconds / size * 1e6),
             f"{result.seconds / result.parsing:.1f} times",
             f"{result.megabytes:,.0f}",
         )
         remember(record, "preparation", result, interactions=size)
-    Console().print(table)
+    show(table)
     if plot is not None:
         draw(results, plot)
 

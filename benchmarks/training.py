@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import islice, product
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from actsr_cli.config import ModelConfig, RunConfig, TrainingConfig
+from actsr_cli.batch import TrainingBatch
+from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.experiment.train import batches_for
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model, parse_name
-from actsr_cli.training.trainer import Observer, Trainer
-from benchmarks.beauty import beauty
-from benchmarks.bound import epoch_multiply_adds, matrix_rate
-from benchmarks.history import remember
+from actsr_cli.models.base import EncoderModel
+from actsr_cli.training.device import choose_device
+from actsr_cli.training.losses import build_loss
+from actsr_cli.training.trainer import Hooks, Trainer
+from benchmarks.beauty import beauty, data_name
+from benchmarks.bound import epoch_multiply_adds, matrix_rate, now
+from benchmarks.models import built, configured, item_counts
+from benchmarks.options import Record, Users
+from benchmarks.output import new_table, remember, show, significant
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 MODELS = "sasrec,ac-sasrec,bert4rec,ac-bert4rec,sse-pt,ac-sse-pt,tisasrec,ac-tisasrec"
@@ -45,89 +46,92 @@ class Epoch:
     megabytes: float
 
 
+class TimedBatches:
+    """Some batches to warm up, and some that are timed; the epoch begins anew where it has fewer.
+
+    Args:
+        batches: the batches of a training.
+        timed: how many are timed.
+        device: where they are trained on.
+
+    Attributes:
+        seconds: from the end of the warm-up until all are trained.
+        targets: trained in that time.
+    """
+
+    def __init__(self, batches: TrainingBatches, timed: int, device: torch.device) -> None:
+        self.batches, self.timed, self.device = batches, timed, device
+        self.seconds, self.targets = 0.0, 0
+
+    @property
+    def n_batches(self) -> int:
+        return _WARM_UP + self.timed
+
+    def epoch(self, generator: torch.Generator) -> Iterator[Sequence[TrainingBatch]]:
+        endless = (parts for _ in iter(int, 1) for parts in self.batches.epoch(generator))
+        yield from islice(endless, _WARM_UP)
+        started = now(self.device)
+        for parts in islice(endless, self.timed):
+            self.targets += sum(part.n_targets or 0 for part in parts)
+            yield parts
+        self.seconds = now(self.device) - started
+
+
 def training(
     models: Annotated[str, typer.Option(help="Models, comma-separated.")] = MODELS,
     threads: Annotated[str, typer.Option(help="Numbers of CPU threads, comma-separated.")] = "1,2",
     precisions: Annotated[str, typer.Option(help="float32, bf16 or both, comma-separated.")] = "float32,bf16",
     layers: Annotated[int, typer.Option(help="Layers; 3 is the published number.")] = 3,
     heads: Annotated[int, typer.Option(help="Heads; 4 is the published number.")] = 4,
-    batches: Annotated[int, typer.Option(help="Batches that are timed.")] = 60,
+    batches: Annotated[int, typer.Option(min=1, help="Batches that are timed.")] = 60,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    record: Annotated[Path | None, typer.Option(help="Append the results to this JSON file.")] = None,
+    users: Users = None,
+    record: Record = None,
 ) -> None:
     """Seconds per epoch on Beauty (or data of its shape), and how near they are to the bound of the arithmetic."""
-    table = Table(title=f"An epoch on {beauty().name}: {layers} layers, {heads} heads, width 64, 512 targets per batch")
-    for column in ("model", "precision", "threads", "epoch s", "bound s", "efficiency", "targets/s", "peak MB"):
-        table.add_column(column, justify="right" if column != "model" else "left", no_wrap=True)
-    for model in models.split(","):
-        for precision in precisions.split(","):
-            for count in map(int, threads.split(",")):
-                epoch = in_a_new_process(measure, model, precision, count, layers, heads, batches, device)
-                table.add_row(
-                    model,
-                    precision,
-                    str(count),
-                    f"{epoch.seconds:.1f}",
-                    f"{epoch.bound:.1f}",
-                    f"{epoch.bound / epoch.seconds:.0%}",
-                    f"{epoch.targets / epoch.seconds:,.0f}",
-                    f"{epoch.megabytes:,.0f}",
-                )
-                remember(record, "training", epoch, model=model, precision=precision, threads=count, layers=layers)
-    Console().print(table)
-
-
-def measure(model: str, precision: str, threads: int, layers: int, heads: int, timed: int, device: str) -> Epoch:
-    """An epoch in this process."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    name, calibration = parse_name(model)
-    config = RunConfig(
-        model=ModelConfig(name=name, calibration=calibration or "none", layers=layers, heads=heads),
-        training=TrainingConfig(batch_size=512, mask_weight=0.03, precision=precision),
+    table = new_table(
+        f"An epoch on {data_name(users)}: {layers} layers, {heads} heads, width 64, 512 targets per batch",
+        *("model", "precision", "threads", "epoch s", "bound s", "efficiency", "targets/s", "peak MB"),
+        texts=2,
     )
-    where = torch.device(device)
-    trainer, batches = _trainer(config, where)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    source = (parts for _ in iter(int, 1) for parts in batches.epoch(trainer.generator))
-    for parts in islice(source, _WARM_UP):
-        trainer._step(parts)
-    rate = matrix_rate(where, dtype)
-    started, targets = _now(where), 0
-    for parts in islice(source, timed):
-        trainer._step(parts)
-        targets += sum(part.n_targets or 0 for part in parts)
-    seconds = _now(where) - started
-    rate = max(rate, matrix_rate(where, dtype))
-    megabytes = torch.cuda.max_memory_allocated() / 2**20 if where.type == "cuda" else peak_megabytes()
+    for model, precision, count in product(models.split(","), precisions.split(","), map(int, threads.split(","))):
+        of_model = {"model.layers": layers, "model.heads": heads}
+        of_training = {"training.precision": precision, "training.threads": count, "training.device": device}
+        epoch = in_a_new_process(measure, configured(model, {**of_model, **of_training}), batches, users)
+        table.add_row(
+            model,
+            precision,
+            str(count),
+            significant(epoch.seconds),
+            significant(epoch.bound),
+            f"{100 * epoch.bound / epoch.seconds:.2g}%",
+            f"{epoch.targets / epoch.seconds:,.0f}",
+            f"{epoch.megabytes:,.0f}",
+        )
+        remember(record, "training", epoch, model=model, precision=precision, threads=count, layers=layers)
+    show(table)
+
+
+def measure(config: RunConfig, timed: int, users: int | None) -> Epoch:
+    """An epoch in this process."""
+    torch.set_num_threads(config.training.threads or 1)
+    torch.manual_seed(config.training.seed)
+    data, device = beauty(users), choose_device(config.training.device)
+    model = built(config, data.n_items, data.n_users).to(device)
+    if not isinstance(model, EncoderModel):
+        raise typer.BadParameter(f"the arithmetic of {config.model.name} is not known")
+    batches = batches_for(config, data, model.causal, device)
+    some = TimedBatches(batches, timed, device)
+    loss = build_loss(config.loss, data.n_items, item_counts(data, device))
+    dtype = torch.bfloat16 if config.training.precision == "bf16" else torch.float32
+    rate = matrix_rate(device, dtype)
+    one_epoch = config.training.model_copy(update={"stop_after": 1})
+    Trainer(model, one_epoch, some, loss, Hooks()).fit()
+    rate = max(rate, matrix_rate(device, dtype))
+    megabytes = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else peak_megabytes()
     return Epoch(
-        seconds=seconds * batches.n_targets / targets,
-        bound=epoch_multiply_adds(trainer.model, config, batches) / rate,
+        seconds=some.seconds * batches.n_targets / some.targets,
+        bound=epoch_multiply_adds(model, batches) / rate,
         targets=batches.n_targets,
         megabytes=megabytes,
     )
-
-
-def _trainer(config: RunConfig, device: torch.device) -> tuple[Trainer, TrainingBatches]:
-    data = beauty()
-    model = build_model(config.model, data.n_items, data.n_users).to(device).train()
-    if not isinstance(model, SequentialModel):
-        raise typer.BadParameter(f"{config.model.name} is not trained by gradients")
-    batches = batches_for(config, data, model.causal, device)
-    trainer = Trainer(
-        model,
-        config.training,
-        batches,
-        validate=dict,
-        save_best=lambda _: None,
-        save_checkpoint=lambda: None,
-        observer=Observer(),
-        should_stop=lambda: False,
-    )
-    return trainer, batches
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -1,12 +1,18 @@
-"""Small data sets that several tests build upon."""
+"""Small data sets, settings, models and losses that several tests build upon."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
+from actsr_cli.config import CALIBRATIONS, LOSSES, RunConfig
 from actsr_cli.data.sequences import SequenceData
+from actsr_cli.models.base import Recommender
+from actsr_cli.models.registry import build_model
+from actsr_cli.training.losses import PredictionLoss, build_loss
 
 
 def sequence_data(
@@ -24,3 +30,28 @@ def sequence_data(
         user_names=tuple(f"u{index}" for index in range(len(users))),
         item_names=("", *(f"i{item}" for item in range(1, catalogue + 1))),
     )
+
+
+def run_config(name: str = "sasrec", calibration: str = "none", **keys: Any) -> RunConfig:
+    """A model and a calibration with some keys, each in the section that has it."""
+    of_calibration = {key: keys.pop(key) for key in list(keys) if key in CALIBRATIONS.find(calibration).model_fields}
+    return RunConfig.model_validate(
+        {"model": {"name": name, **keys}, "calibration": {"kind": calibration, **of_calibration}}
+    )
+
+
+def built(config: RunConfig, n_items: int, n_users: int = 0) -> Recommender:
+    """The model of a configuration."""
+    return build_model(config.model, config.calibration, n_items, n_users)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as messages list them."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def prediction_loss(name: str = "ce", n_items: int = 9, **options: Any) -> PredictionLoss:
+    """A loss over items of which each was trained once."""
+    counts = torch.ones(n_items + 1, dtype=torch.int64)
+    counts[0] = 0
+    return build_loss(LOSSES.find(name).model_validate({"name": name, **options}), n_items, counts)

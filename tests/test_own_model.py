@@ -12,8 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from processes import SMALL, call
 
-PAGE = (Path(__file__).parents[1] / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+from actsr_cli.data.synthetic import generate_demo
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
+LOSS_PAGE = (DOCS / "your-own-loss.md").read_text(encoding="utf-8")
 LOOP, LAYER, MODULE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [line.partition("#")[0].split() for line in re.findall(r"^actsr .*$", PAGE, re.MULTILINE)]
 
@@ -63,7 +69,8 @@ def test_its_entry_point_registers_the_model(tmp_path: Path) -> None:
     (package / "entry_points.txt").write_text("\n".join(["[actsr.models]", *lines]))
 
     def run(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(package.parent), "COLUMNS": "100"}
+        places = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": places, "COLUMNS": "100"}
         done = subprocess.run(
             [sys.executable, "-m", "actsr_cli", *arguments],
             cwd=tmp_path,
@@ -102,3 +109,29 @@ def test_its_commands_train_the_module(tmp_path: Path) -> None:
         output = run(*command[1:], *shorter)
     assert "demo/ac-Tiny/" in output
     assert "popularity" in output
+
+
+@pytest.mark.slow
+def test_it_is_compared_looked_into_and_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a loss of one's own, and the options of both searched."""
+    (tmp_path / "dataset" / "demo").mkdir(parents=True)
+    generate_demo(tmp_path / "dataset" / "demo", users=300)
+    for page, module in ((PAGE, "tiny"), (LOSS_PAGE, "hinge")):
+        (tmp_path / f"{module}.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("tiny", "hinge"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    train = ("train", *SMALL, "--epochs", "1")
+    call(*train, "--model", "tiny:Tiny", "--name", "plain")
+    call(*train, "--model", "ac-tiny:Tiny", "--name", "full", "--set", "loss=hinge:Hinge")
+    assert "(1) demo/ac-Tiny/full against demo/Tiny/plain" in call("compare", "plain", "full").stdout
+    shown = call("inspect-attention", "full", "--random", "1").stdout
+    assert "ac-Tiny/full: user" in shown and "spatial" in shown and "calibrated" in shown
+    (tmp_path / "space.yaml").write_text("model.options.scale: [0.5, 1.0]\nloss.options.margin: {low: 1, high: 2}\n")
+    chosen = ("--model", "ac-tiny:Tiny", "--set", "loss=hinge:Hinge", "--epochs", "1", "--space", "space.yaml")
+    assert "2 finished" in call("tune", "--grid", "--preset", "demo", *chosen, "--trials", "2").stdout
+    best = yaml.safe_load((tmp_path / "runs/studies/demo/ac-Tiny/grid/best.yaml").read_text())
+    assert best["model"]["options"]["scale"] in (0.5, 1.0) and best["loss"]["options"]["margin"] in (1, 2)
+    call("train", "--preset", "runs/studies/demo/ac-Tiny/grid/best.yaml", "--epochs", "1", "--name", "best")
+    assert "demo/ac-Tiny/best" in call("evaluate", "best").stdout

@@ -8,20 +8,23 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import built, listed
 
-from actsr_cli.config import RunConfig
-from actsr_cli.data.catalog import known
+from actsr_cli.config import LOSSES, FileSplit, FullCalibration, RunConfig
+from actsr_cli.config.losses import BPROptions, CrossEntropyOptions
+from actsr_cli.config.models import SASRecOptions
+from actsr_cli.config.reading import parse_override, read_yaml
+from actsr_cli.config.schema import schema_keys
+from actsr_cli.data.catalog import all_names, known
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import build_model, find_model
+from actsr_cli.models.registry import find_model
 from actsr_cli.presets import (
     load_preset,
-    parse_override,
     preset_folder,
     preset_for,
     preset_names,
-    read_yaml,
     resolve,
-    schema_keys,
+    with_values,
 )
 
 DATASETS = ["beauty", "demo", "ml-100k", "sports", "toys", "yelp"]
@@ -52,41 +55,43 @@ class TestShipped:
         config = RunConfig.model_validate(values)
         assert load_preset(path.stem).config == config
         assert known(config.dataset) is not None
-        assert find_model(config.model.name).name == "sasrec"
+        assert find_model(config.model.name).title == "SASRec"
         assert 10 < len(config.description) < 80
 
     @pytest.mark.parametrize("name", DATASETS)
     def test_calibrates_fully_and_reproduces_no_fault(self, name: str) -> None:
-        model = load_preset(name).config.model
-        assert (model.name, model.calibration) == ("sasrec", "full")
-        assert not model.reproduce_published_faults
-        assert model.renorm != "softmax"
+        config = load_preset(name).config
+        assert isinstance(config.model, SASRecOptions) and isinstance(config.calibration, FullCalibration)
+        assert not config.model.reproduce_published_faults
+        assert config.calibration.renorm != "softmax"
 
     @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
     def test_leaves_learned_positions_to_what_has_no_other(self, path: Path, calibration: str) -> None:
         """A plain baseline without positions would lose to its calibrated twin for the wrong reason."""
-        options = {"model.name": "bert4rec", "model.calibration": calibration}
-        config = resolve(preset=path.stem, options=options).config
-        model = build_model(config.model, n_items=5, n_users=0)
+        options = {"model.name": "bert4rec", "calibration.kind": calibration}
+        model = built(resolve(preset=path.stem, options=options).config, n_items=5, n_users=0)
         positions = [name for name, _ in model.named_parameters() if "position_embedding" in name]
         assert bool(positions) == (calibration in ("none", "adversarial"))
 
     @pytest.mark.parametrize("name", PUBLISHED)
     def test_published_numbers(self, name: str) -> None:
         config = load_preset(f"{name}-published").config
-        model, training = config.model, config.training
+        model, calibration, training = config.model, config.calibration, config.training
+        assert isinstance(model, SASRecOptions) and isinstance(calibration, FullCalibration)
         assert (
             model.layers,
             model.heads,
             model.hidden_size,
             model.inner_size,
-            training.mask_weight,
+            calibration.mask_weight,
         ) == PUBLISHED[name]
         assert (model.hidden_dropout, model.attention_dropout, model.max_length) == (0.5, 0.5, 50)
-        assert (model.combine, model.two_level, model.use_order, model.use_distance) == ("gate", True, True, True)
-        assert (model.renorm, model.reproduce_published_faults) == ("softmax", True)
-        assert (training.loss, training.batch_size, training.learning_rate) == ("ce", 256, 1e-4)
+        assert (calibration.combine, calibration.two_level) == ("gate", True)
+        assert (calibration.use_order, calibration.use_distance) == (True, True)
+        assert (calibration.renorm, model.reproduce_published_faults) == ("softmax", True)
+        assert config.loss == CrossEntropyOptions(label_smoothing=0.0)
+        assert (training.batch_size, training.learning_rate) == (256, 1e-4)
         assert (training.epochs, training.patience, training.monitor) == (200, 10, "hit@10")
         assert training.weight_decay == 0
         assert training.gradient_clip is None
@@ -99,6 +104,7 @@ class TestShipped:
         assert {name: preset_for(name) for name in DATASETS} == {name: name for name in DATASETS}
         assert preset_for("beauty-published") is None
         assert preset_for("") is None
+        assert {preset_for(*all_names(name)) for name in all_names("amazon-beauty")} == {"beauty"}
 
 
 class TestLoading:
@@ -250,7 +256,15 @@ class TestLayers:
         ]
 
     def test_every_key_has_a_source(self) -> None:
-        assert list(resolve(preset="yelp").sources) == schema_keys()
+        resolved = resolve(preset="yelp", options={"model.name": "gru4rec", "calibration.kind": "none"})
+        dumped = resolved.config.model_dump()
+        assert set(resolved.sources) == {
+            f"{name}.{key}" if isinstance(part, dict) else name
+            for name, part in dumped.items()
+            for key in (part if isinstance(part, dict) else (name,))
+        }
+        assert set(resolved.sources) < set(schema_keys())
+        assert resolved.sources["model.hidden_size"] == "preset yelp"
         assert set(resolve().sources.values()) == {"default"}
 
     def test_the_later_of_two_overrides_wins(self) -> None:
@@ -275,6 +289,52 @@ class TestLayers:
         assert resolve(file=file).config == config
 
 
+class TestChoicesOverAPreset:
+    """A preset is made for its own model, calibration and loss; everything else is given on purpose."""
+
+    def test_keys_that_another_choice_does_not_have_are_left_out(self) -> None:
+        options = {"model.name": "gru4rec", "calibration.kind": "none"}
+        resolved = resolve(preset="beauty", overrides=["loss=bpr"], options=options)
+        assert resolved.config.model.model_dump() | {"hidden_size": 128, "inner_size": 256} == (
+            resolved.config.model.model_dump()
+        )
+        assert (resolved.config.calibration.kind, resolved.config.loss) == ("none", BPROptions())
+        assert not {"model.heads", "calibration.renorm", "loss.label_smoothing"} & set(resolved.sources)
+
+    def test_keys_that_both_have_stay(self) -> None:
+        config = resolve(preset="beauty", options={"calibration.kind": "adversarial"}).config
+        assert config.calibration.model_dump() == {
+            "kind": "adversarial",
+            "combine": "gate",
+            "annealing_steps": 100_000,
+            "renorm": "sum",
+            "mask_weight": 0.03,
+        }
+
+    def test_what_is_given_on_purpose_is_never_left_out(self, tmp_path: Path) -> None:
+        file = written(tmp_path / "mine.yaml", "model: {time_span: 9}")
+        message = r"model\.time_span \(file .*\): sasrec has no such key, it belongs to tisasrec"
+        with pytest.raises(ConfigError, match=message):
+            resolve(preset="beauty", file=file)
+        assert resolve(preset="beauty", file=file, options={"model.name": "tisasrec"}).sources["model.time_span"]
+        with pytest.raises(ConfigError, match=r"calibration\.renorm \(--set\): calibration none has no such key"):
+            resolve(preset="beauty", overrides=["calibration.renorm=sum"], options={"calibration.kind": "none"})
+
+    def test_a_text_names_the_choice(self, tmp_path: Path) -> None:
+        preset = written(tmp_path / "p.yaml", "model: tisasrec\ncalibration: spatial\nloss: gbce\nsplit: time\n")
+        config = resolve(preset=preset, overrides=["loss.negatives=7", "split=files"]).config
+        assert (config.model.name, config.calibration.kind, config.split.by) == ("tisasrec", "spatial", "files")
+        assert config.loss.model_dump() == {"name": "gbce", "negatives": 7, "calibration": 0.75}
+
+    def test_other_values_may_make_another_choice(self) -> None:
+        config = resolve(preset="beauty").config
+        changed = with_values(config, {"calibration.kind": "none", "model.name": "gru4rec", "model.layers": 3})
+        assert changed.calibration.model_dump() == {"kind": "none"}
+        assert changed.model.model_dump() | {"layers": 3, "hidden_size": 128} == changed.model.model_dump()
+        with pytest.raises(ConfigError, match="calibration none has no such key"):
+            with_values(config, {"calibration.kind": "none", "calibration.renorm": "sum"})
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("override", "message"),
@@ -286,14 +346,43 @@ class TestRefusals:
             ("learning_rate=1", "unknown key 'learning_rate' (--set); did you mean 'training.learning_rate'?"),
             ("model.epochs=1", "unknown key 'model.epochs' (--set); did you mean 'training.epochs'?"),
             ("trainin.epochs=1", "unknown key 'trainin' (--set); did you mean 'training'?"),
-            ("zzz=1", "unknown key 'zzz' (--set); known: data, dataset, description, evaluation, model, training"),
+            (
+                "zzz=1",
+                "unknown key 'zzz' (--set); "
+                "known: calibration, data, dataset, description, evaluation, loss, model, split, training",
+            ),
             ("training.epochs=0", "training.epochs = 0 (--set): must be greater than or equal to 1"),
             (
-                "training.monitor=hits",
-                'training.monitor = "hits" (--set): must be hit@K, ndcg@K or mrr@K, such as ndcg@10',
+                "training.monitor=hit@0",
+                'training.monitor = "hit@0" (--set): must be a metric such as ndcg@10, see docs/evaluate.md',
             ),
             ("training.device=gpu", 'training.device = "gpu" (--set): must be auto, cpu, cuda, cuda:N or mps'),
-            ("model.combine=gates", "model.combine = \"gates\" (--set): must be 'gate', 'fixed' or 'annealing'"),
+            (
+                "calibration.combine=gates",
+                "calibration.combine = \"gates\" (--set): must be 'gate', 'fixed' or 'annealing'",
+            ),
+            ("model.time_span=9", "model.time_span (--set): sasrec has no such key, it belongs to tisasrec"),
+            (
+                "model.options.depth=9",
+                "model.options (--set): sasrec has no such key, it belongs to a model of your own",
+            ),
+            (
+                "loss.negatives=9",
+                f"loss.negatives (--set): loss ce has no such key, it belongs to {listed(LOSSES.owners('negatives'))}",
+            ),
+            ("model.hiden_size=9", "unknown key 'model.hiden_size' (--set); did you mean 'model.hidden_size'?"),
+            (
+                "training.mask_weight=1",
+                "unknown key 'training.mask_weight' (--set): since version 0.2 it is 'calibration.mask_weight'",
+            ),
+            ("training.loss=bpr", "unknown key 'training.loss' (--set): since version 0.2 it is 'loss.name'"),
+            (
+                "model.calibration=full",
+                "unknown key 'model.calibration' (--set): since version 0.2 it is 'calibration.kind'",
+            ),
+            ("model.name=sasrek", "model.name = \"sasrek\" (--set): there is no such model; did you mean 'sasrec'?"),
+            ("loss=bprr", "loss.name = \"bprr\" (--set): there is no such loss; did you mean 'bpr'?"),
+            ("calibration=3", "calibration = 3 (--set): must be a section of keys"),
             ("model.heads=3", "model (--set): hidden_size 128 is not a multiple of heads 3"),
             ("model=3", "model = 3 (--set): must be a section of keys"),
             ("evaluation.k=5", "evaluation.k = 5 (--set): must be a valid list"),
@@ -304,6 +393,12 @@ class TestRefusals:
         with pytest.raises(ConfigError) as caught:
             resolve(preset="beauty", overrides=[override])
         assert str(caught.value) == message
+
+    def test_a_key_of_another_split_says_how_to_name_it(self) -> None:
+        with pytest.raises(ConfigError, match="split last has no such key, it belongs to time and files") as caught:
+            resolve(overrides=["split.target=last"])
+        assert caught.value.hint == "Name the split, too: --set split.by=time or --set split.by=files"
+        assert resolve(overrides=["split.by=files", "split.target=last"]).config.split == FileSplit(target="last")
 
     def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:
         bad = written(tmp_path / "bad.yaml", "training: {learning_rat: 1.0}")

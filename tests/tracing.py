@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
+from samples import built, run_config
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
 
 HISTORIES = Batch(
     item_ids=torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0], [7, 0, 0, 0, 0]]),
@@ -20,7 +19,6 @@ HISTORIES = Batch(
 def model(name: str = "sasrec", calibration: str = "full", **settings: object) -> SequentialModel:
     torch.manual_seed(0)
     small = {"hidden_size": 8, "inner_size": 8, "max_length": 6, "initializer_range": 0.3}
-    config = ModelConfig.model_validate({"name": name, "calibration": calibration} | small | settings)
-    built = build_model(config, n_items=10, n_users=3)
-    assert isinstance(built, SequentialModel)
-    return built
+    made = built(run_config(name, calibration, **small | settings), n_items=10, n_users=3)
+    assert isinstance(made, SequentialModel)
+    return made

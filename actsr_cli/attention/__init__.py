@@ -1,21 +1,18 @@
 """Calibrated attention (Zhou et al., CIKM 2023): tensors in, tensors out, nothing else known."""
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
-from actsr_cli.attention.calibrated import (
-    AttentionOutput,
-    AttentionStages,
-    CalibratedSelfAttention,
-    attending_with,
-    calibrated_self_attention,
-)
+from actsr_cli.attention.calibrated import CalibratedSelfAttention, attending_with, calibrated_self_attention
 from actsr_cli.attention.dropout import Dropout, dropout
 from actsr_cli.attention.intervals import Relations, time_intervals
 from actsr_cli.attention.masks import allowed_pairs
 from actsr_cli.attention.multihead import CalibratedAttention, calibration_losses, recorded
 from actsr_cli.attention.objective import Losses, ParameterSplit, split_parameters
 from actsr_cli.attention.spatial import SpatialCalibrator
+from actsr_cli.attention.stages import READINGS, STAGES, AttentionOutput, AttentionStages
 
 __all__ = [
+    "READINGS",
+    "STAGES",
     "AdversarialCalibrator",
     "AttentionOutput",
     "AttentionStages",

@@ -19,13 +19,13 @@ class AdversarialCalibrator(nn.Module):
 
     M = softmax(Q'K'ᵀ/√d), Q' and K' being linear maps of the projected queries and keys. The maps behind Q' and K' are
     the adversary: they learn to make the perturbed attention A·M + ε(1 - M) predict badly at a small mask, so that M is
-    small where attention matters; the calibrated attention A·exp(1 - M) then gives such places more.
+    small where attention matters; the reweighted attention C = renorm(A·exp(1 - M)) then gives such places more.
 
     Args:
         hidden_size: width of all heads together.
         heads: number of heads.
         max_length: number of key positions; the gate has one slot for each.
-        combine: how A and the calibrated attention C are combined: by a learned `gate` g·A + (1 - g)·C, `fixed` as
+        combine: how A and the reweighted attention C are combined: by a learned `gate` g·A + (1 - g)·C, `fixed` as
             softmax(A + C/2), or by `annealing`, where the share of A decays as exp(-step / annealing_steps).
         annealing_steps: optimiser steps after which annealing has brought the share of A down to 1/e.
         renorm: how each result becomes a distribution again, see `renormalise`.
@@ -73,13 +73,17 @@ class AdversarialCalibrator(nn.Module):
         attack_keys = rearrange(self.adversary["key"](keys), "b k (h d) -> b h d k", h=self.heads)
         return masked_softmax(attack_queries @ attack_keys, allowed)
 
-    def perturb(self, attention: Tensor, mask: Tensor, noise: Tensor, allowed: Tensor) -> Tensor:
+    def draw_noise(self, attention: Tensor) -> Tensor:
+        """ε: standard normal noise for each entry of the attention, (batch, heads, queries, keys)."""
+        return torch.randn_like(attention)
+
+    def perturb(self, attention: Tensor, mask: Tensor, allowed: Tensor) -> Tensor:
         """P = renorm(A·M + ε(1 - M)); all (batch, heads, queries, keys), `allowed` with one head."""
-        noise, mask = noise.to(attention.dtype), mask.to(attention.dtype)  # autocast may have made them differ
-        return self._renormalise(torch.lerp(noise, attention, mask), allowed, noisy=True)
+        mask = mask.to(attention.dtype)  # autocast may have made them differ
+        return self._renormalise(torch.lerp(self.draw_noise(attention), attention, mask), allowed, noisy=True)
 
     def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
-        """The combination of A and C = renorm(A·exp(1 - M)).
+        """The calibrated attention: A combined with C = renorm(A·exp(1 - M)).
 
         Args:
             attention: (batch, heads, queries, keys) the attention A.
@@ -90,8 +94,8 @@ class AdversarialCalibrator(nn.Module):
         Returns:
             (batch, heads, queries, keys).
         """
-        calibrated = self._renormalise(attention * torch.exp(1 - mask), allowed)
-        return self._renormalise(self._combine(attention, calibrated, queries, allowed), allowed)
+        reweighted = self._renormalise(attention * torch.exp(1 - mask), allowed)
+        return self._renormalise(self._combine(attention, reweighted, queries, allowed), allowed)
 
     def gate_shares(self, queries: Tensor, n_keys: int) -> Tensor:
         """(batch, queries, hidden) to the gate g, (batch, 1, queries, n_keys): A's share, one for all heads."""
@@ -105,12 +109,12 @@ class AdversarialCalibrator(nn.Module):
             return weights
         return renormalise(weights, allowed, self.renorm, noisy=noisy)
 
-    def _combine(self, attention: Tensor, calibrated: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
+    def _combine(self, attention: Tensor, reweighted: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         if self.combine_by == "gate":
             share = self.gate_shares(queries, attention.shape[-1])
-            return torch.lerp(calibrated, attention, share.to(attention.dtype))
+            return torch.lerp(reweighted, attention, share.to(attention.dtype))
         if self.combine_by == "annealing":
             share = torch.exp(-self.step / self.annealing_steps)
-            return torch.lerp(calibrated, attention, share.to(attention.dtype))
-        together = attention + calibrated / 2
+            return torch.lerp(reweighted, attention, share.to(attention.dtype))
+        together = attention + reweighted / 2
         return together.softmax(dim=-1) if self.published_faults else masked_softmax(together, allowed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -16,53 +16,10 @@ from actsr_cli.attention.dropout import dropout
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.masks import Renorm, masked_softmax
 from actsr_cli.attention.spatial import SpatialCalibrator
+from actsr_cli.attention.stages import AttentionOutput, AttentionStages, Stage
 
 Calibration = Literal["none", "spatial", "adversarial", "full"]
-Stage = Literal["plain", "spatial", "combined"]
-
-
-@dataclass(frozen=True)
-class AttentionStages:
-    """The attention of one layer, stage by stage; (batch, heads, queries, keys) each, None without such a stage.
-
-    Attributes:
-        plain: softmax of the scaled products; None where nothing reads it and stages are not kept.
-        spatial: the same after the spatial calibrator.
-        mask: the adversarial mask M.
-        perturbed: what the adversary's loss sees.
-        calibrated: the adversarial calibrator's result.
-        combined: what the layer attends with: `calibrated`, mixed with `spatial` where two_level is off.
-        order: the order term's probability that the key is later than the query; None where stages are not kept.
-        distance: the distance term's prediction of log(|i - j| + 1); None where stages are not kept.
-        gate: (batch, 1, queries, keys) share of the uncalibrated weights; None where stages are not kept.
-    """
-
-    plain: Tensor | None
-    spatial: Tensor | None
-    mask: Tensor | None
-    perturbed: Tensor | None
-    calibrated: Tensor | None
-    combined: Tensor
-    order: Tensor | None = None
-    distance: Tensor | None = None
-    gate: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class AttentionOutput:
-    """What a calibrated attention returns.
-
-    Attributes:
-        combined: (batch, queries, hidden) attended values, the stream that the model goes on with.
-        perturbed: the same under the perturbed attention; None unless it was asked for.
-        mask: (batch, heads, queries, keys) adversarial mask, of all queries; None without the adversarial calibrator.
-        stages: every stage of the attention; None unless asked for.
-    """
-
-    combined: Tensor
-    perturbed: Tensor | None = None
-    mask: Tensor | None = None
-    stages: AttentionStages | None = None
+RichCombine = Literal["fixed", "trainable"]
 
 
 class CalibratedSelfAttention(nn.Module):
@@ -91,7 +48,7 @@ class CalibratedSelfAttention(nn.Module):
         adversarial: AdversarialCalibrator | None = None,
         dropout: float = 0.0,
         two_level: bool = True,
-        rich_combine: Literal["fixed", "trainable"] = "fixed",
+        rich_combine: RichCombine = "fixed",
     ) -> None:
         super().__init__()
         if hidden_size % heads:
@@ -108,7 +65,7 @@ class CalibratedSelfAttention(nn.Module):
         self.side_by_side = not two_level and spatial is not None and adversarial is not None
         learned = self.side_by_side and rich_combine == "trainable"
         self.adversarial_share = nn.Parameter(torch.tensor([0.5])) if learned else None
-        self.attends_with: Stage = "combined"
+        self.attends_with: Stage = "calibrated"
 
     def forward(
         self,
@@ -120,7 +77,6 @@ class CalibratedSelfAttention(nn.Module):
         first_query: int = 0,
         relations: Relations | None = None,
         perturb: bool = False,
-        noise: Tensor | None = None,
         keep_stages: bool = False,
     ) -> AttentionOutput:
         """Attend from some rows to all.
@@ -133,7 +89,6 @@ class CalibratedSelfAttention(nn.Module):
             first_query: queries before it attend to nothing: of them only the adversarial mask is computed.
             relations: positions and time intervals of the pairs, where the model has them.
             perturb: also return the perturbed stream.
-            noise: (batch, heads, queries, keys) the noise to perturb with; drawn where it is None.
             keep_stages: also return every stage of the attention.
 
         Returns:
@@ -145,7 +100,6 @@ class CalibratedSelfAttention(nn.Module):
         if first_query:
             queries, allowed = queries[:, first_query:], allowed[:, :, first_query:]
             query_positions = query_positions[:, first_query:]
-            noise = None if noise is None else noise[:, :, first_query:]
             relations = None if relations is None else relations.behind(first_query)
         values = self.value(hidden) if relations is None else self.value(hidden) + relations.value_positions
         values = self._split_heads(values)
@@ -158,13 +112,12 @@ class CalibratedSelfAttention(nn.Module):
             query_positions,
             mask=None if mask is None else mask[:, :, first_query:],
             perturb=perturb,
-            noise=noise,
-            keep=keep_stages,
+            keep_stages=keep_stages,
         )
         if keep_stages:
             weights = self._with_readings(weights, queries, keys)
         return AttentionOutput(
-            combined=self._attend(weights.combined, values, relations),
+            attended=self._attend(weights.calibrated, values, relations),
             perturbed=None if weights.perturbed is None else self._attend(weights.perturbed, values, relations),
             mask=mask,
             stages=weights if keep_stages else None,
@@ -188,30 +141,25 @@ class CalibratedSelfAttention(nn.Module):
         *,
         mask: Tensor | None,
         perturb: bool,
-        noise: Tensor | None,
-        keep: bool,
+        keep_stages: bool,
     ) -> AttentionStages:
         """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
         plain, spatial, target = self._calibrate_in_space(
-            scores, queries, keys, allowed, query_positions, keep_plain=keep or self.attends_with == "plain"
+            scores, queries, keys, allowed, query_positions, keep_plain=keep_stages or self.attends_with == "plain"
         )
         if self.adversarial is None or mask is None:
-            stages = AttentionStages(plain, spatial, mask=None, perturbed=None, calibrated=None, combined=target)
-            return self._attending(stages)
-        perturbed = None
-        if perturb:
-            noise = torch.randn_like(target) if noise is None else noise
-            perturbed = self.adversarial.perturb(target, mask, noise, allowed)
-        calibrated = self.adversarial.calibrate(target, mask, queries, allowed)
-        combined = self._mix(calibrated, spatial) if self.side_by_side and spatial is not None else calibrated
-        return self._attending(AttentionStages(plain, spatial, mask, perturbed, calibrated, combined))
+            return self._attending(AttentionStages(plain, spatial, None, None, None, calibrated=target))
+        perturbed = self.adversarial.perturb(target, mask, allowed) if perturb else None
+        adversarial = self.adversarial.calibrate(target, mask, queries, allowed)
+        calibrated = self._mix(adversarial, spatial) if self.side_by_side and spatial is not None else adversarial
+        return self._attending(AttentionStages(plain, spatial, mask, perturbed, adversarial, calibrated))
 
     def _attending(self, stages: AttentionStages) -> AttentionStages:
-        """The stages with the one in the place of `combined` that `attends_with` asks for; an earlier one if absent."""
-        if self.attends_with == "combined":
+        """The stages with the one as `calibrated` that `attends_with` asks for; without such a stage an earlier one."""
+        if self.attends_with == "calibrated":
             return stages
         earlier = stages.plain if self.attends_with == "plain" or stages.spatial is None else stages.spatial
-        return stages if earlier is None else replace(stages, combined=earlier)
+        return stages if earlier is None else replace(stages, calibrated=earlier)
 
     def _with_readings(self, stages: AttentionStages, queries: Tensor, keys: Tensor) -> AttentionStages:
         """The stages with what the calibrators read off queries and keys, (batch, positions, hidden) both."""
@@ -263,7 +211,7 @@ def attending_with(model: nn.Module, stage: Stage) -> Iterator[None]:
 
     Args:
         model: a model of any kind; where none of its attentions is calibrated, nothing changes.
-        stage: `plain`, `spatial` (in a layer without a spatial calibrator: plain), or `combined`, as always.
+        stage: `plain`, `spatial` (in a layer without a spatial calibrator: plain), or `calibrated`, as always.
     """
     attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
     before = [attention.attends_with for attention in attentions]
@@ -276,48 +224,59 @@ def attending_with(model: nn.Module, stage: Stage) -> Iterator[None]:
             attention.attends_with = earlier
 
 
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """Which calibrators an attention has, and how they work.
+
+    Attributes:
+        calibration: `none`, `spatial`, `adversarial`, or `full` for both.
+        use_order: see `SpatialCalibrator`, as `use_distance`.
+        combine: see `AdversarialCalibrator`, as `annealing_steps` and `renorm`.
+        two_level: see `CalibratedSelfAttention`, as `rich_combine`.
+        published_faults: compute what the published code computes, its faults included.
+    """
+
+    calibration: Calibration = "full"
+    use_order: bool = True
+    use_distance: bool = True
+    combine: Combine = "gate"
+    annealing_steps: int = 100_000
+    renorm: Renorm = "sum"
+    two_level: bool = True
+    rich_combine: RichCombine = "fixed"
+    published_faults: bool = False
+
+
 def calibrated_self_attention(
-    hidden_size: int,
-    heads: int,
-    *,
-    max_length: int,
-    calibration: Calibration = "full",
-    dropout: float = 0.0,
-    use_order: bool = True,
-    use_distance: bool = True,
-    combine: Combine = "gate",
-    annealing_steps: int = 100_000,
-    two_level: bool = True,
-    rich_combine: Literal["fixed", "trainable"] = "fixed",
-    renorm: Renorm = "sum",
-    published_faults: bool = False,
+    hidden_size: int, heads: int, *, max_length: int, dropout: float = 0.0, **settings: Any
 ) -> CalibratedSelfAttention:
-    """An attention with the calibrators that `calibration` names; the other arguments are theirs.
+    """An attention with the calibrators that its settings name.
 
     Args:
         hidden_size: width of input and output.
         heads: number of heads; divides `hidden_size`.
         max_length: longest sequence that it can see.
-        calibration: `none`, `spatial`, `adversarial`, or `full` for both.
-        dropout: see `CalibratedSelfAttention`, as `two_level` and `rich_combine`.
-        use_order: see `SpatialCalibrator`, as `use_distance`.
-        combine: see `AdversarialCalibrator`, as `annealing_steps` and `renorm`.
-        published_faults: compute what the published code computes, its faults included.
+        dropout: see `CalibratedSelfAttention`.
+        **settings: see `CalibrationSettings`.
     """
+    chosen = CalibrationSettings(**settings)
     spatial = adversarial = None
-    if calibration in ("spatial", "full"):
+    if chosen.calibration in ("spatial", "full"):
         spatial = SpatialCalibrator(
-            hidden_size // heads, use_order=use_order, use_distance=use_distance, saturating=published_faults
+            hidden_size // heads,
+            use_order=chosen.use_order,
+            use_distance=chosen.use_distance,
+            saturating=chosen.published_faults,
         )
-    if calibration in ("adversarial", "full"):
+    if chosen.calibration in ("adversarial", "full"):
         adversarial = AdversarialCalibrator(
             hidden_size,
             heads,
             max_length,
-            combine=combine,
-            annealing_steps=annealing_steps,
-            renorm=renorm,
-            published_faults=published_faults,
+            combine=chosen.combine,
+            annealing_steps=chosen.annealing_steps,
+            renorm=chosen.renorm,
+            published_faults=chosen.published_faults,
         )
     return CalibratedSelfAttention(
         hidden_size,
@@ -325,6 +284,6 @@ def calibrated_self_attention(
         spatial=spatial,
         adversarial=adversarial,
         dropout=dropout,
-        two_level=two_level,
-        rich_combine=rich_combine,
+        two_level=chosen.two_level,
+        rich_combine=chosen.rich_combine,
     )

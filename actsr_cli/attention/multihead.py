@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from actsr_cli.attention.calibrated import AttentionOutput, Calibration, calibrated_self_attention
+from actsr_cli.attention.calibrated import calibrated_self_attention
 from actsr_cli.attention.objective import Losses, split_parameters
+from actsr_cli.attention.stages import AttentionOutput
 
 
 class CalibratedAttention(nn.Module):
@@ -28,8 +29,7 @@ class CalibratedAttention(nn.Module):
         device: where the parameters lie.
         dtype: their type.
         max_length: longest sequence that it can see.
-        calibration: `none`, `spatial`, `adversarial`, or `full` for both calibrators.
-        **options: the calibrators' other settings, see `calibrated_self_attention`.
+        **settings: which calibrators it has (both without any setting) and how they work: see `CalibrationSettings`.
     """
 
     in_proj_bias = None
@@ -51,17 +51,16 @@ class CalibratedAttention(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         max_length: int,
-        calibration: Calibration = "full",
-        **options: Any,
+        **settings: Any,
     ) -> None:
         super().__init__()
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.batch_first = batch_first
         self.max_length = max_length
         self.attention = calibrated_self_attention(
-            embed_dim, num_heads, max_length=max_length, calibration=calibration, dropout=dropout, **options
+            embed_dim, num_heads, max_length=max_length, dropout=dropout, **settings
         ).to(device=device, dtype=dtype)
-        self._pass: _Pass | None = None
+        self._recording: _Recording | None = None
 
     def forward(
         self,
@@ -81,7 +80,7 @@ class CalibratedAttention(nn.Module):
             key: the same tensor as `query`.
             value: the same tensor as `query`.
             key_padding_mask: (batch, length), True or -inf at padding.
-            need_weights: also return the combined attention weights.
+            need_weights: also return the calibrated attention weights.
             attn_mask: (length, length) or (batch × heads, length, length), True or -inf where attention is forbidden.
             average_attn_weights: return the mean over heads.
             is_causal: no query sees a later key, with or without an `attn_mask` that says so.
@@ -102,23 +101,22 @@ class CalibratedAttention(nn.Module):
         if length > self.max_length:
             raise ValueError(f"a sequence of {length} is longer than max_length {self.max_length}")
         allowed = self._allowed(len(hidden), length, hidden.device, key_padding_mask, attn_mask, is_causal)
-        kept = self._pass
+        recording = self._recording
         output: AttentionOutput = self.attention(
             hidden,
             allowed,
             torch.arange(length, device=hidden.device).unsqueeze(0),
-            perturb=kept is not None and kept.perturb,
-            noise=None if kept is None else kept.noise,
-            keep_stages=need_weights or (kept is not None and kept.keep_stages),
+            perturb=recording is not None and recording.perturb,
+            keep_stages=need_weights or (recording is not None and recording.keep_stages),
         )
-        attended = output.combined if output.perturbed is None else output.perturbed
-        if kept is not None:
-            kept.add(output)
+        attended = output.attended if output.perturbed is None else output.perturbed
+        if recording is not None:
+            recording.add(output)
         if not self.batch_first:
             attended = rearrange(attended, "b l d -> l b d")
         if not need_weights or output.stages is None:
             return attended, None
-        weights = output.stages.combined
+        weights = output.stages.calibrated
         return attended, weights.mean(dim=1) if average_attn_weights else weights
 
     def _allowed(
@@ -144,19 +142,16 @@ class CalibratedAttention(nn.Module):
         return allowed & ~rearrange(forbidden, "(b h) q k -> b h q k", h=self.num_heads)
 
 
-class _Pass:
+class _Recording:
     """What forward passes shall do in an attention, and what they left there.
 
-    Inside another, that one's wishes hold, too, and it also hears of the outputs.
+    Recordings nest: an option that an outer one has set stays on, and the outer one also gets the outputs.
     """
 
-    def __init__(
-        self, outer: _Pass | None, *, perturb: bool, keep_stages: bool = False, noise: Tensor | None = None
-    ) -> None:
+    def __init__(self, outer: _Recording | None, *, perturb: bool, keep_stages: bool) -> None:
         self.outer = outer
         self.perturb: bool = perturb or (outer is not None and outer.perturb)
         self.keep_stages: bool = keep_stages or (outer is not None and outer.keep_stages)
-        self.noise: Tensor | None = outer.noise if noise is None and outer is not None else noise
         self.outputs: list[AttentionOutput] = []
 
     def add(self, output: AttentionOutput) -> None:
@@ -167,7 +162,7 @@ class _Pass:
 
 @contextmanager
 def recorded(
-    model: nn.Module, *, perturb: bool = False, keep_stages: bool = False, noise: Sequence[Tensor] | None = None
+    model: nn.Module, *, perturb: bool = False, keep_stages: bool = False
 ) -> Iterator[Callable[[], list[AttentionOutput]]]:
     """Within this context a forward pass keeps what each `CalibratedAttention` of a model computes.
 
@@ -176,29 +171,24 @@ def recorded(
         perturb: let the last `CalibratedAttention` with an adversary (in the order of `model.modules()`) pass its
             perturbed stream on.
         keep_stages: keep every stage of the attention.
-        noise: noise of each attention's perturbation; drawn where it is None.
 
     Yields:
         A function that returns what the attentions have put out, in the order of `model.modules()`.
     """
     attentions = [module for module in model.modules() if isinstance(module, CalibratedAttention)]
     adversaries = [index for index, module in enumerate(attentions) if module.attention.adversarial is not None]
-    passes = [
-        _Pass(
-            attention._pass,
-            perturb=perturb and index == max(adversaries, default=None),
-            keep_stages=keep_stages,
-            noise=None if noise is None else noise[index],
-        )
+    last = max(adversaries, default=None)
+    recordings = [
+        _Recording(attention._recording, perturb=perturb and index == last, keep_stages=keep_stages)
         for index, attention in enumerate(attentions)
     ]
-    for attention, kept in zip(attentions, passes, strict=True):
-        attention._pass = kept
+    for attention, recording in zip(attentions, recordings, strict=True):
+        attention._recording = recording
     try:
-        yield lambda: [output for kept in passes for output in kept.outputs]
+        yield lambda: [output for recording in recordings for output in recording.outputs]
     finally:
-        for attention, kept in zip(attentions, passes, strict=True):
-            attention._pass = kept.outer
+        for attention, recording in zip(attentions, recordings, strict=True):
+            attention._recording = recording.outer
 
 
 def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, mask_weight: float = 0.03) -> Losses:
@@ -219,16 +209,16 @@ def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, 
         ValueError: no attention with an adversary ran.
     """
     with recorded(model) as outputs:
-        combined = compute_loss()
+        calibrated = compute_loss()
         masks = [output.mask for output in outputs() if output.mask is not None]
     if not split_parameters(model).adversary:
-        return Losses(combined)
+        return Losses(calibrated)
     if not masks:
         raise ValueError("compute_loss did not run an attention of this model that has an adversary")
     with recorded(model, perturb=True):
         perturbed = compute_loss()
     penalty = torch.stack([(1 - mask.float()).norm() for mask in masks]).mean()
-    return Losses(combined, perturbed, penalty, mask_weight * penalty - perturbed)
+    return Losses(calibrated, perturbed, penalty, mask_weight * penalty - perturbed)
 
 
 def _forbidden(mask: Tensor) -> Tensor:

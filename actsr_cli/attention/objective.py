@@ -17,13 +17,13 @@ class Losses:
     """The losses of one batch, scalars.
 
     Attributes:
-        combined: prediction loss of the combined stream; trains everything but the adversary.
-        perturbed: prediction loss of the perturbed stream, or None without an adversary.
+        calibrated: prediction loss under the calibrated attention; trains everything but the adversary.
+        perturbed: prediction loss under the perturbed attention, or None without an adversary.
         penalty: mean over layers of ‖1 - M‖₂, or None.
         adversary: λ·penalty - perturbed; trains the adversary. None without one.
     """
 
-    combined: Tensor
+    calibrated: Tensor
     perturbed: Tensor | None = None
     penalty: Tensor | None = None
     adversary: Tensor | None = None
@@ -46,7 +46,7 @@ class ParameterSplit:
         if losses.adversary is not None:
             torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
         if self.predictor:  # all of it may be frozen
-            torch.autograd.backward(losses.combined, inputs=self.predictor)
+            torch.autograd.backward(losses.calibrated, inputs=self.predictor)
 
 
 def split_parameters(model: nn.Module) -> ParameterSplit:

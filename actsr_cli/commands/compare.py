@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir, cutoffs
+from actsr_cli.commands.options import (
+    MEASURED,
+    OUTPUT,
+    CandidateItems,
+    DataDir,
+    NCandidates,
+    RunsDir,
+    SeenItems,
+    Split,
+    chosen_protocol,
+    cutoffs,
+    metric_names,
+)
 from actsr_cli.errors import ConfigError
+from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from actsr_cli.evaluation.comparison import Difference
+    from actsr_cli.evaluation.metrics import Measure
     from actsr_cli.experiment.compare import Comparison
 
 
@@ -24,24 +39,37 @@ def compare(
         list[str],
         typer.Argument(metavar="RUN…", help="Runs, or series by their name without -sSEED; the first is the baseline."),
     ],
-    split: Annotated[
-        Literal["test", "valid"], typer.Option(help="The last item of each user, or the one before it.")
-    ] = "test",
-    seen: Annotated[
-        Literal["rank", "exclude"] | None,
-        typer.Option(help="Rank items of the user's own history or leave them out; default: the runs'."),
-    ] = None,
-    k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.")] = "10",
+    split: Split = "test",
+    seen: SeenItems = None,
+    candidates: CandidateItems = None,
+    n_candidates: NCandidates = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="Metrics, separated by commas, or all; see docs/evaluate.md.", rich_help_panel=MEASURED),
+    ] = "hit,ndcg,mrr,rank",
+    k: Annotated[str, typer.Option(help="Cut-offs, separated by commas.", rich_help_panel=MEASURED)] = "10",
     by: Annotated[
         str | None,
-        typer.Option(metavar="METRIC", help="Shown by history length and item popularity; default: NDCG."),
+        typer.Option(
+            metavar="METRIC",
+            help="Metric shown by history length and item popularity. Default: NDCG, or the first.",
+            rich_help_panel=MEASURED,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for CSV, Markdown, LaTeX and a picture.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for CSV, Markdown, LaTeX and a picture.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the tables.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON in place of the tables.", rich_help_panel=OUTPUT)
+    ] = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -54,32 +82,28 @@ def compare(
 
     [bold]Example:[/]  actsr compare plain full --k 5,10 --output compared
     """
+    from actsr_cli.evaluation.metrics import measures
     from actsr_cli.experiment.compare import common_protocol, find_groups
     from actsr_cli.experiment.compare import compare as compare_groups
     from actsr_cli.experiment.compare_export import write_comparison
     from actsr_cli.experiment.data import data_of
+    from actsr_cli.experiment.evaluate import Request
+    from actsr_cli.experiment.record import Status
 
-    ks = cutoffs(k)
-    metrics = [*(f"{name}@{cutoff}" for cutoff in ks for name in ("hit", "ndcg", "mrr")), "rank"]
-    sliced = by or f"ndcg@{ks[0]}"
-    if sliced not in metrics:
-        raise ConfigError(f"--by takes one of {', '.join(metrics)}, not '{sliced}'")
     groups = find_groups(runs_dir, names)
-    for run in (run for group in groups for run in group.runs if run.record["status"] != "finished"):
-        console.warn(f"{run.name} is not finished: it is {run.record['status']}")
-    protocol = seen or common_protocol(groups)
+    for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
+        console.warn(f"{run.name} is not finished: it is {run.status}")
+    settings = groups[0].runs[0].config.evaluation
+    if seen is None and candidates is None and n_candidates is None:
+        protocol = common_protocol(groups)
+    else:
+        protocol = chosen_protocol(settings, seen, candidates, n_candidates)
     with console.working("Ranking") as say:
         data = data_of(groups[0].runs[0], data_dir).data
-        comparison = compare_groups(
-            groups,
-            data,
-            split=split,
-            seen=protocol,
-            metrics=metrics,
-            sliced=sliced,
-            device=device,
-            on_run=lambda run: say(run.name),
-        )
+        chosen = metric_names(metrics, has_categories=data.categories is not None)
+        wanted = tuple(measures(chosen, cutoffs(k), "--metrics"))
+        request = Request(split, protocol, wanted, settings.batch_size, device)
+        comparison = compare_groups(groups, data, request, _sliced(by, wanted), lambda run: say(run.name))
     if as_json:
         _print_json(comparison)
     else:
@@ -89,15 +113,35 @@ def compare(
         console.note(f"Written to {output}: {', '.join(path.name for path in files)}")
 
 
+def _sliced(by: str | None, wanted: tuple[Measure, ...]) -> Measure:
+    """The measure that is shown for parts of the users."""
+    per_user = [measure for measure in wanted if not measure.metric.of_catalogue]
+    if not per_user:
+        raise ConfigError("--metrics has none with a value per user: name one, such as ndcg")
+    if by is None:
+        return next((measure for measure in per_user if measure.metric.name == "ndcg"), per_user[0])
+    found = next((measure for measure in per_user if measure.name == by), None)
+    if found is None:
+        raise ConfigError(f"--by takes one of {', '.join(each.name for each in per_user)}, not '{by}'")
+    return found
+
+
 def _print_json(comparison: Comparison) -> None:
     told = {
-        "split": comparison.split,
-        "seen": comparison.seen,
-        "users": comparison.contenders[0].ranks.shape[1],
-        "differences": [asdict(each) | {"verdict": each.verdict} for each in comparison.differences],
+        "split": comparison.request.split,
+        "protocol": comparison.request.protocol.key,
+        "users": comparison.users,
+        "differences": [_told(each) for each in comparison.differences],
         "slices": [asdict(each) for each in comparison.slices],
     }
-    console.results.print_json(json.dumps(told))
+    console.results.print_json(json.dumps(without_nan(told), allow_nan=False))
+
+
+def _told(difference: Difference) -> dict[str, Any]:
+    facts = {field.name: getattr(difference, field.name) for field in fields(difference)}
+    facts = {"metric": difference.measure.name, **facts, "verdict": difference.verdict}
+    del facts["measure"]
+    return {key: vars(value) if is_dataclass(value) else value for key, value in facts.items()}
 
 
 def _print_tables(comparison: Comparison) -> None:
@@ -130,12 +174,12 @@ def _print_differences(comparison: Comparison, number: int) -> None:
         table.add_column(column, justify="right")
     for each in own:
         table.add_row(
-            titled(each.metric),
-            spread(each.metric, each.of_baseline).replace(" ± ", "\n±"),
-            spread(each.metric, each.of_contender).replace(" ± ", "\n±"),
-            f"{signed(each.metric, each.difference.mean)}\n{bounds(each.metric, each.difference)}",
-            f"{p_value(each.users_holm)}\n({each.users.effect:+.3f})",
-            *([p_value(each.seeds_holm) if each.seeds_holm is not None else ""] if with_seeds else []),
+            titled(each.measure),
+            spread(each.measure, each.of_baseline).replace(" ± ", "\n±"),
+            spread(each.measure, each.of_contender).replace(" ± ", "\n±"),
+            f"{signed(each.measure, each.difference.mean)}\n{bounds(each.measure, each.difference)}",
+            "" if each.users is None else f"{p_value(each.users_holm)}\n({each.users.effect:+.3f})",
+            *([p_value(each.seeds_holm)] if with_seeds else []),
             "" if each.verdict == "open" else each.verdict,
             style=None if each.verdict == "open" else "bold",
         )
@@ -146,17 +190,17 @@ def _print_slices(comparison: Comparison) -> None:
     """The means of parts of the users, and below those of a contender the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
-    metric = comparison.sliced
+    measure = comparison.sliced
     for by in dict.fromkeys(each.by for each in comparison.slices):
-        table = _table(f"{titled(metric)} by {by}, with the interval of the difference")
+        table = _table(f"{titled(measure)} by {by}, with the interval of the difference")
         table.add_column(by)
         for column in ("users", "baseline", *(f"({index})" for index in range(1, len(comparison.contenders)))):
             table.add_column(column, justify="right")
         for each in comparison.slices:
             if each.by == by:
                 others = zip(each.means[1:], each.differences, strict=True)
-                cells = [f"{number(metric, mean)}\n{bounds(metric, gap)}" for mean, gap in others]
-                table.add_row(each.label, f"{each.users:,}", number(metric, each.means[0]), *cells)
+                cells = [f"{number(measure, mean)}\n{bounds(measure, gap)}" for mean, gap in others]
+                table.add_row(each.label, f"{each.users:,}", number(measure, each.means[0]), *cells)
         console.results.print(table)
 
 

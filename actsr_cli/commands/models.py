@@ -9,8 +9,9 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
+from actsr_cli.config import CustomOptions, ModelOptions
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import ModelSpec, all_models, find_model, hidden_names, registered_names
+from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
@@ -37,9 +38,9 @@ def models(
 
     record = latest_record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
-    for spec in (*all_models(), *_registered()):
-        console.results.print(f"[bold]{'[/], [bold]'.join(spec.names)}[/]", highlight=False)
-        for label, text in _facts(spec, record, config):
+    for name, options in {**all_models(), **_registered()}.items():
+        console.results.print(f"[bold]{'[/], [bold]'.join(names_of(name, options))}[/]", highlight=False)
+        for label, text in _facts(name, options, record, config):
             console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)
     console.results.print(
         "\n--calibration none, spatial, adversarial or full chooses the calibrators of those with an ac- form.\n"
@@ -51,48 +52,53 @@ def models(
         console.note("No data set is prepared yet, so no sizes are shown: actsr preprocess demo")
 
 
-def _registered() -> list[ModelSpec]:
+def _registered() -> dict[str, type[ModelOptions]]:
     """The models of installed packages; a warning for each that cannot be used."""
     for name in hidden_names():
         console.warn(f"an installed package registers a model '{name}': the built-in one hides it")
-    specs = []
+    found = {}
     for name in registered_names():
         try:
-            specs.append(find_model(name))
+            found[name] = find_model(name)
         except ConfigError as error:
             console.warn(f"'{name}' of an installed package: {error.message}")
-    return specs
+    return found
 
 
 def _settings(record: Record, preset: str | None) -> RunConfig:
+    from actsr_cli.data.catalog import all_names
     from actsr_cli.presets import preset_for, resolve
 
-    return resolve(preset=preset or preset_for(record.name)).config
+    return resolve(preset=preset or preset_for(*all_names(record.name))).config
 
 
-def _facts(spec: ModelSpec, record: Record | None, config: RunConfig | None) -> list[tuple[str, str]]:
+def _facts(
+    name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None
+) -> list[tuple[str, str]]:
     """What is said about a model, by label."""
-    needs = [need for need, wanted in (("users", spec.needs_users), ("timestamps", spec.needs_timestamps)) if wanted]
-    facts = [("paper", spec.paper), ("needs", " and ".join(needs) or "items alone")]
-    if spec.options:
-        section = "model" if spec in all_models() else "model.options"
-        facts.append(("options", ", ".join(f"{section}.{option}" for option in spec.options)))
+    needs = [
+        need for need, wanted in (("users", options.needs_users), ("timestamps", options.needs_timestamps)) if wanted
+    ]
+    keys = [f"model.{key}" for key in options.model_fields if key != options.named_by]
+    if issubclass(options, CustomOptions):
+        keys = [f"model.options.{key}" for key in options.own]
+    facts = [("paper", options.paper), ("needs", " and ".join(needs) or "items alone"), ("options", ", ".join(keys))]
     if record is not None and config is not None:
-        facts.append(("size", _size(spec, record, config)))
+        facts.append(("size", _size(name, options, record, config)))
     return [(label, text) for label, text in facts if text]
 
 
-def _size(spec: ModelSpec, record: Record, config: RunConfig) -> str:
+def _size(name: str, options: type[ModelOptions], record: Record, config: RunConfig) -> str:
     from actsr_cli.models.registry import model_size
+    from actsr_cli.presets import with_values
 
-    if spec.needs_timestamps and not record.timestamps:
+    if options.needs_timestamps and not record.timestamps:
         return f"cannot be trained on {record.name}, which has no timestamps"
     sizes = []
-    for calibration in ("none", "full") if spec.calibrated else ("none",):
-        options = config.model.options if spec.name == config.model.name else {}
-        changed = config.model.model_copy(update={"name": spec.name, "calibration": calibration, "options": options})
+    for kind in ("none", "full") if options.calibrated else ("none",):
         try:
-            sizes.append(f"{model_size(changed, record.items, record.users):,}")
+            changed = with_values(config, {"model.name": name, "calibration.kind": kind})
+            sizes.append(f"{model_size(changed.model, changed.calibration, record.items, record.users):,}")
         except ConfigError as error:
             return f"unknown: {error.message}"
     return f"{', '.join(sizes)} on {record.name}"

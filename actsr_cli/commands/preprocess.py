@@ -10,6 +10,7 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.download import complete_dataset
 from actsr_cli.commands.options import DataDir, complete_preset
+from actsr_cli.data.readers import Columns, format_names
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ def preprocess(
         ),
     ],
     from_file: Annotated[
-        Path | None, typer.Option(help="Read this file; it is remembered under NAME.", rich_help_panel=INPUT)
+        Path | None,
+        typer.Option(
+            help="Read this file, or all three of a split: X.train.inter. It is remembered under NAME.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     format_name: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="atomic, sequences, csv, parquet or amazon-reviews; default: by the file's suffix.",
+            help=f"{', '.join(format_names()[:-1])} or {format_names()[-1]}; default: by the file's suffix.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -75,7 +80,7 @@ def preprocess(
         int | None, typer.Option(help="Fewest interactions of an item.", rich_help_panel=FILTERS)
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Keep each user's latest so many.", rich_help_panel=FILTERS)
+        int | None, typer.Option(help="Keep only the latest N interactions of each user.", rich_help_panel=FILTERS)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Prepare again even if it was done before.")] = False,
     data_dir: DataDir = Path("dataset"),
@@ -92,7 +97,8 @@ def preprocess(
     """
     from actsr_cli.data.catalog import known
     from actsr_cli.data.prepare import prepare
-    from actsr_cli.data.sources import Columns, find_source, source_from_file
+    from actsr_cli.data.sources import find_source, source_from_file
+    from actsr_cli.experiment.data import fitting
     from actsr_cli.presets import resolve
 
     columns = Columns(
@@ -111,24 +117,25 @@ def preprocess(
         "data.intervals": _intervals(interval),
     }
     own = preset or _preset_of(name)
-    settings = resolve(preset=own, options=options).config.data
+    resolved = resolve(preset=own, options=options)
+    settings, left_out = fitting(resolved.config.data, source, resolved)
+    if left_out:
+        console.note(left_out)
     with console.working(f"Preparing {name}") as say:
         prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=say)
     if from_file is not None:
         source.register()
     entry = known(name)
-    as_published = own == _preset_of(name) and all(value is None for value in options.values())
+    as_published = own == _preset_of(name) and all(value is None for value in options.values()) and not left_out
     _show(prepared, own, entry.expected if entry is not None and as_published else None)
 
 
 def _preset_of(name: str) -> str | None:
     """The preset made for a data set under any of its names."""
-    from actsr_cli.data.catalog import known
+    from actsr_cli.data.catalog import all_names
     from actsr_cli.presets import preset_for
 
-    entry = known(name)
-    names = (name,) if entry is None else (name, entry.name, *entry.aliases)
-    return next((preset for candidate in names if (preset := preset_for(candidate))), None)
+    return preset_for(*all_names(name))
 
 
 def _need_a_file(given: dict[str, str | None]) -> None:
@@ -165,6 +172,9 @@ def _show(prepared: Prepared, preset: str | None, expected: Counts | None) -> No
     console.results.print(
         f"{found[0]:,} users / {found[1]:,} items / {found[2]:,} interactions, mean length {mean:.2f}"
     )
+    if report.parts:
+        sizes = " / ".join(f"{name} {size:,}" for name, size in report.parts.items())
+        console.results.print(f"As split in files: {sizes} interactions")
     if expected is not None:
         wanted = (expected.users, expected.items, expected.interactions)
         if found == wanted:

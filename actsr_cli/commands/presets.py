@@ -33,7 +33,7 @@ def list_presets(context: typer.Context) -> None:
         table.add_column(title)
     for name in preset_names():
         config = load_preset(name).config
-        table.add_row(name, config.dataset, display_name(config.model), config.description)
+        table.add_row(name, config.dataset, display_name(config), config.description)
     console.results.print(table)
 
 

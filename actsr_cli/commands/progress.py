@@ -27,7 +27,7 @@ class TrainingProgress(Observer):
         self.bar: TaskID = progress.add_task("training", total=None, status="")
 
     def epoch_started(self, epoch: int, n_batches: int) -> None:
-        description = f"epoch {epoch}/{self.config.epochs}"
+        description = f"epoch {epoch}/{self.config.last_epoch}"
         self.progress.reset(self.bar, description=description, total=n_batches, status=self.outlook)
 
     def batches_finished(self, count: int, loss: float) -> None:
@@ -41,7 +41,7 @@ class TrainingProgress(Observer):
         monitor = self.config.monitor
         parts = [f"epoch {record.epoch:>3}"]
         if record.losses:  # a counted model has none
-            parts.append(f"loss {record.losses['combined']:.4f}")
+            parts.append(f"loss {record.losses['calibrated']:.4f}")
         if record.metrics:
             shown = dict.fromkeys((monitor, "hit@10", "ndcg@10"))
             parts += [f"{name} {record.metrics[name]:.4f}" for name in shown if name in record.metrics]
@@ -54,7 +54,7 @@ class TrainingProgress(Observer):
     def _outlook(self, state: TrainingState) -> str:
         """The best value so far and the time that is left at most."""
         seconds = sum(record.train_seconds + record.validation_seconds for record in state.history)
-        left = (self.config.epochs - state.epoch) * seconds / len(state.history)
+        left = (self.config.last_epoch - state.epoch) * seconds / len(state.history)
         time = f"at most {left / 60:.0f} min left" if left >= 60 else f"at most {left:.0f} s left"
         return f"best {self.config.monitor} {state.best_value:.4f}, {time}" if state.best_epoch else time
 

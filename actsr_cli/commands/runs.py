@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import RunsDir
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.record import Status
+
+if TYPE_CHECKING:
+    from actsr_cli.experiment.find import Summary
+    from actsr_cli.experiment.run import Run
+    from actsr_cli.experiment.series import Group
 
 runs = typer.Typer(rich_markup_mode="rich")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 
 
 @runs.callback(invoke_without_command=True)
 def list_runs(
     context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="Of this data set alone.")] = None,
-    model: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
-    status: Annotated[
-        Literal["running", "finished", "interrupted", "pruned", "failed", "unreadable"] | None,
-        typer.Option(help="In this state alone."),
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only runs on this data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only runs in this state.")] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """List the runs, the latest last, each with the best validation value of what it watched.
+    """List the runs, the latest last, each with its best value on validation.
 
     [bold]Example:[/]  actsr runs --dataset beauty --status finished
 
@@ -39,16 +41,11 @@ def list_runs(
     """
     if context.invoked_subcommand is not None:
         return
-    from actsr_cli.experiment.run import summaries
+    from actsr_cli.experiment.find import summaries
 
-    wanted = {"dataset": dataset, "model": model, "status": status}
-    found = [
-        summary
-        for summary in summaries(runs_dir)
-        if all(value is None or summary[key] == value for key, value in wanted.items())
-    ]
+    found = summaries(runs_dir, dataset=dataset, model=model, status=status)
     if as_json:
-        console.results.print_json(json.dumps(found))
+        console.results.print_json(data=[each.model_dump(mode="json") for each in found])
     elif found:
         _print_table(found)
     else:
@@ -57,31 +54,26 @@ def list_runs(
 
 @runs.command()
 def show(
-    run: Annotated[
-        str | None,
-        typer.Argument(metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest."),
-    ] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help=f"{RUN} Default: the latest finished run.")] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Show how a run was made and what it reached: command, settings that differ from the defaults, metrics.
 
+    Of a series, the name given to `train --seeds`, it shows the mean and the standard deviation over its runs.
+
     [bold]Example:[/]  actsr runs show
 
     [bold]Example:[/]  actsr runs show beauty/ac-sasrec/first --json
     """
-    from actsr_cli.experiment.run import find_run, read_json
+    from actsr_cli.experiment.series import find_group
 
-    found = find_run(runs_dir, run)
-    told = {
-        "run": found.name,
-        **found.record,
-        "command": read_json(found.path / "environment.json")["command"],
-        "settings": found.config.model_dump(mode="json", exclude_defaults=True),
-        "metrics": found.metrics,
-    }
+    group = find_group(runs_dir, run, finished=False)
+    told = _told_of_series(group) if group.is_series else _told_of_run(group.runs[0])
     if as_json:
-        console.results.print_json(json.dumps(told))
+        console.results.print_json(data=told)
+    elif group.is_series:
+        _print_series(group, told)
     else:
         _print_run(told)
 
@@ -89,7 +81,7 @@ def show(
 @runs.command()
 def delete(
     names: Annotated[
-        list[str], typer.Argument(metavar="RUN…", help="Runs: folders, DATASET/MODEL/NAME or their ends.")
+        list[str], typer.Argument(metavar="RUN…", help="Runs or series: folders, DATASET/MODEL/NAME or their ends.")
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     runs_dir: RunsDir = Path("runs"),
@@ -98,23 +90,22 @@ def delete(
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
-    from actsr_cli.experiment.run import find_folder, name_of
+    from actsr_cli.experiment.run import delete_run
+    from actsr_cli.experiment.series import find_folders
 
-    found = list(dict.fromkeys(find_folder(runs_dir, name).resolve() for name in names))
+    root = runs_dir.resolve()
+    found = list(dict.fromkeys(path.resolve() for name in names for path in find_folders(runs_dir, name)))
     for path in found:
-        if not path.is_relative_to(runs_dir.resolve()):
+        if not path.is_relative_to(root):
             raise RunError(f"{path} is not in {runs_dir}: delete it by hand")
     if not yes:
-        typer.confirm(f"Delete {', '.join(map(name_of, found))}?", abort=True, err=True)
+        typer.confirm(f"Delete {', '.join(str(path.relative_to(root)) for path in found)}?", abort=True, err=True)
     for path in found:
-        shutil.rmtree(path)
-        for above in path.parents[:2]:  # DATASET/MODEL, DATASET
-            if not any(above.iterdir()):
-                above.rmdir()
-        console.note(f"Deleted {name_of(path)}")
+        delete_run(path, root)
+        console.note(f"Deleted {path.relative_to(root)}")
 
 
-def _print_table(found: list[dict[str, Any]]) -> None:
+def _print_table(found: list[Summary]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -123,19 +114,67 @@ def _print_table(found: list[dict[str, Any]]) -> None:
     for title in ("best epoch", "validation", "minutes"):
         table.add_column(title, justify="right", no_wrap=True)
     for each in found:
-        epochs = "" if each["epochs"] is None else f"{each['best_epoch']} of {each['epochs']}"
-        value = "" if each["value"] is None else f"{each['monitor']} {each['value']:.4f}"
-        minutes = "" if each["seconds"] is None else f"{each['seconds'] / 60:.1f}"
-        table.add_row(each["run"], each["status"], epochs, value, minutes)
+        best = "" if each.best_epoch is None else f"{each.best_epoch} of {each.epochs}"
+        value = "" if each.value is None else f"{each.monitor} {each.value:.4f}"
+        minutes = "" if each.seconds is None else f"{each.seconds / 60:.1f}"
+        table.add_row(each.run, each.status, best, value, minutes)
     console.results.print(table)
 
 
+def _told_of_run(run: Run) -> dict[str, Any]:
+    """Everything that is known of a run, as JSON has it."""
+    record = run.record.model_dump(mode="json")
+    environment = record.pop("environment")
+    return {
+        "run": run.name,
+        **record,
+        "status": run.status.value,
+        **environment,
+        "settings": run.config.model_dump(mode="json", exclude_defaults=True),
+        "metrics": run.metrics,
+    }
+
+
+def _told_of_series(group: Group) -> dict[str, Any]:
+    """What is known of a series, as JSON has it: its metrics are those of each run, in their order."""
+    from actsr_cli.experiment.series import shared_metrics
+
+    return {
+        "series": group.name,
+        "runs": [run.name for run in group.runs],
+        "status": [run.status.value for run in group.runs],
+        "settings": group.runs[0].config.model_dump(mode="json", exclude_defaults=True),
+        "metrics": shared_metrics(group),
+    }
+
+
 def _print_run(told: dict[str, Any]) -> None:
+    from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.evaluation.protocol import Protocol
+
+    _print_facts(told)
+    for key, metrics in told["metrics"].items():
+        split, _, protocol = key.partition("/")
+        title = f"{split} split, epoch {metrics['epoch']}"
+        print_metrics(title, {told["model"]: metrics_of(metrics)}, Protocol.from_key(protocol).title)
+
+
+def _print_series(group: Group, told: dict[str, Any]) -> None:
+    from actsr_cli.commands.tables import print_spread
+    from actsr_cli.evaluation.protocol import Protocol
+
+    _print_facts(told)
+    model = group.runs[0].record.model
+    for key, metrics in told["metrics"].items():
+        split, _, protocol = key.partition("/")
+        seeds = "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
+        print_spread(f"{split} split, {seeds}", model, metrics, Protocol.from_key(protocol).title)
+
+
+def _print_facts(told: dict[str, Any]) -> None:
     import yaml
     from rich.table import Table
     from rich.text import Text
-
-    from actsr_cli.commands.tables import print_metrics
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for key, value in told.items():
@@ -143,7 +182,3 @@ def _print_run(told: dict[str, Any]) -> None:
             table.add_row(key, Text(" ".join(value) if isinstance(value, list) else str(value)))
     console.results.print(table)
     console.results.print(Text(f"\n{yaml.safe_dump(told['settings'], sort_keys=False)}"))
-    for split, metrics in told["metrics"].items():
-        values = {name: value for name, value in metrics.items() if "@" in name}
-        title = f"{split.partition('/')[0]} split, epoch {metrics['epoch']}"
-        print_metrics(title, {told["model"]: values}, split.partition("/")[2])

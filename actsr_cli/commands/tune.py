@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +16,10 @@ from actsr_cli.models.registry import display_name, parse_name
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.run import Run
-    from actsr_cli.presets import ResolvedConfig
-    from actsr_cli.tuning.space import Space
+    from actsr_cli.tuning.planning import Basis, Search
     from actsr_cli.tuning.study import Plan, Sampler
 
 MODEL, SEARCH, PLACE = "Model and settings", "Search", "Where things are"
-_GIVE_PRESET = "Give one: --preset NAME, see actsr presets."
-_TRIALS = 20
-"""Of a search that has no end of its own."""
 
 
 def tune(
@@ -40,7 +35,7 @@ def tune(
         typer.Option(
             "--preset",
             "-p",
-            help="Preset by name or file; default: the last run's.",
+            help="Preset by name or file. Default: all settings of the latest finished run.",
             autocompletion=complete_preset,
             rich_help_panel=MODEL,
         ),
@@ -56,7 +51,8 @@ def tune(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Data set; default: the preset's.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option("--dataset", "-d", help="Data set. Default: the preset's or the run's.", rich_help_panel=MODEL),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -65,7 +61,9 @@ def tune(
     epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=MODEL)] = None,
     space: Annotated[
         Path | None,
-        typer.Option(help="YAML file with the search space; default: the preset's.", rich_help_panel=SEARCH),
+        typer.Option(
+            help="YAML file with the search space. Default: the preset's, or the model's.", rich_help_panel=SEARCH
+        ),
     ] = None,
     trials: Annotated[
         int | None,
@@ -102,10 +100,15 @@ def tune(
 
     [bold]Example:[/]  actsr tune --random --storage sqlite:///studies.db --name wide
     """
+    from actsr_cli.tuning.planning import Search, basis_of
+
     sampler = _chosen({"grid": grid, "random": random, "tpe": tpe})
-    resolved = _resolved(preset, model, dataset, overrides or [], epochs, runs_dir)
-    plan = _plan(resolved, space, sampler, trials, timeout, pruning, workers, name, storage, data_dir, runs_dir)
-    _search(plan, test=test)
+    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs}
+    if model is not None:
+        options["model.name"], options["calibration.kind"] = parse_name(model)
+    basis = basis_of(preset, overrides or [], options, runs_dir)
+    search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
+    _search(_plan(basis, search, data_dir, runs_dir), test=test)
 
 
 def _chosen(given: dict[Sampler, bool]) -> Sampler:
@@ -115,105 +118,23 @@ def _chosen(given: dict[Sampler, bool]) -> Sampler:
     return chosen[0]
 
 
-def _resolved(
-    preset: str | None, model: str | None, dataset: str | None, overrides: list[str], epochs: int | None, runs_dir: Path
-) -> ResolvedConfig:
-    """The settings of all trials; preset, model and data set of the last run where no preset is given."""
-    from actsr_cli.presets import resolve
-
-    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs}
-    if preset is None:
-        preset, last = _last_preset(runs_dir)
-        options = {**last, **{key: value for key, value in options.items() if value is not None}}
-    if model is not None:
-        options["model.name"], options["model.calibration"] = parse_name(model)
-    return resolve(preset=preset, overrides=overrides, options=options)
-
-
-def _last_preset(runs_dir: Path) -> tuple[str, dict[str, Any]]:
-    from actsr_cli.experiment.run import list_runs, open_run
-
-    folders = list_runs(runs_dir)
-    if not folders:
-        raise ConfigError(f"no preset is given, and {runs_dir} has no run to take it from", hint=_GIVE_PRESET)
-    run = open_run(folders[-1])
-    preset = run.record.get("preset")
-    if preset is None:
-        raise ConfigError(f"no preset is given, and the last run, {run.name}, had none", hint=_GIVE_PRESET)
-    console.note(f"No preset given: taking preset {preset}, model and data set of the last run, {run.name}")
-    config = run.config
-    taken = {"dataset": config.dataset, "model.name": config.model.name, "model.calibration": config.model.calibration}
-    return str(preset), taken
-
-
-def _plan(
-    resolved: ResolvedConfig,
-    space_file: Path | None,
-    sampler: Sampler,
-    trials: int | None,
-    timeout: float | None,
-    pruning: bool,
-    workers: int,
-    name: str | None,
-    storage: str | None,
-    data_dir: Path,
-    runs_dir: Path,
-) -> Plan:
+def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
+    """The plan of the study; what it does not search, and what its data are like, is said."""
     from actsr_cli.commands.preprocess import warn_of_input
-    from actsr_cli.experiment.data import prepare_for
-    from actsr_cli.experiment.train import check_trainable
-    from actsr_cli.presets import preset_name
-    from actsr_cli.tuning.study import Plan
+    from actsr_cli.tuning.planning import make_plan, space_of
 
-    space = _space(resolved, space_file)
-    with console.working("Preparing data") as say:
-        config, prepared = prepare_for(resolved, data_dir, on_step=say)
-    warn_of_input(prepared.report)
-    check_trainable(config, prepared.data)
-    name = name or sampler
-    if Path(name).name != name or name in (".", ".."):
-        raise ConfigError(f"'{name}' is no name for a study: it must be one plain folder name")
-    return Plan(
-        name=name,
-        sampler=sampler,
-        config=config,
-        preset=preset_name(resolved),
-        space=space,
-        fingerprint=prepared.data.fingerprint,
-        trials=trials if trials or sampler == "grid" else _TRIALS,
-        pruning=pruning,
-        storage=storage,
-        runs_dir=runs_dir,
-        data_dir=data_dir,
-        workers=workers,
-        deadline=None if timeout is None else time.time() + 60 * timeout,
-    )
-
-
-def _space(resolved: ResolvedConfig, file: Path | None) -> Space:
-    """What is searched: of the file or else of the preset, without what the model does not read."""
-    from actsr_cli.presets import TUNE, read_yaml
-    from actsr_cli.tuning.space import read_space, unread
-
-    preset = resolved.preset
-    if file is not None:
-        raw = read_yaml(file)
-        found = read_space(raw.get(TUNE, raw), str(file))
-    elif preset is None:
-        raise ConfigError("a search without a preset needs --space FILE")
-    else:
-        found = read_space(preset.space, preset.origin)
-    model = display_name(resolved.config.model)
-    without = dict.fromkeys(unread(found, resolved.config), f"which {model} does not read")
-    without |= {
-        each.key: f"which has its value from {resolved.given[each.key]}" for each in found if each.key in resolved.given
-    }
+    if basis.run is not None:
+        behind = f", which had preset {basis.preset}" if basis.preset else ""
+        console.note(f"No preset given: taking all settings of the latest finished run, {basis.run.name}{behind}")
+    if basis.note and search.space is None:
+        console.note(f"{basis.note}; searching what is usual for the model")
+    space, without = space_of(basis, search.space)
     for key, reason in without.items():
         console.note(f"Not searched: {key}, {reason}")
-    left = tuple(each for each in found if each.key not in without)
-    if not left:
-        raise ConfigError(f"nothing is left to search for {model}", hint="Give another space: --space FILE.")
-    return left
+    with console.working("Preparing data") as say:
+        plan, report = make_plan(basis, search, space, data_dir=data_dir, runs_dir=runs_dir, on_step=say)
+    warn_of_input(report)
+    return plan
 
 
 def _search(plan: Plan, *, test: bool) -> None:
@@ -252,19 +173,18 @@ def _search(plan: Plan, *, test: bool) -> None:
 
 def _test(plan: Plan, run: Run) -> None:
     """Show the winner's metrics on the test split by both protocols, evaluated where no former call has done so."""
-    from actsr_cli.commands.tables import print_metrics
-    from actsr_cli.evaluation.ranking import Seen
+    from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.evaluation.judging import configured_measures
+    from actsr_cli.evaluation.protocol import Protocol, Seen
     from actsr_cli.experiment.data import data_of
-    from actsr_cli.experiment.evaluate import evaluate_run
+    from actsr_cli.experiment.evaluate import Request, evaluate_run
 
-    protocols: tuple[Seen, ...] = ("rank", "exclude")
-    for seen in protocols:
-        found = run.metrics.get(f"test/{seen}")
+    seen_items: tuple[Seen, ...] = ("rank", "exclude")
+    settings = run.config.evaluation
+    for protocol in (Protocol(seen) for seen in seen_items):
+        found = run.metrics.get(f"test/{protocol.key}")
         if found is None:
             data = data_of(run, plan.data_dir).data
-            settings = run.config.evaluation
-            found = evaluate_run(
-                run, data, split="test", seen=seen, ks=settings.k, batch_size=settings.batch_size
-            ).metrics
-        metrics = {name: value for name, value in found.items() if "@" in name}
-        print_metrics(f"{run.name}: test split", {display_name(run.config.model): metrics}, seen)
+            request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
+            found = evaluate_run(run, data, request).judgement.values
+        print_metrics(f"{run.name}: test split", {display_name(run.config): metrics_of(found)}, protocol.title)

@@ -13,18 +13,19 @@ from rich.live import Live
 from rich.table import Table
 
 from actsr_cli import console
+from actsr_cli.experiment.record import Status
 from actsr_cli.tuning.outcome import Outcome
 from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
-from actsr_cli.tuning.study import Plan, total
+from actsr_cli.tuning.study import Plan, best_first, total
 
 _SHOWN = 12
 """Trials in a table: the latest of a living one, the best of a summary."""
 _STATES = {
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: Status.RUNNING.value,
     TrialState.WAITING: "waiting",
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
+    TrialState.COMPLETE: Status.FINISHED.value,
+    TrialState.PRUNED: Status.PRUNED.value,
+    TrialState.FAIL: Status.FAILED.value,
 }
 
 
@@ -74,21 +75,26 @@ class StudyView:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _best(self, trials: list[FrozenTrial]) -> int | None:
+        """The number of the best finished trial."""
+        ranking = best_first(self.study, trials)
+        return ranking[0].number if ranking else None
+
     def _line(self, trial: FrozenTrial) -> str:
         trials = self._trials()
         state = _state(trial) if trial in counted(trials) else "stopped, waits to be run again"
         parts = [f"trial {trial.number:>3}", state, _settings(trial), _value(trial)]
-        parts += ["best so far"] if trial.number == _best(trials) else []
+        parts += ["best so far"] if trial.number == self._best(trials) else []
         return "   ".join(filter(None, [*parts, _error(trial)]))
 
     def _table(self) -> RenderableType:
         trials = counted(self._trials())
-        best = _best(trials)
+        best = self._best(trials)
         table = _trial_table(self.plan, f"Study {self.plan.title}", self._caption(trials, best))
         begun = [trial for trial in trials if trial.state != TrialState.WAITING]
         shown = [trial for trial in begun if trial.number == best or trial in begun[-_SHOWN:]]
         for trial in shown:
-            _add_row(table, trial, highlight=trial.number == best)
+            _add_row(self.plan, table, trial, highlight=trial.number == best)
         return table
 
     def _caption(self, trials: list[FrozenTrial], best: int | None) -> str:
@@ -109,7 +115,7 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
     if outcome.ranking:
         table = _trial_table(plan, f"Study {plan.title}: best trials", caption)
         for trial in outcome.ranking[:_SHOWN]:
-            _add_row(table, trial, highlight=trial is outcome.best)
+            _add_row(plan, table, trial, highlight=trial is outcome.best)
         console.results.print(table)
     if outcome.importances:
         shares = ", ".join(f"{_short(key)} {share:.0%}" for key, share in outcome.importances.items())
@@ -128,9 +134,8 @@ def _trial_table(plan: Plan, title: str, caption: str) -> Table:
     return table
 
 
-def _add_row(table: Table, trial: FrozenTrial, *, highlight: bool) -> None:
-    settings = [_text(trial.params.get(column)) for column in trial.params]
-    settings += [""] * (len(table.columns) - 5 - len(settings))
+def _add_row(plan: Plan, table: Table, trial: FrozenTrial, *, highlight: bool) -> None:
+    settings = [_text(trial.params.get(dimension.key)) for dimension in plan.space]
     epochs = "" if trial.last_step is None else str(trial.last_step)
     seconds = _seconds(trial)
     minutes = "" if seconds is None else f"{seconds / 60:.1f}"
@@ -162,14 +167,10 @@ def _text(value: object) -> str:
 
 
 def _value(trial: FrozenTrial) -> str:
-    """Its value, or the best so far."""
-    reached = [*trial.intermediate_values.values(), *([] if trial.value is None else [trial.value])]
-    return f"{max(reached):.4f}" if reached else ""
-
-
-def _best(trials: list[FrozenTrial]) -> int | None:
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return max(finished, key=lambda trial: trial.value or 0.0).number if finished else None
+    """Its value, or the best so far, which is what it has reported last."""
+    if trial.value is not None:
+        return f"{trial.value:.4f}"
+    return "" if trial.last_step is None else f"{trial.intermediate_values[trial.last_step]:.4f}"
 
 
 def _seconds(trial: FrozenTrial) -> float | None:

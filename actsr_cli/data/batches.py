@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
-from actsr_cli.data.sequences import HeldOut, SequenceData
+from actsr_cli.batch import PADDING, Batch, TrainingBatch
+from actsr_cli.data.histories import Histories, Items
+from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
-from actsr_cli.errors import DataError
 
 _HALVINGS = 2
 """A batch comes in parts: windows longer than half its longest, those longer than a quarter, and the rest."""
@@ -82,12 +82,8 @@ class TrainingBatches:
         batch_size: targets per batch; only a single window with more makes a batch exceed it.
         stride: see `training_windows`.
         whole: all rows of a window are trained, not its targets alone: `batch_size` counts them all.
-        negatives: also draw an item per target, uniformly among those that are not the target.
         device: where the flat data lie and batches are made.
         workers: the processes that share each batch; this one makes its own windows of it alone.
-
-    Raises:
-        DataError: negatives are wanted of a catalogue with one item.
     """
 
     def __init__(
@@ -98,18 +94,13 @@ class TrainingBatches:
         batch_size: int,
         stride: int = 1,
         whole: bool = False,
-        negatives: bool = False,
         device: torch.device | None = None,
         workers: Workers = ALONE,
     ) -> None:
-        if negatives and data.n_items < 2:
-            raise DataError(f"'{data.name}' has a single item: there is no other to draw as a negative")
         self.windows = training_windows(data, max_length, stride)
         self.batch_size = batch_size
-        self.negatives = negatives
-        self.n_items = data.n_items
         self.workers = workers
-        self._flat = _FlatData(data, device or torch.device("cpu"))
+        self._flat = _FlatData(data.items, data.timestamps, device or torch.device("cpu"))
         self._costs = self.windows.lengths if whole else self.windows.n_targets
         self._expected_batches = len(self._cut(np.arange(len(self.windows))))
 
@@ -174,33 +165,27 @@ class TrainingBatches:
         return TrainingBatch(
             **vars(history),
             targets=targets,
-            negatives=draw_negatives(targets, self.n_items) if self.negatives else None,
             n_targets=int(windows.n_targets[rows].sum()),
             first_trained=int(windows.first_trained[rows].min()),
         )
 
 
 def history_batches(
-    data: SequenceData,
-    held_out: HeldOut,
-    max_length: int,
-    batch_size: int,
-    device: torch.device,
-    workers: Workers = ALONE,
+    histories: Histories, max_length: int, batch_size: int, device: torch.device, workers: Workers = ALONE
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """The latest `max_length` items before each held-out one, users of like history length together.
+    """The latest `max_length` items of each history, those of like length together.
 
-    Of several processes each gets its share of the users.
+    Of several processes each gets its share of the histories.
 
     Yields:
-        Indices into `held_out.users`, and their histories.
+        Indices into `histories`, and a batch of them.
     """
-    flat = _FlatData(data, device)
-    lengths = np.minimum(held_out.ends - held_out.starts, max_length)
+    flat = _FlatData(histories.items, histories.timestamps, device)
+    lengths = np.minimum(histories.lengths, max_length)
     order = workers.share(np.argsort(lengths, kind="stable"))
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        yield rows, flat.batch(held_out.users[rows], held_out.ends[rows] - lengths[rows], lengths[rows])
+        yield rows, flat.batch(histories.users[rows], histories.ends[rows] - lengths[rows], lengths[rows])
 
 
 class _FlatData:
@@ -209,9 +194,9 @@ class _FlatData:
     On the CPU nothing is copied: what the arrays map stays on disk until a batch needs it.
     """
 
-    def __init__(self, data: SequenceData, device: torch.device) -> None:
-        self.items = _as_tensor(data.items).to(device)
-        times = None if data.timestamps is None else _as_tensor(data.timestamps)
+    def __init__(self, items: Items, timestamps: NDArray[np.float64] | None, device: torch.device) -> None:
+        self.items = _as_tensor(items).to(device)
+        times = None if timestamps is None else _as_tensor(timestamps)
         if times is not None and device.type == "mps":  # has no float64: there, times are exact to two minutes
             times = times.float()
         self.times = None if times is None else times.to(device)

@@ -93,6 +93,18 @@ def known(name: str) -> DatasetEntry | None:
     return _BY_NAME.get(name.casefold())
 
 
+def all_names(name: str) -> tuple[str, ...]:
+    """Every name of the data set that goes by `name`, this one first."""
+    entry = known(name)
+    return (name,) if entry is None else tuple(dict.fromkeys((name, entry.name, *entry.aliases)))
+
+
+def same_data_set(one: str, other: str) -> bool:
+    """Whether two names stand for one data set."""
+    entry = known(one)
+    return one == other or (entry is not None and entry is known(other))
+
+
 def find_entry(name: str) -> DatasetEntry:
     """The entry that goes by `name` or by this alias, whatever its case.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from actsr_cli.data.transfer import (
     download,
 )
 from actsr_cli.errors import DownloadError
+from actsr_cli.files import move_into, scratch_folder
 
 BUILTIN_MIRRORS = (
     "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/",
@@ -173,7 +172,7 @@ def _install_archive(entry: DatasetEntry, archive: Path, data_dir: Path, source:
     wanted = sha256 or entry.sha256
     if wanted and digest != wanted.lower():
         raise ArchiveError(f"its sha256 is {digest}, not {wanted.lower()}")
-    with _scratch_folder(entry, data_dir) as scratch:
+    with scratch_folder(data_dir / entry.name) as scratch:
         unpack_archive(archive, scratch, entry.name)
         manifest = Manifest(
             name=entry.name,
@@ -189,7 +188,7 @@ def _install_archive(entry: DatasetEntry, archive: Path, data_dir: Path, source:
 
 def install_demo(entry: DatasetEntry, data_dir: Path, seed: int = DEMO_SEED) -> Installed:
     """Generate the demo data into DATA_DIR/NAME."""
-    with _scratch_folder(entry, data_dir) as scratch:
+    with scratch_folder(data_dir / entry.name) as scratch:
         generate_demo(scratch, seed)
         members = list_members(scratch)
         manifest = Manifest(
@@ -204,28 +203,12 @@ def install_demo(entry: DatasetEntry, data_dir: Path, seed: int = DEMO_SEED) -> 
         return _put_in_place(manifest, scratch, data_dir / entry.name)
 
 
-@contextmanager
-def _scratch_folder(entry: DatasetEntry, data_dir: Path) -> Iterator[Path]:
-    """An empty folder beside the final one; whatever is left in it, or was left by a killed process, goes."""
-    scratch = data_dir / f".{entry.name}.unpacking"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def _put_in_place(manifest: Manifest, scratch: Path, folder: Path) -> Installed:
     """Rename the files of `scratch` into `folder`, where files of other origin stay; the manifest comes last."""
     write_manifest(manifest, scratch)
     earlier = read_manifest(folder)
-    if not folder.exists():
-        scratch.rename(folder)
-        return Installed(folder, manifest, None)
     names = [member.name for member in manifest.members]
-    for name in [*names, FILE_NAME]:
-        (scratch / name).replace(folder / name)
+    move_into(folder, scratch, [*names, FILE_NAME])
     if earlier:
         for member in earlier.members:
             if member.name not in names:

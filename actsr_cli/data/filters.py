@@ -54,7 +54,9 @@ def latest(raw: Interactions, max_length: int) -> Interactions:
 
 
 def time_order(raw: Interactions) -> NDArray[np.int64]:
-    """Rows in order of time; equal times, and inputs without times, keep the order of the file."""
-    if raw.timestamps is None:
-        return np.arange(len(raw))
-    return np.argsort(raw.timestamps, kind="stable")
+    """Rows in order of time; equal times, and inputs without times, keep the order of the file.
+
+    Of data that came split in files the parts follow each other, and each is in order of time.
+    """
+    order = np.arange(len(raw)) if raw.timestamps is None else np.argsort(raw.timestamps, kind="stable")
+    return order if raw.parts is None else order[np.argsort(raw.parts[order], kind="stable")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError
+from actsr_cli.files import write_record
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -87,6 +87,4 @@ def _read(path: Path, model: type[Model]) -> Model:
 
 def _write(path: Path, values: BaseModel) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(values.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_record(path, values)

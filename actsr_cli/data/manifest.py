@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from actsr_cli.files import write_record
+
 FILE_NAME = "manifest.json"
 
 
@@ -63,9 +65,7 @@ def sha256_of(path: Path) -> str:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `manifest` into `folder`, whole or not at all."""
-    scratch = folder / f".{FILE_NAME}.tmp"
-    scratch.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    scratch.replace(folder / FILE_NAME)
+    write_record(folder / FILE_NAME, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest | None:

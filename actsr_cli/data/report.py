@@ -32,6 +32,8 @@ class Report:
         bad_examples: the first few of them.
         cached: whether they had been prepared before.
         note: something about the input that one should know, or empty.
+        parts: interactions that are left of each part (train, valid, test) of data that came split in files; empty of
+            all other data.
     """
 
     steps: list[Step]
@@ -39,3 +41,4 @@ class Report:
     bad_examples: list[str] = field(default_factory=list)
     cached: bool = False
     note: str = ""
+    parts: dict[str, int] = field(default_factory=dict)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["valid", "test"]
-_HELD_OUT = {"valid": 2, "test": 1}
-MIN_SPLIT_LENGTH = 3
-"""Shorter users have nothing left to train on once two items are held out; they only train."""
+from actsr_cli.config import LastSplit, SplitConfig
+from actsr_cli.data.histories import Histories
+from actsr_cli.data.splits import Bounds, SplitName, Targets, bounds_of, check_split, targets_of
+
+_LAST = LastSplit()
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class SequenceData:
         user_names: the raw id of each user.
         item_names: the raw id of each item; index 0 is padding and the empty string.
         titles: a title for each item id (empty where unknown), or None without an item file.
+        categories: the categories of each item id (none where unknown), or None without an item file that has them.
+        parts: (interactions,) uint8, 0 for training, 1 for validation, 2 for test, of data that came split in files;
+            each user's items stand in the order of the parts. None of all other data.
+        split: which items train, and which are held out.
     """
 
     name: str
@@ -38,6 +43,9 @@ class SequenceData:
     user_names: tuple[str, ...]
     item_names: tuple[str, ...]
     titles: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
+    parts: NDArray[np.uint8] | None = None
+    split: SplitConfig = _LAST
 
     @property
     def n_users(self) -> int:
@@ -62,16 +70,47 @@ class SequenceData:
         """(users,) interactions of each user."""
         return np.diff(self.offsets)
 
-    def held_out(self, split: Split) -> HeldOut:
-        """The users of `split` with the item to predict: the last one (test) or the one before it (valid)."""
-        users = np.flatnonzero(self.lengths >= MIN_SPLIT_LENGTH)
-        ends = self.offsets[users + 1] - _HELD_OUT[split]
-        return HeldOut(users=users, starts=self.offsets[users], ends=ends, targets=self.items[ends].astype(np.int64))
+    def split_by(self, split: SplitConfig) -> Self:
+        """The same data, split another way.
+
+        Raises:
+            DataError: they cannot be split so.
+        """
+        check_split(split, self.name, self.timestamps, self.parts)
+        data = replace(self, split=split)
+        _ = data.bounds  # says now what is wrong with the moments of a split by time
+        return data
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where each user's training, validation and test parts begin."""
+        return bounds_of(self.split, self.offsets, self.timestamps, self.parts)
+
+    def targets(self, name: SplitName) -> Targets:
+        """The items of a split that are to be predicted."""
+        return targets_of(self.split, self.bounds, self.offsets, name)
+
+    def held_out(self, name: SplitName) -> Histories:
+        """The targets of a split, each with its user's whole history up to it."""
+        found = self.targets(name)
+        return Histories(
+            items=self.items,
+            starts=self.offsets[found.users],
+            ends=found.places,
+            users=found.users,
+            targets=self.items[found.places].astype(np.int64),
+            timestamps=self.timestamps,
+        )
 
     def training_spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(users,) start and end in `items` of what each user may be trained on."""
-        held = np.where(self.lengths >= MIN_SPLIT_LENGTH, _HELD_OUT["valid"], 0)
-        return self.offsets[:-1], self.offsets[1:] - held
+        return self.offsets[:-1], self.bounds.valid
+
+    @cached_property
+    def item_counts(self) -> NDArray[np.int64]:
+        """(n_items + 1,) training interactions of each item."""
+        items, _ = self.training_part()
+        return np.bincount(items, minlength=self.n_items + 1)
 
     def training_part(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """What may be trained on, held-out items left out: items and offsets in the form of these attributes."""
@@ -79,13 +118,3 @@ class SequenceData:
         offsets = np.concatenate([[0], np.cumsum(ends - starts)])
         place = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
         return self.items[place].astype(np.int64), offsets
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Users of a split: the history of users[i] is items[starts[i]:ends[i]] and its next item is targets[i]."""
-
-    users: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    targets: NDArray[np.int64]

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from actsr_cli.data.catalog import known
-from actsr_cli.errors import DataError, nearest
+from actsr_cli.data.catalog import all_names, known
+from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.registry import PARTS
+from actsr_cli.errors import DataError
+from actsr_cli.files import write_record
 
-Format = Literal["atomic", "sequences", "csv", "parquet", "amazon-reviews"]
-FORMATS: tuple[Format, ...] = ("atomic", "sequences", "csv", "parquet", "amazon-reviews")
-_SUFFIXES: dict[str, Format] = {
-    ".inter": "atomic",
-    ".txt": "sequences",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".json": "amazon-reviews",
-    ".jsonl": "amazon-reviews",
-    ".json.gz": "amazon-reviews",
-    ".jsonl.gz": "amazon-reviews",
-}
-_NAMED = ("user", "item", "timestamp", "rating")
-_CHOICES: dict[Format, tuple[str, ...]] = {"atomic": _NAMED, "csv": (*_NAMED, "separator"), "parquet": _NAMED}
 FILE_NAME = "source.json"
-FILE_ORDER = "none"
-"""In place of a timestamp column: the order of the file is the order in time."""
-
-
-class Columns(BaseModel):
-    """Which columns of a table hold what; None finds them by their usual names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    user: str | None = None
-    item: str | None = None
-    timestamp: str | None = None
-    rating: str | None = None
-    separator: str | None = None
+FOLDER_FORMAT = "atomic"
+"""The format of files that lie in the folder of a data set."""
 
 
 class Source(BaseModel):
@@ -49,10 +26,12 @@ class Source(BaseModel):
     Attributes:
         name: the data set's name, as it was asked for.
         folder: its folder under the data root; prepared data go there.
-        file: the interactions.
-        format: how to read them.
+        file: the interactions; of data that come split in files those for training.
+        valid_file: of data that come split in files the interactions for validation, else None.
+        test_file: likewise those for test.
+        format: name of the reader.
         columns: which columns hold what.
-        item_file: titles of items in the atomic format, or None.
+        item_file: titles and categories of items, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,22 +39,42 @@ class Source(BaseModel):
     name: str
     folder: Path
     file: Path
-    format: Format
+    valid_file: Path | None = None
+    test_file: Path | None = None
+    format: str
     columns: Columns = Columns()
     item_file: Path | None = None
+
+    @field_validator("format")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        return find_reader(name).name
+
+    @model_validator(mode="after")
+    def _has_all_parts(self) -> Self:
+        if (self.valid_file is None) != (self.test_file is None):
+            raise ValueError("valid_file and test_file go together")
+        return self
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """The files of interactions, in the order of `PARTS`: one, or three of data that come split in files."""
+        return tuple(file for file in (self.file, self.valid_file, self.test_file) if file is not None)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the data come split in files."""
+        return len(self.parts) > 1
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that is read."""
-        return (self.file,) if self.item_file is None else (self.file, self.item_file)
+        return self.parts if self.item_file is None else (*self.parts, self.item_file)
 
     def register(self) -> Self:
         """Remember this source in its folder, so that its name is enough from now on."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        target = self.folder / FILE_NAME
-        partial = target.with_name(f"{FILE_NAME}.partial")
-        partial.write_text(self.model_dump_json(indent=2, exclude={"folder"}) + "\n", encoding="utf-8")
-        partial.replace(target)
+        write_record(self.folder / FILE_NAME, self, without=("folder",))
         return self
 
 
@@ -85,48 +84,145 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
     Args:
         data_dir: the data root.
         name: the name that the data set will have.
-        file: the interactions.
-        format_name: one of `FORMATS`; None guesses from the file's suffix.
+        file: the interactions; NAME.train.inter stands for NAME.valid.inter and NAME.test.inter beside it, too.
+        format_name: the name of a format; None guesses from the file's suffix.
         columns: which columns hold what.
 
     Raises:
-        DataError: the file is missing, the name is no folder name, the format is unknown or has no such columns.
+        DataError: a file is missing, the name is no folder name, the format is unknown or has no such columns, or the
+            data set is there under another name of the catalogue.
     """
     _check_name(name)
     if not file.is_file():
         raise DataError(f"no file {file}")
-    file = file.resolve()
-    known_format = _known_format(format_name) if format_name else _guess_format(file)
-    _check_columns(columns, known_format)
-    return Source(
-        name=name,
-        folder=data_dir / name,
-        file=file,
-        format=known_format,
-        columns=columns,
-        item_file=_item_file(file) if known_format == "atomic" else None,
-    )
+    reader = find_reader(format_name) if format_name else guess_reader(file)
+    _check_columns(columns, reader)
+    source = _source(name, data_dir / name, file.resolve(), reader, columns)
+    others = [_in_folder(folder, name) for folder in _folders(data_dir, name) if folder.name != name]
+    _check_one([source, *(other for other in others if other is not None)], name)
+    return source
 
 
 def find_source(data_dir: Path, name: str) -> Source:
     """The source of a data set: of the folder of this name, or of another name that the catalogue has for it.
 
     Raises:
-        DataError: there is none (the hint says how to get it), or the name is no folder name.
+        DataError: there is none (the hint says how to get it), it is not clear which (two of these folders hold
+            different files, or one holds several), or the name is no folder name.
     """
     _check_name(name)
+    found = [source for folder in _folders(data_dir, name) if (source := _in_folder(folder, name)) is not None]
+    if found:
+        _check_one(found, name)
+        return found[0]
     entry = known(name)
-    names = [name] if entry is None else list(dict.fromkeys((name, entry.name, *entry.aliases)))
-    for folder in (data_dir / candidate for candidate in names):
-        if (folder / FILE_NAME).is_file():
-            return _registered(folder, name)
-        if file := _interaction_file(folder):
-            return Source(name=name, folder=folder, file=file, format="atomic", item_file=_item_file(file))
     download = f"actsr download {entry.name}\nor " if entry is not None else ""
     raise DataError(
         f"no data set '{name}' in {data_dir}",
-        hint=f"Get it: {download}actsr preprocess {name} --from-file PATH --format {'|'.join(FORMATS)}",
+        hint=f"Get it: {download}actsr preprocess {name} --from-file PATH --format {'|'.join(format_names())}",
     )
+
+
+def _folders(data_dir: Path, name: str) -> list[Path]:
+    """The folders there are under any name of a data set, that of `name` first, each once where case does not count."""
+    found: list[Path] = []
+    for folder in (data_dir / each for each in all_names(name)):
+        if folder.is_dir() and not any(folder.samefile(other) for other in found):
+            found.append(folder)
+    return found
+
+
+def _in_folder(folder: Path, name: str) -> Source | None:
+    """The source of a folder, registered or lying there, under the name that is asked for; None where there is none."""
+    if (folder / FILE_NAME).is_file():
+        return _registered(folder, name)
+    file = _interaction_file(folder)
+    return None if file is None else _source(name, folder, file, find_reader(FOLDER_FORMAT), Columns())
+
+
+def _check_one(sources: Sequence[Source], name: str) -> None:
+    """Raise where the folders of a data set's names hold different files."""
+    if len({tuple(file.resolve() for file in source.parts) for source in sources}) > 1:
+        folders = [str(source.folder) for source in sources]
+        raise DataError(
+            f"{' and '.join(folders)} are names of one data set, '{name}', and have different files",
+            hint="Rename or remove the folder that is not to be used, or take a name of your own.",
+        )
+
+
+def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Columns) -> Source:
+    """The source that a file of interactions stands for, with the other parts of a split and the items beside it."""
+    stem, part = _stem_and_part(file) if reader.in_parts else (file.stem, None)
+    files = [file] if part is None else _all_parts(file, stem, part)
+    items = None if reader.item_suffix is None else file.with_name(stem + reader.item_suffix)
+    return Source(
+        name=name,
+        folder=folder,
+        file=files[0],
+        valid_file=None if part is None else files[1],
+        test_file=None if part is None else files[2],
+        format=reader.name,
+        columns=columns,
+        item_file=items if items is not None and items.is_file() else None,
+    )
+
+
+def _stem_and_part(file: Path) -> tuple[str, str | None]:
+    """A file's name without part and suffix, and the part of a split that it names (None: it is everything)."""
+    stem, _, part = file.stem.rpartition(".")
+    return (stem, part) if stem and part in PARTS else (file.stem, None)
+
+
+def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
+    """The three files of a split, of which `file` must be that for training.
+
+    Raises:
+        DataError: it is another, or one is missing.
+    """
+    files = [file.with_name(f"{stem}.{each}{file.suffix}") for each in PARTS]
+    if missing := [each.name for each in files if not each.is_file()]:
+        raise DataError(
+            f"{file.name} is one part of data that come split in files, and there is no {' and no '.join(missing)}",
+            hint=f"Put all three into {file.parent}; a file that holds everything must be called {stem}{file.suffix}.",
+        )
+    if part != PARTS[0]:
+        raise DataError(
+            f"{file.name} is one part of data that come split in files",
+            hint=f"Name the file for training, {files[0].name}: the others are read with it.",
+        )
+    return files
+
+
+def _interaction_file(folder: Path) -> Path | None:
+    """The interactions in the folder of a data set: FOLDER.inter or FOLDER.train.inter, or else the only ones there.
+
+    Raises:
+        DataError: it is not clear which.
+    """
+    endings = find_reader(FOLDER_FORMAT).suffixes
+    files = sorted(path for path in folder.glob("*") if path.suffix in endings and path.is_file())
+    stems = {_stem_and_part(path)[0] for path in files}
+    stem = folder.name if folder.name in stems else min(stems, default="")
+    if len(stems) > 1 and stem != folder.name:
+        named = f"{folder.name}{endings[0]}"
+        raise DataError(
+            f"{folder} holds {len(files)} {endings[0]} files",
+            hint=f"Call the one to read {named}, or say which: --from-file.",
+        )
+    return _whole_or_split([path for path in files if _stem_and_part(path)[0] == stem])
+
+
+def _whole_or_split(files: Sequence[Path]) -> Path | None:
+    """Of the files of one name that which stands for all of them: everything in one, or a part of a split."""
+    split = [path for path in files if _stem_and_part(path)[1] is not None]
+    whole = [path for path in files if path not in split]
+    split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # that for training first
+    if whole and split:
+        raise DataError(
+            f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, which are two ways to read one data set",
+            hint="Say which: actsr preprocess NAME --from-file PATH",
+        )
+    return next(iter([*whole, *split]), None)
 
 
 def _registered(folder: Path, name: str) -> Source:
@@ -138,47 +234,14 @@ def _registered(folder: Path, name: str) -> Source:
         raise DataError(f"{path} is damaged", hint="Delete it, and preprocess again with --from-file.") from error
 
 
-def _interaction_file(folder: Path) -> Path | None:
-    """FOLDER/FOLDER.inter, or the only .inter file there is."""
-    named = folder / f"{folder.name}.inter"
-    if named.is_file():
-        return named
-    files = sorted(folder.glob("*.inter"))
-    if len(files) > 1:
-        raise DataError(f"{folder} holds {len(files)} .inter files", hint=f"Name the one to read {named.name}.")
-    return files[0] if files else None
-
-
-def _item_file(file: Path) -> Path | None:
-    """The titles that lie beside atomic interactions."""
-    items = file.with_suffix(".item")
-    return items if items.is_file() else None
-
-
 def _check_name(name: str) -> None:
     if Path(name).name != name or name in ("", ".", ".."):
         raise DataError(f"'{name}' is no name for a data set: it must be one plain folder name")
 
 
-def _check_columns(columns: Columns, format_name: Format) -> None:
+def _check_columns(columns: Columns, reader: Reader) -> None:
     """Refuse what a format has no use for."""
     for column, value in columns.model_dump().items():
-        if value is not None and column not in _CHOICES.get(format_name, ()):
+        if value is not None and column not in reader.options:
             what = column if column == "separator" else f"{column} column"
-            raise DataError(f"the format {format_name} has no {what} to choose")
-
-
-def _known_format(name: str) -> Format:
-    for known_format in FORMATS:
-        if name == known_format:
-            return known_format
-    raise DataError(f"unknown format '{name}'; {nearest(name, FORMATS)}")
-
-
-def _guess_format(file: Path) -> Format:
-    for suffix in ("".join(file.suffixes[-2:]), file.suffix):
-        if suffix in _SUFFIXES:
-            return _SUFFIXES[suffix]
-    raise DataError(
-        f"the format of {file.name} cannot be told from its name", hint=f"Give --format {'|'.join(FORMATS)}."
-    )
+            raise DataError(f"the format {reader.name} has no {what} to choose")

@@ -1,29 +1,35 @@
 """Prepared data on disk: arrays that are mapped, names in Parquet, and a record of how they were made.
 
 FOLDER/prepared/FINGERPRINT/
-    items.npy offsets.npy [timestamps.npy]    flat arrays
-    users.parquet items.parquet               raw ids, titles
-    prepared.json                             settings, steps, counts, source
+    items.npy offsets.npy [timestamps.npy] [parts.npy]    flat arrays
+    users.parquet items.parquet                           raw ids, titles, categories
+    prepared.json                                         settings, steps, counts, source
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as parquet
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from actsr_cli.config import DataConfig
+from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.report import Report
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Columns, Format
 from actsr_cli.errors import DataError
+from actsr_cli.files import replacing_folder, write_record
 
+FORMAT_VERSION = 2
+"""Version of the files' layout and of how data are prepared; it goes up when either changes."""
 RECORD = "prepared.json"
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Record(BaseModel):
@@ -32,13 +38,14 @@ class Record(BaseModel):
     Attributes:
         name: the data set's name.
         fingerprint: hexadecimal digest of input and settings.
-        version: version of the files' layout.
+        version: `FORMAT_VERSION` of the actsr that made them.
         prepared: when, in UTC, as ISO 8601.
-        file: the interactions that were read.
-        sha256: hexadecimal digest of that file.
+        files: the interactions that were read: one file, or three of data that came split in files.
+        sha256: hexadecimal digest of each of them.
         format: how it was read.
         columns: which columns were read.
         timestamps: whether there are times.
+        parts: whether the data came split in files.
         users: number of users.
         items: number of items.
         interactions: number of interactions.
@@ -52,11 +59,12 @@ class Record(BaseModel):
     fingerprint: str
     version: int
     prepared: str
-    file: str
-    sha256: str
-    format: Format
+    files: tuple[str, ...]
+    sha256: tuple[str, ...]
+    format: str
     columns: Columns = Columns()
     timestamps: bool
+    parts: bool
     users: int
     items: int
     interactions: int
@@ -64,50 +72,53 @@ class Record(BaseModel):
     report: Report
 
 
+class _Version(BaseModel):
+    """What every version's record says."""
+
+    version: int
+
+
 def save(folder: Path, data: SequenceData, record: Record) -> None:
     """Write prepared data beside `folder` and rename them into place; an older version there is replaced."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        np.save(partial / "items.npy", data.items, allow_pickle=False)
-        np.save(partial / "offsets.npy", data.offsets, allow_pickle=False)
-        if data.timestamps is not None:
-            np.save(partial / "timestamps.npy", data.timestamps, allow_pickle=False)
-        pd.DataFrame({"id": data.user_names}, dtype="str").to_parquet(partial / "users.parquet")
-        items = pd.DataFrame({"id": data.item_names}, dtype="str")
-        if data.titles is not None:
-            items["title"] = pd.Series(data.titles, dtype="str")
-        items.to_parquet(partial / "items.parquet")
-        (partial / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replacing_folder(folder) as partial:
+        for name, array in (
+            ("items", data.items),
+            ("offsets", data.offsets),
+            ("timestamps", data.timestamps),
+            ("parts", data.parts),
+        ):
+            if array is not None:
+                np.save(partial / f"{name}.npy", array, allow_pickle=False)
+        parquet.write_table(_table({"id": data.user_names}), partial / "users.parquet")
+        items = _table({"id": data.item_names, "title": data.titles, "categories": data.categories})
+        parquet.write_table(items, partial / "items.parquet")
+        write_record(partial / RECORD, record)
 
 
 def load(folder: Path) -> SequenceData:
     """Open prepared data; the arrays stay on disk until they are read.
 
     Raises:
-        DataError: something is missing or damaged.
+        DataError: something is missing or damaged, or of another version of actsr.
     """
     record = load_record(folder)
     try:
-        times = folder / "timestamps.npy"
-        users, items = pd.read_parquet(folder / "users.parquet"), pd.read_parquet(folder / "items.parquet")
+        users, items = parquet.read_table(folder / "users.parquet"), parquet.read_table(folder / "items.parquet")
         data = SequenceData(
             name=record.name,
             fingerprint=record.fingerprint,
-            items=np.load(folder / "items.npy", mmap_mode="r", allow_pickle=False),
-            offsets=np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False),
-            timestamps=np.load(times, mmap_mode="r", allow_pickle=False) if record.timestamps else None,
-            user_names=tuple(users["id"]),
-            item_names=tuple(items["id"]),
-            titles=tuple(items["title"]) if "title" in items else None,
+            items=_mapped(folder, "items"),
+            offsets=_mapped(folder, "offsets"),
+            timestamps=_mapped(folder, "timestamps") if record.timestamps else None,
+            user_names=tuple(users["id"].to_pylist()),
+            item_names=tuple(items["id"].to_pylist()),
+            titles=tuple(items["title"].to_pylist()) if "title" in items.column_names else None,
+            categories=(
+                tuple(map(tuple, items["categories"].to_pylist())) if "categories" in items.column_names else None
+            ),
+            parts=_mapped(folder, "parts") if record.parts else None,
         )
-    except (OSError, EOFError, ValueError, KeyError, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error
     if not _fits(data, record):
         raise _damaged(folder, "its files do not fit together")
@@ -115,14 +126,48 @@ def load(folder: Path) -> SequenceData:
 
 
 def load_record(folder: Path) -> Record:
-    """The record of how prepared data were made; DataError where it is missing or damaged."""
-    path = folder / RECORD
+    """The record of how prepared data were made.
+
+    Raises:
+        DataError: it is missing, damaged or of another version of actsr.
+    """
+    if not is_current(folder):
+        raise DataError(
+            f"the data in {folder} were prepared by another version of actsr",
+            hint="Prepare them again: actsr preprocess NAME",
+        )
+    return _read(folder, Record)
+
+
+def is_current(folder: Path) -> bool:
+    """Whether prepared data are of this version.
+
+    Raises:
+        DataError: their record is missing or damaged.
+    """
+    return _read(folder, _Version).version == FORMAT_VERSION
+
+
+def _read(folder: Path, model: type[Model]) -> Model:
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return model.model_validate_json((folder / RECORD).read_bytes())
     except ValidationError as error:
         raise _damaged(folder, f"{RECORD} is no record of a preparation") from error
     except OSError as error:
         raise _damaged(folder, error) from error
+
+
+def _table(columns: Mapping[str, Sequence[object] | None]) -> pa.Table:
+    """Texts, and lists of texts, as a table; a column that is None is left out."""
+    types = {"categories": pa.list_(pa.string())}
+    return pa.table(
+        {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items() if values is not None}
+    )
+
+
+def _mapped(folder: Path, name: str) -> NDArray[Any]:
+    """An array that stays on disk until it is read."""
+    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _fits(data: SequenceData, record: Record) -> bool:
@@ -131,6 +176,7 @@ def _fits(data: SequenceData, record: Record) -> bool:
         data.offsets.shape == (record.users + 1,)
         and data.items.shape == (record.interactions,)
         and (data.timestamps is None or data.timestamps.shape == data.items.shape)
+        and (data.parts is None or data.parts.shape == data.items.shape)
         and data.offsets[-1] == record.interactions
         and len(data.user_names) == record.users
         and len(data.item_names) == record.items + 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from actsr_cli.data.catalog import Counts
 from actsr_cli.data.demo_items import NOISE_TITLES, ROUTINES
+from actsr_cli.files import write_text
 
 DEMO_SEED = 2024
 DEMO_USERS = 2_000
@@ -194,16 +195,10 @@ def _shuffled(rng: random.Random, values: list[int]) -> list[int]:
 
 def _write_interactions(path: Path, lines: list[str]) -> None:
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
-    _write(path, header + "".join(lines))
+    write_text(path, header + "".join(lines))
 
 
 def _write_items(path: Path, items: tuple[_Item, ...]) -> None:
     header = "item_id:token\ttitle:token_seq\tcategory:token\tnoise:float\n"
     lines = [f"{item.item_id}\t{item.title}\t{item.category}\t{int(item.noise)}\n" for item in items]
-    _write(path, header + "".join(sorted(lines)))
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8", newline="\n")
-    scratch.replace(path)
+    write_text(path, header + "".join(sorted(lines)))

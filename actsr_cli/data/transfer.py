@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from actsr_cli import __version__
 from actsr_cli.errors import DownloadError
+from actsr_cli.files import write_record
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes that there will be (None where the server does not say)."""
@@ -96,9 +97,7 @@ class PartialFile:
     def start(self, origin: _Origin) -> None:
         """Empty the file for the bytes of `origin`."""
         self.path.write_bytes(b"")
-        scratch = self._record.with_name(self._record.name + ".tmp")
-        scratch.write_text(origin.model_dump_json() + "\n", encoding="utf-8")
-        scratch.replace(self._record)
+        write_record(self._record, origin)
 
     def discard(self) -> None:
         """Remove the file and what is known of it."""

@@ -1,1 +1,1 @@
-"""How well the next item is ranked: metrics, full-catalogue ranking, the popularity floor."""
+"""How well the next item is ranked: protocols, the ranker, metrics, significance."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actsr_cli.evaluation.metrics import METRICS, Ranks
+from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval, PairedTest, holm, mean_interval, paired_t, signed_ranks
 
-MEAN_RANK = "rank"
-"""The one metric of which less is better."""
 LEVEL = 0.05
 """A p-value below it is taken for a difference."""
 _DIGITS = 9
 """Decimals of a difference; further ones are rounding errors of means, which would break ties between users."""
 
 Verdict = Literal["better", "worse", "open"]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -28,45 +27,48 @@ class Contender:
 
     Attributes:
         name: of the run or the group.
-        ranks: (runs, users) rank of each user's target.
+        values: by measure (runs, users) values; (runs,) of a measure that is one number for all users together. NaN
+            where a user has none.
         seeds: (runs,) seed of each run.
     """
 
     name: str
-    ranks: Ranks
+    values: Mapping[str, Values]
     seeds: tuple[int, ...]
 
-    def values(self, metric: str) -> NDArray[np.float64]:
-        """(runs, users) values of a metric."""
-        return per_user(metric, self.ranks)
+    def means(self, measure: Measure) -> Values:
+        """(runs,) mean over users."""
+        values = self.values[measure.name]
+        return values if measure.metric.of_catalogue else np.nanmean(values, axis=1)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of a contender against the baseline's.
+    """One measure of a contender against the baseline's.
 
     Attributes:
-        metric: such as ndcg@10, or `rank`.
+        measure: such as ndcg@10.
         baseline: name of the baseline.
         contender: name of the other one.
         of_baseline: (runs,) the baseline's means over users.
         of_contender: (runs,) the contender's.
-        difference: contender minus baseline with its interval, over users (each one's mean over the runs).
-        users: Wilcoxon's test over the same differences.
+        difference: contender minus baseline with its interval, over users (each one's mean over the runs). Of a measure
+            that has no value per user the interval is the difference itself.
+        users: Wilcoxon's test over the same differences; None of a measure that has no value per user.
         seeds: the paired t-test over the means of the runs of each seed; None where there are not two common seeds.
         users_holm: `users.p`, corrected over all comparisons made together.
         seeds_holm: `seeds.p`, likewise.
     """
 
-    metric: str
+    measure: Measure
     baseline: str
     contender: str
     of_baseline: tuple[float, ...]
     of_contender: tuple[float, ...]
     difference: Interval
-    users: PairedTest
+    users: PairedTest | None
     seeds: PairedTest | None
-    users_holm: float = 1.0
+    users_holm: float | None = None
     seeds_holm: float | None = None
 
     @property
@@ -75,12 +77,12 @@ class Difference:
 
         The tests may disagree with the difference of the means: many users who lose a little and a few who gain much.
         """
-        told_apart = self.users_holm < LEVEL and (self.seeds_holm is None or self.seeds_holm < LEVEL)
-        seeds = [] if self.seeds is None else [self.seeds.effect]
-        rises = {value > 0 for value in (self.difference.mean, self.users.effect, *seeds)}
-        if not told_apart or len(rises) > 1:
+        tests = [test for test in (self.users, self.seeds) if test is not None]
+        corrected = [p for p in (self.users_holm, self.seeds_holm) if p is not None]
+        rises = {value > 0 for value in (self.difference.mean, *(test.effect for test in tests))}
+        if not tests or any(p >= LEVEL for p in corrected) or len(rises) > 1:
             return "open"
-        return "better" if rises.pop() != is_lower_better(self.metric) else "worse"
+        return "better" if rises.pop() != self.measure.lower_is_better else "worse"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Slice:
         by: what they have in common: `history length` or `item popularity`.
         label: within which bounds.
         users: how many they are.
-        means: the metric of each contender, the baseline first.
+        means: the measure of each contender, the baseline first.
         differences: contender minus baseline with its interval, of each contender but the baseline.
     """
 
@@ -102,49 +104,40 @@ class Slice:
     differences: tuple[Interval, ...]
 
 
-def is_lower_better(metric: str) -> bool:
-    """Whether less of a metric is better."""
-    return metric == MEAN_RANK
-
-
-def per_user(metric: str, ranks: Ranks) -> NDArray[np.float64]:
-    """The value of a metric for each rank, in the shape of `ranks`."""
-    if metric == MEAN_RANK:
-        return ranks
-    name, _, k = metric.partition("@")
-    return METRICS[name](ranks, int(k))
-
-
-def differences(contenders: Sequence[Contender], metrics: Sequence[str]) -> list[Difference]:
-    """Every contender against the first one by every metric; p-values are corrected over all of them together.
+def differences(contenders: Sequence[Contender], wanted: Sequence[Measure]) -> list[Difference]:
+    """Every contender against the first one by every measure; p-values are corrected over all of them together.
 
     Args:
         contenders: at least two, ranked over the same users.
-        metrics: such as hit@10, or `rank`.
+        wanted: what they are compared by.
     """
     baseline, *others = contenders
-    found = [_difference(metric, baseline, other) for other in others for metric in metrics]
-    of_users = holm([each.users.p for each in found])
+    found = [_difference(measure, baseline, other) for other in others for measure in wanted]
+    of_users = iter(holm([each.users.p for each in found if each.users is not None]))
     of_seeds = iter(holm([each.seeds.p for each in found if each.seeds is not None]))
     return [
-        replace(each, users_holm=corrected, seeds_holm=None if each.seeds is None else next(of_seeds))
-        for each, corrected in zip(found, of_users, strict=True)
+        replace(
+            each,
+            users_holm=None if each.users is None else next(of_users),
+            seeds_holm=None if each.seeds is None else next(of_seeds),
+        )
+        for each in found
     ]
 
 
 def slices(
-    contenders: Sequence[Contender], metric: str, by: str, quantity: NDArray[np.int64], parts: int = 4
+    contenders: Sequence[Contender], measure: Measure, by: str, quantity: NDArray[np.int64], parts: int = 4
 ) -> list[Slice]:
-    """A metric for users in parts of about the same size, from little to much of a quantity.
+    """A measure for users in parts of about the same size, from little to much of a quantity.
 
     Args:
         contenders: the baseline first.
-        metric: such as ndcg@10.
+        measure: one that has a value per user.
         by: what the quantity is.
         quantity: (users,) whole numbers.
         parts: at most so many; fewer where many users have the same.
     """
-    values = [contender.values(metric).mean(axis=0) for contender in contenders]
+    values = [np.nanmean(contender.values[measure.name], axis=0) for contender in contenders]
     found = []
     for label, chosen in _parts(quantity, parts):
         own = [value[chosen] for value in values]
@@ -153,30 +146,44 @@ def slices(
                 by=by,
                 label=label,
                 users=int(chosen.sum()),
-                means=tuple(float(value.mean()) for value in own),
-                differences=tuple(mean_interval(value - own[0]) for value in own[1:]),
+                means=tuple(float(np.nanmean(value)) for value in own),
+                differences=tuple(_interval(value - own[0]) for value in own[1:]),
             )
         )
     return found
 
 
-def _difference(metric: str, baseline: Contender, other: Contender) -> Difference:
-    of_baseline, of_other = baseline.values(metric), other.values(metric)
-    by_user = np.round(of_other.mean(axis=0) - of_baseline.mean(axis=0), _DIGITS)
+def _difference(measure: Measure, baseline: Contender, other: Contender) -> Difference:
+    of_baseline, of_other = baseline.means(measure), other.means(measure)
     common = [seed for seed in baseline.seeds if seed in other.seeds]
-    by_seed = [
-        of_other[other.seeds.index(seed)].mean() - of_baseline[baseline.seeds.index(seed)].mean() for seed in common
-    ]
+    by_seed = [of_other[other.seeds.index(seed)] - of_baseline[baseline.seeds.index(seed)] for seed in common]
+    users = None
+    if measure.metric.of_catalogue:
+        gap = float(of_other.mean() - of_baseline.mean())
+        interval = Interval(gap, gap, gap, 1)
+    else:
+        per_user = [np.nanmean(each.values[measure.name], axis=0) for each in (baseline, other)]
+        by_user = np.round(per_user[1] - per_user[0], _DIGITS)
+        known = by_user[~np.isnan(by_user)]
+        if len(known):
+            users = signed_ranks(known)
+        interval = _interval(known)
     return Difference(
-        metric=metric,
+        measure=measure,
         baseline=baseline.name,
         contender=other.name,
-        of_baseline=tuple(of_baseline.mean(axis=1).tolist()),
-        of_contender=tuple(of_other.mean(axis=1).tolist()),
-        difference=mean_interval(by_user),
-        users=signed_ranks(by_user),
+        of_baseline=tuple(of_baseline.tolist()),
+        of_contender=tuple(of_other.tolist()),
+        difference=interval,
+        users=users,
         seeds=paired_t(np.round(by_seed, _DIGITS)) if len(common) > 1 else None,
     )
+
+
+def _interval(values: Values) -> Interval:
+    """As `mean_interval`; where nobody has a value, of nothing."""
+    known = values[~np.isnan(values)]
+    return mean_interval(known) if len(known) else Interval(np.nan, np.nan, np.nan, 0)
 
 
 def _parts(quantity: NDArray[np.int64], parts: int) -> list[tuple[str, NDArray[np.bool_]]]:

@@ -1,39 +1,45 @@
-"""Per-user ranks in a file, for analyses of one's own."""
+"""Ranks and metrics of every target in a file, for analyses of one's own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
-from actsr_cli.evaluation.ranking import RankedSplit
+from actsr_cli.evaluation.metrics import Judged, Measure
 from actsr_cli.files import replacing
 
+SUFFIXES = (".csv", ".parquet")
 
-def write_ranks(path: Path, data: SequenceData, ranked: RankedSplit) -> None:
-    """Write user, history length, target item and rank of every user, beside `path` and renamed into place.
+
+def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence[Measure]) -> None:
+    """Write one row per target: user, history length, target item, rank, and each metric that has a value per target.
 
     Args:
-        path: a .csv or .parquet file.
-        data: the data behind the ranks; users and items are written under their raw ids.
-        ranked: the ranks.
+        path: a .csv or .parquet file; it appears whole or not at all.
+        data: the data behind the ranking; users and items are written under their raw ids.
+        judged: the ranking.
+        wanted: what is measured.
 
     Raises:
         DataError: the suffix is neither.
     """
-    if path.suffix not in (".csv", ".parquet"):
+    if path.suffix not in SUFFIXES:
         raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
-    held_out = ranked.held_out
-    table = pd.DataFrame(
-        {
-            "user": [data.user_names[user] for user in held_out.users],
-            "history_length": held_out.ends - held_out.starts,
-            "target": [data.item_names[item] for item in held_out.targets],
-            "rank": ranked.ranks,
-        }
-    )
+    histories = judged.ranking.histories
+    columns = {
+        "user": [data.user_names[user] for user in histories.users],
+        "history_length": histories.lengths,
+        "target": [data.item_names[item] for item in histories.targets],
+        "rank": judged.ranking.ranks,
+    }
+    for measure in wanted:
+        if not measure.metric.of_catalogue:
+            columns[measure.name] = measure.metric.compute(judged, measure.k)
+    table = pd.DataFrame(columns)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         if path.suffix == ".csv":

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actsr_cli.data.sequences import HeldOut, SequenceData, Split
-from actsr_cli.errors import RunError
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
+from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.evaluation.comparison import Contender, Difference, Slice, differences, slices
-from actsr_cli.evaluation.ranking import Seen
-from actsr_cli.experiment.evaluate import rank_run
+from actsr_cli.evaluation.metrics import Measure, per_user
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.evaluate import Request, judge_run
 from actsr_cli.experiment.run import Run
-from actsr_cli.experiment.series import find_group
-
-
-@dataclass(frozen=True)
-class Group:
-    """What one name of the command line stands for.
-
-    Attributes:
-        name: DATASET/MODEL/NAME of a run, or of a series without its seed.
-        runs: the run, or those of the series by seed.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
+from actsr_cli.experiment.series import Group, find_group
 
 
 @dataclass(frozen=True)
@@ -35,112 +26,128 @@ class Comparison:
     """What came of it.
 
     Attributes:
-        split: which held-out items were ranked.
-        seen: by which protocol.
+        request: what was measured.
+        users: who were ranked.
         contenders: the baseline first.
-        differences: each contender against the baseline, by each metric.
-        slices: the same by one metric for users of short and long histories, of popular and rare items.
-        sliced: that metric.
+        differences: each contender against the baseline, by each measure.
+        slices: the same by one measure for users of short and long histories, of popular and rare items.
+        sliced: that measure.
     """
 
-    split: Split
-    seen: Seen
+    request: Request
+    users: int
     contenders: list[Contender]
     differences: list[Difference]
     slices: list[Slice]
-    sliced: str
+    sliced: Measure
 
 
 def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
     """What is to be compared; the first is the baseline.
+
+    Runs in different folders that have the same name are numbered: demo/sasrec/a, demo/sasrec/a (2).
 
     Raises:
         RunError: there are fewer than two, one is named twice, or they were trained on different data.
     """
     if len(names) < 2:
         raise RunError("a comparison needs two runs or series", hint="The first is what the others are compared with.")
-    groups = [_group(runs_dir, name) for name in names]
-    for index, group in enumerate(groups):
-        if group.name in {other.name for other in groups[:index]}:
-            raise RunError(f"{group.name} is named twice")
+    groups = _told_apart([find_group(runs_dir, name) for name in names])
     first, *others = (run for group in groups for run in group.runs)
     for run in others:
-        if run.record["fingerprint"] != first.record["fingerprint"]:
+        if run.record.fingerprint != first.record.fingerprint:
             raise RunError(
                 f"{run.name} was trained on other data than {first.name} "
-                f"(fingerprints {run.record['fingerprint']} and {first.record['fingerprint']})",
+                f"(fingerprints {run.record.fingerprint} and {first.record.fingerprint})",
                 hint="Metrics on different data cannot be compared.",
             )
     return groups
 
 
-def common_protocol(groups: Sequence[Group]) -> Seen:
+def _told_apart(groups: Sequence[Group]) -> list[Group]:
+    """The groups under names of their own.
+
+    Raises:
+        RunError: one of them is there twice.
+    """
+    folders: set[tuple[Path, ...]] = set()
+    same: Counter[str] = Counter()
+    named = []
+    for group in groups:
+        own = tuple(run.path for run in group.runs)
+        if own in folders:
+            raise RunError(f"{group.name} is named twice")
+        folders.add(own)
+        same[group.name] += 1
+        number = same[group.name]
+        named.append(group if number == 1 else replace(group, name=f"{group.name} ({number})"))
+    return named
+
+
+def common_protocol(groups: Sequence[Group]) -> Protocol:
     """The protocol that all runs were validated by.
 
     Raises:
         RunError: they have different ones.
     """
-    protocols = {run.config.evaluation.seen: run for group in groups for run in group.runs}
+    runs = [run for group in groups for run in group.runs]
+    protocols = {Protocol.of(run.config.evaluation).key: run for run in runs}
     if len(protocols) > 1:
-        said = ", ".join(f"{run.name}: {seen}" for seen, run in protocols.items())
+        said = ", ".join(f"{run.name}: {key}" for key, run in protocols.items())
         raise RunError(f"the runs have different protocols ({said})", hint="Choose one: --seen rank or --seen exclude.")
-    return next(iter(protocols))
+    return Protocol.of(runs[0].config.evaluation)
 
 
 def compare(
     groups: Sequence[Group],
     data: SequenceData,
-    *,
-    split: Split,
-    seen: Seen,
-    metrics: Sequence[str],
-    sliced: str,
-    device: str = "auto",
+    request: Request,
+    sliced: Measure,
     on_run: Callable[[Run], None] | None = None,
 ) -> Comparison:
     """Rank the split by every run, and compare all groups with the first.
 
     Args:
         groups: what `find_groups` returns.
-        data: the data that all were trained on.
-        split: `valid` or `test`.
-        seen: rank the items of a user's own history, or exclude them.
-        metrics: such as hit@10, or `rank`.
-        sliced: the metric that is shown for parts of the users.
-        device: where to score, as in `training.device`.
+        data: the data that all were trained on, split as all were.
+        request: what is measured; `sliced` must be in it.
+        sliced: the measure that is shown for parts of the users.
         on_run: hears which run is ranked next.
+
+    Raises:
+        ConfigError: `sliced` has no value per user.
     """
+    if sliced.metric.of_catalogue:
+        raise ConfigError(f"{sliced.name} is one number for all users: it cannot be shown for parts of them")
     contenders = []
     for group in groups:
-        ranks = []
+        rows: dict[str, list[NDArray[np.float64]]] = {measure.name: [] for measure in request.wanted}
         for run in group.runs:
             if on_run is not None:
                 on_run(run)
-            batch_size = run.config.evaluation.batch_size
-            ranked, _ = rank_run(run, data, split=split, seen=seen, batch_size=batch_size, device=device)
-            ranks.append(ranked.ranks)
+            judgement, _ = judge_run(run, data, request)
+            for measure in request.wanted:
+                rows[measure.name].append(measure.of(judgement.judged))
         seeds = tuple(run.config.training.seed for run in group.runs)
-        contenders.append(Contender(group.name, np.stack(ranks), seeds))
+        contenders.append(Contender(group.name, {name: np.stack(values) for name, values in rows.items()}, seeds))
     return Comparison(
-        split,
-        seen,
-        contenders,
-        differences(contenders, metrics),
-        _slices(contenders, data, data.held_out(split), sliced),
-        sliced,
+        request=request,
+        users=contenders[0].values[sliced.name].shape[1],
+        contenders=contenders,
+        differences=differences(contenders, request.wanted),
+        slices=_slices(contenders, data, request.split, sliced),
+        sliced=sliced,
     )
 
 
-def _group(runs_dir: Path, name: str) -> Group:
-    runs = find_group(runs_dir, name)
-    title = runs[0].name if len(runs) == 1 else runs[0].name.rpartition("-s")[0]
-    return Group(title, tuple(runs))
+def _slices(contenders: Sequence[Contender], data: SequenceData, split: SplitName, measure: Measure) -> list[Slice]:
+    """By history length and by popularity of the target, each the mean over a user's targets."""
+    held_out = data.held_out(split)
 
+    def of_users(quantity: NDArray[np.int64]) -> NDArray[np.int64]:
+        return per_user(quantity.astype(np.float64), held_out.users).astype(np.int64)
 
-def _slices(contenders: Sequence[Contender], data: SequenceData, held_out: HeldOut, metric: str) -> list[Slice]:
-    items, _ = data.training_part()
-    popularity = np.bincount(items, minlength=data.n_items + 1)[held_out.targets]
     return [
-        *slices(contenders, metric, "history length", held_out.ends - held_out.starts),
-        *slices(contenders, metric, "item popularity", popularity),
+        *slices(contenders, measure, "history length", of_users(held_out.lengths)),
+        *slices(contenders, measure, "item popularity", of_users(data.item_counts[held_out.targets])),
     ]

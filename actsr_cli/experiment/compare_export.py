@@ -9,12 +9,11 @@ from statistics import fmean, stdev
 import pandas as pd
 from tabulate import tabulate
 
-from actsr_cli.evaluation.comparison import Contender, Difference, Slice, is_lower_better
-from actsr_cli.evaluation.ranking import protocol
+from actsr_cli.evaluation.comparison import Contender, Difference, Slice
+from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.experiment.compare import Comparison
-from actsr_cli.experiment.run import write_text
-from actsr_cli.files import replacing
+from actsr_cli.files import replacing, write_text
 
 DIFFERENCE_COLUMNS = ("", "baseline", "contender", "difference", "95 % interval", "p users", "effect", "p seeds", "")
 """Of the table of differences."""
@@ -24,14 +23,14 @@ def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
     """The cells of the table of differences, in the order of `DIFFERENCE_COLUMNS`."""
     return [
         [
-            titled(each.metric),
-            spread(each.metric, each.of_baseline),
-            spread(each.metric, each.of_contender),
-            signed(each.metric, each.difference.mean),
-            bounds(each.metric, each.difference),
+            titled(each.measure),
+            spread(each.measure, each.of_baseline),
+            spread(each.measure, each.of_contender),
+            signed(each.measure, each.difference.mean),
+            bounds(each.measure, each.difference),
             p_value(each.users_holm),
-            f"{each.users.effect:+.3f}",
-            "" if each.seeds_holm is None else p_value(each.seeds_holm),
+            "" if each.users is None else f"{each.users.effect:+.3f}",
+            p_value(each.seeds_holm),
             "" if each.verdict == "open" else each.verdict,
         ]
         for each in differences
@@ -44,15 +43,15 @@ def slice_columns(contenders: Sequence[Contender]) -> list[str]:
     return ["", "", "users", "baseline", *(f"({number})" for number in others), *(f"difference ({n})" for n in others)]
 
 
-def slice_rows(metric: str, found: Sequence[Slice]) -> list[list[str]]:
+def slice_rows(measure: Measure, found: Sequence[Slice]) -> list[list[str]]:
     """The cells of the table of slices, in the order of `slice_columns`."""
     return [
         [
             each.by if index == 0 or found[index - 1].by != each.by else "",
             each.label,
             f"{each.users:,}",
-            *(number(metric, mean) for mean in each.means),
-            *(f"{signed(metric, gap.mean)} {bounds(metric, gap)}" for gap in each.differences),
+            *(number(measure, mean) for mean in each.means),
+            *(f"{signed(measure, gap.mean)} {bounds(measure, gap)}" for gap in each.differences),
         ]
         for index, each in enumerate(found)
     ]
@@ -60,13 +59,14 @@ def slice_rows(metric: str, found: Sequence[Slice]) -> list[list[str]]:
 
 def notes(comparison: Comparison) -> list[str]:
     """What a reader of the tables must know."""
-    users = comparison.contenders[0].ranks.shape[1]
+    over_users = sum(each.users is not None for each in comparison.differences)
     over_seeds = sum(each.seeds is not None for each in comparison.differences)
-    split = {"test": "Test", "valid": "Validation"}[comparison.split]
+    split = {"test": "Test", "valid": "Validation"}[comparison.request.split]
     lines = [
-        f"{split} split, protocol {protocol(comparison.seen)}, {users:,} users. Intervals: bootstrap over users. "
+        f"{split} split, protocol {comparison.request.protocol.title}, {comparison.users:,} users. "
+        "Intervals: bootstrap over users. "
         "p users: Wilcoxon's signed-rank test, with the rank-biserial correlation as effect. p seeds: paired t-test. "
-        f"p users is corrected by Holm's method over {len(comparison.differences)} comparisons"
+        f"p users is corrected by Holm's method over {over_users} comparisons"
         + (f", p seeds over {over_seeds}." if over_seeds else "."),
     ]
     without = dict.fromkeys(each.contender for each in comparison.differences if each.seeds is None)
@@ -89,32 +89,36 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     return [folder / name for name in ("differences.csv", "slices.csv", "compare.md", "compare.tex", "intervals.png")]
 
 
-def titled(metric: str) -> str:
-    """A metric with the direction that is better."""
-    name = {"hit": "Hit", "ndcg": "NDCG", "mrr": "MRR", "rank": "rank"}[metric.partition("@")[0]]
-    cutoff = metric.partition("@")[2]
-    return f"{name}@{cutoff} ↑" if cutoff else f"{name} ↓"
+def titled(measure: Measure) -> str:
+    """A measure with the direction that is better."""
+    return f"{measure.label} {'↓' if measure.lower_is_better else '↑'}"
 
 
-def number(metric: str, value: float) -> str:
-    return f"{value:.1f}" if is_lower_better(metric) else f"{value:.4f}"
+def number(measure: Measure, value: float) -> str:
+    return f"{value:.{measure.decimals}f}"
 
 
-def signed(metric: str, value: float) -> str:
-    return f"{value:+.1f}" if is_lower_better(metric) else f"{value:+.4f}"
+def signed(measure: Measure, value: float) -> str:
+    return f"{value:+.{measure.decimals}f}"
 
 
-def bounds(metric: str, interval: Interval) -> str:
-    return f"[{signed(metric, interval.low)}, {signed(metric, interval.high)}]"
+def bounds(measure: Measure, interval: Interval) -> str:
+    """The ends of an interval; nothing where there is none, as of a measure without values per user."""
+    if interval.count < 2:
+        return ""
+    return f"[{signed(measure, interval.low)}, {signed(measure, interval.high)}]"
 
 
-def spread(metric: str, values: Sequence[float]) -> str:
+def spread(measure: Measure, values: Sequence[float]) -> str:
     """The mean, with the sample standard deviation of several runs."""
-    mean = number(metric, fmean(values))
-    return mean if len(values) == 1 else f"{mean} ± {number(metric, stdev(values))}"
+    mean = number(measure, fmean(values))
+    return mean if len(values) == 1 else f"{mean} ± {number(measure, stdev(values))}"
 
 
-def p_value(p: float) -> str:
+def p_value(p: float | None) -> str:
+    """For people; empty where no test was made."""
+    if p is None:
+        return ""
     return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -149,7 +153,7 @@ def _tex_symbols(text: str) -> str:
 
 
 def _runs(contender: Contender) -> str:
-    return contender.name if len(contender.ranks) == 1 else f"{contender.name} ({len(contender.ranks)} seeds)"
+    return contender.name if len(contender.seeds) == 1 else f"{contender.name} ({len(contender.seeds)} seeds)"
 
 
 def _difference_table(differences: Sequence[Difference]) -> pd.DataFrame:
@@ -157,7 +161,7 @@ def _difference_table(differences: Sequence[Difference]) -> pd.DataFrame:
         {
             "baseline": each.baseline,
             "contender": each.contender,
-            "metric": each.metric,
+            "metric": each.measure.name,
             "baseline_mean": fmean(each.of_baseline),
             "contender_mean": fmean(each.of_contender),
             "baseline_runs": len(each.of_baseline),
@@ -165,9 +169,9 @@ def _difference_table(differences: Sequence[Difference]) -> pd.DataFrame:
             "difference": each.difference.mean,
             "low": each.difference.low,
             "high": each.difference.high,
-            "p_users": each.users.p,
+            "p_users": None if each.users is None else each.users.p,
             "p_users_holm": each.users_holm,
-            "effect_users": each.users.effect,
+            "effect_users": None if each.users is None else each.users.effect,
             "p_seeds": None if each.seeds is None else each.seeds.p,
             "p_seeds_holm": each.seeds_holm,
             "effect_seeds": None if each.seeds is None else each.seeds.effect,
@@ -187,7 +191,7 @@ def _slice_table(comparison: Comparison) -> pd.DataFrame:
                     "by": each.by,
                     "part": each.label,
                     "users": each.users,
-                    "metric": comparison.sliced,
+                    "metric": comparison.sliced.name,
                     "contender": contender.name,
                     "mean": each.means[index],
                     "difference": None if gap is None else gap.mean,
@@ -202,25 +206,25 @@ def _draw(path: Path, comparison: Comparison) -> None:
     """Each difference with its interval, a panel per metric: what crosses the line is not told apart from 0."""
     from matplotlib.figure import Figure
 
-    metrics = list(dict.fromkeys(each.metric for each in comparison.differences))
+    measures = list(comparison.request.wanted)
     names = [contender.name for contender in comparison.contenders[1:]]
-    figure = Figure(figsize=(3.2 * len(metrics) + 2, 1.4 + 0.4 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for panel, metric in zip(panels, metrics, strict=True):
-        for each in (each for each in comparison.differences if each.metric == metric):
+    figure = Figure(figsize=(3.2 * len(measures) + 2, 1.4 + 0.4 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for panel, measure in zip(panels, measures, strict=True):
+        for each in (each for each in comparison.differences if each.measure == measure):
             height = names.index(each.contender)
             gap = each.difference
             colour = {"better": "tab:green", "worse": "tab:red", "open": "tab:gray"}[each.verdict]
             panel.plot([gap.low, gap.high], [height, height], color=colour, linewidth=2)
             panel.plot([gap.mean], [height], "o", color=colour)
         panel.axvline(0, color="black", linewidth=0.8)
-        panel.set_title(titled(metric))
+        panel.set_title(titled(measure))
         panel.margins(y=0.4)
         panel.locator_params(axis="x", nbins=4)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
     baseline = comparison.contenders[0].name
-    title = f"Difference to {baseline}, 95 % intervals over users ({comparison.split} split)"
+    title = f"Difference to {baseline}, 95 % intervals over users ({comparison.request.split} split)"
     figure.suptitle(title, fontsize="medium")
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=150)

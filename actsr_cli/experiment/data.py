@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from actsr_cli.config import DataConfig, RunConfig
-from actsr_cli.data.catalog import known
-from actsr_cli.data.prepare import Prepared, last_settings, prepare
-from actsr_cli.data.sources import find_source
-from actsr_cli.errors import ConfigError
+from actsr_cli.config import DataConfig, FileSplit, RunConfig
+from actsr_cli.data import store
+from actsr_cli.data.catalog import same_data_set
+from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
+from actsr_cli.data.sources import Source, find_source
+from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.presets import ResolvedConfig
+from actsr_cli.presets import DEFAULT, ResolvedConfig
 
 
 def prepare_for(
@@ -20,7 +22,8 @@ def prepare_for(
     """The data that a resolved config asks for, prepared if they are not yet, and the config with their settings.
 
     A preset's `data` section describes how the preset's own data set is prepared. For another data set, and where
-    nobody names data settings, those of the latest `actsr preprocess` hold.
+    nobody names data settings, those of the latest `actsr preprocess` hold. Data that came split in files keep that
+    split unless another one is given, and are filtered as `fitting` says; the report has a note of it.
 
     Args:
         resolved: the settings and where they came from.
@@ -35,26 +38,87 @@ def prepare_for(
     if not config.dataset:
         raise ConfigError("no data set is named", hint="Give --dataset NAME, or a --preset that has one.")
     source = find_source(data_dir, config.dataset)
-    if not _names_data_settings(resolved):
-        settings = last_settings(source) or DataConfig()
-        config = config.model_copy(update={"data": settings})
-    return config, prepare(source, config.data, on_step=on_step)
+    settings = config.data if _names_data_settings(resolved) else last_settings(source) or DataConfig()
+    settings, note = fitting(settings, source, resolved)
+    config = config.model_copy(update={"data": settings})
+    prepared = prepare(source, settings, on_step=on_step)
+    notes = "; ".join(filter(None, (prepared.report.note, note)))
+    prepared = replace(prepared, report=replace(prepared.report, note=notes))
+    if prepared.data.parts is not None and resolved.sources["split.by"] == DEFAULT:
+        config = config.model_copy(update={"split": FileSplit()})
+    return config, _split(prepared, config)
+
+
+def fitting(settings: DataConfig, source: Source, resolved: ResolvedConfig) -> tuple[DataConfig, str]:
+    """The data settings that fit a source, and a note about what is left out.
+
+    Of data that came split in files, filters that would change the split are left out where nobody gave them on
+    purpose, such as those of a preset. `prepare` refuses the others.
+
+    Args:
+        settings: the data settings.
+        source: the raw interactions.
+        resolved: says which settings were given on purpose.
+    """
+    dropped = [key for key in settings.against_split if f"data.{key}" not in resolved.given] if source.is_split else []
+    if not dropped:
+        return settings, ""
+    neutral = DataConfig()
+    fits = settings.model_copy(update={key: getattr(neutral, key) for key in dropped})
+    return fits, f"'{source.name}' came split in files; left out, as it would change the split: {', '.join(dropped)}"
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
-    """The prepared data of a run, by the settings in its config."""
-    return open_data(run.config, data_dir)
+    """The data that a run was trained on.
+
+    They are where they were when it was made, or anywhere below the data root; where they are gone, they are prepared
+    again, if that gives the same.
+
+    Raises:
+        RunError: they cannot be had any more.
+    """
+    record = run.record
+    return _prepared(run.name, run.config, record.fingerprint, record.data_folder, data_dir)
 
 
-def open_data(config: RunConfig, data_dir: Path) -> Prepared:
-    """The prepared data of a config whose data settings are settled, as `prepare_for` returns it."""
-    return prepare(find_source(data_dir, config.dataset), config.data)
+def data_of_fingerprint(config: RunConfig, fingerprint: str, data_dir: Path) -> Prepared:
+    """The prepared data of a fingerprint below the data root, see `data_of`.
+
+    Raises:
+        RunError: they cannot be had any more.
+    """
+    return _prepared(f"this study of {config.dataset}", config, fingerprint, None, data_dir)
 
 
-def same_data_set(one: str, other: str) -> bool:
-    """Whether two names stand for one data set, in the catalogue's sense."""
-    entry = known(one)
-    return one == other or (entry is not None and entry == known(other))
+def _prepared(title: str, config: RunConfig, fingerprint: str, folder: Path | None, data_dir: Path) -> Prepared:
+    if folder is None or not _holds(folder, fingerprint):
+        folder = find_prepared(data_dir, fingerprint)
+    if folder is not None:
+        return _split(open_prepared(folder, config.dataset), config)
+    try:
+        prepared = prepare(find_source(data_dir, config.dataset), config.data)
+    except DataError as error:
+        raise RunError(
+            f"the data of {title} (fingerprint {fingerprint}) are not in {data_dir} any more, "
+            f"and cannot be prepared again: {error.message}",
+            hint=error.hint,
+        ) from error
+    if prepared.data.fingerprint != fingerprint:
+        raise RunError(
+            f"the data of {title} have changed since it was trained (fingerprint {prepared.data.fingerprint}, "
+            f"it has {fingerprint}), and what was prepared then is gone",
+            hint="Restore the data, or train again.",
+        )
+    return _split(prepared, config)
+
+
+def _holds(folder: Path, fingerprint: str) -> bool:
+    """Whether a folder still holds the prepared data of a fingerprint."""
+    return (folder / store.RECORD).is_file() and store.load_record(folder).fingerprint == fingerprint
+
+
+def _split(prepared: Prepared, config: RunConfig) -> Prepared:
+    return replace(prepared, data=prepared.data.split_by(config.split))
 
 
 def _names_data_settings(resolved: ResolvedConfig) -> bool:

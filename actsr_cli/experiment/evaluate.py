@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from actsr_cli.data.sequences import SequenceData, Split
+from actsr_cli.config import NoCalibration, SplitConfig
+from actsr_cli.config.models import PopularityOptions
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
-from actsr_cli.evaluation.metrics import summarize
-from actsr_cli.evaluation.popularity import popularity_scorer
-from actsr_cli.evaluation.ranking import RankedSplit, Seen, evaluate
+from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, ranker_for, split_facts
+from actsr_cli.evaluation.metrics import Measure
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.experiment.model import check_held_out, open_model
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.base import Recommender
-from actsr_cli.models.registry import build_model
-from actsr_cli.training.checkpoint import load_model
+from actsr_cli.models.popularity import Popularity
 from actsr_cli.training.device import choose_device
 
 
 @dataclass(frozen=True)
+class Request:
+    """What is to be measured.
+
+    Attributes:
+        split: `valid` or `test`.
+        protocol: what targets are ranked among.
+        wanted: the measures.
+        batch_size: histories scored at a time.
+        device: where to score, as in `training.device`.
+    """
+
+    split: SplitName
+    protocol: Protocol
+    wanted: tuple[Measure, ...]
+    batch_size: int = 256
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """How a run ranks the held-out items of a split.
+    """How a run ranks the targets of a split.
 
     Attributes:
         epoch: the epoch that the parameters are from.
-        metrics: the model's metrics by name.
-        popularity: the metrics of ranking by popularity, by name.
-        ranked: the model's rank for every user.
+        judgement: the model's ranking and metrics.
+        popularity: metrics of ranking by popularity, by name.
+        facts: what the split holds and leaves out.
     """
 
     epoch: int
-    metrics: dict[str, float]
+    judgement: Judgement
     popularity: dict[str, float]
-    ranked: RankedSplit
+    facts: SplitFacts
 
 
 def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
@@ -40,81 +63,62 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
     Raises:
         RunError: the run has no model, or `data` are not what it was trained on.
     """
-    if not run.model_file.exists():
-        raise RunError(f"{run.name} has no trained model yet")
-    if run.record["fingerprint"] != data.fingerprint:
+    fingerprint = run.record.fingerprint
+    if fingerprint != data.fingerprint:
+        raise RunError(f"{run.name} was trained on other data (fingerprint {fingerprint}, not {data.fingerprint})")
+    if run.config.split != data.split:
         raise RunError(
-            f"the data of {run.name} have changed since it was trained (fingerprint {data.fingerprint}, "
-            f"the run has {run.record['fingerprint']})",
-            hint="Restore the data, or train again.",
+            f"{run.name} was trained on another split: on {_said(run.config.split)}, not on {_said(data.split)}",
+            hint="Items that one run is tested on may have trained the other: compare runs with equal splits.",
         )
-    model = build_model(run.config.model, data.n_items, data.n_users)
-    epoch = load_model(run.model_file, model)
-    return model.eval(), epoch
+    return open_model(run)
 
 
-def rank_run(
-    run: Run,
-    data: SequenceData,
-    *,
-    split: Split,
-    seen: Seen,
-    batch_size: int,
-    device: str = "auto",
-    on_batch: Callable[[int, int], None] | None = None,
-) -> tuple[RankedSplit, int]:
-    """The ranks that a run's best model gives, and the epoch it is from; see `evaluate_run`."""
+def _said(split: SplitConfig) -> str:
+    """A split for people."""
+    return ", ".join(f"{key} {value}" for key, value in split.model_dump().items())
+
+
+def judge_run(
+    run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
+) -> tuple[Judgement, int]:
+    """How a run's best model ranks a split, and the epoch it is from; see `evaluate_run`."""
+    check_held_out(run)
     model, epoch = trained_model(run, data)
-    where = choose_device(device)
-    ranked = evaluate(
-        model.to(where).score,
-        data,
-        split,
-        max_length=run.config.model.max_length,
-        seen=seen,
-        batch_size=batch_size,
-        device=where,
-        on_batch=on_batch,
-    )
-    return ranked, epoch
+    return judge(_ranker(model, data, request), data, request.split, request.wanted, on_batch), epoch
 
 
 def evaluate_run(
-    run: Run,
-    data: SequenceData,
-    *,
-    split: Split,
-    seen: Seen,
-    ks: Sequence[int],
-    batch_size: int,
-    device: str = "auto",
-    on_batch: Callable[[int, int], None] | None = None,
+    run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Rank every held-out item of a split over the whole catalogue; the metrics are kept in the run's metrics.json.
+    """Rank every target of a split; the metrics are kept in the run's metrics.json.
 
     Args:
         run: a trained run.
-        data: the data it was trained on.
-        split: `valid` or `test`.
-        seen: whether the user's own history is ranked (protocol A) or excluded (protocol B).
-        ks: cut-offs of the metrics.
-        batch_size: users scored at a time.
-        device: where to score, as in `training.device`.
-        on_batch: hears (done, total) users of the model's pass.
+        data: the data it was trained on, split as it was.
+        request: what is measured.
+        on_batch: hears (done, total) targets of the model's pass.
     """
-    ranked, epoch = rank_run(run, data, split=split, seen=seen, batch_size=batch_size, device=device, on_batch=on_batch)
-    where = choose_device(device)
-    floor = evaluate(
-        popularity_scorer(data, where),
-        data,
-        split,
-        max_length=run.config.model.max_length,
-        seen=seen,
-        batch_size=batch_size,
-        device=where,
-    )
-    evaluation = Evaluation(epoch, summarize(ranked.ranks, ks), summarize(floor.ranks, ks), ranked)
-    former = run.metrics.get(f"{split}/{seen}", {})
+    judgement, epoch = judge_run(run, data, request, on_batch)
+    floor = popularity_model(data)
+    of_floor = judge(_ranker(floor, data, request), data, request.split, request.wanted)
+    evaluation = Evaluation(epoch, judgement, of_floor.values, split_facts(data, request.split))
+    key = f"{request.split}/{request.protocol.key}"
+    former = run.metrics.get(key, {})
     kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
-    run.add_metrics(f"{split}/{seen}", {**kept, "epoch": epoch, "users": len(ranked.ranks), **evaluation.metrics})
+    facts = evaluation.facts
+    counts = {"epoch": epoch, "users": facts.users, "targets": facts.targets}
+    run.add_metrics(key, {**kept, **counts, **judgement.values})
     return evaluation
+
+
+def popularity_model(data: SequenceData) -> Recommender:
+    """Scores every item by its number of training interactions: the floor under every model."""
+    model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
+    model.fit(*data.training_part())
+    return model
+
+
+def _ranker(model: Recommender, data: SequenceData, request: Request) -> Ranker:
+    device = choose_device(request.device)
+    return ranker_for(model.to(device), data, request.protocol, device=device, batch_size=request.batch_size)

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from actsr_cli.batch import Batch
+from actsr_cli.data.catalog import same_data_set
 from actsr_cli.data.demo_items import NOISE_TITLES
-from actsr_cli.data.sequences import SequenceData, Split
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
-from actsr_cli.evaluation.ranking import Seen
-from actsr_cli.experiment.data import same_data_set
+from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.experiment.evaluate import trained_model
+from actsr_cli.experiment.model import check_held_out
 from actsr_cli.experiment.run import Run
 from actsr_cli.inspection.answers import Case, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import learned_curves
+from actsr_cli.inspection.output import write_output
+from actsr_cli.inspection.report import Report, ReportedRun
 from actsr_cli.inspection.robustness import Mass, attention_mass, robustness
 from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.trace import trace
-from actsr_cli.inspection.views import Subject, View, is_calibrated, view
+from actsr_cli.inspection.views import (
+    Subject,
+    View,
+    is_calibrated,
+    moved_users,
+    random_rows,
+    random_users,
+    raw_history,
+    users_called,
+    view,
+)
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.device import choose_device
+
+_USERS_WITHOUT_A_CHOICE = 3
 
 
 @dataclass(frozen=True)
@@ -55,12 +72,74 @@ class Inspected:
         return is_calibrated(self.model)
 
 
+@dataclass(frozen=True)
+class SubjectChoice:
+    """Whose attention is looked at. Where nothing is chosen, it is a few random users.
+
+    Attributes:
+        split: whose last items are the targets.
+        users: users by their raw ids.
+        random: so many users at random.
+        improved: so many users whose target's rank the calibration improves by the largest factor.
+        worsened: so many users whose target's rank it worsens most.
+        history: raw item ids in time order, of nobody in particular.
+        target: the item that comes after `history`.
+        seed: of the random users.
+    """
+
+    split: SplitName = "test"
+    users: Sequence[str] = ()
+    random: int | None = None
+    improved: int | None = None
+    worsened: int | None = None
+    history: str | None = None
+    target: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured, and over whom.
+
+    Attributes:
+        split: whose histories and targets.
+        sample: users at most.
+        faithfulness: hold the attention against what predictions rest on.
+        noise: shares of noise to put into histories.
+        seed: of the sample, of noise and of bootstraps.
+    """
+
+    split: SplitName = "test"
+    sample: int = 1000
+    faithfulness: bool = False
+    noise: Sequence[float] = ()
+    seed: int = 0
+
+
+def open_side_by_side(runs: Sequence[Run], data: SequenceData, device: str = "auto") -> list[Inspected]:
+    """The best model of each run, ready to be looked into.
+
+    Args:
+        runs: trained on the same data.
+        data: what they were trained on.
+        device: where they compute.
+
+    Raises:
+        RunError: a run was trained on other data, or cannot be inspected: see `open_for_inspection`.
+    """
+    for other in runs[1:]:
+        if other.record.fingerprint != runs[0].record.fingerprint:
+            raise RunError(f"{other.name} was trained on other data than {runs[0].name}: they cannot be compared")
+    return [open_for_inspection(run, data, device) for run in runs]
+
+
 def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> Inspected:
     """The best model of a run, ready to be looked into.
 
     Raises:
         RunError: the run has no model, its data have changed, or its model has no attention.
     """
+    check_held_out(run)
     model, _ = trained_model(run, data)
     if not isinstance(model, SequentialModel):
         raise RunError(f"{run.name} has no attention to inspect", hint="Inspect a transformer, such as ac-sasrec.")
@@ -71,6 +150,38 @@ def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> I
     one_item = torch.ones(1, 1, dtype=torch.int64, device=where)
     trace(model, Batch(one_item, one_item[0], timestamps=one_item.float()))  # says so where it has no attention
     return Inspected(run, model, data, where)
+
+
+def choose_subjects(inspected: Inspected, choice: SubjectChoice) -> list[Subject]:
+    """The chosen subjects, none of them twice.
+
+    Args:
+        inspected: the run whose ranks say who is improved and worsened.
+        choice: who is chosen.
+
+    Raises:
+        DataError: there is no such user or item.
+        RunError: the model is not calibrated, or its calibration moved no rank that way.
+    """
+    data, split = inspected.data, choice.split
+    subjects = users_called(data, split, list(choice.users)) if choice.users else []
+    if choice.history is not None:
+        subjects.append(raw_history(data, choice.history, choice.target))
+    for count, upwards in ((choice.improved, True), (choice.worsened, False)):
+        if count is not None:
+            subjects += moved_users(
+                inspected.model,
+                data,
+                split,
+                count,
+                improved=upwards,
+                device=inspected.device,
+                seen=inspected.seen,
+                batch_size=inspected.run.config.evaluation.batch_size,
+            )
+    if choice.random is not None or not subjects:
+        subjects += random_users(data, split, choice.random or _USERS_WITHOUT_A_CHOICE, choice.seed)
+    return list({(each.label, each.case.user): each for each in subjects}.values())
 
 
 def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
@@ -87,43 +198,60 @@ def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
     return [view(inspected.model, each.case, device=inspected.device, seen=inspected.seen) for each in subjects]
 
 
-def measure(
-    inspected: Inspected,
-    split: Split,
-    *,
-    sample: int,
-    seed: int,
-    with_faithfulness: bool,
-    noise: Sequence[float],
-    on_step: Callable[[str], None] | None = None,
-) -> Findings:
+def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[[str], None] | None = None) -> Findings:
     """Measure a run's attention over a sample of users, the same for every run on the same data.
 
     Args:
         inspected: the run.
-        split: whose histories and targets.
-        sample: users at most.
-        seed: of the sample, of noise and of bootstraps.
-        with_faithfulness: hold the attention against what predictions rest on.
-        noise: shares of noise to put into histories.
+        measurements: what is measured.
         on_step: hears what is being measured.
     """
     model, device, data = inspected.model, inspected.device, inspected.data
+    split, seed, noise = measurements.split, measurements.seed, measurements.noise
     say = on_step or (lambda _: None)
-    users = data.held_out(split).users
-    drawn = np.sort(np.random.default_rng(seed).choice(users, min(sample, len(users)), replace=False))
-    cases = split_cases(data, split, drawn)
+    cases = split_cases(data, split, random_rows(data, split, measurements.sample, seed))
     say("what the calibrators learned")
     curves = learned_curves(model, cases, device=device)
+    faithful = None
+    if measurements.faithfulness:
+        faithful = faithfulness(model, cases, device=device, seed=seed, on_step=say)
     return Findings(
         run=inspected.run.name,
         users=len(cases),
         effective_share=effective_share(model, cases, device=device, seed=seed),
         curves=curves,
         noise_mass=_known_noise(inspected, cases, seed),
-        faithfulness=faithfulness(model, cases, device=device, seed=seed, on_step=say) if with_faithfulness else None,
+        faithfulness=faithful,
         robustness=robustness(model, cases, noise, device=device, seed=seed, on_step=say) if noise else [],
     )
+
+
+def write_inspection(
+    folder: Path,
+    opened: Sequence[Inspected],
+    subjects: Sequence[Subject],
+    views: Sequence[Sequence[View]],
+    findings: Sequence[Findings],
+) -> None:
+    """Write everything that was seen and measured: see `write_output`.
+
+    Args:
+        folder: is made where it is missing.
+        opened: one run, or two side by side.
+        subjects: who was looked at.
+        views: each run's, in the order of the subjects.
+        findings: each run's.
+    """
+    data = opened[0].data
+    runs = [
+        ReportedRun(inspected.run.name, inspected.calibrated, seen, found)
+        for inspected, seen, found in zip(opened, views, findings, strict=True)
+    ]
+    about = (
+        f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. "
+        f"Ranks by protocol {Protocol(opened[0].seen).title}."
+    )
+    write_output(folder, Report(data.name, about, subjects, runs, data.display_name))
 
 
 def _known_noise(inspected: Inspected, cases: Sequence[Case], seed: int) -> Mass | None:

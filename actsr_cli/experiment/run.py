@@ -1,40 +1,68 @@
-"""The folder of a run: what lies in it, how it is made and how it is found again.
+"""The folder of a run: what lies in it, how it is made and opened.
 
 runs/DATASET/MODEL/NAME/
     config.yaml             the resolved configuration
-    run.json                state of the run, data fingerprint, best epoch
-    environment.json        versions and machine
+    run.json                the record: state, data, best epoch, machine
+    items.parquet           raw ids and titles of the items; users.parquet where the model knows users
     history.csv             one row per epoch
     metrics.json            metrics by split and protocol
     model.safetensors       the best epoch's parameters
     checkpoint.safetensors  the full state after the last finished epoch
+    run.lock                held by the process that trains it
     tensorboard/            events
+
+It needs nothing from outside to be used: it can be copied to another place or another machine.
 """
 
 from __future__ import annotations
 
 import json
-import platform
-import sys
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 import yaml
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-import actsr_cli
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import RunError
-from actsr_cli.files import replacing
-from actsr_cli.models.registry import display_name
+from actsr_cli.experiment.record import FILE_NAME, Changes, Environment, RunRecord, Status, now, read_record
+from actsr_cli.files import write_json, write_record, write_text
+from actsr_cli.models.registry import display_name, find_model
 
-UNREADABLE = "unreadable"
-"""State of a run whose config does not fit this version."""
+_LOCK = "run.lock"
+_GLANCE = 0.2
+"""Seconds after which a lock that is looked at counts as held: several processes may look at the same moment."""
+_WAIT = 1.0
+"""Seconds that a training waits for its lock, which others may hold for a moment to see whether it is free."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run comes from, for its record.
+
+    Attributes:
+        command: the command line behind it.
+        preset: name or file of the preset behind it.
+        data_folder: the folder of its prepared data.
+        study, trial: the study that it is a trial of, and its number there.
+        source: the run whose refit on all data it is.
+    """
+
+    command: Sequence[str] = ()
+    preset: str | None = None
+    data_folder: Path | None = None
+    study: str | None = None
+    trial: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,15 +72,12 @@ class Run:
     Attributes:
         path: its folder.
         config: its resolved configuration.
+        name: DATASET/MODEL/NAME.
     """
 
     path: Path
     config: RunConfig
-
-    @property
-    def name(self) -> str:
-        """DATASET/MODEL/NAME."""
-        return name_of(self.path)
+    name: str
 
     @property
     def model_file(self) -> Path:
@@ -63,154 +88,161 @@ class Run:
         return self.path / "checkpoint.safetensors"
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The contents of run.json."""
-        return read_json(self.path / "run.json")
+    def record(self) -> RunRecord:
+        """Its record, as it is now."""
+        return read_record(self.path)
+
+    @property
+    def status(self) -> Status:
+        """Its state now: `stopped` where it is recorded as running, and no process trains it any more."""
+        return status_of(self.path, self.record)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The contents of metrics.json; empty before the first ones."""
         path = self.path / "metrics.json"
-        return read_json(path) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+        return values
+
+    def vocabulary(self) -> Vocabulary:
+        """Its items, and its users where the model knows them.
+
+        Raises:
+            DataError: the files are missing or damaged.
+            RunError: they are of another run.
+        """
+        vocabulary, record = Vocabulary.load(self.path), self.record
+        users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
+        if (vocabulary.n_items, users) != (record.items, record.users):
+            raise RunError(f"the vocabulary in {self.path} does not belong to this run: it has other items or users")
+        return vocabulary
 
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
         write_text(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
 
-    def update(self, **values: Any) -> None:
-        """Change entries of run.json."""
-        write_json(self.path / "run.json", self.record | values)
+    def update(self, **changes: Unpack[Changes]) -> None:
+        """Change entries of its record."""
+        write_record(self.path / FILE_NAME, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
         """Put `values` under `key` in metrics.json."""
         write_json(self.path / "metrics.json", self.metrics | {key: values})
 
+    @contextmanager
+    def training_lock(self) -> Iterator[None]:
+        """Held by the process that trains the run, for as long as the context lasts.
 
-def create_run(
-    runs_dir: Path,
-    config: RunConfig,
-    data: SequenceData,
-    *,
-    name: str | None,
-    command: list[str],
-    preset: str | None = None,
-) -> Run:
-    """Make the folder of a new run.
+        Raises:
+            RunError: another process holds it.
+        """
+        lock = FileLock(self.path / _LOCK)
+        try:
+            lock.acquire(timeout=_WAIT)
+        except Timeout:
+            raise _in_training(self.name) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def check_not_training(self) -> None:
+        """Raise RunError where another process trains the run."""
+        if _is_locked(self.path):
+            raise _in_training(self.name)
+
+
+@contextmanager
+def new_run(
+    runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
+) -> Iterator[Run]:
+    """Make the folder of a new run, and hold its lock for as long as the context lasts: it is to be trained at once.
 
     Args:
         runs_dir: where runs live.
         config: the resolved configuration.
-        data: the data it will train on; its fingerprint is recorded.
-        name: last part of its path; None takes date and time.
-        command: the command line behind it, for the record.
-        preset: name or file of the preset behind it, for the record.
+        data: the data it will train on; their fingerprint and vocabulary are kept.
+        name: last part of its name; None takes date and time.
+        origin: where it comes from, for the record.
 
     Raises:
         RunError: there is a run of this name already, or the name is no plain folder name.
     """
-    parent = runs_dir / config.dataset / display_name(config.model)
-    path = _new_folder(parent, name)
-    run = Run(path, config)
-    run.write_config()
-    write_json(path / "environment.json", environment(command))
-    write_json(
-        path / "run.json",
-        {
-            "status": "running",
-            "started": now(),
-            "dataset": config.dataset,
-            "model": display_name(config.model),
-            "preset": preset,
-            "fingerprint": data.fingerprint,
-            "users": data.n_users,
-            "items": data.n_items,
-            "interactions": data.n_interactions,
-        },
+    origin = origin or Origin()
+    model = display_name(config)
+    path = _new_folder(runs_dir / config.dataset / model, name)
+    record = RunRecord(
+        status=Status.RUNNING,
+        dataset=config.dataset,
+        model=model,
+        name=path.name,
+        preset=origin.preset,
+        study=origin.study,
+        trial=origin.trial,
+        source=origin.source,
+        fingerprint=data.fingerprint,
+        data_folder=None if origin.data_folder is None else origin.data_folder.resolve(),
+        users=data.n_users,
+        items=data.n_items,
+        interactions=data.n_interactions,
+        started=now(),
+        monitor=config.training.monitor,
+        environment=Environment.here(origin.command),
     )
-    return run
+    run = Run(path, config, record.title)
+    run.write_config()
+    Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
+    with run.training_lock():
+        write_record(path / FILE_NAME, record)
+        yield run
 
 
 def open_run(path: Path) -> Run:
     """The run in folder `path`.
 
     Raises:
-        RunError: it is no run, or its config does not fit this version.
+        RunError: it is no run, of another version, or its config does not fit this version.
     """
+    record = read_record(path)
     config = path / "config.yaml"
-    if not config.is_file() or not (path / "run.json").is_file():
-        raise RunError(f"{path} is not the folder of a run: it has no config.yaml and run.json")
+    if not config.is_file():
+        raise RunError(f"{path} is damaged: it has no config.yaml")
     try:
-        return Run(path.resolve(), RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8"))))
-    except (ValidationError, yaml.YAMLError) as error:
+        settings = RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(
             f"{config} cannot be read: {_first_problem(error)}",
             hint="The run is damaged or of another version of actsr. Without it: actsr runs delete.",
         ) from error
+    return Run(path.resolve(), settings, record.title)
 
 
-def list_runs(runs_dir: Path) -> list[Path]:
-    """Folders of all runs, the one that started last at the end."""
-    folders = [path.parent for path in runs_dir.glob("*/*/*/run.json")]
-    return sorted(folders, key=lambda folder: (read_json(folder / "run.json")["started"], folder.name))
+def status_of(path: Path, record: RunRecord) -> Status:
+    """The state of the run in a folder, by its record and by whether a process trains it."""
+    if record.status is not Status.RUNNING or _is_locked(path):
+        return record.status
+    now_recorded = read_record(path).status  # it may have ended since the record was read
+    return Status.STOPPED if now_recorded is Status.RUNNING else now_recorded
 
 
-def summaries(runs_dir: Path) -> list[dict[str, Any]]:
-    """One line of facts per run, the one that started last at the end.
-
-    Its keys: run, dataset, model, status, started, epochs, best_epoch, monitor, value (the monitor's at the best epoch,
-    on validation), seconds; what a run has not reached yet is None. A run whose config cannot be read is `unreadable`.
-    """
-    found = []
-    for path in list_runs(runs_dir):
-        record = read_json(path / "run.json")
-        seconds = record["train_seconds"] + record["validation_seconds"] if "train_seconds" in record else None
-        facts = {key: record.get(key) for key in ("dataset", "model", "status", "started", "epochs", "best_epoch")}
-        facts |= {"run": name_of(path), "monitor": None, "value": None, "seconds": seconds}
-        try:
-            run = open_run(path)
-        except RunError:
-            facts["status"] = UNREADABLE
-        else:
-            monitor = run.config.training.monitor
-            valid = run.metrics.get(f"valid/{run.config.evaluation.seen}", {})
-            facts |= {"monitor": monitor, "value": valid.get(monitor)}
-        found.append(facts)
-    return found
-
-
-def find_run(runs_dir: Path, name: str | None) -> Run:
-    """The run called `name`: a folder, DATASET/MODEL/NAME, or any end of that path; None takes the latest with a model.
+def delete_run(path: Path, runs_dir: Path) -> None:
+    """Delete a run's folder below `runs_dir`, and those above it that are then empty.
 
     Raises:
-        RunError: there is none, or more than one.
+        RunError: a process trains it.
     """
-    return open_run(find_folder(runs_dir, name))
-
-
-def name_of(folder: Path) -> str:
-    """DATASET/MODEL/NAME of the run in a folder."""
-    return "/".join(folder.parts[-3:])
-
-
-def find_folder(runs_dir: Path, name: str | None) -> Path:
-    """The folder of the run that `find_run` opens, whether it can be opened or not."""
-    if name is None:
-        trained = [path for path in list_runs(runs_dir) if (path / "model.safetensors").exists()]
-        if not trained:
-            raise RunError(
-                f"no trained run in {runs_dir}", hint="Train one: actsr train --model ac-sasrec --preset demo"
-            )
-        return trained[-1]
-    if (Path(name) / "run.json").is_file():
-        return Path(name)
-    wanted = Path(name).parts
-    matches = [path for path in list_runs(runs_dir) if path.relative_to(runs_dir).parts[-len(wanted) :] == wanted]
-    if not matches:
-        raise RunError(f"no run '{name}' in {runs_dir}", hint="A run is called DATASET/MODEL/NAME.")
-    if len(matches) > 1:
-        names = ", ".join(str(path.relative_to(runs_dir)) for path in matches)
-        raise RunError(f"'{name}' names {len(matches)} runs: {names}", hint="Give more of the path.")
-    return matches[0]
+    if _is_locked(path):
+        raise _in_training(str(path))
+    shutil.rmtree(path)
+    for above in path.parents:
+        if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
+            break
+        above.rmdir()
 
 
 def new_name() -> str:
@@ -218,47 +250,27 @@ def new_name() -> str:
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def environment(command: list[str]) -> dict[str, Any]:
-    """Versions and machine, for the record."""
-    return {
-        "command": command,
-        "actsr": actsr_cli.__version__,
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def now() -> str:
-    """This moment in UTC, ISO 8601 with microseconds."""
-    return datetime.now(UTC).isoformat()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; RunError where it is damaged."""
+def _is_locked(folder: Path) -> bool:
+    """Whether a process trains the run in a folder."""
+    lock = folder / _LOCK
+    if not lock.exists():
+        return False
+    if not os.access(lock, os.W_OK):  # somebody else's run: its lock cannot be tried, and its record is believed
+        return True
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-    return values
+        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another one may look just now, too
+            return False
+    except Timeout:
+        return True
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON beside `path` and rename it into place."""
-    write_text(path, json.dumps(values, indent=2) + "\n")
+def _in_training(name: str) -> RunError:
+    return RunError(f"{name} is being trained by another process", hint="Wait until it has ended, or stop it first.")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write text beside `path` and rename it into place."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def _first_problem(error: ValidationError | yaml.YAMLError) -> str:
+def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
     """What is wrong with a config, in one line."""
-    if isinstance(error, yaml.YAMLError):
+    if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"

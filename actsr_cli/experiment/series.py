@@ -1,45 +1,95 @@
-"""Runs that differ in their seed alone: NAME-s0, NAME-s1 …"""
+"""Series: runs NAME-s0, NAME-s1 … that differ in their seed alone."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.run import Run, find_run, list_runs, open_run
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
+from actsr_cli.experiment.record import FILE_NAME, Status
+from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.models.registry import display_name
 
+_MEMBER = re.compile(r"(.+)-s(\d+)")
 
-def find_group(runs_dir: Path, name: str) -> list[Run]:
-    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series, in the order of their seeds.
+
+@dataclass(frozen=True)
+class Group:
+    """What one name of the command line stands for.
+
+    Attributes:
+        name: DATASET/MODEL/NAME of a run, or of a series without its seeds.
+        runs: the run, or those of the series by seed.
+        is_series: whether it is a series.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    is_series: bool = False
+
+
+def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True) -> Group:
+    """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series.
+
+    Args:
+        runs_dir: where runs live.
+        name: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
+        finished: whether the runs of a series must be finished.
 
     Raises:
-        RunError: there is neither, or the runs of the series differ in more than their seed, have other seeds than
-            their names say, or are not finished.
+        RunError: there is neither, or both, or the runs of the series differ in more than their seed, have other seeds
+            than their names say, or are not finished.
     """
-    wanted = Path(name).parts
-    series = {
-        path: int(found[2])
-        for path in list_runs(runs_dir)
-        if (found := re.fullmatch(r"(.+)-s(\d+)", path.name)) is not None
-        and (*path.relative_to(runs_dir).parts[:-1], found[1])[-len(wanted) :] == wanted
-    }
-    if not series:
-        return [find_run(runs_dir, name)]
-    if len({path.parent for path in series}) > 1:
-        names = ", ".join(sorted({str(path.parent.relative_to(runs_dir)) for path in series}))
-        raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
-    runs = [open_run(path) for path in sorted(series, key=lambda path: series[path])]
-    for run, seed in zip(runs, sorted(series.values()), strict=True):
-        if run.config.training.seed != seed:
-            raise RunError(f"{run.name} has the seed {run.config.training.seed}: it is of no series")
+    members = [] if name is None else find_members(runs_dir, name)
+    if not members:
+        run = find_run(runs_dir, name)
+        return Group(run.name, (run,))
+    runs = [open_run(member.path) for member in members]
+    for member, run in zip(members, runs, strict=True):
+        if run.config.training.seed != _seed(member):
+            raise RunError(f"{member.name} has the seed {run.config.training.seed}: it is of no series")
         if _without_seed(run.config) != _without_seed(runs[0].config):
-            raise RunError(f"{run.name} differs from {runs[0].name} in more than its seed: they are no series")
-        _check_finished(run)
-    return runs
+            raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed: they are no series")
+        if finished:
+            _check_finished(run)
+    return Group(runs[0].name.rpartition("-s")[0], tuple(runs), is_series=True)
+
+
+def find_folders(runs_dir: Path, name: str) -> list[Path]:
+    """The folder of the run called `name`, or those of the runs of a series, whether they can be opened or not.
+
+    Raises:
+        RunError: there is none, or more than one.
+    """
+    return [member.path for member in find_members(runs_dir, name)] or [find_folder(runs_dir, name)]
+
+
+def find_members(runs_dir: Path, name: str) -> list[Listed]:
+    """The runs of the series called `name`, by seed; none where there is no such series.
+
+    Raises:
+        RunError: there are several, or a run of this name beside it.
+    """
+    if (Path(name) / FILE_NAME).is_file():
+        return []
+    runs = list_runs(runs_dir)
+    members = called(runs, name, _series)
+    if len({member.path.parent for member in members}) > 1:
+        names = ", ".join(sorted({"/".join(member.place[:-1]) for member in members}))
+        raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
+    if members and (same := called(runs, name)):
+        raise RunError(
+            f"'{name}' names a series of {len(members)} runs and the run {same[0].name}",
+            hint=f"For the run give its folder: {same[0].path}",
+        )
+    return sorted(members, key=_seed)
 
 
 def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
@@ -48,11 +98,11 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
     Raises:
         RunError: a run of this name has another configuration or other data, or is not finished.
     """
-    path = runs_dir / config.dataset / display_name(config.model) / name
+    path = runs_dir / config.dataset / display_name(config) / name
     if not path.exists():
         return None
     run = open_run(path)
-    if run.config != config or run.record["fingerprint"] != data.fingerprint:
+    if run.config != config or run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} has other settings or data than this series", hint="Give another --name.")
     _check_finished(run)
     return run
@@ -60,10 +110,41 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
 
 def best_metrics(run: Run) -> dict[str, float]:
     """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
-    metrics = run.metrics.get(f"valid/{run.config.evaluation.seen}")
+    metrics = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
-    return {name: value for name, value in metrics.items() if "@" in name}
+    return _without_counts(metrics)
+
+
+def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
+    """The metrics of each run of a group, for each split and protocol by which all of them were measured.
+
+    A metric that not all of them have, such as one at another cut-off, is left out.
+    """
+    measured = [run.metrics for run in group.runs]
+    shared = {}
+    for key in measured[0]:
+        if all(key in metrics for metrics in measured):
+            of_runs = [_without_counts(metrics[key]) for metrics in measured]
+            names = [name for name in of_runs[0] if all(name in metrics for metrics in of_runs)]
+            shared[key] = [{name: metrics[name] for name in names} for metrics in of_runs]
+    return shared
+
+
+def _without_counts(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name not in ("epoch", "users", "targets")}
+
+
+def _series(name: Name) -> Name | None:
+    """The name of the series that a run belongs to by its own name."""
+    found = _MEMBER.fullmatch(name[-1])
+    return None if found is None else (*name[:-1], found[1])
+
+
+def _seed(member: Listed) -> int:
+    """The seed that a run's name says."""
+    found = _MEMBER.fullmatch(member.place[-1]) or _MEMBER.fullmatch(member.recorded[-1])
+    return -1 if found is None else int(found[2])
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
@@ -72,10 +153,11 @@ def _without_seed(config: RunConfig) -> dict[str, Any]:
 
 
 def _check_finished(run: Run) -> None:
-    if run.record["status"] == "finished":
+    status = run.status
+    if status is Status.FINISHED:
         return
+    if status is Status.RUNNING:
+        raise RunError(f"{run.name} is not finished: it is being trained")
     begun = run.checkpoint_file.exists()  # else it ended in its first epoch: there is nothing to go on from
     way = f"Go on with it: actsr train --resume {run.name}" if begun else f"Delete it: actsr runs delete {run.name}"
-    raise RunError(
-        f"{run.name} is not finished (it is {run.record['status']})", hint=f"{way}, and then give this command again."
-    )
+    raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, and then give this command again.")

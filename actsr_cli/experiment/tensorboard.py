@@ -63,7 +63,8 @@ class TensorBoard:
         best = next((record for record in state.history if record.epoch == state.best_epoch), None)
         if best is None:
             return
-        settings = _flat(config.model_dump(mode="json", include={"dataset", "model", "training"}))
+        shown = {"dataset", "model", "calibration", "loss", "training"}
+        settings = _flat(config.model_dump(mode="json", include=shown))
         metrics = {f"best/{name}": value for name, value in best.metrics.items()}
         writer = self._writer(state.epoch)
         for summary in hparams(settings, metrics):  # type: ignore[no-untyped-call]

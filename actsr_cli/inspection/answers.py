@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.batch import PADDING, Batch
-from actsr_cli.data.sequences import SequenceData, Split
-from actsr_cli.evaluation.ranking import Seen, doubled_ranks
+from actsr_cli.batch import Batch
+from actsr_cli.data.batches import history_batches
+from actsr_cli.data.histories import Histories
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
+from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.trace import in_evaluation
 from actsr_cli.models.base import SequentialModel
-
-_SCORES_AT_A_TIME = 2**24
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,11 @@ class Answers:
     rank: NDArray[np.float64]
 
 
-def split_cases(data: SequenceData, split: Split, users: NDArray[np.int64] | None = None) -> list[Case]:
-    """One case with the whole history per user of a split; `users` picks some, all of whom must be in it."""
+def split_cases(data: SequenceData, split: SplitName, rows: NDArray[np.int64] | None = None) -> list[Case]:
+    """One case with the whole history per target of a split; `rows` picks some of `data.held_out(split)`."""
     held_out = data.held_out(split)
-    rows = np.arange(len(held_out.users)) if users is None else np.searchsorted(held_out.users, users)
     cases = []
-    for row in rows:
+    for row in np.arange(len(held_out)) if rows is None else rows:
         place = slice(held_out.starts[row], held_out.ends[row])
         times = None if data.timestamps is None else np.asarray(data.timestamps[place])
         items = data.items[place].astype(np.int64)
@@ -71,32 +72,30 @@ def split_cases(data: SequenceData, split: Split, users: NDArray[np.int64] | Non
     return cases
 
 
-def answers(
-    model: SequentialModel,
-    cases: Sequence[Case],
-    *,
-    device: torch.device,
-    seen: Seen = "rank",
-    batch_size: int = 256,
-) -> Answers:
+def histories_of(cases: Sequence[Case]) -> Histories:
+    """Cases as a ranker takes them; times only where all have them."""
+    times = [case.times for case in cases if case.times is not None]
+    return Histories.of(
+        [case.items for case in cases],
+        targets=[case.target for case in cases],
+        users=[case.user for case in cases],
+        timestamps=times if len(times) == len(cases) else None,
+    )
+
+
+def answers(model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
     """Ask a model for the targets of some cases.
 
     Args:
         model: the model, on `device`.
         cases: histories of any length; the latest `max_length` items are read.
         device: where the model is.
-        seen: whether items of the history are ranked too (protocol A) or left out of the rank (protocol B).
-        batch_size: histories at a time; fewer where the catalogue is large.
+        seen: see `Protocol`.
     """
-    log_probability, rank = np.zeros(len(cases)), np.zeros(len(cases))
-    at_a_time = max(1, min(batch_size, _SCORES_AT_A_TIME // model.n_items))
-    with torch.inference_mode(), in_evaluation(model):
-        for rows, batch, targets in case_batches(cases, model.config.max_length, device, at_a_time):
-            scores = model.score(batch)
-            excluded = _collate([cases[row] for row in rows]).item_ids.to(device) if seen == "exclude" else None
-            rank[rows] = doubled_ranks(scores, targets, excluded).cpu().numpy() / 2
-            log_probability[rows] = target_log_probability(scores, targets).cpu().double().numpy()
-    return Answers(log_probability, rank)
+    with in_evaluation(model):
+        ranker = Ranker(model, device=device, protocol=Protocol(seen))
+        ranking = ranker.rank(histories_of(cases), log_probability=True)
+    return Answers(ranking.log_probability, ranking.ranks)
 
 
 def target_log_probability(scores: Tensor, targets: Tensor) -> Tensor:
@@ -113,30 +112,6 @@ def case_batches(
     Yields:
         Indices into `cases`, their histories as a batch, and their targets, (batch,).
     """
-    lengths = np.array([min(len(case.items), max_length) for case in cases], dtype=np.int64)
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        chosen = [cases[row].latest(max_length) for row in rows]
-        targets = torch.tensor([case.target for case in chosen], device=device)
-        batch = _collate(chosen)
-        if batch.timestamps is not None and device.type == "mps":  # has no float64
-            batch = replace(batch, timestamps=batch.timestamps.float())
-        yield rows, batch.to(device), targets
-
-
-def _collate(cases: Sequence[Case]) -> Batch:
-    lengths = [len(case.items) for case in cases]
-    times = [case.times for case in cases if case.times is not None]
-    item_ids = np.full((len(cases), max(lengths)), PADDING, dtype=np.int64)
-    seconds = np.zeros(item_ids.shape)
-    for row, case in enumerate(cases):
-        item_ids[row, : lengths[row]] = case.items
-        if case.times is not None:
-            seconds[row, : lengths[row]] = case.times
-    return Batch(
-        item_ids=torch.from_numpy(item_ids),
-        lengths=torch.tensor(lengths),
-        user_ids=torch.tensor([case.user for case in cases]),
-        timestamps=torch.from_numpy(seconds) if len(times) == len(cases) else None,
-    )
+    histories = histories_of(cases)
+    for rows, batch in history_batches(histories, max_length, batch_size, device):
+        yield rows, batch, torch.from_numpy(histories.targets[rows]).to(device)

@@ -98,7 +98,7 @@ def _table(tensors: dict[str, NDArray[Any]], places: list[str]) -> pd.DataFrame:
 
 
 def _layer_table(layer: str, stages: dict[str, NDArray[Any]], places: list[str]) -> pd.DataFrame:
-    heads = stages["combined"].shape[0]
+    heads = stages["plain"].shape[0]
     head, query, key = (axis.ravel() for axis in np.indices((heads, len(places), len(places))))
     columns = {stage: np.broadcast_to(values, (heads, len(places), len(places))) for stage, values in stages.items()}
     names = np.array(places, dtype=object)

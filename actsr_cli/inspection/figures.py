@@ -17,7 +17,7 @@ from actsr_cli.files import replacing
 from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
 from actsr_cli.inspection.robustness import Disturbed
-from actsr_cli.inspection.trace import STAGE_TITLES, AttentionTrace
+from actsr_cli.inspection.trace import AttentionTrace
 from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LABEL = 24
@@ -42,7 +42,7 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
             axis.set_xticks(range(len(places)), places, rotation=90, fontsize=6)
             axis.set_yticks(range(len(places)), places, fontsize=6)
             if row == 0:
-                axis.set_title(STAGE_TITLES[stage], fontsize=10)
+                axis.set_title(stage, fontsize=10)
             if column == 0:
                 axis.set_ylabel(f"layer {row + 1}\nquery", fontsize=8)
             axis.tick_params(labelbottom=row == layers - 1, labelleft=column == 0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actsr_cli.batch import Batch
 from actsr_cli.inspection.answers import Answers, Case, answers, case_batches, target_log_probability
-from actsr_cli.inspection.trace import STAGE_TITLES, in_evaluation, trace
+from actsr_cli.inspection.trace import in_evaluation, trace
 from actsr_cli.models.base import EncoderModel, SequentialModel
 
 Importance = NDArray[np.float64]
@@ -130,11 +130,10 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
     found: dict[str, Importance] = {}
     for rows, batch, _ in case_batches(cases, model.config.max_length, device):
         traced = trace(model, batch)
-        for stage in traced.stages:
-            last = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")
-            views = {"1 - mask": 1 - last} if stage == "mask" else {STAGE_TITLES[stage]: last}
+        for stage, last in traced.prediction_rows(layer=-1).items():
+            views = {"1 - mask": 1 - last} if stage == "mask" else {stage: last}
             if stage != "mask":
-                views[f"{STAGE_TITLES[stage]}, rollout"] = traced.rollout(stage)
+                views[f"{stage}, rollout"] = traced.rollout(stage)
             for name, weights in views.items():
                 _fill(found.setdefault(name, _nothing(cases)), rows, batch, weights)
     return found

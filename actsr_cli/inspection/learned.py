@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsr_cli.inspection.answers import Case, case_batches
-from actsr_cli.inspection.trace import STAGE_TITLES, AttentionTrace, trace
+from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.models.base import SequentialModel
 
 Curve = NDArray[np.float64]
@@ -80,12 +80,12 @@ def _add(found: dict[str, _Sums], traced: AttentionTrace, layer: int) -> None:
     stages = traced.layers[layer]
     places = torch.arange(traced.item_ids.shape[1], device=traced.lengths.device)
     real = places < traced.lengths.unsqueeze(1)
-    used = stages.combined.amax(dim=1) > 0  # what attention may use has some weight in some head
+    used = stages.calibrated.amax(dim=1) > 0  # what attention may use has some weight in some head
     pairs = real.unsqueeze(1) & real.unsqueeze(2) & used
     distances = (places.unsqueeze(1) - places).abs().expand_as(pairs)[pairs]
     later = (places > places.unsqueeze(1)).expand_as(pairs)[pairs]
     for stage in traced.stages:
-        found.setdefault(STAGE_TITLES[stage], _Sums()).add(_of_pairs(getattr(stages, stage), pairs), distances)
+        found.setdefault(stage, _Sums()).add(_of_pairs(getattr(stages, stage), pairs), distances)
     if stages.order is not None:
         order = _of_pairs(stages.order, pairs)
         found.setdefault("order", _Sums()).add(torch.where(later, order, 1 - order), distances)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -15,11 +15,11 @@ import numpy as np
 import actsr_cli
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.export import Name, place_names
-from actsr_cli.inspection.faithfulness import CHARTED, LEAVE_ONE_OUT, Faithfulness
+from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
-from actsr_cli.inspection.robustness import KINDS, Disturbed
-from actsr_cli.inspection.trace import STAGE_TITLES
+from actsr_cli.inspection.robustness import KINDS
+from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LEVELS = 2**16 - 1
@@ -43,27 +43,39 @@ class ReportedRun:
     findings: Findings
 
 
-def report_page(title: str, about: str, subjects: Sequence[Subject], runs: Sequence[ReportedRun], name: Name) -> str:
-    """The page as text; it loads nothing from anywhere.
+@dataclass(frozen=True)
+class Report:
+    """What was seen and measured.
 
-    Args:
+    Attributes:
         title: its headline.
         about: a sentence below it.
         subjects: whose histories can be chosen.
-        runs: what stands side by side.
+        runs: what stands side by side; each run's views are of these subjects.
         name: what items are called.
     """
+
+    title: str
+    about: str
+    subjects: Sequence[Subject]
+    runs: Sequence[ReportedRun]
+    name: Name
+
+
+def report_page(report: Report) -> str:
+    """The page as text; it loads nothing from anywhere."""
+    runs = report.runs
     payload = {
-        "about": about,
+        "about": report.about,
         "sample": runs[0].findings.users,
         "runs": [_run(run) for run in runs],
-        "users": [_user(index, subject, runs, name) for index, subject in enumerate(subjects)],
-        "measured": [table for run in runs for table in _tables(run)],
+        "users": [_user(index, subject, runs, report.name) for index, subject in enumerate(report.subjects)],
+        "measured": [asdict(table) for run in runs for table in findings_tables(run.findings)],
         "charts": [chart for run in runs for chart in _charts(run)],
     }
     page = files(actsr_cli) / "inspection" / "page"
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(report.title),
         "footer": html.escape(f"Made by actsr {actsr_cli.__version__}"),
         "style": (page / "style.css").read_text(encoding="utf-8"),
         "script": (page / "script.js").read_text(encoding="utf-8"),
@@ -81,8 +93,8 @@ def _run(run: ReportedRun) -> dict[str, Any]:
         "name": run.name,
         "model": run.name.split("/")[1] if run.name.count("/") == 2 else run.name,
         "calibrated": run.calibrated,
-        "stages": [STAGE_TITLES[stage] for stage in trace.stages],
-        "heads": [layer.combined.shape[1] for layer in trace.layers],
+        "stages": list(trace.stages),
+        "heads": [layer.calibrated.shape[1] for layer in trace.layers],
         "learned": [_learned(curves) for curves in run.findings.curves],
     }
 
@@ -112,16 +124,15 @@ def _user(index: int, subject: Subject, runs: Sequence[ReportedRun], name: Name)
 
 def _view(view: View, name: Name) -> dict[str, Any]:
     length = int(view.trace.lengths[0])
-    combined = view.trace.layers[0].combined[0, 0, :length, :length]
-    causal = not bool(combined.triu(1).any())
+    causal = not bool(view.trace.layers[0].calibrated[0, 0, :length, :length].triu(1).any())
     return {
         "places": place_names(view, name),
-        "heads": [layer.combined.shape[1] for layer in view.trace.layers],
+        "heads": [layer.calibrated.shape[1] for layer in view.trace.layers],
         "causal": causal,
         "rank": view.rank,
         "plainRank": view.plain_rank,
         "recommended": [[name(item), round(probability, 5)] for item, probability in view.recommended],
-        "weights": {STAGE_TITLES[stage]: _packed(view, stage, length, causal) for stage in view.trace.stages},
+        "weights": {stage: _packed(view, stage, length, causal) for stage in view.trace.stages},
     }
 
 
@@ -133,84 +144,6 @@ def _packed(view: View, stage: str, length: int, causal: bool) -> str:
         for weights in view.trace.weights(stage)
     ]
     return base64.b64encode(np.concatenate([each.ravel() for each in numbers]).astype("<u2").tobytes()).decode()
-
-
-def _tables(run: ReportedRun) -> list[dict[str, Any]]:
-    found = run.findings
-    spread_note = "exp(entropy) of the prediction's row over the places, last layer; 100 % would be a mean of all."
-    tables = [_shares_table(f"{run.name}: how much of the history is looked at", spread_note, found.effective_share)]
-    if found.noise_mass is not None:
-        mass = found.noise_mass.stages | {"their share of items": found.noise_mass.expected}
-        note = "Share of the prediction's attention, last layer, where the next item is no noise."
-        tables.append(_shares_table(f"{run.name}: attention on noise items", note, mass))
-    if found.faithfulness is not None:
-        tables.append(_faithfulness_table(run.name, found.faithfulness))
-    if found.robustness:
-        tables.append(_robustness_table(run.name, found.robustness))
-    return tables
-
-
-def _shares_table(title: str, note: str, shares: Mapping[str, Interval]) -> dict[str, Any]:
-    return {
-        "title": title,
-        "note": note,
-        "columns": ["", *shares],
-        "rows": [["attention", *(_percent(each) for each in shares.values())]],
-    }
-
-
-def _faithfulness_table(run: str, found: Faithfulness) -> dict[str, Any]:
-    rows = []
-    for name, explanation in found.explanations.items():
-        agreement = explanation.agreement.get(LEAVE_ONE_OUT)
-        compared = (None, None, None) if agreement is None else (agreement.kendall, agreement.spearman, agreement.top)
-        rows.append(
-            [
-                name,
-                *("" if each is None else _number(each) for each in compared),
-                _number(explanation.deletion.area),
-                _number(explanation.insertion.area),
-                *(_percent(share) for share in explanation.without_top.values()),
-            ]
-        )
-    top = f"top {found.top_k}"
-    return {
-        "title": f"{run}: is the attention faithful?",
-        "note": (
-            f"{found.users:,} users. Kendall's τ, Spearman's rho and overlap with what leaving each item out says; "
-            "log-probability of the target lost while items are deleted (high is good) and while the first ones alone "
-            "are kept (low is good); users whose target gets likelier, and a better rank, without the item named "
-            "first. ± half of the 95 % bootstrap interval."
-        ),
-        "columns": ["explanation", "τ", "rho", top, "deletion", "insertion", "likelier without", "better rank without"],
-        "rows": rows,
-    }
-
-
-def _robustness_table(run: str, measured: Sequence[Disturbed]) -> dict[str, Any]:
-    stages = next((list(each.injected.stages) for each in measured if each.injected is not None), [])
-    rows = []
-    for each in measured:
-        mass = [] if each.injected is None else [*each.injected.stages.values(), each.injected.expected]
-        ranked = (each.calibrated.hit, each.plain.hit, each.calibrated.ndcg, each.plain.ndcg)
-        rows.append(
-            [
-                "none" if each.kind == "none" else f"{each.kind} {each.share:g}",
-                *(f"{value.mean:.4f} ± {value.margin:.4f}" for value in ranked),
-                *(_percent(value) for value in mass),
-                *("" for _ in range(len(stages) + 1 - len(mass))),
-            ]
-        )
-    return {
-        "title": f"{run}: noise in histories",
-        "note": "Protocol A, cut-off 10; with plain attention: the same model without its calibrators.",
-        "columns": [
-            *("noise", "Hit", "Hit, plain attention", "NDCG", "NDCG, plain attention"),
-            *(f"attention on injected, {stage}" for stage in stages),
-            "share of items",
-        ],
-        "rows": rows,
-    }
 
 
 def _charts(run: ReportedRun) -> list[dict[str, Any]]:
@@ -247,11 +180,3 @@ def _series(name: str, points: Sequence[tuple[float, Interval]]) -> dict[str, An
         "points": [[x, round(value.mean, 5)] for x, value in points],
         "band": [[x, round(value.low, 5), round(value.high, 5)] for x, value in points],
     }
-
-
-def _number(value: Interval) -> str:
-    return f"{value.mean:.3f} ± {value.margin:.3f}"
-
-
-def _percent(value: Interval) -> str:
-    return f"{100 * value.mean:.1f} ± {100 * value.margin:.1f} %"

@@ -8,14 +8,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import reduce
 from numpy.typing import NDArray
 
 from actsr_cli.attention import attending_with
 from actsr_cli.evaluation.metrics import hit, ndcg
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import Interval, mean_interval
-from actsr_cli.inspection.answers import Case, answers, case_batches
-from actsr_cli.inspection.trace import STAGE_TITLES, trace
+from actsr_cli.inspection.answers import Case, case_batches, histories_of
+from actsr_cli.inspection.trace import in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
 Noise = Literal["insert", "shuffle", "drop"]
@@ -147,10 +147,9 @@ def attention_mass(
         for place, row in enumerate(rows):
             marks[place, : len(marked[users[row]])] = marked[users[row]]
         traced = trace(model, batch)
-        for stage in traced.stages:
-            weights = reduce(traced.last_rows(stage)[-1], "b h k -> b k", "mean")[:, : marks.shape[1]]
-            mass = (weights.cpu().double().numpy() * marks).sum(axis=1)
-            found.setdefault(STAGE_TITLES[stage], np.zeros(len(users)))[rows] = mass
+        for stage, weights in traced.prediction_rows(layer=-1).items():
+            mass = (weights[:, : marks.shape[1]].cpu().double().numpy() * marks).sum(axis=1)
+            found.setdefault(stage, np.zeros(len(users)))[rows] = mass
     shares = np.array([marked[row].mean() for row in users])
     return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))
 
@@ -190,5 +189,6 @@ def _measure(
 
 
 def _ranked(model: SequentialModel, cases: Sequence[Case], device: torch.device, seed: int) -> Ranked:
-    ranks = answers(model, cases, device=device).rank
-    return Ranked(mean_interval(hit(ranks, 10), seed), mean_interval(ndcg(ranks, 10), seed))
+    with in_evaluation(model):
+        ranking = Ranker(model, device=device).rank(histories_of(cases))
+    return Ranked(mean_interval(hit(ranking, 10), seed), mean_interval(ndcg(ranking, 10), seed))

@@ -10,7 +10,7 @@ from einops import reduce
 
 from actsr_cli.evaluation.significance import Interval, mean_interval
 from actsr_cli.inspection.answers import Case, case_batches
-from actsr_cli.inspection.trace import STAGE_TITLES, trace
+from actsr_cli.inspection.trace import trace
 from actsr_cli.models.base import SequentialModel
 
 
@@ -38,5 +38,5 @@ def effective_share(
             rows = rows / rows.sum(dim=-1, keepdim=True).clamp_min(1e-12)
             entropy = torch.special.entr(rows).sum(dim=-1)
             share = reduce(entropy.exp(), "b h -> b", "mean") / traced.lengths.cpu()
-            found.setdefault(STAGE_TITLES[stage], []).extend(share[long_enough.cpu()].tolist())
+            found.setdefault(stage, []).extend(share[long_enough.cpu()].tolist())
     return {stage: mean_interval(np.array(shares), seed) for stage, shares in found.items() if shares}

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from actsr_cli.attention import AttentionStages
+from actsr_cli.attention import READINGS, STAGES, AttentionStages
 from actsr_cli.batch import Batch
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import Recommender, SequentialModel
-
-STAGE_TITLES = {
-    "plain": "plain",
-    "spatial": "spatial",
-    "mask": "mask",
-    "calibrated": "adversarial",
-    "combined": "calibrated",
-}
-"""How the stages of `AttentionStages` are called where people read them, in the order in which they are computed."""
+from actsr_cli.models.encoder import Pass
 
 
 @dataclass(frozen=True)
@@ -46,12 +38,22 @@ class AttentionTrace:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that every layer has, in the order in which they are computed, none of them twice."""
-        present = [name for name in STAGE_TITLES if all(getattr(layer, name) is not None for layer in self.layers)]
-        if "calibrated" in present and all(layer.combined is layer.calibrated for layer in self.layers):
-            present.remove("calibrated")
-        if all(layer.combined is layer.plain or layer.combined is layer.spatial for layer in self.layers):
-            present.remove("combined")
-        return tuple(present)
+        repeated = self._repeated
+        return tuple(
+            stage
+            for stage in STAGES
+            if stage not in repeated and all(getattr(layer, stage) is not None for layer in self.layers)
+        )
+
+    @property
+    def _repeated(self) -> set[str]:
+        """Stages that are another one in every layer: no calibrator comes between the two."""
+        repeated = set()
+        if all(layer.calibrated is layer.adversarial for layer in self.layers):
+            repeated.add("adversarial")
+        if all(layer.calibrated is layer.plain or layer.calibrated is layer.spatial for layer in self.layers):
+            repeated.add("calibrated")
+        return repeated
 
     def weights(self, stage: str) -> tuple[Tensor, ...]:
         """The weights of one of `stages`, (batch, heads, length, length) per layer."""
@@ -63,6 +65,13 @@ class AttentionTrace:
         """What the prediction's own query sees at a stage: (batch, heads, length) per layer."""
         rows = torch.arange(len(self.lengths), device=self.lengths.device)
         return tuple(weights[rows, :, self.lengths - 1] for weights in self.weights(stage))
+
+    def prediction_rows(self, layer: int, head: int | None = None) -> dict[str, Tensor]:
+        """What the prediction's own query sees in one layer at each stage, (batch, length); of no head: their mean."""
+        rows = {stage: self.last_rows(stage)[layer] for stage in self.stages}
+        return {
+            stage: reduce(row, "b h k -> b k", "mean") if head is None else row[:, head] for stage, row in rows.items()
+        }
 
     def rollout(self, stage: str) -> Tensor:
         """(batch, length): how much of each place reaches the prediction through all layers and their residuals.
@@ -78,11 +87,12 @@ class AttentionTrace:
         return reached[torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the trace under a name such as `layer1.plain`."""
+        """Every tensor of the trace under a name such as `layer1.plain`; of `stages`, and readings where there are."""
         named = {
-            f"layer{number}.{field.name}": getattr(layer, field.name)
+            f"layer{number}.{name}": getattr(layer, name)
             for number, layer in enumerate(self.layers, 1)
-            for field in fields(layer)
+            for name in (*STAGES, *READINGS)
+            if name not in self._repeated
         }
         return {"item_ids": self.item_ids, "lengths": self.lengths, "scores": self.scores} | {
             name: tensor for name, tensor in named.items() if tensor is not None
@@ -104,8 +114,8 @@ def trace(model: Recommender, batch: Batch) -> AttentionTrace:
         raise RunError(f"{type(model).__name__} has no attention to inspect")
     with in_evaluation(model), torch.no_grad():
         inputs = model.scoring_inputs(batch.latest(model.config.max_length))
-        encoded = model.encode(inputs, trace=True)
-        layers = tuple(layer.stages for layer in encoded.trace if layer.stages is not None)
+        encoded = model.encode(inputs, Pass(keep_stages=True))
+        layers = tuple(layer.stages for layer in encoded.layers if layer.stages is not None)
         if not layers:
             raise RunError(f"{type(model).__name__} has no calibrated or plain attention of ours to inspect")
         rows = torch.arange(len(inputs.lengths), device=inputs.lengths.device)

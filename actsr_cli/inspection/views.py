@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from actsr_cli.attention import CalibratedSelfAttention, attending_with
-from actsr_cli.data.sequences import SequenceData, Split
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import DataError, RunError
-from actsr_cli.evaluation.ranking import Seen, evaluate
-from actsr_cli.inspection.answers import Case, answers, case_batches, split_cases
-from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.inspection.answers import Case, answers, case_batches, histories_of, split_cases
+from actsr_cli.inspection.trace import AttentionTrace, in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
 
@@ -64,12 +66,11 @@ def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen
     """How a model, which is on `device`, sees a case."""
     ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
-    probabilities = traced.scores[0, 1:].softmax(dim=0)
-    ranked = probabilities.clone()
-    known = np.unique(case.items)
-    ranked[torch.from_numpy(known - 1).to(device)] = -1.0
-    best = ranked.topk(min(n_recommended, len(ranked) - len(known))).indices
-    recommended = tuple((int(index) + 1, float(probabilities[index])) for index in best)
+    with in_evaluation(model):
+        beside = Ranker(model, device=device, protocol=Protocol("exclude"))
+        listed = beside.rank(histories_of([replace(case, target=0)]), top=n_recommended, log_probability=True)
+    pairs = zip(listed.top_items[0].tolist(), np.exp(listed.top_log_probability[0]).tolist(), strict=True)
+    recommended = tuple((item, probability) for item, probability in pairs if item)
     if not case.target:
         return View(traced, None, None, None, recommended)
     answered = answers(model, [case], device=device, seen=seen)
@@ -79,33 +80,37 @@ def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen
     return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended)
 
 
-def users_called(data: SequenceData, split: Split, names: list[str]) -> list[Subject]:
+def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list[Subject]:
     """The users of a split with some raw ids.
 
     Raises:
         DataError: there is no such user, or too little is known of it to hold an item out.
     """
     index = {name: user for user, name in enumerate(data.user_names)}
-    in_split = set(data.held_out(split).users.tolist())
+    first_rows = {user: row for row, user in reversed(list(enumerate(data.held_out(split).users.tolist())))}
     for name in names:
         if name not in index:
             raise DataError(f"there is no user '{name}' in {data.name}", hint=f"Users are called like {_some(data)}.")
-        if index[name] not in in_split:
-            raise DataError(f"user '{name}' has fewer than three interactions: nothing of it is held out")
-    return _subjects(data, split, np.array([index[name] for name in names], dtype=np.int64))
+        if index[name] not in first_rows:
+            raise DataError(f"nothing of user '{name}' is held out in the {split} split")
+    return _subjects(data, split, np.array([first_rows[index[name]] for name in names], dtype=np.int64))
 
 
-def random_users(data: SequenceData, split: Split, count: int, seed: int) -> list[Subject]:
+def random_users(data: SequenceData, split: SplitName, count: int, seed: int) -> list[Subject]:
     """Some users of a split, drawn without regard to anything; all of them where there are no more."""
-    users = data.held_out(split).users
-    drawn = np.random.default_rng(seed).choice(users, min(count, len(users)), replace=False)
-    return _subjects(data, split, np.sort(drawn))
+    return _subjects(data, split, random_rows(data, split, count, seed))
+
+
+def random_rows(data: SequenceData, split: SplitName, count: int, seed: int) -> NDArray[np.int64]:
+    """Some rows of `data.held_out(split)` in ascending order, drawn evenly; all where there are no more."""
+    n_rows = len(data.held_out(split))
+    return np.sort(np.random.default_rng(seed).choice(n_rows, min(count, n_rows), replace=False))
 
 
 def moved_users(
     model: SequentialModel,
     data: SequenceData,
-    split: Split,
+    split: SplitName,
     count: int,
     *,
     improved: bool,
@@ -133,26 +138,17 @@ def moved_users(
     if not is_calibrated(model):
         raise RunError("its attention is not calibrated: no rank is improved or worsened by calibration")
 
-    def ranks() -> NDArray[np.float64]:
-        return evaluate(
-            model.score,
-            data,
-            split,
-            max_length=model.config.max_length,
-            seen=seen,
-            batch_size=batch_size,
-            device=device,
-        ).ranks
-
-    calibrated = ranks()
+    ranker = Ranker(model, device=device, protocol=Protocol(seen), batch_size=batch_size)
+    held_out = data.held_out(split)
+    calibrated = ranker.rank(held_out).ranks
     with attending_with(model, "plain"):
-        plain = ranks()
+        plain = ranker.rank(held_out).ranks
     gain = np.log(plain / calibrated) * (1 if improved else -1)
     order = np.argsort(-gain, kind="stable")[:count]
     moved = order[gain[order] > 0]
     if not len(moved):
         raise RunError(f"calibration {'improved' if improved else 'worsened'} nobody's rank")
-    return _subjects(data, split, data.held_out(split).users[moved])
+    return _subjects(data, split, moved)
 
 
 def raw_history(data: SequenceData, items: str, target: str | None = None) -> Subject:
@@ -175,8 +171,8 @@ def raw_history(data: SequenceData, items: str, target: str | None = None) -> Su
     return Subject("history", Case(history, 0 if target is None else index[target]))
 
 
-def _subjects(data: SequenceData, split: Split, users: NDArray[np.int64]) -> list[Subject]:
-    return [Subject(data.user_names[case.user], case) for case in split_cases(data, split, users)]
+def _subjects(data: SequenceData, split: SplitName, rows: NDArray[np.int64]) -> list[Subject]:
+    return [Subject(data.user_names[case.user], case) for case in split_cases(data, split, rows)]
 
 
 def _some(data: SequenceData) -> str:

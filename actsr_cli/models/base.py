@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import ModelConfig
-from actsr_cli.models.encoder import Encoded, Encoder, LayerOutput
+from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 
 
 class Recommender(nn.Module, ABC):
@@ -27,11 +26,13 @@ class Recommender(nn.Module, ABC):
     attributes below.
 
     Args:
-        config: the settings.
+        options: the model's settings.
+        calibration: how its attention is calibrated.
         n_items: items of the catalogue, padding not counted; ids run from 1 to `n_items`.
         n_users: users of the data set; their ids run from 0.
 
     Attributes:
+        config: the model's settings.
         paper: where the model was published.
         needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
@@ -39,17 +40,24 @@ class Recommender(nn.Module, ABC):
         options: keys of `model.options` that it reads.
     """
 
+    config: ModelOptions
     paper: ClassVar[str] = ""
     needs_users: ClassVar[bool] = False
     needs_timestamps: ClassVar[bool] = False
     calibrated: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
+    def __init__(self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__()
-        self.config = config
+        self.config = options
+        self.calibration = calibration
         self.n_items = n_items
         self.n_users = n_users
+
+    @property
+    def max_length(self) -> int:
+        """Latest items of a history that are read."""
+        return self.config.max_length
 
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
@@ -82,26 +90,16 @@ class SequentialModel(Recommender):
             its prefixes.
     """
 
+    config: TrainedOptions
     causal: ClassVar[bool] = True
 
     @abstractmethod
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        first_row: int = 0,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         """Hidden states of every position, (batch, length - first_row, width of `item_vectors`).
 
         Args:
             batch: histories of at most `config.max_length` items (and a mask behind them in cloze models).
-            first_row: nobody wants the hidden states of the positions before it.
-            perturb: also return the perturbed stream that the adversary is trained on.
-            noise: per layer, the noise to perturb with; drawn where it is None.
-            trace: keep attention stages and hidden states of every layer.
+            wanted: what to return besides; `first_row` is its own.
         """
 
     @abstractmethod
@@ -162,6 +160,7 @@ class EncoderModel(SequentialModel):
         encoder: the layers.
     """
 
+    config: TransformerOptions
     item_embedding: nn.Embedding
     encoder: Encoder
 
@@ -169,26 +168,15 @@ class EncoderModel(SequentialModel):
     def embed(self, batch: Batch) -> Embedded:
         """The batch as the encoder reads it."""
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        first_row: int = 0,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
+    def item_part(self, hidden: Tensor) -> Tensor:
+        """What of the encoder's hidden states, (..., hidden), items are scored by: (..., width of `item_vectors`)."""
+        return hidden
+
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         embedded = self.embed(batch)
-        encoded: Encoded = self.encoder(
-            embedded.hidden,
-            embedded.allowed,
-            first_row=first_row,
-            relations=embedded.relations,
-            perturb=perturb,
-            noise=noise,
-            trace=trace,
-        )
-        return encoded
+        encoded: Encoded = self.encoder(embedded.hidden, embedded.allowed, relations=embedded.relations, wanted=wanted)
+        perturbed = None if encoded.perturbed is None else self.item_part(encoded.perturbed)
+        return replace(encoded, hidden=self.item_part(encoded.hidden), perturbed=perturbed)
 
     def represent(self, batch: Batch) -> Tensor:
         inputs = self.scoring_inputs(batch)
@@ -196,7 +184,8 @@ class EncoderModel(SequentialModel):
 
     def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
         """(batch, width): what ranks the next item, from what the encoder reads; lengths are (batch,)."""
-        return self.encoder.encode_last(embedded.hidden, embedded.allowed, lengths - 1, relations=embedded.relations)
+        last = self.encoder.encode_last(embedded.hidden, embedded.allowed, lengths - 1, relations=embedded.relations)
+        return self.item_part(last)
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight
@@ -212,27 +201,18 @@ class CustomModel(SequentialModel):
     def forward(self, batch: Batch) -> Tensor:
         """(batch, length, width) hidden states of right-padded histories; row i may only depend on items up to i."""
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        first_row: int = 0,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
-        with recorded(self, keep_stages=trace) as outputs:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
+        with recorded(self, keep_stages=wanted.keep_stages) as outputs:
             hidden = self(batch)
             attended = outputs()
         perturbed = None
-        if perturb:
-            with recorded(self, perturb=True, noise=noise):
-                perturbed = self(batch)
+        if wanted.perturb:
+            with recorded(self, perturb=True):
+                perturbed = self(batch)[:, wanted.first_row :]
+        layers = tuple(LayerOutput(output.attended, None, output.mask, output.stages) for output in attended)
         return Encoded(
-            hidden=hidden[:, first_row:],
-            perturbed=None if perturbed is None else perturbed[:, first_row:],
+            hidden=hidden[:, wanted.first_row :],
+            perturbed=perturbed,
             masks=tuple(output.mask for output in attended if output.mask is not None),
-            trace=tuple(LayerOutput(output.combined, None, output.mask, output.stages) for output in attended)
-            if trace
-            else (),
+            layers=layers if wanted.keep_stages else (),
         )

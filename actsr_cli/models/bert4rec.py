@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout, allowed_pairs
-from actsr_cli.batch import PADDING, Batch, TrainingBatch, draw_negatives
-from actsr_cli.config import ModelConfig
+from actsr_cli.batch import PADDING, Batch, TrainingBatch
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import BERT4RecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of
@@ -23,18 +24,21 @@ class BERT4Rec(EncoderModel):
     A sequence has up to `max_length` + 1 places: a history of full length and the mask.
     """
 
+    config: BERT4RecOptions
     causal: ClassVar[bool] = False
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
+    def __init__(
+        self, options: BERT4RecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
         self.mask_id = n_items + 1
-        places = config.max_length + 1
-        self.item_embedding = nn.Embedding(n_items + 2, config.hidden_size, padding_idx=PADDING)
-        self.position_embedding = position_table(config, places)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, positions=places)
-        initialise(self, config.initializer_range)
+        places = options.max_length + 1
+        self.item_embedding = nn.Embedding(n_items + 2, options.hidden_size, padding_idx=PADDING)
+        self.position_embedding = position_table(options, calibration, places)
+        self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.encoder = Encoder(options, calibration, positions=places)
+        initialise(self, options.initializer_range)
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
         """The whole sequences, last target included, with some places masked (the cloze task, section 3.6).
@@ -57,7 +61,6 @@ class BERT4Rec(EncoderModel):
             item_ids=items.masked_fill(masked, self.mask_id),
             lengths=lengths,
             targets=targets,
-            negatives=None if batch.negatives is None else draw_negatives(targets, self.n_items),
             n_targets=None,
             first_trained=0,
             timestamps=None,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.attention import AttentionStages, Dropout, Relations, calibrated_self_attention
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions, TransformerOptions
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Activation] = {
@@ -28,16 +27,35 @@ class LayerOutput:
     """What a layer returns.
 
     Attributes:
-        combined: (batch, queries, hidden) hidden states under the combined attention: the next layer's input.
+        hidden: (batch, queries, hidden) hidden states under the calibrated attention: the next layer's input.
         perturbed: (batch, queries, hidden) hidden states under the perturbed attention, or None.
         mask: (batch, heads, queries, length) adversarial mask, or None.
-        stages: every stage of the attention where a trace was asked for.
+        stages: every stage of the attention where stages are kept.
     """
 
-    combined: Tensor
+    hidden: Tensor
     perturbed: Tensor | None
     mask: Tensor | None
     stages: AttentionStages | None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over a batch returns besides hidden states.
+
+    Attributes:
+        first_row: nobody wants the hidden states of the positions before it.
+        perturb: also return the perturbed stream that the adversary is trained on.
+        keep_stages: also return every layer's hidden states and the stages of its attention.
+    """
+
+    first_row: int = 0
+    perturb: bool = False
+    keep_stages: bool = False
+
+
+HIDDEN_STATES = Pass()
+"""Hidden states of every position, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +66,19 @@ class Encoded:
         hidden: (batch, rows, hidden) the stream that predictions are made from.
         perturbed: (batch, rows, hidden) the last layer's perturbed stream, or None.
         masks: one adversarial mask (batch, heads, length, length) per layer; empty without that calibrator.
-        trace: every layer's output with its stages, where a trace was asked for.
+        layers: every layer's output with its stages, where stages are kept.
     """
 
     hidden: Tensor
     perturbed: Tensor | None = None
     masks: tuple[Tensor, ...] = ()
-    trace: tuple[LayerOutput, ...] = ()
+    layers: tuple[LayerOutput, ...] = ()
 
 
 class FeedForward(nn.Module):
     """Two affine maps with an activation between them, residual connection and layer normalisation."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerOptions) -> None:
         super().__init__()
         self.inner = nn.Linear(config.hidden_size, config.inner_size)
         self.outer = nn.Linear(config.inner_size, config.hidden_size)
@@ -74,29 +92,18 @@ class FeedForward(nn.Module):
         return changed
 
 
-def calibration_options(config: ModelConfig) -> dict[str, Any]:
-    """The settings of a configuration that `calibrated_self_attention` and `CalibratedAttention` take by keyword."""
-    return {
-        "calibration": config.calibration,
-        "dropout": config.attention_dropout,
-        "use_order": config.use_order,
-        "use_distance": config.use_distance,
-        "combine": config.combine,
-        "annealing_steps": config.annealing_steps,
-        "two_level": config.two_level,
-        "rich_combine": config.rich_combine,
-        "renorm": config.renorm,
-        "published_faults": config.reproduce_published_faults,
-    }
-
-
 class EncoderLayer(nn.Module):
     """Calibrated attention and a feed-forward block, each with residual connection and normalisation."""
 
-    def __init__(self, config: ModelConfig, positions: int) -> None:
+    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
         super().__init__()
         self.attention = calibrated_self_attention(
-            config.hidden_size, config.heads, max_length=positions, **calibration_options(config)
+            config.hidden_size,
+            config.heads,
+            max_length=positions,
+            dropout=config.attention_dropout,
+            published_faults=config.reproduce_published_faults,
+            **calibration.attention_arguments(),
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
@@ -109,11 +116,8 @@ class EncoderLayer(nn.Module):
         positions: Tensor,
         *,
         rows: Tensor | None = None,
-        first_row: int = 0,
         relations: Relations | None = None,
-        perturb: bool = False,
-        noise: Tensor | None = None,
-        trace: bool = False,
+        wanted: Pass = HIDDEN_STATES,
     ) -> LayerOutput:
         """One layer.
 
@@ -122,29 +126,25 @@ class EncoderLayer(nn.Module):
             allowed: (batch, 1, queries, length) bool.
             positions: (batch or 1, queries) position of each query.
             rows: (batch, queries, hidden) hidden states of the queries; None means all of `hidden`.
-            first_row: rows before it are not wanted; their adversarial mask is computed all the same.
             relations: positions and time intervals of the pairs, where the model has them.
-            perturb: also return the perturbed stream.
-            noise: noise for the perturbation; drawn where it is None.
-            trace: also return the stages of the attention.
+            wanted: what to return; the adversarial mask is computed for the rows before its `first_row`, too.
         """
-        attended = self.attention(
+        output = self.attention(
             hidden,
             allowed,
             positions,
             query_hidden=rows,
-            first_query=first_row,
+            first_query=wanted.first_row,
             relations=relations,
-            perturb=perturb,
-            noise=noise,
-            keep_stages=trace,
+            perturb=wanted.perturb,
+            keep_stages=wanted.keep_stages,
         )
-        residual = hidden[:, first_row:] if rows is None else rows
+        residual = hidden[:, wanted.first_row :] if rows is None else rows
         return LayerOutput(
-            combined=self._finish(residual, attended.combined),
-            perturbed=None if attended.perturbed is None else self._finish(residual, attended.perturbed),
-            mask=attended.mask,
-            stages=attended.stages,
+            hidden=self._finish(residual, output.attended),
+            perturbed=None if output.perturbed is None else self._finish(residual, output.perturbed),
+            mask=output.mask,
+            stages=output.stages,
         )
 
     def _finish(self, residual: Tensor, attended: Tensor) -> Tensor:
@@ -156,57 +156,49 @@ class Encoder(nn.Module):
     """A stack of calibrated layers.
 
     Args:
-        config: the model's configuration.
+        config: the model's settings.
+        calibration: how the attention of its layers is calibrated.
         positions: longest sequence that the encoder can see.
     """
 
-    def __init__(self, config: ModelConfig, positions: int) -> None:
+    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config, positions) for _ in range(config.layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, calibration, positions) for _ in range(config.layers))
 
     def forward(
         self,
         hidden: Tensor,
         allowed: Tensor,
         *,
-        first_row: int = 0,
         relations: Relations | None = None,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
+        wanted: Pass = HIDDEN_STATES,
     ) -> Encoded:
         """Encode every position.
 
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
-            first_row: rows before it are only context: the last layer returns (batch, length - first_row, hidden).
             relations: positions and time intervals of the pairs, where the model has them.
-            perturb: also return the last layer's perturbed stream (a trace has every layer's).
-            noise: one (batch, heads, length, length) noise per layer; drawn where it is None.
-            trace: keep every layer's attention stages and hidden states.
+            wanted: what to return. Rows before its `first_row` are context for the layers below: the last layer returns
+                (batch, length - first_row, hidden). The perturbed stream is the last layer's, but where stages are kept
+                every layer has its own.
         """
         positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+        # The perturbed streams of the layers below the last lead nowhere.
+        below = replace(wanted, first_row=0, perturb=wanted.perturb and wanted.keep_stages)
         outputs: list[LayerOutput] = []
-        for index, layer in enumerate(self.layers):
-            is_last = index == len(self.layers) - 1
+        for layer in self.layers:
+            is_last = len(outputs) == len(self.layers) - 1
             output: LayerOutput = layer(
-                hidden,
-                allowed,
-                positions,
-                first_row=first_row if is_last else 0,
-                relations=relations,
-                perturb=perturb and (trace or is_last),  # the others' perturbed streams lead nowhere
-                noise=None if noise is None else noise[index],
-                trace=trace,
+                hidden, allowed, positions, relations=relations, wanted=wanted if is_last else below
             )
             outputs.append(output)
-            hidden = output.combined
+            hidden = output.hidden
         return Encoded(
             hidden=hidden,
             perturbed=outputs[-1].perturbed,
             masks=tuple(output.mask for output in outputs if output.mask is not None),
-            trace=tuple(outputs) if trace else (),
+            layers=tuple(outputs) if wanted.keep_stages else (),
         )
 
     def encode_last(
@@ -225,7 +217,7 @@ class Encoder(nn.Module):
         """
         positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
         for layer in self.layers[:-1]:
-            hidden = layer(hidden, allowed, positions, relations=relations).combined
+            hidden = layer(hidden, allowed, positions, relations=relations).hidden
         batch = torch.arange(len(hidden), device=hidden.device)
         rows = hidden[batch, last].unsqueeze(1)  # (batch, 1, hidden)
         allowed_last = allowed[batch, :, last].unsqueeze(2)  # (batch, 1, 1, length)
@@ -233,4 +225,4 @@ class Encoder(nn.Module):
         output: LayerOutput = self.layers[-1](
             hidden, allowed_last, last.unsqueeze(1), rows=rows, relations=last_relations
         )
-        return output.combined[:, 0]
+        return output.hidden[:, 0]

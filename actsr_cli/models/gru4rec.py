@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import GRU4RecOptions
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
 
 class GRU4Rec(SequentialModel):
@@ -20,30 +20,25 @@ class GRU4Rec(SequentialModel):
     Row i has read the items up to i, so that one pass trains all prefixes, as in causal attention.
     """
 
+    config: GRU4RecOptions
     calibrated: ClassVar[bool] = False
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.recurrent = nn.GRU(config.hidden_size, config.inner_size, config.layers, bias=False, batch_first=True)
-        self.output = nn.Linear(config.inner_size, config.hidden_size)
+    def __init__(
+        self, options: GRU4RecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        self.item_embedding = nn.Embedding(n_items + 1, options.hidden_size, padding_idx=PADDING)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.recurrent = nn.GRU(options.hidden_size, options.inner_size, options.layers, bias=False, batch_first=True)
+        self.output = nn.Linear(options.inner_size, options.hidden_size)
         nn.init.xavier_normal_(self.item_embedding.weight)
         nn.init.zeros_(self.item_embedding.weight[PADDING])
         for name, weight in self.recurrent.named_parameters():
             (nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_)(weight)
 
-    def encode(
-        self,
-        batch: Batch,
-        *,
-        first_row: int = 0,
-        perturb: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        trace: bool = False,
-    ) -> Encoded:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         states, _ = self.recurrent(self.dropout(self.item_embedding(batch.item_ids)))
-        return Encoded(hidden=self.output(states[:, first_row:]))
+        return Encoded(hidden=self.output(states[:, wanted.first_row :]))
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

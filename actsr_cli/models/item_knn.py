@@ -10,7 +10,8 @@ from scipy import sparse
 from torch import Tensor
 
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import ItemKNNOptions
 from actsr_cli.models.base import CountingModel
 
 
@@ -23,9 +24,13 @@ class ItemKNN(CountingModel):
     step back weighing `neighbour_decay` times the one before.
     """
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        kept = min(config.neighbours, n_items)
+    config: ItemKNNOptions
+
+    def __init__(
+        self, options: ItemKNNOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        kept = min(options.neighbours, n_items)
         self.neighbours: Tensor
         self.strengths: Tensor
         self.register_buffer("neighbours", torch.zeros(n_items + 1, kept, dtype=torch.int32))

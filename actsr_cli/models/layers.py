@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import PositionOptions
 
 
 def positions_of(batch: Batch) -> Tensor:
@@ -14,15 +15,15 @@ def positions_of(batch: Batch) -> Tensor:
     return torch.arange(batch.item_ids.shape[1], device=batch.item_ids.device).unsqueeze(0)
 
 
-def position_table(config: ModelConfig, n_positions: int) -> nn.Embedding | None:
+def position_table(options: PositionOptions, calibration: CalibrationOptions, n_positions: int) -> nn.Embedding | None:
     """Learned absolute positions where `position_embedding` asks for them.
 
-    Without a word they are left out under the spatial calibrator, which tells positions apart by itself.
+    They are left out by default under the spatial calibrator, which tells positions apart by itself.
     """
-    wanted = config.position_embedding
+    wanted = options.position_embedding
     if wanted is None:
-        wanted = config.calibration not in ("spatial", "full")
-    return nn.Embedding(n_positions, config.hidden_size) if wanted else None
+        wanted = not calibration.spatial
+    return nn.Embedding(n_positions, options.hidden_size) if wanted else None
 
 
 def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:

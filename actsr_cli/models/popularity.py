@@ -8,15 +8,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import PopularityOptions
 from actsr_cli.models.base import CountingModel
 
 
 class Popularity(CountingModel):
     """Scores every item by its number of training interactions, the same for everybody."""
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
+    config: PopularityOptions
+
+    def __init__(
+        self, options: PopularityOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
         self.counts: Tensor
         self.register_buffer("counts", torch.zeros(n_items + 1))
 

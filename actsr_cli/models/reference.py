@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import MODELS, RunConfig
 from actsr_cli.errors import DataError
 from actsr_cli.models.base import SequentialModel
 
@@ -50,8 +50,8 @@ _IN_LAYER |= {
     for published, ours in _IN_ATTENTION.items()
 }
 _NOT_LEARNED = frozenset({"mask_loss_weight", "user_test_embedding.weight"})
-"""Parameters of the published code that never get a gradient: our `training.mask_weight`, and a constant per user that
-SSE-PT adds to all its scores."""
+"""Parameters of the published code that never get a gradient: our `calibration.mask_weight`, and a constant per user
+that SSE-PT adds to all its scores."""
 _NOT_RENORMALISED = frozenset({"sse-pt", "tisasrec"})
 
 
@@ -127,8 +127,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def published_config(settings: Mapping[str, Any], *, model: str, max_length: int) -> ModelConfig:
-    """Our configuration for settings under their published names.
+def published_config(settings: Mapping[str, Any], *, model: str, max_length: int) -> RunConfig:
+    """Our model and calibration for settings under their published names.
 
     Args:
         settings: published hyper-parameters (`n_layers`, `hidden_size`, `combine_option` …).
@@ -136,36 +136,46 @@ def published_config(settings: Mapping[str, Any], *, model: str, max_length: int
         max_length: the published `MAX_ITEM_LIST_LENGTH`.
     """
     calibrated = model.startswith("ac_")
-    two_level = settings["two_level"]
     name = model.removeprefix("ac_").replace("_", "-")
-    return ModelConfig(
-        name=name,
-        calibration="full" if calibrated else "none",
-        max_length=max_length,
-        hidden_size=settings["hidden_size"],
-        inner_size=settings["inner_size"],
-        layers=settings["n_layers"],
-        heads=settings["n_heads"],
-        hidden_dropout=settings["hidden_dropout_prob"],
-        attention_dropout=settings["attn_dropout_prob"],
-        activation=settings["hidden_act"],
-        layer_norm_eps=settings["layer_norm_eps"],
-        initializer_range=settings["initializer_range"],
-        position_embedding=settings["use_position_embedding"] if calibrated else True,
-        use_order=settings["use_order"],
-        use_distance=settings["use_distance"],
-        combine=settings["combine_option"],
-        two_level=two_level,
-        rich_combine="fixed" if two_level else settings["rich_calibrated_combine"],
-        renorm="none" if name in _NOT_RENORMALISED else "softmax",
-        mask_ratio=settings["mask_ratio"],
-        user_size=settings["user_hidden_size"] if name == "sse-pt" else None,
-        time_span=settings["time_span"],
-        interval_scale="raw",
-        reproduce_published_faults=True,
+    options = {
+        "name": name,
+        "max_length": max_length,
+        "hidden_size": settings["hidden_size"],
+        "inner_size": settings["inner_size"],
+        "layers": settings["n_layers"],
+        "heads": settings["n_heads"],
+        "hidden_dropout": settings["hidden_dropout_prob"],
+        "attention_dropout": settings["attn_dropout_prob"],
+        "activation": settings["hidden_act"],
+        "layer_norm_eps": settings["layer_norm_eps"],
+        "initializer_range": settings["initializer_range"],
+        "position_embedding": settings["use_position_embedding"] if calibrated else True,
+        "mask_ratio": settings["mask_ratio"],
+        "user_size": settings.get("user_hidden_size"),
+        "time_span": settings["time_span"],
+        "interval_scale": "raw",
+        "reproduce_published_faults": True,
+    }
+    read = MODELS.find(name).model_fields  # the published code gives every model the settings of all
+    return RunConfig.model_validate(
+        {
+            "model": {key: value for key, value in options.items() if key in read},
+            "calibration": _published_calibration(settings, name) if calibrated else "none",
+        }
     )
 
 
-def published_mask_weight(settings: Mapping[str, Any]) -> float:
-    """The weight of the mask penalty: the published learnable weight starts at 0.3 and never moves."""
-    return 0.3 if settings["trainable_mask_loss_weight"] else float(settings["mask_loss_weight"])
+def _published_calibration(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    two_level = settings["two_level"]
+    # the published learnable weight starts at 0.3 and never moves
+    mask_weight = 0.3 if settings["trainable_mask_loss_weight"] else float(settings["mask_loss_weight"])
+    return {
+        "kind": "full",
+        "use_order": settings["use_order"],
+        "use_distance": settings["use_distance"],
+        "combine": settings["combine_option"],
+        "two_level": two_level,
+        "rich_combine": "fixed" if two_level else settings["rich_calibrated_combine"],
+        "renorm": "none" if name in _NOT_RENORMALISED else "softmax",
+        "mask_weight": mask_weight,
+    }

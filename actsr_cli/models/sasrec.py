@@ -6,7 +6,8 @@ from torch import nn
 
 from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import SASRecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
@@ -15,14 +16,16 @@ from actsr_cli.models.layers import initialise, position_table, positions_of, sh
 class SASRec(EncoderModel):
     """Item embeddings, learned positions (an option) and a causal encoder; items are scored by their embeddings."""
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        self.item_embedding = nn.Embedding(n_items + 1, config.hidden_size, padding_idx=PADDING)
-        self.position_embedding = position_table(config, config.max_length)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, positions=config.max_length)
-        initialise(self, config.initializer_range)
+    config: SASRecOptions
+
+    def __init__(self, options: SASRecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        self.item_embedding = nn.Embedding(n_items + 1, options.hidden_size, padding_idx=PADDING)
+        self.position_embedding = position_table(options, calibration, options.max_length)
+        self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.encoder = Encoder(options, calibration, positions=options.max_length)
+        initialise(self, options.initializer_range)
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)

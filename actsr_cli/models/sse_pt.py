@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from einops import repeat
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout, allowed_pairs
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import SSEPTOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import Embedded, EncoderModel
-from actsr_cli.models.encoder import Encoded, Encoder
+from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
 
 
@@ -25,33 +25,29 @@ class SSEPT(EncoderModel):
     the softmax nor a ranking, and is left out.
     """
 
+    config: SSEPTOptions
     needs_users: ClassVar[bool] = True
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        user_size = config.hidden_size // 2 if config.user_size is None else config.user_size
-        self.item_size = config.hidden_size - user_size
+    def __init__(self, options: SSEPTOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        user_size = options.hidden_size // 2 if options.user_size is None else options.user_size
+        self.item_size = options.hidden_size - user_size
         if self.item_size < 1 or user_size < 1:
             raise ConfigError(
-                f"model.user_size {user_size} leaves nothing of model.hidden_size {config.hidden_size} for items"
+                f"model.user_size {user_size} leaves nothing of model.hidden_size {options.hidden_size} for items"
             )
         self.item_embedding = nn.Embedding(n_items + 1, self.item_size, padding_idx=PADDING)
         self.user_embedding = nn.Embedding(n_users + 1, user_size, padding_idx=0)  # user u has row u + 1
-        self.position_embedding = position_table(config, config.max_length)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, positions=config.max_length)
+        self.position_embedding = position_table(options, calibration, options.max_length)
+        self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.encoder = Encoder(options, calibration, positions=options.max_length)
         self.trained_users: Tensor
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
-        initialise(self, config.initializer_range)
+        initialise(self, options.initializer_range)
 
-    def encode(self, batch: Batch, **options: Any) -> Encoded:
-        encoded = super().encode(batch, **options)
-        perturbed = None if encoded.perturbed is None else encoded.perturbed[..., : self.item_size]
-        return replace(encoded, hidden=encoded.hidden[..., : self.item_size], perturbed=perturbed)
-
-    def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
-        return super().represent_embedded(embedded, lengths)[:, : self.item_size]
+    def item_part(self, hidden: Tensor) -> Tensor:
+        return hidden[..., : self.item_size]
 
     def embed(self, batch: Batch) -> Embedded:
         positions = positions_of(batch)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout, Relations, allowed_pairs, time_intervals
 from actsr_cli.batch import PADDING, Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import TiSASRecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
 from actsr_cli.models.layers import initialise, positions_of
@@ -21,22 +22,25 @@ class TiSASRec(EncoderModel):
     Dropout on intervals takes entries of the two tables, not of a vector per pair, which would have to be built.
     """
 
+    config: TiSASRecOptions
     needs_timestamps: ClassVar[bool] = True
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        width, n_intervals = config.hidden_size, config.time_span + 1
+    def __init__(
+        self, options: TiSASRecOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0
+    ) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        width, n_intervals = options.hidden_size, options.time_span + 1
         # The published code leaves the first position and the interval 0 untrained, as if they were padding.
-        first = 0 if config.reproduce_published_faults else None
+        first = 0 if options.reproduce_published_faults else None
         self.item_embedding = nn.Embedding(n_items + 1, width, padding_idx=PADDING)
-        self.key_positions = nn.Embedding(config.max_length, width, padding_idx=first)
-        self.value_positions = nn.Embedding(config.max_length, width, padding_idx=first)
+        self.key_positions = nn.Embedding(options.max_length, width, padding_idx=first)
+        self.value_positions = nn.Embedding(options.max_length, width, padding_idx=first)
         self.key_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
         self.value_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
-        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-        self.encoder = Encoder(config, positions=config.max_length)
-        initialise(self, config.initializer_range)
+        self.norm = nn.LayerNorm(width, eps=options.layer_norm_eps)
+        self.dropout = Dropout(options.hidden_dropout)
+        self.encoder = Encoder(options, calibration, positions=options.max_length)
+        initialise(self, options.initializer_range)
 
     def embed(self, batch: Batch) -> Embedded:
         if batch.timestamps is None:

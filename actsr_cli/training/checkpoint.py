@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
+from actsr_cli.files import replacing
 from actsr_cli.models.base import Recommender
 from actsr_cli.training.trainer import Trainer, TrainingState
 
@@ -21,7 +22,6 @@ _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "ran
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors beside `path` and rename them into place; of tied ones each name gets a copy."""
-    partial = path.with_name(f"{path.name}.partial")
     own: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -29,8 +29,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         storage = here.untyped_storage().data_ptr()
         own[name] = here.clone() if storage in storages else here
         storages.add(storage)
-    save_file(own, partial, dict(metadata))
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(own, partial, dict(metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -11,15 +11,11 @@ from torch import Tensor
 from actsr_cli.attention import AdversarialCalibrator, Losses, split_parameters
 from actsr_cli.attention.objective import mask_penalty, mask_squares, prefix_counts
 from actsr_cli.batch import PADDING, TrainingBatch
-from actsr_cli.config import TrainingConfig
+from actsr_cli.config.training import Precision
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Encoded
-from actsr_cli.training.losses import bpr, cross_entropy, gbce, sampled_cross_entropy
-from actsr_cli.training.negatives import NegativeSampler
-
-SAMPLED_LOSSES = ("sampled", "gbce", "bce")
-"""Losses whose negatives a batch's targets share; they need to know how often items occur."""
+from actsr_cli.models.encoder import Encoded, Pass
+from actsr_cli.training.losses import PredictionLoss
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,7 @@ class _Wanted:
     Attributes:
         rows: (targets,) of each part: see `_trained_rows`.
         targets: (targets,) the items that came next.
-        negatives: sampled items: one for each target with BPR, (negatives,) for all together with other sampled losses,
-            None without sampling.
+        negatives: what the loss has drawn for them.
     """
 
     rows: Sequence[Tensor]
@@ -63,113 +58,84 @@ class Objective:
 
     Args:
         model: the model to train.
-        config: which prediction loss, and the weight λ of the mask penalty.
+        loss: the prediction loss; the weight λ of the mask penalty is one of the model's calibration.
+        precision: `bf16` computes products in bfloat16.
         workers: the processes that share each batch.
-        item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
     """
 
     def __init__(
         self,
         model: SequentialModel,
-        config: TrainingConfig,
+        loss: PredictionLoss,
+        precision: Precision = "float32",
         workers: Workers = ALONE,
-        item_counts: Tensor | None = None,
     ) -> None:
         self.model = model
-        self.config = config
+        self.loss = loss
+        self.precision = precision
         self.workers = workers
         self.parameters = split_parameters(model)
-        self.sampler = _sampler(config, item_counts)
         self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
-    def losses(
-        self, *parts: TrainingBatch, noise: Sequence[Tensor] | None = None, row_counts: Tensor | None = None
-    ) -> Losses:
+    def losses(self, *parts: TrainingBatch) -> Losses:
         """Losses of a batch.
 
         Args:
             parts: the batch, cut between sequences; what `SequentialModel.training_inputs` returns. None of it, where
                 other processes have it all.
-            noise: noise of each layer's perturbation, for a single part; drawn where it is None.
-            row_counts: (batch, length) how often each row of a single part counts in the mask penalty; None counts
-                prefixes.
         """
         perturb = bool(self.parameters.adversary)
         device_type = self.model.item_vectors().device.type
         with self._bf16(device_type, pays=device_type != "cpu"):  # the layers' products are too small to pay there
-            encoded = [
-                self.model.encode(part, first_row=part.first_trained, perturb=perturb, noise=noise) for part in parts
-            ]
+            encoded = [self.model.encode(part, Pass(first_row=part.first_trained, perturb=perturb)) for part in parts]
         rows = [_trained_rows(part) for part in parts]
-        squares = self._squares(parts, encoded, row_counts)
+        squares = self._squares(parts, encoded)
         totals = self._totals(parts, rows, squares)
         if not parts:
             return Losses(torch.zeros((), device=squares.device))
         items = self.model.compared(self.model.item_vectors())
         hidden = [each.hidden for each in encoded]
         wanted = self._wanted(parts, rows)
-        combined = self._prediction_loss(hidden, items, wanted) / totals.n_targets
+        calibrated = self._prediction_loss(hidden, items, wanted) / totals.n_targets
         streams = [each.perturbed for each in encoded if each.perturbed is not None]
         if not streams:
-            return Losses(combined)
+            return Losses(calibrated)
         perturbed = self._prediction_loss(streams, items.detach(), wanted) / totals.n_targets
-        longest = self.model.config.max_length
-        if row_counts is None and not self.model.causal:  # a full history and the item behind it
-            longest += 1
-        penalty = self._penalty(squares, totals, longest)
-        return Losses(combined, perturbed, penalty, self.config.mask_weight * penalty - perturbed)
+        penalty = self._penalty(squares, totals, heads=encoded[0].masks[0].shape[1])
+        return Losses(calibrated, perturbed, penalty, self.model.calibration.penalty_weight * penalty - perturbed)
 
     def backward(self, losses: Losses) -> None:
         """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
-        if losses.combined.requires_grad:
+        if losses.calibrated.requires_grad:
             self.parameters.backward(losses)
 
     def _wanted(self, parts: Sequence[TrainingBatch], rows: Sequence[Tensor]) -> _Wanted:
         targets = _at_rows([part.targets[:, part.first_trained :] for part in parts], rows)
-        if self.sampler is not None:
-            return _Wanted(rows, targets, self.sampler.draw(targets))
-        if self.config.loss != "bpr":
-            return _Wanted(rows, targets, None)
-        negatives = [part.negatives[:, part.first_trained :] for part in parts if part.negatives is not None]
-        if not negatives:
-            raise ValueError("loss: bpr needs a batch with negatives")
-        return _Wanted(rows, targets, _at_rows(negatives, rows))
+        return _Wanted(rows, targets, self.loss.draw(targets))
 
     def _prediction_loss(self, streams: Sequence[Tensor], items: Tensor, wanted: _Wanted) -> Tensor:
         """Summed over the trained rows of all parts."""
         hidden = self.model.compared(_at_rows(streams, wanted.rows))
         with self._bf16(hidden.device.type):
-            return self._mean_loss(hidden, items, wanted) * len(wanted.targets)
-
-    def _mean_loss(self, hidden: Tensor, items: Tensor, wanted: _Wanted) -> Tensor:
-        targets, negatives = wanted.targets, wanted.negatives
-        if negatives is None:
-            return cross_entropy(hidden, items, targets, self.config.label_smoothing)
-        if self.sampler is None:
-            return bpr(hidden, items, targets, negatives)
-        if self.config.loss == "sampled":
-            return sampled_cross_entropy(hidden, items, targets, negatives, self.sampler.log_q)
-        return gbce(
-            hidden, items, targets, negatives, self.config.gbce_calibration if self.config.loss == "gbce" else 0
-        )
+            return self.loss(hidden, items, wanted.targets, wanted.negatives) * len(wanted.targets)
 
     def _bf16(self, device_type: str, *, pays: bool = True) -> torch.autocast:
-        return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.config.precision == "bf16")
+        return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.precision == "bf16")
 
-    def _squares(self, parts: Sequence[TrainingBatch], encoded: Sequence[Encoded], row_counts: Tensor | None) -> Tensor:
-        """(layers,) what the masks change in the penalty's sums of squares.
-
-        A causal pass counts every prefix that it trains, a bidirectional one each sequence.
-        """
+    def _squares(self, parts: Sequence[TrainingBatch], encoded: Sequence[Encoded]) -> Tensor:
+        """(layers,) what the masks change in the penalty's sums of squares."""
         layers = len(encoded[0].masks) if encoded else self._n_adversaries
         squares = torch.zeros(layers, device=self.model.item_vectors().device)
         for part, each in zip(parts, encoded, strict=True):
             if each.masks:
-                counts = self._row_counts(part) if row_counts is None else row_counts
-                squares = squares + mask_squares(each.masks, counts)
+                squares = squares + mask_squares(each.masks, self.row_counts(part))
         return squares
 
-    def _row_counts(self, part: TrainingBatch) -> Tensor:
+    def row_counts(self, part: TrainingBatch) -> Tensor:
+        """(batch, length) how often each row counts in the mask penalty.
+
+        A causal pass counts every prefix that it trains, a bidirectional one each sequence.
+        """
         if self.model.causal:
             return prefix_counts(part.targets != PADDING)
         return torch.arange(part.targets.shape[1], device=part.targets.device) < part.lengths.unsqueeze(1)
@@ -183,21 +149,16 @@ class Objective:
         summed = self.workers.sum(torch.cat([counts, squares.detach().double()]))
         return _Totals(summed[0], summed[1], summed[2:].to(squares.dtype), own_share=n_sequences / summed[1])
 
-    def _penalty(self, squares: Tensor, totals: _Totals, max_length: int) -> Tensor:
+    @property
+    def padded_length(self) -> int:
+        """Length that each training sequence would be padded to: of a cloze model, a full history and its next item."""
+        return self.model.config.max_length + (not self.model.causal)
+
+    def _penalty(self, squares: Tensor, totals: _Totals, heads: int) -> Tensor:
         """This process's addend: the gradient of its own masks, and its share of the value."""
         of_all = totals.squares + (squares - squares.detach())
-        penalty = mask_penalty(of_all, totals.n_sequences, self.model.config.heads, max_length)
+        penalty = mask_penalty(of_all, totals.n_sequences, heads, self.padded_length)
         return penalty - penalty.detach() * (1 - totals.own_share)
-
-
-def _sampler(config: TrainingConfig, item_counts: Tensor | None) -> NegativeSampler | None:
-    if config.loss not in SAMPLED_LOSSES:
-        return None
-    if item_counts is None:
-        raise ValueError(f"loss: {config.loss} needs item_counts")
-    return NegativeSampler(
-        config.negative_sampling if config.loss == "sampled" else "uniform", config.negatives, item_counts
-    )
 
 
 def _trained_rows(part: TrainingBatch) -> Tensor:

@@ -17,7 +17,9 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
 
@@ -43,7 +45,7 @@ class EpochRecord:
 
     Attributes:
         epoch: its number, from 1.
-        losses: mean over batches of each loss, by name (`combined`, and with an adversary `perturbed`, `penalty`).
+        losses: mean over batches of each loss, by name (`calibrated`, and with an adversary `perturbed`, `penalty`).
         metrics: validation metrics by name, empty where the epoch was not validated.
         train_seconds: time spent training.
         validation_seconds: time spent validating.
@@ -93,13 +95,32 @@ class Observer:
         """Epoch `epoch` begins."""
 
     def batches_finished(self, count: int, loss: float) -> None:
-        """`count` steps of this epoch are done; `loss` is the running mean of the combined loss."""
+        """`count` steps of this epoch are done; `loss` is the running mean of the calibrated loss."""
 
     def validation_progressed(self, done: int, total: int) -> None:
         """`done` of `total` validation users are ranked."""
 
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         """An epoch is trained, validated and saved."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What happens around a training.
+
+    Attributes:
+        validate: returns validation metrics by name; None where nothing is held out.
+        save_best: called with the epoch when its monitored value is the best so far.
+        save_checkpoint: called after each epoch.
+        observer: hears of progress.
+        should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
+    """
+
+    validate: Callable[[], dict[str, float]] | None = None
+    save_best: Callable[[int], None] = lambda _: None
+    save_checkpoint: Callable[[], None] = lambda: None
+    observer: Observer = field(default_factory=Observer)
+    should_stop: Callable[[], bool] = lambda: False
 
 
 class Trainer:
@@ -109,13 +130,9 @@ class Trainer:
         model: the model, on the device it trains on.
         config: the optimisation.
         batches: training batches.
-        validate: returns validation metrics by name.
-        save_best: called when an epoch's monitored value is the best so far.
-        save_checkpoint: called after each epoch.
-        observer: hears of progress.
-        should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
+        loss: the prediction loss.
+        hooks: what happens around the training: validation, saving, stopping.
         workers: the processes that share the training.
-        item_counts: (n_items + 1,) training interactions of each item, which sampled losses need.
         average: the model's moving average, kept up to date.
     """
 
@@ -124,39 +141,32 @@ class Trainer:
         model: SequentialModel,
         config: TrainingConfig,
         batches: Batches,
+        loss: PredictionLoss,
+        hooks: Hooks,
         *,
-        validate: Callable[[], dict[str, float]],
-        save_best: Callable[[int], None],
-        save_checkpoint: Callable[[], None],
-        observer: Observer,
-        should_stop: Callable[[], bool],
         workers: Workers = ALONE,
-        item_counts: Tensor | None = None,
         average: AveragedModel | None = None,
     ) -> None:
         self.model = model
         self.average = average
         self.config = config
         self.batches = batches
-        self.validate = validate
-        self.save_best = save_best
-        self.save_checkpoint = save_checkpoint
-        self.observer = observer
-        self.should_stop = should_stop
+        self.hooks = hooks
         self.workers = workers
-        self.objective = Objective(model, config, workers, item_counts)
+        self.objective = Objective(model, loss, config.precision, workers)
         self.optimizer = _OPTIMIZERS[config.optimizer](
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
+        self._lower_is_better = parse_measure(config.monitor).lower_is_better
         self._device = next(model.parameters()).device
         self._annealed = [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
 
     @property
     def finished(self) -> bool:
         """Whether the last epoch is reached or patience has run out."""
-        return self.state.epoch >= self.config.epochs or self.state.stale_validations >= self.config.patience
+        return self.state.epoch >= self.config.last_epoch or self.state.stale_validations >= self.config.patience
 
     def fit(self) -> None:
         """Train until the last epoch, until patience runs out, or until `should_stop`.
@@ -173,19 +183,19 @@ class Trainer:
         trained = time.perf_counter()
         if losses is None:
             return
-        due = epoch % self.config.validate_every == 0 or epoch == self.config.epochs
-        metrics = self.validate() if due else {}
+        due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
+        metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
         record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained)
         self.state.history.append(record)
-        if due:
+        if metrics:
             self._judge(epoch, metrics[self.config.monitor])
-        self.save_checkpoint()
-        self.observer.epoch_finished(record, self.state)
+        self.hooks.save_checkpoint()
+        self.hooks.observer.epoch_finished(record, self.state)
 
     def _train_epoch(self, epoch: int) -> dict[str, float] | None:
         """Mean losses of one pass over the data; None if training was stopped on the way."""
         self.model.train()
-        self.observer.epoch_started(epoch, self.batches.n_batches)
+        self.hooks.observer.epoch_started(epoch, self.batches.n_batches)
         if self.workers.count > 1:  # each its own dropout and noise, and the same ones when a run goes on
             torch.manual_seed(hash((self.config.seed, epoch, self.workers.rank)))
         sums: dict[str, Tensor] = {}
@@ -196,7 +206,7 @@ class Trainer:
             for name, value in self._step(parts).items():
                 sums[name] = sums.get(name, 0) + value
             if count % self._batches_per_reading == 0:
-                self.observer.batches_finished(count, self._means(sums, count)["combined"])
+                self.hooks.observer.batches_finished(count, self._means(sums, count)["calibrated"])
                 if self._stopped():
                     return None
         means = self._means(sums, count)
@@ -216,7 +226,7 @@ class Trainer:
 
     def _stopped(self) -> bool:
         """Whether any process was asked to stop."""
-        return bool(self.workers.sum(torch.tensor(int(self.should_stop()), device=self._device)))
+        return bool(self.workers.sum(torch.tensor(int(self.hooks.should_stop()), device=self._device)))
 
     def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
         values = (self.workers.sum(torch.stack(list(sums.values()))) / count).tolist()
@@ -245,15 +255,22 @@ class Trainer:
         return self._recorded(losses)
 
     def _recorded(self, losses: Losses) -> dict[str, Tensor]:
-        names = ("combined", "perturbed", "penalty") if self.objective.parameters.adversary else ("combined",)
-        zero = torch.zeros_like(losses.combined)  # of a process that had no part of the batch
+        names = ("calibrated", "perturbed", "penalty") if self.objective.parameters.adversary else ("calibrated",)
+        zero = torch.zeros_like(losses.calibrated)  # of a process that had no part of the batch
         values = {name: getattr(losses, name) for name in names}
         return {name: (zero if value is None else value).detach() for name, value in values.items()}
 
     def _judge(self, epoch: int, value: float) -> None:
-        """Remember the best epoch; the earliest of equals."""
-        if value > self.state.best_value:
+        """Remember the best epoch; the earliest of equals.
+
+        Raises:
+            RunError: the monitored value is not a number.
+        """
+        if math.isnan(value):
+            raise RunError(f"{self.config.monitor} has no value on validation: it cannot choose an epoch")
+        best = self.state.best_value
+        if self.state.best_epoch == 0 or (value < best if self._lower_is_better else value > best):
             self.state.best_epoch, self.state.best_value, self.state.stale_validations = epoch, value, 0
-            self.save_best(epoch)
+            self.hooks.save_best(epoch)
         else:
             self.state.stale_validations += 1

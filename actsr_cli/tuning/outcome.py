@@ -14,18 +14,21 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.run import Run, open_run, write_text
-from actsr_cli.files import replacing
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Run, open_run
+from actsr_cli.files import replacing, write_text
 from actsr_cli.presets import TUNE, with_values
 from actsr_cli.tuning.queue import RUN, counted
 from actsr_cli.tuning.space import NOT_SEARCHED, Range
-from actsr_cli.tuning.study import Plan, total
+from actsr_cli.tuning.study import Plan, best_first, total
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FEWEST = 4
 """Finished trials below which nobody can say what mattered."""
+_WHOLE = ("data", "split")
+"""Sections of best.yaml with their defaults, too: where they are not given, `train` takes what was prepared last."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title></head>
@@ -49,7 +52,7 @@ class Outcome:
         importances: share of each key in what makes the trials differ, adding up to 1; empty where there are too few.
     """
 
-    done: dict[str, int]
+    done: dict[Status, int]
     left: int
     best: FrozenTrial | None
     ranking: list[FrozenTrial]
@@ -62,13 +65,13 @@ def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
     ended = {
         name: [trial for trial in trials if trial.state == state]
         for name, state in (
-            ("finished", TrialState.COMPLETE),
-            ("pruned", TrialState.PRUNED),
-            ("failed", TrialState.FAIL),
+            (Status.FINISHED, TrialState.COMPLETE),
+            (Status.PRUNED, TrialState.PRUNED),
+            (Status.FAILED, TrialState.FAIL),
         )
     }
     done = {name: len(group) for name, group in ended.items()}
-    ranking = sorted(ended["finished"], key=lambda trial: -(trial.value or 0.0))
+    ranking = best_first(study, trials)
     best = ranking[0] if ranking else None
     return Outcome(done, max(0, total(plan) - sum(done.values())), best, ranking, _importances(study, ranking))
 
@@ -117,9 +120,10 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     found = f"best of study {plan.title} (trial {best.number}, validation {monitor} {best.value:.4f})"
     every = config.model_dump(mode="json")
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
-    for key in ("model.name", *best.params):  # written down even where they are the default
-        section, _, name = key.rpartition(".")
+    for key in ("model.name", "calibration.kind", "loss.name", *best.params):
+        section, name = key.split(".")[:2]  # written down even where they are the default
         settings[section] = {name: every[section][name]} | settings.get(section, {})
+    settings |= {section: every[section] for section in _WHOLE}
     for name in NOT_SEARCHED:
         settings.get("training", {}).pop(name, None)
     settings = {section: settings[section] for section in every if section in settings}
@@ -133,7 +137,9 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
 
 
 def _importances(study: optuna.Study, finished: list[FrozenTrial]) -> dict[str, float]:
-    varying = [key for key in (finished[0].params if finished else {}) if len({t.params[key] for t in finished}) > 1]
+    shared = set[str].intersection(*(set(trial.params) for trial in finished)) if finished else set()
+    varying = [key for key in (finished[0].params if finished else {}) if key in shared]
+    varying = [key for key in varying if len({trial.params[key] for trial in finished}) > 1]
     if len(finished) < _FEWEST or not varying or len({trial.value for trial in finished}) == 1:
         return {}
     with warnings.catch_warnings():

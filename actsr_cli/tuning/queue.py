@@ -15,12 +15,12 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from actsr_cli.experiment.run import open_run, write_text
-from actsr_cli.tuning.space import grid
+from actsr_cli.files import write_text
+from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, total
 
 _BIRTH = timedelta(minutes=1)
-"""A trial without an owner that is older died between being asked for and being locked."""
+"""The worker of an older trial without an owner died after requesting the trial and before locking it."""
 LIVES = 3
 """A trial whose process dies so often has failed: something kills it, such as too little memory."""
 
@@ -51,8 +51,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
             lock.release()
             return None
         study.sampler = _sampler(plan, trial.number, place)
-        for dimension in plan.space:
-            dimension.suggest(trial)
+        draw(plan.space, trial)
         return trial, lock
 
 
@@ -60,9 +59,6 @@ def revive(plan: Plan, study: optuna.Study) -> None:
     """End the trials whose process on this machine has died, and let each be run again, unless it dies every time."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _has_died(plan, study, trial):
-            run = trial.user_attrs.get(RUN)  # none where it died before it had one
-            if run is not None and (plan.runs_dir / run).exists():
-                open_run(plan.runs_dir / run).update(status="interrupted")
             deaths = trial.user_attrs.get(DEATHS, 0) + 1
             if deaths < LIVES:
                 fail_and_repeat(study, trial.number, deaths)

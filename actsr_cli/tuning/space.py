@@ -1,28 +1,39 @@
-"""The search space of a study: which keys vary, and within what."""
+"""The search space of a study: which keys vary, and within what.
+
+A space may search a choice (`model.name`, `calibration.kind`, `loss.name`). A key that only some of the searched
+choices have is then searched in their trials alone.
+"""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from optuna import Trial
 from pydantic import Field, ValidationError
 
-from actsr_cli.config import RunConfig, Section
+from actsr_cli.config import MODELS, RunConfig, Section
+from actsr_cli.config.refusals import check_value, unknown_key
+from actsr_cli.config.schema import CHOICES, OWN_OPTIONS, own_option, schema_fields
 from actsr_cli.errors import ConfigError, nearest
-from actsr_cli.models.registry import unread_keys
-from actsr_cli.presets import check_value, schema_field
+from actsr_cli.models.registry import check_model, display_name
+from actsr_cli.presets import ResolvedConfig
+from actsr_cli.training.losses import check_loss
 
 Scalar = bool | int | float | str | None
 
 NOT_SEARCHED = {"device", "threads", "log_attention"}
 """Training settings that change no number: a study may go on with others."""
-_SHARED = {"data", "evaluation", "dataset", "description"}
-"""What all trials share: they differ in model and training alone."""
+_SHARED = {"data", "split", "evaluation", "dataset", "description"}
+"""What all trials share: they differ in model, calibration, loss and training alone."""
 _FIXED = NOT_SEARCHED | {"monitor", "seed"}
 """Training settings that all trials share: also what they are compared by, and chance."""
+_ANOTHER_SPACE = "Give another space: --space FILE, see docs/tune.md."
+_TRAINED = {"training", "loss"}
+"""Sections that only models read that are trained by gradients."""
 
 
 class Range(Section):
@@ -33,8 +44,8 @@ class Range(Section):
         steps: how many points of it a grid has; all whole numbers where it is None.
     """
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     log: bool = False
     steps: Annotated[int, Field(ge=2)] | None = None
 
@@ -46,15 +57,24 @@ class Dimension:
     Attributes:
         key: dotted, such as training.learning_rate.
         domain: the values it may take: each of some, or a range.
+        only_with: by the key of a searched choice, the choices with which this key is searched; empty: with all.
     """
 
     key: str
     domain: tuple[Scalar, ...] | Range
+    only_with: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+
+    def applies(self, drawn: Mapping[str, Scalar]) -> bool:
+        """Whether it is searched in a trial that has drawn these values so far."""
+        return all(drawn.get(key) in choices for key, choices in self.only_with.items())
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are allowed."""
-        return _kind(self.key) == "whole"
+        """Whether only whole numbers are allowed: by the schema, or where it allows anything, by the bounds."""
+        kind = _kind(self.key)
+        if kind != "any" or not isinstance(self.domain, Range):
+            return kind == "whole"
+        return isinstance(self.domain.low, int) and isinstance(self.domain.high, int)
 
     def suggest(self, trial: Trial) -> Scalar:
         """A value for a trial."""
@@ -103,28 +123,130 @@ def read_space(raw: Any, origin: str) -> Space:
         raise ConfigError(f"{origin} has no search space", hint="Give one: --space FILE, see docs/tune.md.")
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
-    return tuple(_dimension(key, domain, origin) for key, domain in raw.items())
+    space = tuple(_dimension(key, domain, origin) for key, domain in raw.items())
+    named = {each.key: each.domain for each in space if _names_choice(each.key) and isinstance(each.domain, tuple)}
+    space = tuple(replace(each, only_with=_conditions(each.key, named, origin)) for each in space)
+    return tuple(sorted(space, key=lambda each: (len(each.only_with), not _names_choice(each.key))))
 
 
-def unread(space: Space, config: RunConfig) -> list[str]:
-    """Keys of a space that change nothing for the model of a configuration."""
-    if any(each.key in ("model.name", "model.calibration") for each in space):
-        return []
-    keys = [each.key for each in space]
-    of_model = unread_keys(config.model, [key.removeprefix("model.") for key in keys if key.startswith("model.")])
-    adversarial = config.model.calibration in ("adversarial", "full")
-    return [f"model.{key}" for key in of_model] + [
-        key for key in keys if key == "training.mask_weight" and not adversarial
-    ]
+def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:
+    """A search space for some settings.
+
+    Args:
+        raw: the contents of a `tune` section.
+        origin: where it is from, for messages.
+        resolved: the settings of all trials.
+
+    Returns:
+        The space, and its keys that are left out because they have a value that was given on purpose, each with the
+        place that gave it.
+
+    Raises:
+        ConfigError: it cannot be read, nothing is left of it, or the chosen model, calibration or loss does not read
+            one of its keys.
+    """
+    found = read_space(raw, origin)
+    given = {each.key: place for each in found if (place := _given(each.key, resolved))}
+    left = {key: domain for key, domain in raw.items() if key not in given}
+    if not left:
+        name = display_name(resolved.config)
+        raise ConfigError(f"nothing is left to search for {name}", hint="Give another space: --space FILE.")
+    space = read_space(left, origin)
+    _check_read(space, resolved.config, origin)
+    return space, given
+
+
+def draw(space: Space, trial: Trial) -> None:
+    """Let a trial draw a value of every key that applies to it."""
+    drawn: dict[str, Scalar] = {}
+    for dimension in space:
+        if dimension.applies(drawn):
+            drawn[dimension.key] = dimension.suggest(trial)
 
 
 def grid(space: Space) -> list[dict[str, Scalar]]:
-    """Every combination of the points of all dimensions."""
-    keys = [dimension.key for dimension in space]
-    return [
-        dict(zip(keys, values, strict=True))
-        for values in itertools.product(*(dimension.points() for dimension in space))
-    ]
+    """Every combination of the points of all dimensions, each key only where it applies."""
+    found: dict[tuple[tuple[str, Scalar], ...], None] = {}
+    for values in itertools.product(*(dimension.points() for dimension in space)):
+        drawn: dict[str, Scalar] = {}
+        for dimension, value in zip(space, values, strict=True):
+            if dimension.applies(drawn):
+                drawn[dimension.key] = value
+        found[tuple(drawn.items())] = None
+    return [dict(items) for items in found]
+
+
+def _given(key: str, resolved: ResolvedConfig) -> str:
+    """The place that gave a key its value on purpose, or nothing."""
+    option, section = own_option(key), key.partition(".")[0]
+    if not option:
+        return resolved.given.get(key, "")
+    has_it = option in getattr(getattr(resolved.config, section), OWN_OPTIONS, ())
+    return resolved.given.get(f"{section}.{OWN_OPTIONS}", "") if has_it else ""
+
+
+def _check_read(space: Space, config: RunConfig, origin: str) -> None:
+    """Raise where the choices of a configuration do not read a key that is searched with all of them."""
+    searched = {each.key for each in space}
+    chosen = {f"{section}.{each.named_by}": getattr(config, section) for section, each in CHOICES.items()}
+    for each in space:
+        for key, options in chosen.items():
+            if key not in searched:
+                _conditions(each.key, {key: (options.choice,)}, origin)
+    _check_own_options(searched, config)
+
+
+def _check_own_options(searched: Collection[str], config: RunConfig) -> None:
+    """Raise where a model or loss of one's own does not read an option that is searched."""
+    checks: dict[str, Callable[[Any], object]] = {
+        "model": lambda options: check_model(options, config.calibration),
+        "loss": check_loss,
+    }
+    for section, check in checks.items():
+        names = [own_option(key) for key in searched if key.startswith(f"{section}.") and own_option(key)]
+        if names and f"{section}.{CHOICES[section].named_by}" not in searched:
+            options = getattr(config, section)
+            every = getattr(options, OWN_OPTIONS) | dict.fromkeys(names)
+            check(options.model_copy(update={OWN_OPTIONS: every}))
+
+
+def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) -> dict[str, tuple[Scalar, ...]]:
+    """Which of some choices read a key, where not all do.
+
+    Args:
+        key: dotted.
+        named: choices by the key that names them, such as `model.name`.
+        origin: where the search space is from.
+
+    Raises:
+        ConfigError: none of them does.
+    """
+    section, _, name = key.partition(".")
+    conditions = {}
+    for naming, choices in named.items():
+        chosen = CHOICES[naming.partition(".")[0]]
+        readers = choices
+        if section == chosen.section:
+            field = OWN_OPTIONS if own_option(key) else name
+            readers = tuple(choice for choice in choices if field in chosen.find(choice).model_fields)
+            if not readers:
+                where = f" (search space of {origin})"
+                raise ConfigError(unknown_key(key, where, list(map(str, choices))), hint=_ANOTHER_SPACE)
+        elif section in _TRAINED and chosen is MODELS:
+            readers = tuple(choice for choice in choices if MODELS.find(choice).trained)
+            if not readers:
+                raise ConfigError(
+                    f"{key} (search space of {origin}): {choices[0]} is counted in one go and has no such key",
+                    hint=_ANOTHER_SPACE,
+                )
+        if readers != choices:
+            conditions[naming] = readers
+    return conditions
+
+
+def _names_choice(key: str) -> bool:
+    section, _, name = key.partition(".")
+    return section in CHOICES and name == CHOICES[section].named_by
 
 
 def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
@@ -145,7 +267,7 @@ def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
         raise ConfigError(f"{where} must be a list of values, or low and high: not {domain!r}")
     bounds = _range(where, domain)
     for bound in (bounds.low, bounds.high):
-        check_value(key, int(bound) if bound.is_integer() else bound, origin)
+        check_value(key, int(bound) if float(bound).is_integer() else bound, origin)
     if _kind(key) == "other":
         raise ConfigError(f"{where} has bounds, but is no number: list its values")
     return Dimension(key, bounds)
@@ -176,7 +298,9 @@ def _range(where: str, domain: dict[str, Any]) -> Range:
     return bounds
 
 
-def _kind(key: str) -> Literal["whole", "fraction", "other"]:
-    annotation = schema_field(key).annotation
+def _kind(key: str) -> Literal["whole", "fraction", "any", "other"]:
+    if own_option(key):
+        return "any"
+    annotation = schema_fields(key)[0].annotation
     kinds = {annotation, *get_args(annotation)}
     return "whole" if int in kinds else "fraction" if float in kinds else "other"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +21,14 @@ from filelock import FileLock
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.registry import display_name
 from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
 
@@ -33,7 +37,7 @@ Sampler = Literal["grid", "random", "tpe"]
 FIRST_RUNG = 3
 """Epochs before a trial can be given up."""
 _REDUCTION = 3
-"""Of the trials that reach a rung, one of so many goes on; each rung is so many times as many epochs up."""
+"""Each rung keeps the best third of the trials and trains them three times longer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Plan:
     @property
     def title(self) -> str:
         """DATASET/MODEL/NAME."""
-        return f"{self.config.dataset}/{display_name(self.config.model)}/{self.name}"
+        return f"{self.config.dataset}/{display_name(self.config)}/{self.name}"
 
     @property
     def folder(self) -> Path:
@@ -119,7 +123,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study = optuna.create_study(
                 study_name=plan.title,
                 storage=_storage(plan),
-                direction="maximize",
+                direction="minimize" if parse_measure(plan.config.training.monitor).lower_is_better else "maximize",
                 pruner=_pruner(plan),
                 load_if_exists=True,
             )
@@ -148,6 +152,12 @@ def total(plan: Plan) -> int:
         return plan.trials or 0
     size = len(grid(plan.space))
     return size if plan.trials is None else min(size, plan.trials)
+
+
+def best_first(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that have finished, the best first; of equals the earlier one."""
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(finished, key=lambda trial: trial.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
 
 
 def in_time(plan: Plan) -> bool:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,9 +20,11 @@ from optuna.trial import Trial, TrialState
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ActsrError, RunError
-from actsr_cli.experiment.data import open_data
-from actsr_cli.experiment.run import Run, create_run
-from actsr_cli.experiment.train import check_trainable, train_run
+from actsr_cli.experiment.check import check_trainable
+from actsr_cli.experiment.data import data_of_fingerprint
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Origin, Run, new_run
+from actsr_cli.experiment.train import train_run
 from actsr_cli.presets import with_values
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
@@ -76,7 +79,8 @@ def work(plan: Plan, index: int, command: list[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(plan)
     base = on_this_machine(plan, index)
-    data = open_data(plan.config, plan.data_dir).data
+    prepared = data_of_fingerprint(plan.config, plan.fingerprint, plan.data_dir)
+    origin = Origin(command, preset=plan.preset, data_folder=prepared.folder, study=plan.title)
     with stop_on_interrupt() as interrupted:
 
         def stopping() -> bool:
@@ -89,7 +93,7 @@ def work(plan: Plan, index: int, command: list[str]) -> None:
                 return
             trial, lock = claimed
             with lock:
-                if not run_trial(plan, study, trial, base, data, command, stopping):
+                if not run_trial(plan, study, trial, base, prepared.data, origin, stopping):
                     return
 
 
@@ -109,7 +113,7 @@ def run_trial(
     trial: Trial,
     base: RunConfig,
     data: SequenceData,
-    command: list[str],
+    origin: Origin,
     stopping: Callable[[], bool],
 ) -> bool:
     """Train a trial's run and tell the study; false where it was stopped on the way, and waits to be run again.
@@ -121,11 +125,10 @@ def run_trial(
         config = with_values(base, trial.params)
         check_trainable(config, data)
         name = f"{plan.name}-t{trial.number:03}"
-        run = create_run(plan.runs_dir, config, data, name=name, command=command, preset=plan.preset)
-        run.update(study=plan.title, trial=trial.number)
-        trial.set_user_attr(RUN, run.name)
         judge = _Judge(trial, config.training.monitor)
-        state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
+        with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:
+            trial.set_user_attr(RUN, run.name)
+            state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
     except Exception as error:  # noqa: BLE001 (the study shows it)
         trial.set_user_attr(ERROR, str(error) if isinstance(error, ActsrError) else f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)
@@ -135,10 +138,10 @@ def run_trial(
 
 def _tell(study: optuna.Study, trial: Trial, run: Run, state: TrainingState, *, given_up: bool) -> bool:
     """Hand a trained run's outcome to the study."""
-    if run.record["status"] == "finished":
+    if run.record.finished:
         study.tell(trial, state.best_value)
     elif given_up:
-        run.update(status="pruned")
+        run.update(status=Status.PRUNED)
         study.tell(trial, state=TrialState.PRUNED)
     else:
         fail_and_repeat(study, trial.number)

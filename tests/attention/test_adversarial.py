@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from noise import given_noise
 
 from actsr_cli.attention import AdversarialCalibrator
 
@@ -36,13 +37,15 @@ def softmax(weights: list[float]) -> list[float]:
 CALIBRATED = normal([a * math.exp(1 - m) for a, m in zip([0.5, 0.3, 0.2], [0.6, 0.3, 0.1], strict=True)])
 
 
+def perturbed_with(noise: torch.Tensor, perturbing: AdversarialCalibrator) -> torch.Tensor:
+    with given_noise(perturbing, [noise]):
+        return perturbing.perturb(ATTENTION, MASK, ALLOWED)
+
+
 def test_perturbation_by_hand() -> None:
     noise = torch.tensor([[[[1.0, -2.0, 0.5]]]])
     raw = [0.5 * 0.6 + 1.0 * 0.4, 0.3 * 0.3 - 2.0 * 0.7, 0.2 * 0.1 + 0.5 * 0.9]
-    perturbed = {
-        renorm: row(calibrator(renorm=renorm).perturb(ATTENTION, MASK, noise, ALLOWED))
-        for renorm in ("softmax", "sum", "none")
-    }
+    perturbed = {renorm: row(perturbed_with(noise, calibrator(renorm=renorm))) for renorm in ("softmax", "sum", "none")}
     assert perturbed["softmax"] == pytest.approx(softmax(raw))
     assert perturbed["sum"] == pytest.approx(normal([raw[0], 0.0, raw[2]]))
     assert perturbed["none"] == pytest.approx(raw)

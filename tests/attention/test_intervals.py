@@ -39,8 +39,14 @@ def test_no_row_knows_the_future(gaps: list[int], scale: str, place: int) -> Non
 def relations() -> Relations:
     torch.manual_seed(0)
     span, length, hidden = 6, 5, 8
+    key_positions, value_positions, key_intervals, value_intervals = (
+        torch.randn(rows, hidden, requires_grad=True) for rows in (length, length, span + 1, span + 1)
+    )
     return Relations(
-        *(torch.randn(rows, hidden, requires_grad=True) for rows in (length, length, span + 1, span + 1)),
+        key_positions,
+        value_positions,
+        key_intervals,
+        value_intervals,
         intervals=torch.randint(0, span + 1, (3, length, length)),
     )
 
@@ -68,7 +74,7 @@ def test_attention_with_relations_by_its_formula(relations: Relations) -> None:
     hidden, lengths = torch.randn(3, 5, 8), torch.tensor([5, 3, 1])
     positions = torch.arange(5).unsqueeze(0)
     allowed = allowed_pairs(lengths, positions, 5, causal=True)
-    ours = attention(hidden, allowed, positions, relations=relations).combined
+    ours = attention(hidden, allowed, positions, relations=relations).attended
     queries, keys, values = attention.query(hidden), attention.key(hidden), attention.value(hidden)
     attended = []
     for head in (slice(0, 4), slice(4, 8)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from noise import given_noise
 from torch import Tensor, nn
 
 from actsr_cli.attention import CalibratedAttention, calibration_losses, recorded, split_parameters
@@ -61,7 +62,7 @@ def test_is_causal_alone_makes_the_mask() -> None:
 
 @pytest.mark.parametrize("calibration", ["spatial", "adversarial", "full"])
 def test_calibrated_weights_are_distributions_over_allowed_keys(calibration: str) -> None:
-    attention = CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)  # type: ignore[arg-type]
+    attention = CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)
     hidden = torch.randn(2, 6, 8)
     _, weights = attention(hidden, hidden, hidden, key_padding_mask=PADDING, attn_mask=CAUSAL)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6))
@@ -83,12 +84,17 @@ def test_what_it_does_not_do_is_said() -> None:
         attention(hidden, hidden, hidden, attn_mask=torch.full((4, 4), 0.5))
 
 
+def test_an_unknown_setting_is_an_error() -> None:
+    with pytest.raises(TypeError, match="combined"):
+        CalibratedAttention(8, 2, max_length=4, combined="gate")
+
+
 class TwoLayers(nn.Module):
     def __init__(self, *calibrations: str) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, 8)
         self.layers = nn.ModuleList(
-            CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)  # type: ignore[arg-type]
+            CalibratedAttention(8, 2, batch_first=True, max_length=6, calibration=calibration)
             for calibration in calibrations
         )
 
@@ -96,7 +102,8 @@ class TwoLayers(nn.Module):
         hidden = self.embedding(items)
         for layer in self.layers:
             hidden = hidden + layer(hidden, hidden, hidden, is_causal=True, need_weights=False)[0]
-        return hidden @ self.embedding.weight.T
+        scores: Tensor = hidden @ self.embedding.weight.T
+        return scores
 
 
 ITEMS, TARGETS = torch.randint(1, 20, (2, 3, 6), generator=torch.Generator().manual_seed(0))
@@ -109,10 +116,9 @@ def loss_of(model: nn.Module) -> Tensor:
 def test_losses_of_a_model() -> None:
     torch.manual_seed(0)
     model = TwoLayers("full", "full")
-    noise = [torch.randn(3, 2, 6, 6) for _ in range(2)]
     losses = calibration_losses(model, lambda: loss_of(model), mask_weight=0.5)
-    torch.testing.assert_close(losses.combined, loss_of(model))
-    with recorded(model, perturb=True, noise=noise) as outputs:
+    torch.testing.assert_close(losses.calibrated, loss_of(model))
+    with recorded(model, perturb=True) as outputs:
         model(ITEMS)
         first, last = outputs()
     assert first.perturbed is None and last.perturbed is not None
@@ -121,7 +127,7 @@ def test_losses_of_a_model() -> None:
     assert losses.penalty is not None and losses.perturbed is not None and losses.adversary is not None
     torch.testing.assert_close(losses.penalty, torch.stack(norms).mean())
     torch.testing.assert_close(losses.adversary, 0.5 * losses.penalty - losses.perturbed)
-    torch.testing.assert_close(loss_of(model), losses.combined)  # nothing is left switched on
+    torch.testing.assert_close(loss_of(model), losses.calibrated)  # nothing is left switched on
 
 
 @pytest.mark.parametrize(
@@ -129,16 +135,16 @@ def test_losses_of_a_model() -> None:
 )
 def test_the_perturbed_loss_is_that_of_the_last_adversary(calibrations: tuple[str, ...], last: int) -> None:
     model = TwoLayers(*calibrations)
-    noise = [torch.randn(3, 2, 6, 6) for _ in calibrations]
-    with recorded(model, perturb=True, noise=noise) as outputs:
+    noise = [torch.randn(3, 2, 6, 6) for calibration in calibrations if calibration in ("adversarial", "full")]
+    with given_noise(model, noise), recorded(model, perturb=True) as outputs:
         expected = loss_of(model)
         perturbed = [output.perturbed is not None for output in outputs()]
     assert perturbed == [index == last for index in range(2)]
-    with recorded(model, noise=noise):
+    with given_noise(model, noise):
         losses = calibration_losses(model, lambda: loss_of(model))
     assert losses.perturbed is not None
     torch.testing.assert_close(losses.perturbed, expected)
-    assert not torch.isclose(losses.perturbed, losses.combined, rtol=1e-4)
+    assert not torch.isclose(losses.perturbed, losses.calibrated, rtol=1e-4)
 
 
 def test_an_attention_that_runs_twice_counts_twice() -> None:
@@ -183,7 +189,7 @@ def test_each_gradient_goes_to_its_own_parameters() -> None:
     assert losses.adversary is not None
     expected = [
         *torch.autograd.grad(losses.adversary, split.adversary, retain_graph=True),
-        *torch.autograd.grad(losses.combined, split.predictor, retain_graph=True),
+        *torch.autograd.grad(losses.calibrated, split.predictor, retain_graph=True),
     ]
     split.backward(losses)
     for parameter, gradient in zip([*split.adversary, *split.predictor], expected, strict=True):

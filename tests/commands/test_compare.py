@@ -38,7 +38,7 @@ def test_series_in_tables_and_files(series: Path) -> None:
                 for seed in (0, 1)
             ]
             assert table.loc[metric, column] == pytest.approx(np.mean([each[metric] for each in of_runs]))
-    assert table.loc["rank", "difference"] < 0 < table.loc["hit@10", "difference"]
+    assert table["difference"]["rank"] < 0 < table["difference"]["hit@10"]
     assert (table["p_users_holm"] < 0.001).all() and table["p_seeds"].notna().all()
     assert (table["p_users"] <= table["p_users_holm"]).all()
     slices = pd.read_csv(folder / "slices.csv")
@@ -69,10 +69,20 @@ def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
 def test_a_run_equals_itself(series: Path) -> None:
     runs = series / "runs" / "demo" / "sasrec"
     shutil.copytree(runs / "strong-s0", runs / "copy")
+    record = json.loads((runs / "copy" / "run.json").read_text())
+    (runs / "copy" / "run.json").write_text(json.dumps(record | {"name": "copy"}))
     told = json.loads(call("compare", "strong-s0", "copy", "--json").stdout)
     assert {(each["difference"]["mean"], each["users"]["p"], each["verdict"]) for each in told["differences"]} == {
         (0.0, 1.0, "open")
     }
+
+
+def test_runs_of_one_name_in_two_places_are_told_apart(series: Path) -> None:
+    folder, other = series / "runs" / "demo" / "sasrec" / "weak-s0", series / "other"
+    shutil.copytree(folder, other)
+    told = json.loads(call("compare", "strong-s0", "weak-s0", str(other), "--json").stdout)
+    assert {each["contender"] for each in told["differences"]} == {"demo/sasrec/weak-s0", "demo/sasrec/weak-s0 (2)"}
+    assert "demo/sasrec/weak-s0 is named twice" in refused("weak-s0", str(folder))
 
 
 def refused(*arguments: str) -> str:

@@ -176,7 +176,8 @@ def test_quiet_keeps_only_results(tmp_path: Path) -> None:
 
 
 def start_process(server: LoopbackServer, data_dir: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "actsr_cli", "download", "beauty", "--mirror", server.url, "--data-dir", data_dir]
+    options = ["--mirror", server.url, "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "actsr_cli", "download", "beauty", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 

@@ -13,6 +13,7 @@ import pytest
 from processes import SMALL, call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from actsr_cli.attention import STAGES
 from actsr_cli.data.synthetic import generate_demo
 
 FOUR_HEADS = ("--set", "model.heads=4", "--epochs", "2")
@@ -28,6 +29,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call("train", "--model", "gru4rec", "--name", "gru", *SMALL, "--epochs", "1", *where)
     call("train", "--model", "tisasrec", "--name", "times", *SMALL, "--epochs", "1", *where)
     call("train", "--model", "sasrec", "--name", "plain", *SMALL, *FOUR_HEADS, *where)
+    side_by_side = ("--set", "calibration.two_level=false", "--epochs", "1")
+    call("train", "--model", "ac-sasrec", "--name", "beside", *SMALL, *side_by_side, *where)
     call("train", "--model", "ac-sasrec", "--name", "ac", *SMALL, *FOUR_HEADS, *where)
     return place
 
@@ -126,6 +129,8 @@ class TestTheFiles:
         assert names == {f"{run}/u0007/{file}" for run in ("users", "against") for file in files} | {
             "measured.json",
             "report.html",
+            "tables/looked-at.csv",
+            "tables/noise-items.csv",
         }
         folder = looks / "users" / "u0007"
         tensors = np.load(folder / "attention.npz")
@@ -133,9 +138,32 @@ class TestTheFiles:
         length = len(record["places"])
         assert tensors["layer1.plain"].shape == (4, length, length)
         np.testing.assert_allclose(record["layer1.mask"], tensors["layer1.mask"])
-        np.testing.assert_allclose(table["combined"].to_numpy().reshape(4, length, length), tensors["layer1.combined"])
+        np.testing.assert_allclose(
+            table["calibrated"].to_numpy().reshape(4, length, length), tensors["layer1.calibrated"]
+        )
         assert table["query_item"].unique().tolist() == list(dict.fromkeys(record["places"]))
         assert (folder / "attention.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_a_stage_has_one_name_everywhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        stages = ["plain", "spatial", "mask", "adversarial", "calibrated"]
+        assert [stage for stage in STAGES if stage != "perturbed"] == stages  # in the order of computation
+        monkeypatch.setattr("actsr_cli.console.results._width", 120)
+        shown = inspect("beside", "--user", "u0007", "--sample", "20", "--output", str(tmp_path)).stdout
+        assert re.search(r"item *┃ " + r" *┃ ".join(stages) + r" *┃", shown)
+        assert re.search(r"^share of +" + r" +".join(stages) + r" *$", shown, re.MULTILINE)
+        folder = tmp_path / "users" / "u0007"
+        readings = ["order", "distance", "gate"]
+        tensors = [name.removeprefix("layer1.") for name in np.load(folder / "attention.npz") if "layer1." in name]
+        assert tensors == [*stages, *readings]
+        table = pd.read_csv(folder / "attention.csv")
+        assert list(table.columns) == ["layer", "head", "query", "query_item", "key", "key_item", *stages, *readings]
+        record = json.loads((folder / "attention.json").read_text())
+        assert [name.removeprefix("layer1.") for name in record if "layer1." in name] == [*stages, *readings]
+        (measured,) = json.loads((tmp_path / "measured.json").read_text())
+        assert list(measured["effective_share"]) == stages == list(measured["curves"][0]["weights"])
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+        assert data["runs"][0]["stages"] == stages == list(data["users"][0]["views"][0]["weights"])
 
     def test_faithfulness_and_noise(self, tmp_path: Path) -> None:
         shown = inspect("ac", "--faithfulness", "--noise", "0.2", "--sample", "40", "--output", str(tmp_path)).stdout
@@ -144,6 +172,8 @@ class TestTheFiles:
         assert measured["users"] == 40 and measured["curves"][0]["order"] and measured["noise_mass"]
         assert {"calibrated, rollout", "integrated gradients"} < set(measured["faithfulness"]["explanations"])
         assert [each["kind"] for each in measured["robustness"]] == ["none", "insert", "shuffle", "drop"]
+        tables = {path.stem for path in (tmp_path / "tables").iterdir()}
+        assert tables == {"looked-at", "noise-items", "faithfulness", "robustness", "injected-items"}
         for picture in ("faithfulness.png", "robustness.png"):
             assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 

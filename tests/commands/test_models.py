@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from actsr_cli.app import app
 from actsr_cli.data.synthetic import generate_demo
-from actsr_cli.models.registry import all_models
+from actsr_cli.models.registry import all_models, names_of
 
 
 def models(*arguments: str) -> tuple[str, str]:
@@ -30,10 +30,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_data_there_are_no_sizes(data: Path) -> None:
     listed, noted = models()
-    for spec in all_models():
-        assert ", ".join(spec.names) in listed
-        assert spec.paper in listed
-        assert all(f"model.{option}" in listed for option in spec.options)
+    for name, model in all_models().items():
+        assert ", ".join(names_of(name, model)) in listed
+        assert model.paper in listed
+        assert all(f"model.{key}" in listed for key in model.model_fields if key != "name")
     assert "needs    users" in listed and "needs    timestamps" in listed
     assert " on " not in listed.replace(" on the", "")
     assert "No data set is prepared yet" in noted

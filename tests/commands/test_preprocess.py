@@ -8,6 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
+from actsr_cli.config import DataConfig
+from actsr_cli.errors import DataError
+from actsr_cli.experiment.data import prepare_for
+from actsr_cli.presets import resolve
 
 ATOMIC = "user_id:token\titem_id:token\ttimestamp:float\n"
 
@@ -117,6 +121,44 @@ def test_refusals(tmp_path: Path) -> None:
 def test_a_refused_file_is_not_remembered(tmp_path: Path, data_dir: Path) -> None:
     preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1)
     assert not (data_dir / "shop" / "source.json").exists()
+
+
+def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
+    (data_dir / "shop").mkdir(parents=True)
+    for part, times in (("train", (1, 2, 3)), ("valid", (4,)), ("test", (5, 6))):
+        rows = "".join(f"u{user}\ti{time}\t{time}\n" for user in range(4) for time in times)
+        (data_dir / "shop" / f"shop.{part}.inter").write_text(ATOMIC + rows)
+    result = preprocess("shop")
+    assert "4 users / 6 items / 24 interactions, mean length 6.00" in result.stdout
+    assert "As split in files: train 12 / valid 4 / test 8 interactions" in result.stdout
+    refused = preprocess("shop", "--user-core", "5", exit_code=1).stderr
+    assert "'shop' came split in files, and user_core would change the split" in refused
+    file = data_dir / "shop" / "shop.train.inter"
+    assert "train 12 / valid 4 / test 8" in preprocess("mine", "--from-file", file).stdout
+    (data_dir / "shop" / "shop.test.inter").unlink()
+    for arguments in (("shop",), ("other", "--from-file", file)):
+        assert "there is no shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
+
+
+def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Path) -> None:
+    """The preset of beauty has cores; they hold for its data as a whole."""
+    folder = data_dir / "amazon-beauty"
+    folder.mkdir(parents=True)
+    for part, times in (("train", (1, 2)), ("valid", (3,)), ("test", (4,))):
+        rows = "".join(f"u{user}\ti{time}\t{time}\n" for user in range(3) for time in times)
+        (folder / f"amazon-beauty.{part}.inter").write_text(ATOMIC + rows)
+    result = preprocess("amazon-beauty")
+    said = " ".join(result.stderr.split())
+    assert "left out, as it would change the split: user_core, item_core" in said and "expected" not in said
+    assert "train 6 / valid 3 / test 3" in result.stdout
+    refused = preprocess("amazon-beauty", "--item-core", "2", exit_code=1).stderr
+    assert "and item_core would change the split" in refused
+    resolved = resolve(preset="beauty")
+    config, prepared = prepare_for(resolved, data_dir)
+    assert (config.data, config.split.by) == (DataConfig(), "files") and prepared.data.n_interactions == 12
+    assert "user_core, item_core" in prepared.report.note
+    with pytest.raises(DataError, match="and user_core would change the split"):
+        prepare_for(resolve(preset="beauty", overrides=["data.user_core=2"]), data_dir)
 
 
 @pytest.mark.real_data

@@ -14,7 +14,7 @@ from actsr_cli.app import app
 
 @pytest.fixture
 def trained(place: Path) -> Path:
-    call("train", "--model", "popularity", "--name", "floor", *SMALL)
+    call("train", "--model", "popularity", "--name", "floor", *SMALL[:4])
     call("train", "--model", "sasrec", "--name", "first", *SMALL, "--epochs", "1")
     call("train", "--model", "sasrec", "--name", "broken", *SMALL, "--set", "training.learning_rate=1e30", exit_code=1)
     return place / "runs"
@@ -44,6 +44,7 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
     shown = json.loads(call("runs", "show", "first", "--json").stdout)
     assert shown["metrics"] == metrics and shown["settings"]["training"]["epochs"] == 1
     readable = call("runs", "show", "first").stdout
+    assert "Protocol B, seen items excluded" in readable
     assert "hidden_size: 16" in readable and f"{metrics['valid/exclude']['hit@10']:.4f}" in readable
     assert json.loads(call("runs", "show", "broken", "--json").stdout)["error"].startswith("RunError: ")
 

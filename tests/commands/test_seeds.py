@@ -56,5 +56,40 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     assert "other settings" in other
 
 
+def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsr_cli.console.results._width", 120)
+    call(*SERIES, "--seeds", "2")
+    spread = f"{mean(values := [ndcg(runs / f'three-s{seed}') for seed in (0, 1)]):.4f} ± {stdev(values):.4f}"
+    shown = re.sub(r" +", " ", call("runs", "show", "three").stdout)
+    assert spread in shown and "demo/sasrec/three-s0 demo/sasrec/three-s1" in shown and "hidden_size: 16" in shown
+    told = json.loads(call("runs", "show", "demo/sasrec/three", "--json").stdout)
+    assert [each["ndcg@10"] for each in told["metrics"]["valid/exclude"]] == values
+    evaluated = re.sub(r" +", " ", call("evaluate", "sasrec/three", "--split", "valid").stdout)
+    assert spread in evaluated and "demo/sasrec/three, 2 seeds" in evaluated
+
+    call("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
+    both = " ".join(call("runs", "show", "three", exit_code=1).stderr.split())
+    assert "'three' names a series of 2 runs and the run demo/sasrec/three" in both
+    assert json.loads(call("runs", "show", str(runs / "three"), "--json").stdout)["run"] == "demo/sasrec/three"
+    call("runs", "delete", str(runs / "three"), "--yes")
+    assert "no run 'thre'" in call("runs", "delete", "thre", "--yes", exit_code=1).stderr
+    call("runs", "delete", "three", "--yes")
+    assert not runs.exists()
+
+
+def test_what_a_series_shares_is_shown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs evaluated at different cut-offs share the others; one run alone has no spread."""
+    monkeypatch.setattr("actsr_cli.console.results._width", 120)
+    call(*SERIES, "--seeds", "2")
+    call("evaluate", "three-s0", "--k", "3,10")
+    call("evaluate", "three-s1", "--k", "5,10")
+    shared = json.loads(call("runs", "show", "three", "--json").stdout)["metrics"]["test/exclude"]
+    assert [{name for name in metrics if name.startswith("hit")} for metrics in shared] == [{"hit@10"}] * 2
+    assert "test split, 2 seeds" in call("runs", "show", "three").stdout
+    call("runs", "delete", "three-s1", "--yes")
+    alone = call("runs", "show", "three").stdout
+    assert "valid split, 1 seed" in alone and f"{ndcg(runs / 'three-s0'):.4f}" in alone and "±" not in alone
+
+
 def test_what_does_not_go_together() -> None:
     assert "--seeds does not go with --resume" in call("train", "--resume", "x", "--seeds", "2", exit_code=1).stderr

@@ -7,10 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import typer
 from processes import SMALL, call, epochs_of, wait_until
+
+from actsr_cli.commands.train import _workers
+from actsr_cli.distributed import Workers
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
 
@@ -78,9 +84,24 @@ def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
         finish(torchrun(*options, "--name", name, "--epochs", str(epochs)))
     finish(torchrun("train", "--resume", "parts", "--epochs", "3"))
     runs = place / "runs" / "demo" / "ac-sasrec"
-    columns = ("loss/combined", "loss/perturbed", "hit@10")
+    columns = ("loss/calibrated", "loss/perturbed", "hit@10")
     straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))
     assert straight == parts
+
+
+def test_an_interrupted_training_ends_in_all_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take leave of one another before they exit, and none goes on with a refit."""
+    left = []
+
+    @contextmanager
+    def joined() -> Iterator[Workers]:
+        yield Workers(rank=1)
+        left.append("together")
+
+    monkeypatch.setattr("actsr_cli.distributed.joined_workers", joined)
+    with pytest.raises(typer.Exit) as ended, _workers():
+        raise typer.Exit(130)
+    assert ended.value.exit_code == 130 and left == ["together"]
 
 
 def test_a_counted_model_needs_no_company(place: Path) -> None:

@@ -18,8 +18,9 @@ TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", 
 SPACE = """
 training.learning_rate: [1.0e-3, 1.0e-2]
 model.hidden_dropout: {low: 0.1, high: 0.3, steps: 2}
-training.mask_weight: [0.1, 0.3]
+calibration.mask_weight: [0.1, 0.3]
 """
+PLAIN = SPACE.rpartition("calibration")[0]
 
 
 @pytest.fixture
@@ -35,10 +36,13 @@ def record(run: Path) -> dict[str, object]:
 
 def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--epochs", "2", "--space", space)
+    refused = " ".join(call(*options, "--model", "sasrec", exit_code=1).stderr.split())
+    assert "calibration none has no such key, it belongs to adversarial and full" in refused
+    assert not (place / "runs").exists()
+    Path(space).write_text(PLAIN)
     first = call(*options, "--model", "sasrec", "--trials", "3", "--test")
     study = place / "runs" / "studies" / "demo" / "sasrec" / "grid"
     said = " ".join(first.stderr.split())
-    assert "Not searched: training.mask_weight, which sasrec does not read" in said
     assert "grid search of 3 trials over training.learning_rate, model.hidden_dropout" in said
     assert "3 finished" in first.stdout
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
@@ -85,9 +89,9 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
-    options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*options, "--model", "sasrec", "--trials", "2", "--epochs", "20")
-    runs = place / "runs" / "demo" / "sasrec"
+    study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
+    options = (*study, "--trials", "2", "--epochs", "20")
+    runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
     if stop == signal.SIGKILL:
@@ -96,6 +100,10 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     process.send_signal(stop)
     _, messages = process.communicate(timeout=120)
     assert "Traceback" not in messages
+    listed = json.loads(call("runs", "--json").stdout)
+    assert [each["status"] for each in listed if each["run"].endswith("t001")] == [
+        "stopped" if stop == signal.SIGKILL else "interrupted"
+    ]
     if stop == signal.SIGINT:
         assert process.returncode == 130
         assert "the same command goes on with the study" in messages
@@ -109,8 +117,9 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     assert again == ["grid-t000", "grid-t001", "grid-t002"]
     settings = [yaml.safe_load((runs / name / "config.yaml").read_text()) for name in again]
     assert settings[1] == settings[2] != settings[0]
-    assert record(runs / "grid-t001")["status"] == "interrupted"
-    assert record(runs / "grid-t002")["status"] == "finished"
+    listed = {each["run"]: each["status"] for each in json.loads(call("runs", "--json").stdout)}
+    assert listed["demo/ac-sasrec/grid-t001"] == ("stopped" if stop == signal.SIGKILL else "interrupted")
+    assert listed["demo/ac-sasrec/grid-t002"] == "finished"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
@@ -143,15 +152,42 @@ def test_what_falls_behind_is_given_up(place: Path) -> None:
     assert "pruned" in call("runs", "--status", "pruned").stdout
 
 
-def test_without_a_preset_that_of_the_last_run_is_taken(place: Path, space: str) -> None:
+def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(place: Path, space: str) -> None:
     nothing = call("tune", "--grid", "--space", space, exit_code=1)
     said = " ".join(nothing.stderr.split())
-    assert "no preset is given, and" in said and "has no run to take it from" in said
-    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
-    taken = call("tune", "--grid", "--space", space, "--trials", "1", "--epochs", "1", "--set", "training.threads=1")
-    said = " ".join(taken.stderr.split())
-    assert "No preset given: taking preset demo, model and data set of the last run, demo/sasrec/one" in said
-    assert (place / "runs" / "demo" / "sasrec" / "grid-t000").exists()
+    assert "no preset is given, and there is no run in" in said
+    own = ("--set", "model.inner_size=24", "--set", "data.max_length=12", "--seed", "3")
+    call("train", "--model", "sasrec", *SMALL, *own, "--epochs", "1", "--name", "one")
+    call("train", "--model", "popularity", *SMALL[:2], "--name", "two")
+    call("runs", "delete", "two", "--yes")
+    options = ("tune", "--grid", "--trials", "1", "--epochs", "2", "--set", "training.threads=1")
+    said = " ".join(call(*options).stderr.split())
+    assert "taking all settings of the latest finished run, demo/sasrec/one, which had preset demo" in said
+    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's is for masks
+    assert "preset demo is not taken: it was made for calibration.kind=full, not none" in said
+    trial = place / "runs" / "demo" / "sasrec" / "grid-t000"
+    one, config = (yaml.safe_load((run / "config.yaml").read_text()) for run in (trial.parent / "one", trial))
+    assert record(trial)["preset"] == "demo" and config["training"]["epochs"] == 2
+    for section in ("data", "split", "evaluation"):
+        assert config[section] == one[section]
+    differing = {key for part in ("model", "training") for key in one[part] if one[part][key] != config[part][key]}
+    assert differing <= {"learning_rate", "hidden_dropout", "epochs"} and config["training"]["seed"] == 3
+    call(*options, "--name", "more")  # a trial is not the latest run
+    more = yaml.safe_load((trial.parent / "more-t000" / "config.yaml").read_text())
+    assert more["model"]["inner_size"] == 24
+
+
+def test_data_of_ones_own_need_no_preset(place: Path) -> None:
+    rows = [f"u{user},i{(user * step) % 9},{step}" for user in range(30) for step in range(4 + user % 3)]
+    (place / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
+    call("preprocess", "shop", "--from-file", str(place / "log.csv"), "--max-length", "5")
+    small = ("--set", "model.hidden_size=16", "--set", "model.layers=1", "--threads", "1")
+    call("train", "--model", "sasrec", "--dataset", "shop", "--epochs", "1", "--name", "one", *small)
+    said = " ".join(call("tune", "--random", "--trials", "1").stderr.split())
+    assert "taking all settings of the latest finished run, shop/sasrec/one" in said and "had preset" not in said
+    assert "over training.learning_rate, model.hidden_dropout" in said
+    config = yaml.safe_load((place / "runs" / "shop" / "sasrec" / "random-t000" / "config.yaml").read_text())
+    assert config["data"]["max_length"] == 5 and config["model"]["hidden_size"] == 16
 
 
 def test_settings_that_do_not_go_together_are_failed_trials(place: Path) -> None:
@@ -186,12 +222,12 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
 
 def test_what_has_a_value_already_is_not_searched(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--space", space, "--epochs", "1", "--set", "training.learning_rate=1e-4")
-    said = " ".join(call(*options, "--set", "training.mask_weight=0.2").stderr.split())
+    said = " ".join(call(*options, "--set", "calibration.mask_weight=0.2").stderr.split())
     assert "Not searched: training.learning_rate, which has its value from --set" in said
     assert "grid search of 2 trials over model.hidden_dropout" in said
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
     assert {yaml.safe_load((run / "config.yaml").read_text())["training"]["learning_rate"] for run in runs} == {1e-4}
-    everything = ("--set", "model.hidden_dropout=0.2", "--set", "training.mask_weight=0.2", "--name", "none")
+    everything = ("--set", "model.hidden_dropout=0.2", "--set", "calibration.mask_weight=0.2", "--name", "none")
     assert "nothing is left to search for ac-sasrec" in call(*options, *everything, exit_code=1).stderr
 
 

@@ -16,7 +16,6 @@ from samples import sequence_data
 from actsr_cli.data import batches as batches_module
 from actsr_cli.data.batches import TrainingBatches, history_batches, training_windows
 from actsr_cli.distributed import ALONE, Workers
-from actsr_cli.errors import DataError
 
 CPU = torch.device("cpu")
 users_strategy = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=25), min_size=1, max_size=6)
@@ -124,39 +123,15 @@ def test_workers_share_each_batch(count: int) -> None:
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_negatives_are_items_other_than_the_target() -> None:
-    data = sequence_data([[1, 2, 3, 1, 2, 3, 1, 2]] * 20, n_items=3)
-    drawn: Counter[tuple[int, int]] = Counter()
-    batches = TrainingBatches(data, max_length=8, batch_size=16, negatives=True)
-    for batch in (part for parts in batches.epoch(torch.Generator().manual_seed(0)) for part in parts):
-        assert batch.negatives is not None
-        trained = batch.targets != 0
-        drawn.update(zip(batch.targets[trained].tolist(), batch.negatives[trained].tolist(), strict=True))
-    assert set(drawn) == {(t, n) for t in (1, 2, 3) for n in (1, 2, 3) if t != n}
-
-
-def test_a_single_item_has_no_negatives() -> None:
-    with pytest.raises(DataError, match="single item"):
-        TrainingBatches(sequence_data([[1, 1, 1, 1]]), max_length=8, batch_size=16, negatives=True)
-
-
 def test_histories_are_the_latest_items_with_their_times() -> None:
     data = sequence_data([[1, 2, 3], [4, 5, 6, 7, 8, 9], [1, 2]], timestamps=True)
     held_out = data.held_out("test")
     seen = {}
-    for rows, batch in history_batches(data, held_out, max_length=3, batch_size=1, device=CPU):
+    for rows, batch in history_batches(held_out, max_length=3, batch_size=1, device=CPU):
         assert batch.timestamps is not None and batch.user_ids is not None
         seen[int(held_out.users[rows[0]])] = (batch.item_ids.tolist(), batch.timestamps.tolist())
         assert batch.user_ids.tolist() == held_out.users[rows].tolist()
     assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 13, 1e9 + 14, 1e9 + 14]])}
-
-
-def test_splits_by_hand() -> None:
-    data = sequence_data([[1, 2, 3], [4, 5], [6, 7, 8, 9]])
-    assert data.held_out("valid").targets.tolist() == [2, 8]
-    assert data.held_out("test").targets.tolist() == [3, 9]
-    starts, ends = data.training_spans()
-    assert [data.items[s:e].tolist() for s, e in zip(starts, ends, strict=True)] == [[1], [4, 5], [6, 7]]
 
 
 @pytest.mark.real_data

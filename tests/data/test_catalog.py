@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actsr_cli.data.catalog import CATALOG, find_entry, known
+from actsr_cli.data.catalog import CATALOG, all_names, find_entry, known, same_data_set
 from actsr_cli.errors import DataError
 
 
@@ -27,6 +27,13 @@ from actsr_cli.errors import DataError
 def test_a_name_or_an_alias_finds_its_entry(name: str, found: str) -> None:
     assert find_entry(name).name == found
     assert known(name) is find_entry(name)
+
+
+def test_one_data_set_has_several_names() -> None:
+    assert all_names("beauty") == ("beauty", "amazon-beauty", "Amazon_Beauty")
+    assert all_names("shop") == ("shop",)
+    assert same_data_set("beauty", "AMAZON-BEAUTY") and same_data_set("shop", "shop")
+    assert not same_data_set("beauty", "toys") and not same_data_set("shop", "Shop")
 
 
 def test_an_unknown_name_is_told_the_nearest() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -168,8 +171,12 @@ def test_data_in_place_survive_a_download_that_fails(server: LoopbackServer, tmp
 
 
 def test_leavings_of_a_killed_process_do_not_disturb(server: LoopbackServer, tmp_path: Path) -> None:
-    (tmp_path / ".amazon-beauty.unpacking").mkdir()
-    (tmp_path / ".amazon-beauty.unpacking" / "amazon-beauty.inter").write_text("half")
+    """What a process that ended left of its unpacking is removed by the next one."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".amazon-beauty.{platform.node()}.{ended.pid}.partial"
+    left.mkdir()
+    (left / "amazon-beauty.inter").write_text("half")
     fetch(server, tmp_path)
     assert_installed(tmp_path)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actsr_cli.data.filters import in_interval, k_core, latest, time_order, without_duplicates
-from actsr_cli.data.readers import Interactions
+from actsr_cli.data.readers.interactions import Interactions
 
 Row = tuple[int, int, float]
 rows_strategy = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.sampled_from([1.0, 2.0, 3.0])), max_size=60)

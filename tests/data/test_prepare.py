@@ -9,27 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
+from actsr_cli.data.catalog import find_entry
+from actsr_cli.data.fetch import install_demo
 from actsr_cli.data.prepare import last_settings, prepare
-from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.sources import Columns, Source, find_source, source_from_file
+from actsr_cli.data.readers import Columns
+from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
-
-LOG = "user,item,time,rating\nb,x,3,1\na,y,2,5\nb,z,1,4\na,x,2,3\nb,x,9,2\nc,y,1,5\n"
-
-
-def source(folder: Path, text: str = LOG, name: str = "shop") -> Source:
-    file = folder / "log.csv"
-    file.write_text(text)
-    return source_from_file(folder / "data", name, file, "csv", Columns())
-
-
-def sequences(data: SequenceData) -> dict[str, list[str]]:
-    return {
-        name: [data.item_names[item] for item in data.items[start:end]]
-        for name, start, end in zip(data.user_names, data.offsets[:-1], data.offsets[1:], strict=True)
-    }
 
 
 def test_sequences_are_in_order_of_time_and_numbers_in_order_of_appearance(tmp_path: Path) -> None:
@@ -63,6 +51,30 @@ def test_titles_come_with_atomic_files(tmp_path: Path) -> None:
     data = prepare(find_source(tmp_path, "films"), DataConfig()).data
     assert data.item_names == ("", "b", "a")
     assert data.titles == ("", "", "Alien")
+
+
+def test_categories_come_with_atomic_files(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\nu\tc\t3\n")
+    (folder / "films.item").write_text("item_id:token\tgenre:token_seq\na\tHorror Sci-Fi\nc\t\n")
+    first = prepare(find_source(tmp_path, "films"), DataConfig()).data
+    again = prepare(find_source(tmp_path, "films"), DataConfig())
+    assert again.report.cached
+    for data in (first, again.data):
+        assert data.categories == ((), (), ("Horror", "Sci-Fi"), ())
+        assert data.titles is None
+    (folder / "films.item").write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    assert prepare(find_source(tmp_path, "films"), DataConfig()).data.categories is None
+
+
+def test_each_item_of_the_demo_has_one_category(tmp_path: Path) -> None:
+    install_demo(find_entry("demo"), tmp_path)
+    data = prepare(find_source(tmp_path, "demo"), DataConfig()).data
+    assert data.categories is not None and data.titles is not None
+    assert data.categories[0] == () and {len(each) for each in data.categories[1:]} == {1}
+    assert data.categories[data.titles.index("teapot")] == ("tea",)
+    assert data.categories[data.titles.index("gift card")] == ("everyday",)
 
 
 def test_a_second_call_reads_nothing_and_a_changed_file_is_noticed(tmp_path: Path) -> None:
@@ -207,7 +219,7 @@ def test_damaged_memory_of_a_source_is_named(tmp_path: Path, file: str) -> None:
     assert prepare(shop, DataConfig()).report.cached
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(
     users=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),

@@ -1,368 +1,169 @@
-"""Raw files as people have them, and what is said of the ones that cannot be read."""
+"""Formats declare themselves once: whatever lists them, reads them or refuses options follows from that."""
 
 from __future__ import annotations
 
-import gzip
 import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
+from reading import HEADER, read, triples
+from typer.testing import CliRunner
 
-from actsr_cli.data.readers import BadLines, Interactions, read_interactions
-from actsr_cli.data.readers.tables import read_atomic, read_titles
-from actsr_cli.data.sources import Columns, Source
+from actsr_cli.app import app
+from actsr_cli.config import DataConfig
+from actsr_cli.data.prepare import prepare
+from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader, readers, register, registry
+from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
 
-HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+ROOT = Path(__file__).parents[2]
+ROWS = [("u1", "a", 1.0), ("u1", "b", 2.0), ("u2", "a", 3.0)]
 
 
-def read(
-    path: Path,
-    format_name: str,
-    *,
-    wanted: tuple[str, ...] = (),
-    policy: Literal["error", "skip"] = "error",
-    **columns: str,
-) -> tuple[Interactions, BadLines]:
-    source = Source(name="x", folder=path.parent, file=path, format=format_name, columns=Columns(**columns))  # type: ignore[arg-type]
-    bad_lines = BadLines(path, policy)
-    return read_interactions(source, wanted, bad_lines), bad_lines
+def write_atomic(path: Path) -> None:
+    path.write_text(HEADER + "".join(f"{user}\t{item}\t5\t{time}\n" for user, item, time in ROWS))
 
 
-def triples(raw: Interactions) -> list[tuple[str, str, float | None]]:
-    times = [None] * len(raw) if raw.timestamps is None else raw.timestamps.tolist()
-    return [
-        (str(raw.user_names[user]), str(raw.item_names[item]), time)
-        for user, item, time in zip(raw.users, raw.items, times, strict=True)
-    ]
+def write_csv(path: Path) -> None:
+    path.write_text("user,item,time\n" + "".join(f"{user},{item},{time}\n" for user, item, time in ROWS))
 
 
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+def write_parquet(path: Path) -> None:
+    pd.DataFrame(ROWS, columns=["user", "item", "time"]).to_parquet(path)
 
 
-ROWS = [("u 1", 'it"em', 20.0), ("ü2", "b", 10.0), ("u 1", "b", 5.5)]
-BODY = 'u 1\tit"em\t5\t20\nü2\tb\t4\t10\nu 1\tb\t3\t5.5\n'
+def write_reviews(path: Path) -> None:
+    reviews = ({"reviewerID": user, "asin": item, "unixReviewTime": time} for user, item, time in ROWS)
+    path.write_text("".join(json.dumps(review) + "\n" for review in reviews))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        HEADER + BODY,
-        (HEADER + BODY).replace("\n", "\r\n"),
-        "\ufeff" + HEADER + BODY,
-        (HEADER + BODY).rstrip("\n"),
-        HEADER + "\n" + BODY.replace("\nü2", "\n\nü2"),
-        (HEADER + BODY).replace("\n", "\r"),
-    ],
-    ids=["plain", "crlf", "bom", "no final newline", "empty lines", "cr"],
-)
-def test_atomic_files_in_every_dress(tmp_path: Path, content: str) -> None:
-    raw, _ = read(write(tmp_path / "x.inter", content), "atomic")
-    assert triples(raw) == ROWS
+def write_sequences(path: Path) -> None:
+    path.write_text("u1 a b\nu2 a\n")
 
 
-@pytest.mark.parametrize(
-    "header", ["user_id:token\tbusiness_id:token\tstars:float\tdate:float\n", HEADER], ids=["old", "new"]
-)
-def test_old_and_new_yelp_names(tmp_path: Path, header: str) -> None:
-    path = write(tmp_path / "yelp.inter", header + BODY)
-    for wanted in ("date", "timestamp"):
-        raw, _ = read(path, "atomic", wanted=(wanted,))
-        assert triples(raw) == ROWS
-        assert raw.column(wanted).tolist() == [20.0, 10.0, 5.5]
+SAMPLES: dict[str, Callable[[Path], None]] = {
+    "atomic": write_atomic,
+    "sequences": write_sequences,
+    "csv": write_csv,
+    "parquet": write_parquet,
+    "amazon-reviews": write_reviews,
+}
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("u3\tc\t3\n", "4 fields expected, 3 found"),
-        ("u3\tc\t3\tsoon\n", "timestamp 'soon' is not a number"),
-        ("u3\tc\tgood\t7\n", "rating 'good' is not a number"),
-        ("\tc\t3\t7\n", "no user"),
-        ("u3\t\t3\t7\n", "no item"),
-        ("u3\tc\t3\t\n", "timestamp '' is not a number"),
-    ],
-)
-def test_a_malformed_line_is_named_and_can_be_skipped(tmp_path: Path, line: str, reason: str) -> None:
-    first, rest = BODY.split("\n", 1)
-    path = write(tmp_path / "x.inter", f"{HEADER}\n{first}\n{line}{rest}")
+@pytest.mark.parametrize("reader", readers(), ids=lambda reader: reader.name)
+def test_every_format_is_recognised_and_brings_what_it_declares(tmp_path: Path, reader: Reader) -> None:
+    path = tmp_path / f"log{reader.suffixes[0]}"
+    SAMPLES[reader.name](path)
+    assert guess_reader(path) is reader
+    raw, _ = read(path, reader.name)
+    assert triples(raw) == [(user, item, time if reader.timestamps else None) for user, item, time in ROWS]
+
+
+@pytest.mark.parametrize("reader", readers(), ids=lambda reader: reader.name)
+def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: Path, reader: Reader) -> None:
+    path = tmp_path / f"log{reader.suffixes[0]}"
+    SAMPLES[reader.name](path)
+    for option in Columns.model_fields:
+        columns = Columns(**{option: "x"})
+        if option in reader.options:
+            assert source_from_file(tmp_path, "shop", path, None, columns).columns == columns
+        else:
+            with pytest.raises(DataError, match=f"the format {reader.name} has no {option}( column)? to choose"):
+                source_from_file(tmp_path, "shop", path, None, columns)
+
+
+def test_the_longest_suffix_counts() -> None:
+    assert guess_reader(Path("x.json.gz")).name == "amazon-reviews"
+    assert guess_reader(Path("x.txt.csv")).name == "csv"
+    with pytest.raises(DataError, match="cannot be told from its name") as caught:
+        guess_reader(Path("csv"))
+    assert str(caught.value.hint) == f"Give --format {'|'.join(format_names())}."
+
+
+def test_the_page_lists_the_formats_as_they_declare_themselves() -> None:
+    page = (ROOT / "docs" / "preprocess.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (yes|no) \| (.*?) \|", page, re.MULTILINE)
+    listed = [(name, tuple(re.findall(r"`(.*?)`", suffixes)), times == "yes") for name, suffixes, times, _ in rows]
+    assert listed == [(each.name, each.suffixes, each.timestamps) for each in readers()]
+    options = {name: set(re.findall(r"`--([a-z]+?)(?:-column)?`", text)) for name, _, _, text in rows}
+    assert options == {each.name: set(each.options) for each in readers()}
+
+
+def test_the_command_line_and_the_front_page_list_every_format() -> None:
+    result = CliRunner().invoke(app, ["preprocess", "--help"], env={"COLUMNS": "300"})
+    assert f"{', '.join(format_names()[:-1])} or {format_names()[-1]}" in result.stdout
+    row = next(
+        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "`actsr preprocess" in line
+    )
+    assert all(name.replace("-", " ") in row.casefold() for name in format_names())
+
+
+def read_pairs(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+    """A format of its own: `user>item` per line."""
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        user, arrow, item = line.partition(columns.separator or ">")
+        if arrow:
+            rows.append((user, item))
+        else:
+            bad_lines.report(number, "no pair")
+    users, user_names = pd.factorize(np.array([user for user, _ in rows], dtype=object))
+    items, item_names = pd.factorize(np.array([item for _, item in rows], dtype=object))
+    return Interactions(users, items, user_names, item_names, None, {})
+
+
+PAIRS = Reader(name="pairs", suffixes=(".pairs",), read=read_pairs, options=("separator",), timestamps=False)
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    monkeypatch.setattr(registry, "_READERS", dict(registry._READERS))
+    return register(PAIRS)
+
+
+def test_a_new_format_is_one_entry(pairs: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_reader("pairs") is pairs and pairs in readers()
+    path = tmp_path / "log.pairs"
+    path.write_text("u>a\nu>b\nbroken\n")
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
+    refused = CliRunner().invoke(app, ["preprocess", "shop", "--from-file", str(path)])
+    assert f"{path}, line 3: no pair" in refused.stderr.replace("\n", "")
+    read_on = CliRunner().invoke(app, ["preprocess", "shop", "--from-file", str(path), "--on-bad-line", "skip"])
+    assert read_on.exit_code == 0 and "1 users / 2 items / 2 interactions" in read_on.stdout
+    assert prepare(find_source(tmp_path / "data", "shop"), DataConfig()).report.cached
+    with pytest.raises(DataError, match=r"unknown format 'pair'; did you mean 'pairs'\?"):
+        find_reader("pair")
     with pytest.raises(DataError) as caught:
-        read(path, "atomic")
-    assert caught.value.message == f"{path}, line 4: {reason}"
-    assert "--on-bad-line skip" in str(caught.value.hint)
-    raw, bad_lines = read(path, "atomic", policy="skip")
-    assert triples(raw) == ROWS
-    assert bad_lines.count == 1 and bad_lines.examples == [f"{path}, line 4: {reason}"]
+        find_source(tmp_path / "data", "other")
+    assert f"--format {'|'.join(format_names())}" in str(caught.value.hint)
+    assert format_names()[-1] == "pairs"
 
 
-def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.inter", HEADER + "a\tb\t1\tx\na\tb\na\tb\t1\t2\n\na\tb\t1\ty\n")
-    _, bad_lines = read(path, "atomic", policy="skip")
-    assert [text.partition(", ")[2] for text in bad_lines.examples] == [
-        "line 2: timestamp 'x' is not a number",
-        "line 3: 4 fields expected, 2 found",
-        "line 6: timestamp 'y' is not a number",
-    ]
+def test_a_source_in_a_format_that_is_not_there_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.pairs"
+    path.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_READERS", dict(registry._READERS))
+        register(PAIRS)
+        source_from_file(tmp_path / "data", "shop", path, None, Columns()).register()
+    with pytest.raises(DataError, match="unknown format 'pairs'"):
+        find_source(tmp_path / "data", "shop")
 
 
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("user_id\titem_id\ttimestamp\n", "no atomic file"),
-        ("user_id:token\tuser_id:token\titem_id:token\ttimestamp:float\n", "'user_id:token' twice"),
-        ("user_id:token\titem_id:token\n", "no column of timestamps"),
-        ("item_id:token\ttimestamp:float\n", "no column for the user"),
-        ("", "is empty"),
-        (HEADER, "holds no interactions"),
-        (HEADER.rstrip("\n"), "holds no interactions"),
-    ],
-)
-def test_headers_that_will_not_do(tmp_path: Path, header: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read(write(tmp_path / "x.inter", header), "atomic")
-
-
-def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.inter", HEADER.encode() + b"a\tb\t1\t2\na\t\xff\t1\t2\n")
-    with pytest.raises(DataError, match="line 3: not UTF-8"):
-        read(path, "atomic")
-
-
-def test_csv_with_columns_of_its_own(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'when;who;what\n2020-01-01;"u;1";a\n1970-01-01T00:01:00Z;u2;b\n7;u2;a\n')
-    raw, _ = read(path, "csv", separator=";", user="who", item="what", timestamp="when")
-    assert triples(raw) == [("u;1", "a", 1577836800.0), ("u2", "b", 60.0), ("u2", "a", 7.0)]
-
-
-def test_csv_fields_may_go_on_over_lines_and_each_row_knows_where_it_begins(tmp_path: Path) -> None:
-    rows = 'a,b,1,"one\n\ntwo"\n\nshort,row\na,c,soon,"x ""y"""\na,d,4,5" pipe\n'
-    path = write(tmp_path / "x.csv", "user,item,time,text\n" + rows)
-    raw, bad_lines = read(path, "csv", policy="skip")
-    assert triples(raw) == [("a", "b", 1.0), ("a", "d", 4.0)]
-    assert [text.partition(", ")[2] for text in bad_lines.examples] == [
-        "line 6: 4 fields expected, 2 found",
-        "line 7: time 'soon' is not a number",
-    ]
-
-
-def test_csv_fields_over_lines_in_a_file_of_several_blocks(tmp_path: Path) -> None:
-    filling = "x" * 60
-    rows = "".join(f'u{row % 7},i{row % 11},{row},"{filling}\n{filling}"\n' for row in range(20_000))
-    path = write(tmp_path / "x.csv", "user,item,time,text\n" + rows + "u1,i1,soon,\n")
-    raw, bad_lines = read(path, "csv", policy="skip")
-    assert len(raw) == 20_000
-    assert bad_lines.examples == [f"{path}, line 40002: time 'soon' is not a number"]
-
-
-def test_a_quote_that_is_never_closed_says_how_far_it_went(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'user,item,time\na,b,1\na,"c,2\na,d,3\n')
-    with pytest.raises(DataError, match="line 3: 3 fields expected, 2 found, in quotes over 2 lines"):
-        read(path, "csv")
-
-
-def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", '\ufeff"user","item","time","what, else"\na,b,1,z\n')
-    assert triples(read(path, "csv")[0]) == [("a", "b", 1.0)]
-    twice = write(tmp_path / "y.csv", '"user",item,time,user\na,b,1,z\n')
-    with pytest.raises(DataError, match="the column 'user' twice"):
-        read(twice, "csv")
-    endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
-    with pytest.raises(DataError, match="line 1: no header"):
-        read(endless, "csv")
-
-
-def test_separators(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "user\titem\ttime\na\tb\t1\n")
-    for separator in ("\t", "\\t"):  # as a tab, and as a shell hands it over
-        assert triples(read(path, "csv", separator=separator)[0]) == [("a", "b", 1.0)]
-    for separator in ("::", "", "§", '"'):
-        with pytest.raises(DataError, match="a separator is one ASCII character"):
-            read(path, "csv", separator=separator)
-
-
-def test_dates_are_times_but_no_ratings(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "user,item,time,rating\na,b,1970-01-02,1970-01-02\n")
-    with pytest.raises(DataError, match="line 2: rating '1970-01-02' is not a number"):
-        read(path, "csv")
-
-
-def test_csv_in_file_order(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "user,item\n1,2\n1,3\n")
-    with pytest.raises(DataError, match="no column of timestamps") as caught:
-        read(path, "csv")
-    assert "--timestamp-column none" in str(caught.value.hint)
-    raw, _ = read(path, "csv", timestamp="none")
-    assert triples(raw) == [("1", "2", None), ("1", "3", None)]
-
-
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "user,item,time\n1,2,3\n")
-    with pytest.raises(DataError, match="no column 'who' for the user; it has: user, item, time"):
-        read(path, "csv", user="who")
-    with pytest.raises(DataError, match="no column 'tme' to filter by; did you mean 'time'"):
-        read(path, "csv", wanted=("tme",))
-
-
-def test_parquet_with_dates_and_missing_values(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    frame = pd.DataFrame(
-        {
-            "user_id": [1, 2, 3],
-            "item_id": ["a", None, "c"],
-            "timestamp": pd.to_datetime(["1970-01-02", "1970-01-01", None]),
-        }
-    )
-    frame.to_parquet(path)
-    with pytest.raises(DataError, match="row 2: no item"):
-        read(path, "parquet")
-    raw, bad_lines = read(path, "parquet", policy="skip")
-    assert triples(raw) == [("1", "a", 86400.0)]
-    assert bad_lines.count == 2
-
-
-def test_parquet_ids_stay_what_they_are_beside_missing_ones(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    columns = {"user": pa.array([9007199254740993, None, 2]), "item": [b"x", b"y", b"\xc3\xbc"], "time": [1, 2, 3]}
-    parquet.write_table(pa.table(columns), path)
-    raw, bad_lines = read(path, "parquet", policy="skip")
-    assert triples(raw) == [("9007199254740993", "x", 1.0), ("2", "ü", 3.0)]
-    assert bad_lines.examples == [f"{path}, row 2: no user"]
-
-
-def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    table = pa.Table.from_arrays([pa.array([1])] * 4, names=["user", "item", "item", "time"])
-    parquet.write_table(table, path)
-    with pytest.raises(DataError, match="the column 'item' twice"):
-        read(path, "parquet")
-
-
-def test_a_broken_parquet_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no readable Parquet"):
-        read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
-
-
-REVIEWS = [
-    {"reviewerID": "A", "asin": "X", "overall": 5.0, "unixReviewTime": 20, "reviewText": "good"},
-    {"reviewerID": "B", "asin": "X", "overall": 1, "unixReviewTime": 10},
-]
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_amazon_reviews(tmp_path: Path, compressed: bool) -> None:
-    text = "\n".join(json.dumps(review) for review in REVIEWS).encode()
-    path = write(tmp_path / "reviews.json.gz", gzip.compress(text) if compressed else text)
-    raw, _ = read(path, "amazon-reviews", wanted=("overall",))
-    assert triples(raw) == [("A", "X", 20.0), ("B", "X", 10.0)]
-    assert raw.column("overall").tolist() == [5.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("{", "no JSON"),
-        ("[1]", "no JSON object"),
-        ('{"reviewerID": "A", "unixReviewTime": 1}', "no asin"),
-        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": "1"}', "unixReviewTime '1' is not a number"),
-        ('{"reviewerID": "A", "asin": "B", "overall": "x", "unixReviewTime": 1}', "overall 'x' is not a number"),
-        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": NaN}', "unixReviewTime nan is not a number"),
-        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1e999}', "unixReviewTime inf is not a number"),
-        ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1%s}' % ("0" * 400), "unixReviewTime 1000"),
-        ('{"unixReviewTime": 1%s}' % ("0" * 5000), "no JSON: Exceeds the limit"),
-        ("[" * 100_000, "no JSON: maximum recursion depth"),
-    ],
-)
-def test_malformed_reviews(tmp_path: Path, line: str, reason: str) -> None:
-    path = write(tmp_path / "x.json", json.dumps(REVIEWS[0]) + "\n" + line + "\n")
-    with pytest.raises(DataError, match=f"line 2: {reason}"):
-        read(path, "amazon-reviews")
-
-
-def test_a_review_without_a_rating_is_an_interaction(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.json", '{"reviewerID": "A", "asin": "B", "overall": null, "unixReviewTime": 1}\n')
-    raw, _ = read(path, "amazon-reviews", wanted=("overall",))
-    assert triples(raw) == [("A", "B", 1.0)] and np.isnan(raw.column("overall")).all()
-
-
-def test_a_broken_gzip_file(tmp_path: Path) -> None:
-    whole = gzip.compress("\n".join([json.dumps(REVIEWS[0])] * 2000).encode())
-    with pytest.raises(DataError, match="broken gzip"):
-        read(write(tmp_path / "x.json.gz", whole[: len(whole) // 2]), "amazon-reviews")
-
-
-def test_sequences(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.txt", "\ufeffu1 a b a\r\n\r\nu2 c")
-    raw, _ = read(path, "sequences")
-    assert triples(raw) == [("u1", "a", None), ("u1", "b", None), ("u1", "a", None), ("u2", "c", None)]
-
-
-def test_blanks_of_other_kinds_are_part_of_an_id(tmp_path: Path) -> None:
-    raw, _ = read(write(tmp_path / "x.txt", "u\ta\u00a0b  c\u3000d \n"), "sequences")
-    assert triples(raw) == [("u", "a\u00a0b", None), ("u", "c\u3000d", None)]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"), [("u9", "user 'u9' has no items"), ("u1 z", "user 'u1' has a line already")]
-)
-def test_malformed_sequences(tmp_path: Path, line: str, reason: str) -> None:
-    path = write(tmp_path / "x.txt", f"u1 a b\n{line}\nu2 c\n")
-    with pytest.raises(DataError, match=f"line 2: {reason}"):
-        read(path, "sequences")
-    raw, bad_lines = read(path, "sequences", policy="skip")
-    assert len(raw) == 3 and bad_lines.count == 1
-
-
-def test_sequences_have_no_columns_to_filter_by(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column 'rating'"):
-        read(write(tmp_path / "x.txt", "u1 a b\n"), "sequences", wanted=("rating",))
-
-
-def test_titles(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "x.item", 'item_id:token\tmovie_title:token_seq\tyear:token\n1\tToy "Story\t1995\n2\tHeat\t1995\n'
-    )
-    assert read_titles(path, BadLines(path)) == {"1": 'Toy "Story', "2": "Heat"}
-    untitled = write(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n")
-    assert read_titles(untitled, BadLines(untitled)) == {}
-    nameless = write(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n")
-    with pytest.raises(DataError, match="no column of item ids"):
-        read_titles(nameless, BadLines(nameless))
-    untyped = write(tmp_path / "u.item", "item_id\ttitle\n1\tx\n")
-    with pytest.raises(DataError, match="no atomic file"):
-        read_titles(untyped, BadLines(untyped))
-
-
-def test_malformed_titles_are_told(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.item", "item_id:token\ttitle:token_seq\n1\tHeat\n2\n3\tAlien\n")
-    bad_lines = BadLines(path, "skip")
-    assert read_titles(path, bad_lines) == {"1": "Heat", "3": "Alien"}
-    assert bad_lines.examples == [f"{path}, line 3: 2 fields expected, 1 found"]
-
-
-@pytest.mark.real_data
-def test_ml_100k(real_data: Path) -> None:
-    raw, _ = read(real_data / "ml-100k.inter", "atomic")
-    assert (len(raw), len(raw.user_names), len(raw.item_names)) == (100_000, 943, 1682)
-    assert raw.timestamps is not None and np.isfinite(raw.timestamps).all()
-    items = real_data / "ml-100k.item"
-    assert read_titles(items, BadLines(items))["1"] == "Toy Story"
-
-
-@pytest.mark.parametrize("odd", ["5.5e0", "1970-01-01T00:00:05.5"])
-def test_one_odd_number_changes_no_other(tmp_path: Path, odd: str) -> None:
-    """Columns of plain numbers are parsed in one go; one with other forms takes the longer way to the same values."""
-    plain = [f"u{row % 3}\ti{row % 5}\t{row * 1.1}" for row in range(50)]
-    tables = []
-    for name, rows in (("plain", [*plain, "u\ti\t5.5"]), ("odd", [*plain, f"u\ti\t{odd}"])):
-        path = tmp_path / f"{name}.inter"
-        path.write_text("user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n")
-        tables.append(read_atomic(path, Columns(), [], BadLines(path)))
-    for one, other in zip(*(vars(table).values() for table in tables), strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_what_cannot_be_registered(pairs: Reader) -> None:
+    for reader, message in (
+        (pairs, "there is a format 'pairs' already"),
+        (replace(pairs, name="other"), r"the suffix \.pairs is that of the format pairs already"),
+        (
+            replace(pairs, name="other", suffixes=(), options=("seperator",)),
+            "no option 'seperator' .* mean 'separator'",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            register(reader)

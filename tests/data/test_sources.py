@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from actsr_cli.data.sources import Columns, find_source, source_from_file
+from actsr_cli.data.readers import Columns
+from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
 
 
@@ -28,10 +30,21 @@ def test_a_catalogue_data_set_is_found_under_each_of_its_names(tmp_path: Path, f
         assert source.item_file == source.file.with_suffix(".item")
 
 
-def test_the_name_that_was_asked_for_comes_first(tmp_path: Path) -> None:
-    for name in ("amazon-beauty", "beauty"):
+def test_two_names_of_one_data_set_have_the_same_files(tmp_path: Path) -> None:
+    for name in ("amazon-beauty", "Amazon_Beauty"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.inter").touch()
+    downloaded = tmp_path / "amazon-beauty" / "amazon-beauty.inter"
+    for name in ("beauty", "amazon-beauty", "Amazon_Beauty"):
+        with pytest.raises(DataError, match=f"are names of one data set, '{name}', and have different") as caught:
+            find_source(tmp_path, name)
+        assert all(str(tmp_path / folder) in caught.value.message for folder in ("amazon-beauty", "Amazon_Beauty"))
+        assert "Rename or remove" in str(caught.value.hint)
+    shutil.rmtree(tmp_path / "Amazon_Beauty")
+    (tmp_path / "other.inter").touch()
+    with pytest.raises(DataError, match="are names of one data set"):
+        source_from_file(tmp_path, "beauty", tmp_path / "other.inter", None, Columns())
+    source_from_file(tmp_path, "beauty", downloaded, None, Columns()).register()
     assert find_source(tmp_path, "beauty").folder.name == "beauty"
     assert find_source(tmp_path, "amazon-beauty").folder.name == "amazon-beauty"
 

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from actsr_cli.evaluation.comparison import Contender, differences, slices
+from actsr_cli.evaluation.comparison import Contender, Difference, differences, slices
+from actsr_cli.evaluation.metrics import parse_measure
+
+HIT, NDCG, RANK, COVERAGE = (parse_measure(name) for name in ("hit@10", "ndcg@10", "rank", "coverage@10"))
+
+
+def contender(name: str, ranks: NDArray[np.float64], seeds: tuple[int, ...]) -> Contender:
+    """What runs with these ranks reach, (runs, users)."""
+    within = ranks <= 10
+    values = {"rank": ranks, "hit@10": within * 1.0, "ndcg@10": np.where(within, 1 / np.log2(1 + np.abs(ranks)), 0.0)}
+    return Contender(name, values, seeds)
+
+
+def p_of(found: Difference) -> float:
+    assert found.users is not None
+    return found.users.p
+
 
 RANKS = np.array([[1.0, 20.0, 3.0, 50.0], [1.0, 4.0, 30.0, 50.0]])  # two runs, four users
 
 
 def test_means_and_differences() -> None:
-    baseline = Contender("one", RANKS, (0, 1))
-    other = Contender("two", np.array([[1.0, 2.0, 3.0, 50.0], [1.0, 4.0, 3.0, 5.0]]), (0, 1))
-    hit, rank = differences([baseline, other], ["hit@10", "rank"])
+    baseline = contender("one", RANKS, (0, 1))
+    other = contender("two", np.array([[1.0, 2.0, 3.0, 50.0], [1.0, 4.0, 3.0, 5.0]]), (0, 1))
+    hit, rank = differences([baseline, other], [HIT, RANK])
     assert hit.of_baseline == (0.5, 0.5)
     assert hit.of_contender == (0.75, 1.0)
     assert hit.difference.mean == pytest.approx(3 / 8)  # users: 0, 1/2, 1/2, 1/2
@@ -26,7 +43,7 @@ def test_means_and_differences() -> None:
 @pytest.mark.parametrize(("metric", "shift", "verdict"), [("rank", 1.0, "worse"), ("rank", -1.0, "better")])
 def test_less_of_a_rank_is_better(metric: str, shift: float, verdict: str) -> None:
     ranks = np.arange(2.0, 102.0).reshape(1, -1)
-    (found,) = differences([Contender("a", ranks, (0,)), Contender("b", ranks + shift, (0,))], [metric])
+    (found,) = differences([contender("a", ranks, (0,)), contender("b", ranks + shift, (0,))], [parse_measure(metric)])
     assert found.verdict == verdict
     assert found.seeds is None and found.seeds_holm is None
 
@@ -35,8 +52,8 @@ def test_seeds_have_a_say_where_there_are_some() -> None:
     """Every user gains, but by seeds that contradict each other: nothing is told apart."""
     ranks = np.full((2, 200), 10.0)
     torn = np.stack([np.full(200, 1.0), np.full(200, 18.0)])
-    (found,) = differences([Contender("a", ranks, (0, 1)), Contender("b", torn, (0, 1))], ["rank"])
-    assert found.users_holm < 0.001
+    (found,) = differences([contender("a", ranks, (0, 1)), contender("b", torn, (0, 1))], [RANK])
+    assert found.users_holm is not None and found.users_holm < 0.001
     assert found.seeds_holm is not None and found.seeds_holm > 0.5
     assert found.verdict == "open"
 
@@ -46,8 +63,8 @@ def test_a_mean_that_a_few_users_made_is_no_verdict(few: float, metric: str) -> 
     """Four of five users lose a little, one gains much: the mean and the signed ranks point to opposite sides."""
     before = np.concatenate([np.full(800, 8.0), np.full(200, 600.0 if metric == "rank" else 8.0)]).reshape(1, -1)
     after = np.concatenate([np.full(800, 9.0), np.full(200, few)]).reshape(1, -1)
-    (found,) = differences([Contender("a", before, (0,)), Contender("b", after, (0,))], [metric])
-    assert found.users_holm < 0.001
+    (found,) = differences([contender("a", before, (0,)), contender("b", after, (0,))], [parse_measure(metric)])
+    assert found.users_holm is not None and found.users_holm < 0.001
     gains = found.difference.mean < 0 if metric == "rank" else found.difference.mean > 0
     assert gains and found.verdict == "open"
 
@@ -57,43 +74,60 @@ def test_thirds_of_several_seeds_are_ties() -> None:
     assert 1 - 2 / 3 != 1 / 3
     of_baseline, of_other = (np.array(hits) for hits in ([[1, 0], [1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]))
     one, other = (
-        Contender(name, np.where(hits, 1.0, 50.0), (0, 1, 2))
+        contender(name, np.where(hits, 1.0, 50.0), (0, 1, 2))
         for name, hits in zip("ab", (of_baseline, of_other), strict=True)
     )
-    (found,) = differences([one, other], ["hit@10"])
-    assert found.users.effect == 0.0
+    (found,) = differences([one, other], [HIT])
+    assert found.users is not None and found.users.effect == 0.0
 
 
 def test_runs_are_paired_by_their_seed() -> None:
     of_seed = {0: np.full(5, 9.0), 1: np.full(5, 4.0), 2: np.full(5, 2.0)}
-    one = Contender("a", np.stack([of_seed[0], of_seed[1]]), (0, 1))
-    shuffled = Contender("b", np.stack([of_seed[1] - 1, of_seed[2], of_seed[0] - 2]), (1, 2, 0))
-    (found,) = differences([one, shuffled], ["rank"])
+    one = contender("a", np.stack([of_seed[0], of_seed[1]]), (0, 1))
+    shuffled = contender("b", np.stack([of_seed[1] - 1, of_seed[2], of_seed[0] - 2]), (1, 2, 0))
+    (found,) = differences([one, shuffled], [RANK])
     assert found.seeds is not None
     assert found.seeds.effect == pytest.approx(-1.5 / np.std([-1, -2], ddof=1))
-    apart = Contender("c", np.stack([of_seed[2], of_seed[2]]), (7, 8))
-    assert differences([one, apart], ["rank"])[0].seeds is None
+    apart = contender("c", np.stack([of_seed[2], of_seed[2]]), (7, 8))
+    assert differences([one, apart], [RANK])[0].seeds is None
 
 
 def test_p_values_are_corrected_over_all_contenders_and_metrics() -> None:
     generator = np.random.default_rng(0)
     ranks = generator.integers(1, 30, (1, 300)).astype(float)
-    others = [Contender(name, ranks + generator.normal(0.3, 2, (1, 300)), (0,)) for name in "bcd"]
-    found = differences([Contender("a", ranks, (0,)), *others], ["rank", "hit@10"])
-    smallest = min(found, key=lambda each: each.users.p)
-    assert smallest.users_holm == pytest.approx(min(1.0, 6 * smallest.users.p))
-    alone = differences([Contender("a", ranks, (0,)), others[0]], ["rank"])[0]
-    assert alone.users_holm == alone.users.p
+    others = [contender(name, ranks + generator.normal(0.3, 2, (1, 300)), (0,)) for name in "bcd"]
+    found = differences([contender("a", ranks, (0,)), *others], [RANK, HIT])
+    smallest = min(found, key=lambda each: p_of(each))
+    assert smallest.users_holm == pytest.approx(min(1.0, 6 * p_of(smallest)))
+    alone = differences([contender("a", ranks, (0,)), others[0]], [RANK])[0]
+    assert alone.users_holm == p_of(alone)
 
 
 def test_parts_of_the_users() -> None:
-    one = Contender("a", np.array([[1.0, 2.0, 30.0, 4.0, 5.0, 60.0]]), (0,))
-    other = Contender("b", np.array([[1.0, 20.0, 3.0, 4.0, 5.0, 6.0]]), (0,))
-    found = slices([one, other], "hit@10", "history length", np.array([3, 3, 3, 3, 8, 9]), parts=2)
+    one = contender("a", np.array([[1.0, 2.0, 30.0, 4.0, 5.0, 60.0]]), (0,))
+    other = contender("b", np.array([[1.0, 20.0, 3.0, 4.0, 5.0, 6.0]]), (0,))
+    found = slices([one, other], HIT, "history length", np.array([3, 3, 3, 3, 8, 9]), parts=2)
     assert [(each.label, each.users, each.means) for each in found] == [
         ("3", 4, (0.75, 0.75)),
         ("8 to 9", 2, (0.5, 1.0)),
     ]
     assert found[1].differences[0].mean == 0.5
-    everybody = slices([one, other], "hit@10", "history length", np.full(6, 4))
+    everybody = slices([one, other], HIT, "history length", np.full(6, 4))
     assert [(each.label, each.users) for each in everybody] == [("4", 6)]
+
+
+def test_one_number_for_all_users_is_told_apart_by_seeds_alone() -> None:
+    one = Contender("a", {COVERAGE.name: np.array([0.2, 0.3, 0.25])}, (0, 1, 2))
+    other = Contender("b", {COVERAGE.name: np.array([0.4, 0.51, 0.45])}, (0, 1, 2))
+    (found,) = differences([one, other], [COVERAGE])
+    assert found.users is None and found.users_holm is None
+    assert found.difference.mean == pytest.approx(0.61 / 3)
+    assert found.seeds is not None and found.verdict == "better"
+    (single,) = differences([Contender("a", {COVERAGE.name: np.array([0.2])}, (0,)), one], [COVERAGE])
+    assert single.verdict == "open"  # nothing tests it
+
+
+def test_a_measure_without_any_value_is_open() -> None:
+    nothing = {NDCG.name: np.full((1, 4), np.nan)}
+    (found,) = differences([Contender("a", nothing, (0,)), Contender("b", nothing, (0,))], [NDCG])
+    assert found.users is None and found.verdict == "open" and np.isnan(found.difference.mean)

@@ -10,8 +10,10 @@ import pytest
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import find_source
-from actsr_cli.experiment.evaluate import evaluate_run
-from actsr_cli.experiment.run import create_run
+from actsr_cli.evaluation.metrics import parse_measure
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.evaluate import Request, evaluate_run
+from actsr_cli.experiment.run import new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import all_models, display_name
 from actsr_cli.presets import resolve
@@ -21,10 +23,10 @@ TIMES_CHANCE = 4
 """Hit@10 on the test split after two epochs is at least so many times 10 / items."""
 
 COMBINATIONS = [
-    (spec.name, calibration)
-    for spec in all_models()
+    (name, calibration)
+    for name, model in all_models().items()
     for calibration in ("none", "spatial", "adversarial", "full")
-    if spec.calibrated or calibration == "none"
+    if model.calibrated or calibration == "none"
 ]
 SMALL = [
     "model.hidden_size=32",
@@ -54,15 +56,18 @@ def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequenc
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
 def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
-    options = {"model.name": name, "model.calibration": calibration}
-    config = resolve(preset="ml-100k", overrides=SMALL, options=options).config
-    run = create_run(tmp_path, config, movies, name="run", command=[])
-    state = train_run(run, movies, Observer())
-    assert run.record["status"] == "finished"
-    assert run.name == f"ml-100k/{display_name(config.model)}/run"
+    options = {"model.name": name, "calibration.kind": calibration}
+    own = {f"model.{key}" for key in all_models()[name].model_fields}
+    small = [text for text in SMALL if text.startswith("training.") or text.partition("=")[0] in own]
+    config = resolve(preset="ml-100k", overrides=small, options=options).config
+    with new_run(tmp_path, config, movies, name="run") as run:
+        state = train_run(run, movies, Observer())
+    assert run.record.finished
+    assert run.name == f"ml-100k/{display_name(config)}/run"
     if state.history[0].losses:
-        first, second = (record.losses["combined"] for record in state.history)
+        first, second = (record.losses["calibrated"] for record in state.history)
         assert second < first
-    evaluation = evaluate_run(run, movies, split="test", seen="rank", ks=(10,), batch_size=512)
-    assert len(evaluation.ranked.ranks) == 943
-    assert evaluation.metrics["hit@10"] > TIMES_CHANCE * 10 / movies.n_items
+    request = Request("test", Protocol("rank"), (parse_measure("hit@10"),), batch_size=512)
+    judgement = evaluate_run(run, movies, request).judgement
+    assert len(judgement.judged.ranking.ranks) == 943
+    assert judgement.values["hit@10"] > TIMES_CHANCE * 10 / movies.n_items

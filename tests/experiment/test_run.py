@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from samples import sequence_data
 
-from actsr_cli.config import RunConfig
+from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.run import Run, create_run, find_run, list_runs, open_run
+from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
+from actsr_cli.experiment.record import RunRecord, Status
+from actsr_cli.experiment.run import Origin, Run, delete_run, new_run, open_run
 
 DATA = sequence_data([[1, 2, 3]])
 
 
-def create(runs_dir: Path, dataset: str = "beauty", name: str | None = None, *, trained: bool = True) -> Run:
-    run = create_run(runs_dir, RunConfig(dataset=dataset), DATA, name=name, command=["actsr", "train"])
-    if trained:
-        run.model_file.touch()
+def create(
+    runs_dir: Path,
+    dataset: str = "beauty",
+    name: str | None = None,
+    *,
+    status: Status = Status.FINISHED,
+    origin: Origin | None = None,
+) -> Run:
+    with new_run(runs_dir, RunConfig(dataset=dataset), DATA, name=name, origin=origin) as run:
+        run.update(status=status)
     return run
 
 
@@ -25,19 +36,46 @@ def test_a_run_opens_with_the_config_it_was_made_with(tmp_path: Path) -> None:
     run = create(tmp_path)
     assert open_run(run.path).config == run.config
     assert run.path.parent == tmp_path / "beauty" / "sasrec"
-    assert run.record["fingerprint"] == DATA.fingerprint
+    assert run.record.fingerprint == DATA.fingerprint
 
 
 def test_names_by_the_clock_never_collide(tmp_path: Path) -> None:
     assert len({create(tmp_path).path for _ in range(5)}) == 5
 
 
-def test_the_latest_run_with_a_model_is_taken(tmp_path: Path) -> None:
+def test_the_latest_finished_run_is_taken(tmp_path: Path) -> None:
     create(tmp_path, "beauty", "a")
     create(tmp_path, "aardvark", "b")
-    create(tmp_path, "zebra", "c", trained=False)
+    create(tmp_path, "zebra", "c", status=Status.FAILED)
+    create(tmp_path, "zebra", "d", origin=Origin(study="zebra/sasrec/d", trial=0))
+    create(tmp_path, "zebra", "e", origin=Origin(source="zebra/sasrec/c"))
     assert find_run(tmp_path, None).name == "aardvark/sasrec/b"
-    assert [path.name for path in list_runs(tmp_path)] == ["a", "b", "c"]
+    assert latest_run(tmp_path, refits=True).name == "zebra/sasrec/e"
+    assert [run.path.name for run in list_runs(tmp_path)] == ["a", "b", "c", "d", "e"]
+
+
+def test_the_latest_run_is_the_one_that_ended_last(tmp_path: Path) -> None:
+    """A run that went on after others were trained; one that held nothing out cannot be evaluated."""
+    for name, ended in (("a", "2026-01-03"), ("b", "2026-01-02")):
+        create(tmp_path, "beauty", name).update(ended=ended)
+    with new_run(tmp_path, RunConfig(dataset="beauty", split=NoSplit()), DATA, name="c") as whole:
+        whole.update(status=Status.FINISHED, ended="2026-01-04")
+    assert latest_run(tmp_path).name == "beauty/sasrec/a"
+    assert latest_run(tmp_path, refits=True).name == "beauty/sasrec/c"
+    for name in ("a", "b"):
+        delete_run(tmp_path / "beauty" / "sasrec" / name, tmp_path)
+    with pytest.raises(RunError, match=r"no finished run in .* but 1 trained on all data"):
+        latest_run(tmp_path)
+
+
+def test_without_a_finished_run_it_is_said_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no run in"):
+        find_run(tmp_path, None)
+    for status in (Status.INTERRUPTED, Status.RUNNING, Status.INTERRUPTED):
+        create(tmp_path, status=status)
+    create(tmp_path, origin=Origin(study="s", trial=1))
+    with pytest.raises(RunError, match=r"no finished run in .* but 2 interrupted, 1 stopped, 1 trials of studies"):
+        find_run(tmp_path, None)
 
 
 def test_any_end_of_the_path_will_do_if_it_is_unique(tmp_path: Path) -> None:
@@ -47,20 +85,45 @@ def test_any_end_of_the_path_will_do_if_it_is_unique(tmp_path: Path) -> None:
     assert find_run(tmp_path, str(tmp_path / "toys" / "sasrec" / "first")).name == "toys/sasrec/first"
     with pytest.raises(RunError, match="names 2 runs: beauty/sasrec/first, toys/sasrec/first"):
         find_run(tmp_path, "first")
-    with pytest.raises(RunError, match="no run 'second'"):
-        find_run(tmp_path, "second")
-    with pytest.raises(RunError, match="no trained run"):
-        find_run(tmp_path / "empty", None)
+    with pytest.raises(RunError, match="no run 'fist'") as caught:
+        find_run(tmp_path, "fist")
+    assert caught.value.hint == "Did you mean 'first'?"
+
+
+@pytest.mark.parametrize("alias", ["amazon-beauty", "Amazon_Beauty", "AMAZON-BEAUTY"])
+def test_a_data_set_has_several_names(tmp_path: Path, alias: str) -> None:
+    create(tmp_path, "beauty", "x")
+    create(tmp_path, "toys", "x")
+    assert find_run(tmp_path, f"{alias}/sasrec/x").name == "beauty/sasrec/x"
+    assert [each.run for each in summaries(tmp_path, dataset=alias)] == ["beauty/sasrec/x"]
+    create(tmp_path, "amazon-beauty", "x")
+    assert find_run(tmp_path, "amazon-beauty/sasrec/x").name == "amazon-beauty/sasrec/x"  # exactly this one
+    assert find_run(tmp_path, "beauty/sasrec/x").name == "beauty/sasrec/x"
+
+
+def test_a_run_keeps_its_name_wherever_it_lies(tmp_path: Path) -> None:
+    run = create(tmp_path / "runs", "beauty", "first")
+    moved = tmp_path / "elsewhere"
+    shutil.move(run.path, moved)
+    assert open_run(moved).name == "beauty/sasrec/first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert find_run(tmp_path / "runs", "elsewhere").name == "beauty/sasrec/first"
+    renamed = tmp_path / "runs" / "beauty" / "sasrec" / "second"
+    shutil.move(moved, renamed)
+    for name in ("first", "second", "beauty/sasrec/second"):
+        assert find_folder(tmp_path / "runs", name) == renamed
 
 
 def test_records_and_metrics_are_merged(tmp_path: Path) -> None:
-    run = create(tmp_path)
-    run.update(status="finished")
+    run = create(tmp_path, status=Status.RUNNING)
+    run.update(status=Status.FINISHED, epochs=3)
     run.add_metrics("test/rank", {"hit@10": 0.5})
     run.add_metrics("valid/rank", {"hit@10": 0.25})
-    assert run.record["status"] == "finished" and run.record["users"] == 1
+    assert (run.record.status, run.record.users, run.record.epochs) == (Status.FINISHED, 1, 3)
     assert '"hit@10": 0.5' in (run.path / "metrics.json").read_text()
     assert not list(run.path.glob("*.partial"))
+    assert RunRecord.model_validate_json((run.path / "run.json").read_text()) == run.record
 
 
 def test_damaged_runs(tmp_path: Path) -> None:
@@ -70,6 +133,56 @@ def test_damaged_runs(tmp_path: Path) -> None:
         open_run(run.path)
     (run.path / "run.json").write_text("{")
     with pytest.raises(RunError, match="is damaged"):
-        list_runs(tmp_path)
+        open_run(run.path)
+    (listed,) = list_runs(tmp_path)
+    assert isinstance(listed, Listed) and listed.record is None and "is damaged" in str(listed.problem)
+    assert [each.status for each in summaries(tmp_path)] == [Status.UNREADABLE]
     with pytest.raises(RunError, match="is not the folder of a run"):
         open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "done"}, "run.json is damaged: status: "),
+        ({"colour": "red"}, "run.json is damaged: colour: extra inputs are not permitted"),
+        ({"layout": None}, "was made by actsr 0.1, which this version does not open: train it again"),
+        ({"layout": 3}, "has layout 3 of another version of actsr"),
+    ],
+)
+def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    run = create(tmp_path)
+    values = {**json.loads((run.path / "run.json").read_text()), **change}
+    (run.path / "run.json").write_text(json.dumps({k: v for k, v in values.items() if (k, v) != ("layout", None)}))
+    with pytest.raises(RunError) as caught:
+        open_run(run.path)
+    assert message in caught.value.message and "\n" not in caught.value.message
+    (summary,) = summaries(tmp_path)
+    assert (summary.run, summary.status, summary.value) == (f"beauty/sasrec/{run.path.name}", Status.UNREADABLE, None)
+
+
+def test_a_new_run_is_held_from_the_first_moment(tmp_path: Path) -> None:
+    with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="a") as run:
+        statuses = [run.status]
+        with pytest.raises(RunError, match="is being trained by another process"):
+            delete_run(run.path, tmp_path)
+    assert [*statuses, run.status] == [Status.RUNNING, Status.STOPPED]
+
+
+def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
+    run = create(tmp_path, status=Status.RUNNING)
+    statuses = [run.status]
+    with run.training_lock():
+        statuses.append(run.status)
+        with pytest.raises(RunError, match="is being trained by another process"):
+            run.check_not_training()
+        with pytest.raises(RunError, match="is being trained by another process"), run.training_lock():
+            pass
+        with pytest.raises(RunError, match="is being trained by another process"):
+            delete_run(run.path, tmp_path)
+    statuses.append(run.status)
+    assert summaries(tmp_path, status=Status.STOPPED)
+    run.update(status=Status.FINISHED)
+    with FileLock(run.path / "run.lock"):
+        statuses.append(run.status)
+    assert statuses == [Status.STOPPED, Status.RUNNING, Status.STOPPED, Status.FINISHED]

@@ -13,15 +13,16 @@ from torch import Tensor
 from tracing import model
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CustomOptions, NoCalibration
 from actsr_cli.errors import DataError
-from actsr_cli.evaluation.ranking import evaluate
+from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import mean_interval
 from actsr_cli.inspection.answers import Case, answers, split_cases
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
 from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out, mean_input
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
-from actsr_cli.models.encoder import Encoded
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
 CPU = torch.device("cpu")
 
@@ -30,10 +31,10 @@ class _Votes(SequentialModel):
     """Each item of a history votes for item 1 with its own number of points; all other items have none."""
 
     def __init__(self, points: list[float]) -> None:
-        super().__init__(ModelConfig(max_length=10), n_items=len(points))
+        super().__init__(CustomOptions(name="votes:Votes", max_length=10), NoCalibration(), n_items=len(points))
         self.points = torch.tensor([0.0, *points])
 
-    def encode(self, batch: Batch, **_: object) -> Encoded:
+    def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
         return Encoded(self.points[batch.item_ids].cumsum(dim=1).unsqueeze(2))
 
     def item_vectors(self) -> Tensor:
@@ -50,7 +51,7 @@ def log_probability(points: float, n_items: int) -> float:
 
 def test_answers_by_hand() -> None:
     voters = _Votes([0.0, 1.0, -2.0, 0.5])
-    answered = answers(voters, [case(2, 4), case(3), case(2, 3, 4, target=2)], device=CPU, batch_size=2)
+    answered = answers(voters, [case(2, 4), case(3), case(2, 3, 4, target=2)], device=CPU)
     np.testing.assert_allclose(
         answered.log_probability[:2], [log_probability(1.5, 4), log_probability(-2, 4)], rtol=1e-6
     )
@@ -59,13 +60,13 @@ def test_answers_by_hand() -> None:
     assert answers(voters, [case(1, 2, target=3)], device=CPU, seen="exclude").rank[0] == 1.5  # against item 4 alone
 
 
-def test_ranks_are_those_of_the_evaluation() -> None:
+@pytest.mark.parametrize("seen", ["rank", "exclude"])
+def test_ranks_are_those_of_the_evaluation(seen: Seen) -> None:
     data = sequence_data([[1, 2, 3, 4, 5], [6, 2, 8, 9], [3, 3, 7, 10, 1, 2, 6]], n_items=10)
-    ranker = model().eval()
-    for seen in ("rank", "exclude"):
-        expected = evaluate(ranker.score, data, "test", max_length=6, seen=seen, batch_size=2, device=CPU)
-        found = answers(ranker, split_cases(data, "test"), device=CPU, seen=seen)
-        np.testing.assert_array_equal(found.rank, expected.ranks)
+    scorer = model().eval()
+    expected = Ranker(scorer, device=CPU, protocol=Protocol(seen), batch_size=2).rank(data.held_out("test"))
+    found = answers(scorer, split_cases(data, "test"), device=CPU, seen=seen)
+    np.testing.assert_array_equal(found.rank, expected.ranks)
 
 
 def test_leaving_one_out_by_hand() -> None:

@@ -22,7 +22,7 @@ from actsr_cli.inspection.answers import Case
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import learned_curves
-from actsr_cli.inspection.report import ReportedRun, report_page
+from actsr_cli.inspection.report import Report, ReportedRun, report_page
 from actsr_cli.inspection.robustness import robustness
 from actsr_cli.inspection.sharpness import effective_share
 from actsr_cli.inspection.views import Subject, View, is_calibrated, view
@@ -64,7 +64,7 @@ def runs() -> list[ReportedRun]:
 @pytest.fixture(scope="module")
 def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(report_page("A <sample>", "About & more", SUBJECTS, runs, name), encoding="utf-8")
+    path.write_text(report_page(Report("A <sample>", "About & more", SUBJECTS, runs, name)), encoding="utf-8")
     return path
 
 
@@ -148,7 +148,7 @@ def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
 
 def test_pointing_at_a_cell_reads_it_out(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
     canvas = canvases(opened)[4]  # of the second run, whose history has five places
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)  # type: ignore[no-untyped-call]
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     cell = canvas.size["width"] / 5
     ActionChains(opened).move_to_element_with_offset(canvas, round(-2 * cell), round(cell)).perform()
     weight = float(runs[1].views[0].trace.weights("plain")[1][0, :, 3, 0].mean())
@@ -170,7 +170,7 @@ def test_the_keyboard_is_enough(opened: webdriver.Chrome) -> None:
 
 
 def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> None:
-    opened.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")  # type: ignore[no-untyped-call]
+    opened.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
     for element in opened.find_elements(By.CSS_SELECTOR, "select, button, [role=img], [role=region]"):
         assert element.accessible_name, element.get_attribute("outerHTML")
     assert opened.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
@@ -180,7 +180,7 @@ def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> N
 def test_nothing_runs_over_the_edge(opened: webdriver.Chrome, width: int) -> None:
     resize(opened, width)
     overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert opened.execute_script(overflow) == 0  # type: ignore[no-untyped-call]
+    assert opened.execute_script(overflow) == 0
 
 
 def test_dark_and_light(chromium: webdriver.Chrome, page: Path) -> None:
@@ -212,5 +212,6 @@ def test_fifty_long_histories_stay_small() -> None:
     views = [view(long, subject.case, device=CPU, seen="rank") for subject in subjects]
     curves = learned_curves(long, [each.case for each in subjects], device=CPU)
     findings = Findings("a/b/c", 50, {}, curves, None, None, [])
-    text = report_page("long", "", subjects, [ReportedRun("a/b/c", True, views, findings)], lambda item: f"item {item}")
+    runs = [ReportedRun("a/b/c", True, views, findings)]
+    text = report_page(Report("long", "", subjects, runs, lambda item: f"item {item}"))
     assert len(text) < 4e6

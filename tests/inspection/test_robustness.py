@@ -58,7 +58,7 @@ def test_attention_on_marked_items() -> None:
     marks = [np.array([False, True, False, True, False]), np.array([True, False, False]), np.array([False])]
     mass = attention_mass(traced_model, CASES, marks, device=CPU)
     assert mass is not None
-    row = trace(traced_model, HISTORIES).last_rows("combined")[-1].mean(dim=1)
+    row = trace(traced_model, HISTORIES).last_rows("calibrated")[-1].mean(dim=1)
     expected = (float(row[0, 1] + row[0, 3]) + float(row[1, 0])) / 2  # the third user has no marked item
     assert mass.stages["calibrated"].mean == pytest.approx(expected, abs=1e-6)
     assert mass.expected.mean == pytest.approx((2 / 5 + 1 / 3) / 2)

@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from samples import built, run_config
 from torch import Tensor, nn
 from tracing import HISTORIES, model
 
 from actsr_cli.attention import AttentionStages, CalibratedAttention, attending_with
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import CalibrationOptions, CustomOptions, NoCalibration
 from actsr_cli.errors import RunError
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.inspection.views import rank_text
 from actsr_cli.models.base import CustomModel
-from actsr_cli.models.registry import build_model
 
 TRANSFORMERS = ("sasrec", "bert4rec", "sse-pt", "tisasrec")
 STAGES = {
     "none": ("plain",),
     "spatial": ("plain", "spatial"),
-    "adversarial": ("plain", "mask", "combined"),
-    "full": ("plain", "spatial", "mask", "combined"),
+    "adversarial": ("plain", "mask", "calibrated"),
+    "full": ("plain", "spatial", "mask", "calibrated"),
 }
 
 
@@ -51,10 +51,10 @@ def test_every_stage_of_every_backbone(name: str, calibration: str) -> None:
 
 def test_calibrators_side_by_side_have_a_stage_more() -> None:
     traced = trace(model(two_level=False), HISTORIES)
-    assert traced.stages == ("plain", "spatial", "mask", "calibrated", "combined")
+    assert traced.stages == ("plain", "spatial", "mask", "adversarial", "calibrated")
     layer = traced.layers[0]
-    assert layer.spatial is not None and layer.calibrated is not None
-    torch.testing.assert_close(layer.combined, (layer.spatial + layer.calibrated) / 2)
+    assert layer.spatial is not None and layer.adversarial is not None
+    torch.testing.assert_close(layer.calibrated, (layer.spatial + layer.adversarial) / 2)
 
 
 def test_rollout_by_hand() -> None:
@@ -75,7 +75,7 @@ def test_with_plain_attention_a_model_is_its_backbone() -> None:
     assert not missing
     with attending_with(calibrated, "plain"):
         torch.testing.assert_close(calibrated.score(HISTORIES), backbone.score(HISTORIES))
-        assert trace(calibrated, HISTORIES).stages == ("plain", "spatial", "mask", "calibrated")
+        assert trace(calibrated, HISTORIES).stages == ("plain", "spatial", "mask", "adversarial")
     assert (calibrated.score(HISTORIES) - backbone.score(HISTORIES)).abs().max() > 1e-4
     spatial = model(calibration="spatial", position_embedding=True).eval()
     spatial.load_state_dict(calibrated.state_dict(), strict=False)
@@ -84,18 +84,17 @@ def test_with_plain_attention_a_model_is_its_backbone() -> None:
 
 
 def test_a_model_of_ones_own() -> None:
-    own = _Own(ModelConfig(max_length=6), n_items=10)
+    own = _Own(CustomOptions(name="own:Own", max_length=6), NoCalibration(), n_items=10)
     traced = trace(own, HISTORIES)
-    assert [layer.combined.shape[1] for layer in traced.layers] == [2, 4]
-    assert traced.stages == ("plain", "spatial", "mask", "combined")
+    assert [layer.calibrated.shape[1] for layer in traced.layers] == [2, 4]
+    assert traced.stages == ("plain", "spatial", "mask", "calibrated")
     torch.testing.assert_close(traced.scores, own.eval().score(HISTORIES))
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "item-knn"])
 def test_models_without_attention_say_so(name: str) -> None:
-    config = ModelConfig(name=name, calibration="none", hidden_size=8)
     with pytest.raises(RunError, match="attention"):
-        trace(build_model(config, n_items=10), HISTORIES)
+        trace(built(run_config(name), n_items=10), HISTORIES)
 
 
 def test_ranks_for_people() -> None:
@@ -108,20 +107,20 @@ def test_the_library_as_its_page_shows_it() -> None:
     names = {"model": model(), "batch": HISTORIES}
     exec(code, names)  # noqa: S102 (the page's own code)
     traced = names["traced"]
-    assert isinstance(traced, AttentionTrace) and traced.stages == ("plain", "spatial", "mask", "combined")
+    assert isinstance(traced, AttentionTrace) and traced.stages == ("plain", "spatial", "mask", "calibrated")
 
 
 def _plain_stages(weights: Tensor) -> AttentionStages:
     shaped = weights[None, None]
-    return AttentionStages(shaped, None, None, None, None, combined=shaped)
+    return AttentionStages(shaped, None, None, None, None, calibrated=shaped)
 
 
 class _Own(CustomModel):
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
+    def __init__(self, options: CustomOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
         self.items = nn.Embedding(n_items + 1, 8, padding_idx=0)
         self.attentions = nn.ModuleList(
-            CalibratedAttention(8, heads, batch_first=True, max_length=config.max_length) for heads in (2, 4)
+            CalibratedAttention(8, heads, batch_first=True, max_length=options.max_length) for heads in (2, 4)
         )
 
     def forward(self, batch: Batch) -> Tensor:

@@ -8,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import sequence_data
+from samples import built, prediction_loss, run_config, sequence_data
 
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.bert4rec import BERT4Rec
 from actsr_cli.training.objective import Objective
@@ -21,10 +20,10 @@ N_ITEMS = 30
 
 def tiny(**options: Any) -> BERT4Rec:
     torch.manual_seed(0)
-    config = ModelConfig(
-        **{"name": "bert4rec", "max_length": 8, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options}
-    )
-    return BERT4Rec(config, N_ITEMS)
+    small = {"max_length": 8, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5}
+    model = built(run_config("bert4rec", **small | options), N_ITEMS)
+    assert isinstance(model, BERT4Rec)
+    return model
 
 
 def batches(users: list[list[int]], **options: Any) -> list[TrainingBatch]:
@@ -80,23 +79,27 @@ def test_a_first_place_is_trained_too() -> None:
     model = tiny(hidden_dropout=0.0, attention_dropout=0.0)
     items = torch.tensor([[model.mask_id, 2, 3]])
     batch = TrainingBatch(item_ids=items, lengths=torch.tensor([3]), targets=torch.tensor([[7, 0, 0]]))
-    loss = Objective(model, TrainingConfig()).losses(batch).combined
+    loss = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(batch).calibrated
     expected = torch.nn.functional.cross_entropy(
         model.encode(batch).hidden[0, :1] @ model.item_vectors().T, torch.tensor([7])
     )
     torch.testing.assert_close(loss, expected)
 
 
-def test_negatives_are_drawn_for_the_masked_items() -> None:
-    model = tiny()
-    batch, *_ = batches(USERS, negatives=True, batch_size=10**6)
+def test_negatives_are_drawn_for_the_masked_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, loss = tiny(), prediction_loss("bpr", N_ITEMS)
+    batch, *_ = batches(USERS, batch_size=10**6)
     inputs = model.training_inputs(batch)
-    assert inputs.negatives is not None
-    masked = inputs.targets != 0
-    assert inputs.negatives.shape == inputs.targets.shape
-    assert (inputs.negatives[masked] != inputs.targets[masked]).all()
-    assert inputs.negatives[masked].min() >= 1 and inputs.negatives[masked].max() <= N_ITEMS
-    assert torch.isfinite(Objective(model, TrainingConfig(loss="bpr")).losses(inputs).combined)
+    asked: list[torch.Tensor] = []
+    draw = loss.draw
+
+    def overheard(targets: torch.Tensor) -> torch.Tensor | None:
+        asked.append(targets)
+        return draw(targets)
+
+    monkeypatch.setattr(loss, "draw", overheard)
+    assert torch.isfinite(Objective(model, loss).losses(inputs).calibrated)
+    assert torch.equal(asked[0], inputs.targets[inputs.targets != 0])
 
 
 def test_the_mask_is_appended_for_scoring() -> None:
@@ -122,7 +125,7 @@ def test_mask_penalty_counts_each_sequence_once() -> None:
     batch = TrainingBatch(
         item_ids=torch.tensor([[1, model.mask_id, 3]]), lengths=torch.tensor([3]), targets=torch.tensor([[0, 2, 0]])
     )
-    losses = Objective(model, TrainingConfig()).losses(batch)
+    losses = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(batch)
     (mask,) = model.encode(batch).masks
     expected = ((1 - mask).square().sum() + 2 * (9 * 9 - 3 * 3)).sqrt()
     assert losses.penalty is not None

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import NoCalibration
+from actsr_cli.config.models import ItemKNNOptions, PopularityOptions
 from actsr_cli.models.item_knn import ItemKNN
 from actsr_cli.models.popularity import Popularity
 
@@ -18,7 +19,7 @@ ITEMS, OFFSETS = np.array([1, 2, 3, 2, 3, 1, 3, 2]), np.array([0, 3, 5, 8])
 
 
 def fitted(**options: Any) -> ItemKNN:
-    model = ItemKNN(ModelConfig(name="item-knn", **options), n_items=4)
+    model = ItemKNN(ItemKNNOptions(**options), NoCalibration(), n_items=4)
     model.fit(ITEMS, OFFSETS)
     return model
 
@@ -56,18 +57,18 @@ def test_options() -> None:
 
 
 def test_an_item_does_not_follow_itself() -> None:
-    model = ItemKNN(ModelConfig(name="item-knn"), n_items=2)
+    model = ItemKNN(ItemKNNOptions(), NoCalibration(), n_items=2)
     model.fit(np.array([1, 1, 2]), np.array([0, 3]))
     assert score(model, 1) == pytest.approx([0, 0, (1 + 1 / 2) / 2**0.5])
 
 
 def test_no_user_follows_another() -> None:
-    model = ItemKNN(ModelConfig(name="item-knn"), n_items=2)
+    model = ItemKNN(ItemKNNOptions(), NoCalibration(), n_items=2)
     model.fit(np.array([1, 2]), np.array([0, 1, 2]))
     assert score(model, 1) == [0, 0, 0]
 
 
 def test_popularity_counts() -> None:
-    model = Popularity(ModelConfig(name="popularity"), n_items=4)
+    model = Popularity(PopularityOptions(), NoCalibration(), n_items=4)
     model.fit(ITEMS, OFFSETS)
     assert model.score(Batch(torch.tensor([[1], [2]]), torch.tensor([1, 1]))).tolist() == [[0, 2, 3, 3, 0]] * 2

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from samples import built, run_config
 
-from actsr_cli.config import ModelConfig
 from actsr_cli.errors import DataError
+from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.reference import load_published, our_name, read_published
-from actsr_cli.models.registry import build_model
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,8 @@ def test_every_format_gives_the_same_parameters(golden_dir: Path, tmp_path: Path
     from_npz = read_published(golden_dir / "sasrec.npz")
     torch.save(from_npz, tmp_path / "state.pth")
     torch.save({"state_dict": from_npz, "epoch": 3}, tmp_path / "checkpoint.pth")
-    np.savez(tmp_path / "plain.npz", **{name: value.numpy() for name, value in from_npz.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in from_npz.items()}
+    np.savez(tmp_path / "plain.npz", **arrays)
     for file in ("state.pth", "checkpoint.pth", "plain.npz"):
         read = read_published(tmp_path / file)
         assert read.keys() == from_npz.keys()
@@ -60,9 +62,8 @@ def test_a_pickle_that_is_more_than_tensors_is_never_run(tmp_path: Path, monkeyp
 
 def test_what_does_not_fit_is_refused(golden_dir: Path, tmp_path: Path) -> None:
     parameters = read_published(golden_dir / "sasrec.npz")
-    model = build_model(
-        ModelConfig(hidden_size=16, inner_size=24), n_items=len(parameters["item_embedding.weight"]) - 1
-    )
+    model = built(run_config(hidden_size=16, inner_size=24), n_items=len(parameters["item_embedding.weight"]) - 1)
+    assert isinstance(model, SequentialModel)
     load_published(model, parameters)
     with pytest.raises(DataError, match=r"lack norm\.bias"):
         load_published(model, {name: value for name, value in parameters.items() if name != "LayerNorm.bias"})

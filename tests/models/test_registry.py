@@ -7,19 +7,23 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
+from noise import given_noise
+from samples import built, run_config
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedAttention, recorded, split_parameters
 from actsr_cli.batch import Batch
-from actsr_cli.config import ModelConfig
+from actsr_cli.config import MODELS, CalibrationOptions, CustomOptions, ModelOptions, NoCalibration, section
+from actsr_cli.config.models import PopularityOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models import registry
 from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Recommender, SequentialModel
+from actsr_cli.models.encoder import Pass
 from actsr_cli.models.registry import (
     all_models,
     build_model,
@@ -28,8 +32,10 @@ from actsr_cli.models.registry import (
     find_model,
     model_names,
     model_size,
+    names_of,
     parse_name,
 )
+from actsr_cli.presets import resolve
 
 
 def test_names_on_the_command_line() -> None:
@@ -43,7 +49,7 @@ def test_names_on_the_command_line() -> None:
 
 
 def test_display_names() -> None:
-    names = [display_name(ModelConfig(calibration=level)) for level in ("none", "spatial", "adversarial", "full")]  # type: ignore[arg-type]
+    names = [display_name(run_config(calibration=kind)) for kind in ("none", "spatial", "adversarial", "full")]
     assert names == ["sasrec", "sasrec-spatial", "sasrec-adversarial", "ac-sasrec"]
     assert {"sasrec", "ac-sasrec"} <= set(model_names())
 
@@ -64,20 +70,18 @@ def inputs(histories: list[list[int]]) -> Batch:
 
 def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
     torch.manual_seed(0)
-    config = ModelConfig(
-        name=name,
-        calibration=calibration,  # type: ignore[arg-type]
-        **{"max_length": 6, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options},
-    )
-    return build_model(config, n_items=9, n_users=4).eval()
+    small = {"max_length": 6, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options}
+    own = {key: value for key, value in small.items() if key in MODELS.find(name).model_fields}
+    return built(run_config(name, calibration, **own), n_items=9, n_users=4).eval()
 
 
 COMBINATIONS = [
-    (spec.name, calibration)
-    for spec in all_models()
+    (name, calibration)
+    for name, model in all_models().items()
     for calibration in ("none", "spatial", "adversarial", "full")
-    if spec.calibrated or calibration == "none"
+    if model.calibrated or calibration == "none"
 ]
+TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if MODELS.by_name[name].trained]
 
 
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
@@ -106,9 +110,7 @@ def test_every_model_scores_every_length(name: str, calibration: str) -> None:
             torch.testing.assert_close(model.score(alone)[0], together[row], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_who_looks_ahead(name: str, calibration: str) -> None:
     """A change behind a row leaves it as it was in causal models, and reaches it in bidirectional ones."""
     model = tiny(name, calibration)
@@ -119,9 +121,7 @@ def test_who_looks_ahead(name: str, calibration: str) -> None:
     assert not torch.allclose(one[:, 3:], other[:, 3:])
 
 
-@pytest.mark.parametrize(
-    ("name", "calibration"), [(n, c) for n, c in COMBINATIONS if n not in ("popularity", "item-knn")]
-)
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_the_last_position_alone_scores_the_same(name: str, calibration: str) -> None:
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
@@ -132,17 +132,37 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "calibration"), TRAINED)
+def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
+    model = tiny(name, calibration)
+    assert isinstance(model, SequentialModel)
+    batch = inputs([[4, 5, 6], [1, 2, 3, 4, 5, 6]])
+    whole = model.encode(batch)
+    assert whole.perturbed is None and whole.layers == ()
+    part = model.encode(batch, Pass(first_row=2, perturb=True, keep_stages=True))
+    torch.testing.assert_close(part.hidden, whole.hidden[:, 2:])
+    torch.testing.assert_close(part.masks, whole.masks)
+    attends = name != "gru4rec"
+    assert len(part.layers) == attends * model.config.layers
+    assert all(layer.stages is not None for layer in part.layers)
+    if calibration in ("adversarial", "full"):
+        assert part.perturbed is not None and part.perturbed.shape == part.hidden.shape
+        assert len(part.masks) == model.config.layers
+    else:
+        assert part.perturbed is None and part.masks == ()
+
+
 def test_sizes_without_memory() -> None:
     model = tiny("sasrec", "full")
-    assert model_size(model.config, 9, 4) == sum(parameter.numel() for parameter in model.parameters())
-    assert model_size(ModelConfig(name="popularity"), 10**9, 0) == 10**9 + 1
+    assert model_size(model.config, model.calibration, 9, 4) == sum(
+        parameter.numel() for parameter in model.parameters()
+    )
+    assert model_size(PopularityOptions(), NoCalibration(), 10**9, 0) == 10**9 + 1
 
 
 def test_settings_that_do_not_suit_a_model() -> None:
     with pytest.raises(ConfigError, match="GRU4Rec has no attention to calibrate"):
-        check_model(ModelConfig(name="gru4rec", calibration="full"))
-    with pytest.raises(ConfigError, match=r"unknown key 'model\.options\.kernel' for SASRec: it takes none"):
-        check_model(ModelConfig(options={"kernel": 3}))
+        built(run_config("gru4rec", "full"), n_items=9)
     with pytest.raises(ConfigError, match=r"model\.user_size 8 leaves nothing of model\.hidden_size 8"):
         tiny("sse-pt", user_size=8)
 
@@ -156,9 +176,9 @@ class Mean(CustomModel):
     options = ("width",)
     calibrated = False
 
-    def __init__(self, config, n_items, n_users=0):
-        super().__init__(config, n_items, n_users)
-        self.items = nn.Embedding(n_items + 1, config.options.get("width", 4))
+    def __init__(self, options, calibration, n_items, n_users=0):
+        super().__init__(options, calibration, n_items, n_users)
+        self.items = nn.Embedding(n_items + 1, options.options.get("width", 4))
 
     def forward(self, batch):
         return self.items(batch.item_ids)
@@ -167,9 +187,12 @@ class Mean(CustomModel):
         return self.items.weight
 
 class Needy(Mean):
-    def __init__(self, config, n_items, n_users=0):
-        super().__init__(config, n_items, n_users)
-        self.width = config.options["width"]
+    def __init__(self, options, calibration, n_items, n_users=0):
+        super().__init__(options, calibration, n_items, n_users)
+        self.width = options.options["width"]
+
+class Bare(Mean):
+    options = ()
 
 not_a_model = 3
 """
@@ -190,45 +213,48 @@ def test_a_model_of_ones_own(own_module: str) -> None:
     assert parse_name(name) == (name, "none")
     assert parse_name(f"ac-{name}") == (name, "full")
     assert find_model(name).paper == "nowhere"
-    config = ModelConfig(name=name, options={"width": 7})
+    config = run_config(name, options={"width": 7})
     assert display_name(config) == "Mean"
-    model = build_model(config, n_items=5)
+    model = built(config, n_items=5)
     assert isinstance(model, CustomModel)
     assert model.item_vectors().shape == (6, 7)
     assert model.score(inputs([[1, 2], [3]])).shape == (2, 6)
     with pytest.raises(ConfigError, match=r"unknown key 'model\.options\.widht' for Mean; did you mean 'width'"):
-        check_model(ModelConfig(name=name, options={"widht": 7}))
+        check_model(CustomOptions(name=name, options={"widht": 7}), NoCalibration())
+    with pytest.raises(ConfigError, match=r"unknown key 'model\.options\.width' for Bare: it takes none"):
+        check_model(CustomOptions(name=f"{own_module}:Bare", options={"width": 7}), NoCalibration())
 
 
 def test_a_registered_name_of_a_built_in_model_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="sasrec", value="no.such:Model", group="actsr.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    monkeypatch.setattr(section, "entry_points", lambda group: [point])
     assert registry.hidden_names() == ["sasrec"]
     assert model_names().count("sasrec") == 1
     assert find_model("sasrec").title == "SASRec"
 
 
-@pytest.mark.parametrize("spec", all_models(), ids=lambda spec: spec.name)
-def test_classes_say_what_their_entries_say(spec: registry.ModelSpec) -> None:
+@pytest.mark.parametrize("options", all_models().values(), ids=all_models())
+def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None:
     """Somebody's subclass inherits what its parent needs."""
-    module, _, name = spec.target.partition(":")
+    module, _, name = options.target.partition(":")
     chosen = getattr(import_module(module), name)
-    assert (chosen.needs_users, chosen.needs_timestamps, chosen.calibrated) == (
-        spec.needs_users,
-        spec.needs_timestamps,
-        spec.calibrated,
+    assert (chosen.needs_users, chosen.needs_timestamps, chosen.calibrated, issubclass(chosen, SequentialModel)) == (
+        options.needs_users,
+        options.needs_timestamps,
+        options.calibrated,
+        options.trained,
     )
 
 
 class Attentive(CustomModel):
     """Two calibrated attentions, the adversary in the first."""
 
-    def __init__(self, config: ModelConfig, n_items: int, n_users: int = 0) -> None:
-        super().__init__(config, n_items, n_users)
-        self.items = torch.nn.Embedding(n_items + 1, config.hidden_size)
+    def __init__(self, options: CustomOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        self.items = torch.nn.Embedding(n_items + 1, options.hidden_size)
         self.layers = torch.nn.ModuleList(
-            CalibratedAttention(config.hidden_size, 2, batch_first=True, max_length=6, calibration=calibration)
-            for calibration in ("full", "spatial")
+            CalibratedAttention(options.hidden_size, 2, batch_first=True, max_length=6, calibration=kind)
+            for kind in ("full", "spatial")
         )
 
     def forward(self, batch: Batch) -> Tensor:
@@ -243,28 +269,28 @@ class Attentive(CustomModel):
 
 def test_both_streams_of_a_model_of_ones_own() -> None:
     torch.manual_seed(0)
-    model = Attentive(ModelConfig(hidden_size=8), n_items=9)
+    model = Attentive(CustomOptions(name="own:Attentive", hidden_size=8), NoCalibration(), n_items=9)
     batch = inputs([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
-    noise = [torch.randn(2, 2, 6, 6) for _ in range(2)]
-    encoded = model.encode(batch, perturb=True, noise=noise, trace=True)
-    torch.testing.assert_close(encoded.hidden, model(batch))
-    with recorded(model, perturb=True, noise=noise):
-        torch.testing.assert_close(encoded.perturbed, model(batch))
+    with given_noise(model, [torch.randn(2, 2, 6, 6)]):
+        encoded = model.encode(batch, Pass(perturb=True, keep_stages=True))
+        torch.testing.assert_close(encoded.hidden, model(batch))
+        with recorded(model, perturb=True):
+            torch.testing.assert_close(encoded.perturbed, model(batch))
     assert encoded.perturbed is not None
     assert not torch.allclose(encoded.hidden, encoded.perturbed, atol=1e-3)
     assert [mask.shape for mask in encoded.masks] == [(2, 2, 6, 6)]
-    assert [layer.stages is not None for layer in encoded.trace] == [True, True]
+    assert [layer.stages is not None for layer in encoded.layers] == [True, True]
 
 
 def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="mean", value=f"{own_module}:Mean", group="actsr.models")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "actsr.models" else [])
+    monkeypatch.setattr(section, "entry_points", lambda group: [point] if group == "actsr.models" else [])
     assert parse_name("mean") == ("mean", "none")
     assert parse_name("ac-mean") == ("mean", "full")
     assert "mean" in model_names()
     assert registry.registered_names() == ["mean"]
     assert find_model("mean").title == "Mean"
-    assert build_model(ModelConfig(name="mean"), n_items=5).n_items == 5
+    assert built(run_config("mean"), n_items=5).n_items == 5
     with pytest.raises(ConfigError, match="did you mean 'mean'"):
         parse_name("maen")
 
@@ -284,12 +310,12 @@ def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str) -> None:
     Path("broken.py").write_text("undefined")
     with pytest.raises(ConfigError, match=problem):
-        build_model(ModelConfig(name=target.format(own=own_module)), n_items=3)
+        build_model(CustomOptions(name=target.format(own=own_module)), NoCalibration(), n_items=3)
 
 
 def test_items_are_replaced_in_training_alone() -> None:
     torch.manual_seed(0)
-    model = build_model(ModelConfig(hidden_size=8, inner_size=8, item_replacement=0.5, hidden_dropout=0.0), 50)
+    model = built(run_config(hidden_size=8, inner_size=8, item_replacement=0.5, hidden_dropout=0.0), 50)
     batch = Batch(torch.randint(1, 51, (4, 9)), torch.full((4,), 9))
     assert isinstance(model, EncoderModel)
     once, again = model.embed(batch).hidden, model.embed(batch).hidden
@@ -301,10 +327,29 @@ def test_items_are_replaced_in_training_alone() -> None:
 
 
 def test_cosine_similarity_scores_by_angle_over_temperature() -> None:
-    model = build_model(ModelConfig(hidden_size=2, inner_size=2, heads=1, similarity="cosine", temperature=0.5), 3)
+    model = built(run_config(hidden_size=2, inner_size=2, heads=1, similarity="cosine", temperature=0.5), 3)
     assert isinstance(model, SequentialModel)
     with torch.no_grad():
         model.item_vectors().copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, -7.0], [100.0, 0.0]]))
     scores = model.item_scores(torch.tensor([[0.2, 0.0], [0.0, 30.0]]))
     expected = torch.tensor([[0.0, 3 / 5, 0.0, 1.0], [0.0, 4 / 5, -1.0, 0.0]]) / 0.5
     torch.testing.assert_close(scores, expected)
+
+
+def test_a_model_with_options_of_its_own_is_registered(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An options class with the model's place is all that a new choice takes."""
+    monkeypatch.setattr(MODELS, "by_name", dict(MODELS.by_name))
+
+    @MODELS.register
+    class NarrowOptions(CustomOptions):
+        title: ClassVar[str] = "Narrow"
+        target: ClassVar[str] = f"{own_module}:Mean"
+        name: Literal["narrow"] = "narrow"
+        narrowness: int = 1
+
+    assert names_of("narrow", NarrowOptions)[0] in model_names()
+    config = run_config("narrow", narrowness=3)
+    assert isinstance(config.model, NarrowOptions) and config.model.narrowness == 3
+    assert built(config, n_items=5).config is config.model
+    with pytest.raises(ConfigError, match=r"model.narrowness \(--set\): sasrec has no such key, it belongs to narrow"):
+        resolve(overrides=["model.narrowness=3"])

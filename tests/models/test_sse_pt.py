@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import built, prediction_loss, run_config
 
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.models.layers import shared_items
 from actsr_cli.models.sse_pt import SSEPT
 from actsr_cli.training.objective import Objective
@@ -22,7 +22,9 @@ HISTORY = Batch(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2]), torc
 def tiny(**options: Any) -> SSEPT:
     torch.manual_seed(0)
     settings = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "initializer_range": 0.5, **options}
-    return SSEPT(ModelConfig(name="sse-pt", hidden_size=8, inner_size=8, max_length=6, **settings), N_ITEMS, N_USERS)
+    model = built(run_config("sse-pt", hidden_size=8, inner_size=8, max_length=6, **settings), N_ITEMS, N_USERS)
+    assert isinstance(model, SSEPT)
+    return model
 
 
 def train_on(model: SSEPT, users: list[int]) -> None:
@@ -51,7 +53,7 @@ def test_loss_equals_that_of_concatenated_items_and_users() -> None:
     """The paper's logits, hidden · [item; user], differ from ours by the user's constant: the softmax does not."""
     model = tiny()
     batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
-    ours = Objective(model, TrainingConfig()).losses(batch).combined
+    ours = Objective(model, prediction_loss()).losses(batch).calibrated
     embedded = model.embed(batch)
     hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, items and users)
     users = model.user_embedding(torch.tensor([1, 3]))

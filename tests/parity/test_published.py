@@ -7,26 +7,29 @@ tolerances are those of the folder's README.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from noise import given_noise
+from samples import built, prediction_loss
 
-from actsr_cli.attention import AdversarialCalibrator
+from actsr_cli.attention import AdversarialCalibrator, Losses
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.config import TrainingConfig
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.encoder import Pass
 from actsr_cli.models.reference import (
     load_published,
     our_name,
     published_config,
-    published_mask_weight,
     read_published,
 )
-from actsr_cli.models.registry import all_models, build_model
+from actsr_cli.models.registry import all_models, names_of
 from actsr_cli.models.sse_pt import SSEPT
-from actsr_cli.training.objective import Losses, Objective
+from actsr_cli.training.losses.pairwise import BPR
+from actsr_cli.training.objective import Objective
 
 LOSS_TOLERANCE = 1e-5
 OUTPUT_TOLERANCE = 1e-5  # of the largest entry
@@ -37,8 +40,19 @@ STAGES = {
     "after_spatial": "spatial",
     "perturbed_mask": "mask",
     "perturbed_attention": "perturbed",
-    "calibrated_attention": "calibrated",
+    "calibrated_attention": "adversarial",
 }
+
+
+class PublishedObjective(Objective):
+    """The published norm also counts the rows of padding queries, once each; they look at real keys."""
+
+    def row_counts(self, part: TrainingBatch) -> torch.Tensor:
+        return torch.ones_like(part.targets)
+
+    @property
+    def padded_length(self) -> int:
+        return self.model.config.max_length
 
 
 class Case:
@@ -51,15 +65,17 @@ class Case:
         weights = read_published(path)
         item_ids = self.arrays["input.item_id_list"]
         config = published_config(settings, model=backbone(path), max_length=item_ids.shape[1])
-        other_ids = 2 if config.name == "bert4rec" else 1  # padding, and a mask
+        other_ids = 2 if config.model.name == "bert4rec" else 1  # padding, and a mask
         n_items = len(weights["item_embedding.weight"]) - other_ids
-        model = build_model(config, n_items, n_users=len(weights.get("user_embedding.weight", [0])) - 1)
+        model = built(config, n_items, n_users=len(weights.get("user_embedding.weight", [0])) - 1)
         assert isinstance(model, SequentialModel)
         self.model = model
         load_published(self.model, weights)
         self.model.eval()
-        loss = settings["loss_type"].lower()
-        self.objective = Objective(self.model, TrainingConfig(loss=loss, mask_weight=published_mask_weight(settings)))
+        loss = prediction_loss(settings["loss_type"].lower(), n_items)
+        if "input.neg_item_id" in self.arrays and isinstance(loss, BPR):
+            setattr(loss, "draw", lambda targets: self.arrays["input.neg_item_id"])  # noqa: B010
+        self.objective = PublishedObjective(self.model, loss)
         self.batch = Batch(
             item_ids=item_ids,
             lengths=self.arrays["input.item_length"],
@@ -67,9 +83,10 @@ class Case:
             timestamps=self.arrays["input.timestamp_list"].double(),
         )
 
-    def noise(self, kind: str) -> list[torch.Tensor] | None:
-        layers = range(self.model.config.layers)
-        return [self.arrays[f"{kind}.{i}"] for i in layers] if f"{kind}.0" in self.arrays else None
+    def noise(self, kind: str) -> AbstractContextManager[None]:
+        """The recorded noise in place of what is drawn; published models without an adversary have none."""
+        layers = range(self.model.config.layers) if f"{kind}.0" in self.arrays else ()
+        return given_noise(self.model, [self.arrays[f"{kind}.{layer}"] for layer in layers])
 
     def set_step(self, step: int) -> None:
         for module in self.model.modules():
@@ -78,12 +95,8 @@ class Case:
 
     def losses(self) -> Losses:
         self.set_step(0)
-        return self.objective.losses(
-            self.training_batch(),
-            noise=self.noise("loss_noise"),
-            # The published norm also counts the rows of padding queries, once each; they look at real keys.
-            row_counts=torch.ones_like(self.batch.item_ids),
-        )
+        with self.noise("loss_noise"):
+            return self.objective.losses(self.training_batch())
 
     def training_batch(self) -> TrainingBatch:
         """The published inputs as our objective takes them: one trained row per sequence, or the recorded masks."""
@@ -102,13 +115,12 @@ class Case:
         return TrainingBatch(
             **vars(self.batch),
             targets=at_last(self.arrays["input.item_id"]),
-            negatives=at_last(self.arrays["input.neg_item_id"]),
         )
 
 
 def backbone(path: Path) -> str:
     """The published model that a golden file is of: the longest known name that its stem starts with."""
-    known = {name.replace("-", "_") for spec in all_models() for name in spec.names}
+    known = {name.replace("-", "_") for plain, model in all_models().items() for name in names_of(plain, model)}
     return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
 
 
@@ -139,9 +151,9 @@ def test_every_case_of_the_golden_folder_is_checked(request: pytest.FixtureReque
 def test_losses(case: Case) -> None:
     losses = case.losses()
     if losses.adversary is None:
-        assert losses.combined.item() == pytest.approx(case.arrays["expect.loss"].item(), abs=LOSS_TOLERANCE)
+        assert losses.calibrated.item() == pytest.approx(case.arrays["expect.loss"].item(), abs=LOSS_TOLERANCE)
         return
-    assert losses.combined.item() == pytest.approx(case.arrays["expect.calibrated_loss"].item(), abs=LOSS_TOLERANCE)
+    assert losses.calibrated.item() == pytest.approx(case.arrays["expect.calibrated_loss"].item(), abs=LOSS_TOLERANCE)
     assert losses.adversary.item() == pytest.approx(case.arrays["expect.attacked_loss"].item(), abs=LOSS_TOLERANCE)
 
 
@@ -150,13 +162,13 @@ def test_routed_gradients(case: Case) -> None:
         our_name(name.removeprefix("grad.")): value for name, value in case.arrays.items() if name.startswith("grad.")
     }
     case.objective.backward(case.losses())
-    ours = {name: parameter.grad for name, parameter in case.model.named_parameters()}
-    assert {name for name, gradient in ours.items() if gradient is not None} == set(expected)
+    found = {name: parameter.grad for name, parameter in case.model.named_parameters() if parameter.grad is not None}
+    assert set(found) == set(expected)
     floor = GRADIENT_FLOOR * max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():
-        ours_here = ours[name][: len(gradient)]  # our gate of AC-BERT4Rec has a slot more, which nothing met here
+        ours_here = found[name][: len(gradient)]  # our gate of AC-BERT4Rec has a slot more, which nothing met here
         error = (ours_here - gradient).abs().max().item()
-        assert not ours[name][len(gradient) :].any(), name
+        assert not found[name][len(gradient) :].any(), name
         assert error <= GRADIENT_TOLERANCE * gradient.abs().max().item() + floor, name
 
 
@@ -175,9 +187,10 @@ def test_attention_stages_and_hidden_states(case: Case) -> None:
     if not any(name.startswith("expect.layer") for name in case.arrays):
         pytest.skip("this case has no stages")
     case.set_step(2)
-    with torch.inference_mode():
-        encoded = case.model.encode(case.batch, perturb=True, noise=case.noise("stage_noise"), trace=True)
-    for index, layer in enumerate(encoded.trace):
+    with torch.inference_mode(), case.noise("stage_noise"):
+        encoded = case.model.encode(case.batch, Pass(perturb=True, keep_stages=True))
+    assert len(encoded.layers) == case.model.config.layers
+    for index, layer in enumerate(encoded.layers):
         assert layer.stages is not None
         for published, ours in STAGES.items():
             stage = getattr(layer.stages, ours)
@@ -185,4 +198,4 @@ def test_attention_stages_and_hidden_states(case: Case) -> None:
             assert_close(stage, case.arrays[f"expect.layer{index}.{published}"])
         assert layer.perturbed is not None
         assert_close(layer.perturbed, case.arrays[f"expect.layer{index}.hidden_perturbed"])
-        assert_close(layer.combined, case.arrays[f"expect.layer{index}.hidden_calibrated"])
+        assert_close(layer.hidden, case.arrays[f"expect.layer{index}.hidden_calibrated"])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import torch
+from samples import built, run_config
 
-from actsr_cli.config import ModelConfig
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
 
 
 def small_model() -> SequentialModel:
-    model = build_model(ModelConfig(hidden_size=4, inner_size=4), 5)
+    model = built(run_config(hidden_size=4, inner_size=4), 5)
     assert isinstance(model, SequentialModel)
     return model
 

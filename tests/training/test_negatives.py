@@ -7,9 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import prediction_loss
 
-from actsr_cli.training.losses import gbce, sampled_cross_entropy
-from actsr_cli.training.negatives import NegativeSampler
+from actsr_cli.errors import DataError
+from actsr_cli.training.losses.binary import gbce
+from actsr_cli.training.losses.negatives import NegativeSampler
+from actsr_cli.training.losses.sampled import sampled_cross_entropy
 
 COUNTS = torch.tensor([0, 5, 1, 0, 20, 3])
 
@@ -88,3 +91,16 @@ def test_gbce_by_hand(calibration: float) -> None:
     positive, *negatives = (sigmoid(logit - math.log(2 / power)) for logit in (2.0, -1.0, 0.5))
     expected = -(math.log(positive**power) + sum(math.log(1 - negative) for negative in negatives)) / 3
     assert loss.item() == pytest.approx(expected)
+
+
+def test_bpr_draws_every_item_but_the_target() -> None:
+    targets = torch.tensor([1, 2, 3] * 60)
+    drawn = prediction_loss("bpr", n_items=3).draw(targets)
+    assert drawn is not None
+    pairs = set(zip(targets.tolist(), drawn.tolist(), strict=True))
+    assert pairs == {(target, other) for target in (1, 2, 3) for other in (1, 2, 3) if target != other}
+
+
+def test_a_single_item_has_no_other() -> None:
+    with pytest.raises(DataError, match="the catalogue has a single one"):
+        prediction_loss("bpr", n_items=1)

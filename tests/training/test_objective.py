@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from noise import no_noise
+from samples import built, prediction_loss, run_config
 
 from actsr_cli.attention import split_parameters
 from actsr_cli.attention.objective import mask_penalty, mask_squares, prefix_counts
 from actsr_cli.batch import TrainingBatch
-from actsr_cli.config import ModelConfig, TrainingConfig
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.registry import build_model
-from actsr_cli.training.losses import bpr, cross_entropy
+from actsr_cli.models.encoder import Pass
+from actsr_cli.training.losses import PredictionLoss
+from actsr_cli.training.losses.cross_entropy import cross_entropy
+from actsr_cli.training.losses.pairwise import bpr
 from actsr_cli.training.objective import Objective
 
 N_ITEMS, MAX_LENGTH = 23, 12
@@ -23,7 +26,7 @@ NEXT = [5, 6, 9, 23]
 
 def tiny_model(**options: Any) -> SequentialModel:
     torch.manual_seed(3)
-    config = ModelConfig(
+    config = run_config(
         **{
             "calibration": "full",
             "max_length": MAX_LENGTH,
@@ -36,7 +39,9 @@ def tiny_model(**options: Any) -> SequentialModel:
             **options,
         }
     )
-    return build_model(config, N_ITEMS)
+    model = built(config, N_ITEMS)
+    assert isinstance(model, SequentialModel)
+    return model
 
 
 def padded(rows: list[list[int]], length: int) -> torch.Tensor:
@@ -52,7 +57,6 @@ def shared_batch() -> TrainingBatch:
         item_ids=padded(HISTORIES, longest),
         lengths=torch.tensor([len(history) for history in HISTORIES]),
         targets=targets,
-        negatives=(targets * 7) % N_ITEMS + 1,
     )
 
 
@@ -64,26 +68,20 @@ def prefix_batch() -> TrainingBatch:
         for end in range(1, len(history) + 1):
             prefixes.append(history[:end])
             targets.append([0] * (end - 1) + [following[end - 1]])
-    rows = padded(targets, MAX_LENGTH)
     return TrainingBatch(
         item_ids=padded(prefixes, MAX_LENGTH),
         lengths=torch.tensor([len(prefix) for prefix in prefixes]),
-        targets=rows,
-        negatives=(rows * 7) % N_ITEMS + 1,
+        targets=padded(targets, MAX_LENGTH),
     )
 
 
-def zero_noise(batch: TrainingBatch, model: SequentialModel) -> list[torch.Tensor]:
-    length = batch.item_ids.shape[1]
-    return [torch.zeros(len(batch.lengths), model.config.heads, length, length)] * model.config.layers
-
-
 def losses_and_gradients(
-    model: SequentialModel, config: TrainingConfig, batch: TrainingBatch
+    model: SequentialModel, loss: PredictionLoss, batch: TrainingBatch
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     model.zero_grad(set_to_none=True)
-    objective = Objective(model, config)
-    losses = objective.losses(batch, noise=zero_noise(batch, model))
+    objective = Objective(model, loss)
+    with no_noise(model):
+        losses = objective.losses(batch)
     objective.backward(losses)
     values = {name: value.item() for name, value in vars(losses).items() if value is not None}
     return values, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -109,11 +107,14 @@ def losses_and_gradients(
     ],
     ids=str,
 )
-def test_sharing_prefixes_changes_no_number(options: dict[str, Any], loss: str) -> None:
-    model = tiny_model(**options)
-    config = TrainingConfig(loss=loss, mask_weight=0.3)
-    shared, shared_gradients = losses_and_gradients(model, config, shared_batch())
-    plain, plain_gradients = losses_and_gradients(model, config, prefix_batch())
+def test_sharing_prefixes_changes_no_number(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], loss: str
+) -> None:
+    model, chosen = tiny_model(**options), prediction_loss(loss, N_ITEMS)
+    if loss == "bpr":  # the same negatives, however the targets are ordered
+        monkeypatch.setattr(chosen, "draw", lambda targets: (targets * 7) % N_ITEMS + 1)
+    shared, shared_gradients = losses_and_gradients(model, chosen, shared_batch())
+    plain, plain_gradients = losses_and_gradients(model, chosen, prefix_batch())
     assert shared == pytest.approx(plain, rel=1e-5)
     assert shared_gradients.keys() == plain_gradients.keys()
     largest = max(gradient.abs().max().item() for gradient in plain_gradients.values())
@@ -125,7 +126,7 @@ def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
     """The counting rule, spelled out entry by entry: padding counts 1, a real row once per prefix that contains it."""
     model = tiny_model()
     batch = prefix_batch()
-    masks = model.encode(batch, perturb=True).masks
+    masks = model.encode(batch, Pass(perturb=True)).masks
     norms = []
     for mask in masks:
         squares = torch.ones_like(mask)
@@ -133,7 +134,7 @@ def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
             squares[row, :, :length] = (1 - mask[row, :, :length]).square()
         norms.append(squares.sum().sqrt())
     expected = torch.stack(norms).mean().item()
-    penalty = Objective(model, TrainingConfig()).losses(shared_batch()).penalty
+    penalty = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(shared_batch()).penalty
     assert penalty is not None
     assert penalty.item() == pytest.approx(expected, rel=1e-6)
 
@@ -150,30 +151,30 @@ def test_mask_penalty_by_hand() -> None:
 
 
 def test_each_loss_trains_its_own_parameters() -> None:
-    """The adversary's gradient is that of its own loss alone, everything else's that of the combined loss alone."""
+    """The adversary's gradient is that of its own loss alone, everything else's that of the calibrated loss alone."""
     model = tiny_model()
-    objective = Objective(model, TrainingConfig())
+    objective = Objective(model, prediction_loss(n_items=N_ITEMS))
     batch = shared_batch()
-    noise = zero_noise(batch, model)
-    objective.backward(objective.losses(batch, noise=noise))
+    with no_noise(model):
+        losses, again = objective.losses(batch), objective.losses(batch)
+    objective.backward(losses)
     routed = {name: p.grad for name, p in model.named_parameters()}
     adversary = {id(p) for p in split_parameters(model).adversary}
     assert 0 < len(adversary) < len(routed)
-    losses = objective.losses(batch, noise=noise)
-    assert losses.adversary is not None
+    assert again.adversary is not None
     for name, parameter in model.named_parameters():
-        loss = losses.adversary if id(parameter) in adversary else losses.combined
+        loss = again.adversary if id(parameter) in adversary else again.calibrated
         (alone,) = torch.autograd.grad(loss, parameter, retain_graph=True)
         assert routed[name] is not None
         torch.testing.assert_close(routed[name], alone, msg=name)
 
 
-def test_noise_never_reaches_the_combined_stream() -> None:
+def test_noise_never_reaches_the_calibrated_stream() -> None:
     model = tiny_model()
     batch = shared_batch()
-    objective = Objective(model, TrainingConfig())
+    objective = Objective(model, prediction_loss(n_items=N_ITEMS))
     one, other = objective.losses(batch), objective.losses(batch)
-    assert one.combined.item() == other.combined.item()
+    assert one.calibrated.item() == other.calibrated.item()
     assert one.perturbed is not None and other.perturbed is not None
     assert one.perturbed.item() != other.perturbed.item()
 

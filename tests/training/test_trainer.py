@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from samples import sequence_data
+from samples import built, prediction_loss, run_config, sequence_data
 
-from actsr_cli.config import ModelConfig, TrainingConfig
+from actsr_cli.config import TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.errors import ConfigError, RunError
-from actsr_cli.models.registry import build_model
+from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.averaging import weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
-from actsr_cli.training.trainer import EpochRecord, Observer, Trainer, TrainingState
+from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
 DATA = sequence_data([[1 + (user + step) % 11 for step in range(4 + user % 9)] for user in range(60)])
 
@@ -48,27 +48,30 @@ def build(
     values: list[float] | None = None,
     listener: Listener | None = None,
     model_options: dict[str, Any] | None = None,
+    loss: dict[str, Any] | None = None,
     **training: Any,
 ) -> Trainer:
     """A small trainer; `values` are what its validations return, one after another."""
     config = TrainingConfig(**{"epochs": 4, "batch_size": 40, "patience": 10, "threads": 1, **training})
     make_repeatable(config.seed, torch.device("cpu"))
-    model = build_model(
-        ModelConfig(**{"calibration": "full", "hidden_size": 16, "inner_size": 16, **(model_options or {})}),
-        DATA.n_items,
-    )
+    small: dict[str, Any] = {"calibration": "full", "hidden_size": 16, "inner_size": 16}
+    model = built(run_config(**small | (model_options or {})), DATA.n_items)
+    assert isinstance(model, SequentialModel)
     listener = listener or Listener()
     queue = iter(values or range(1, 100))
-    trainer = Trainer(
-        model,
-        config,
-        TrainingBatches(DATA, max_length=50, batch_size=config.batch_size, negatives=config.loss == "bpr"),
+    hooks = Hooks(
         validate=lambda: {"hit@10": float(next(queue))},
         save_best=lambda epoch: save_model(folder / "model.safetensors", model, epoch),
         save_checkpoint=lambda: save_checkpoint(folder / "checkpoint.safetensors", trainer),
         observer=listener,
         should_stop=listener.should_stop,
-        item_counts=torch.bincount(torch.from_numpy(DATA.items)),
+    )
+    trainer = Trainer(
+        model,
+        config,
+        TrainingBatches(DATA, max_length=50, batch_size=config.batch_size),
+        prediction_loss(n_items=DATA.n_items, **(loss or {})),
+        hooks,
         average=weight_average(model, config.ema),
     )
     return trainer
@@ -84,6 +87,11 @@ def assert_identical(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
+
+
+def test_a_monitor_without_a_value_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="hit@10 has no value on validation"):
+        build(tmp_path, values=[0.1, float("nan")]).fit()
 
 
 def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: P
     [
         {"model_options": {"combine": "annealing"}},
         {"model_options": {"calibration": "none"}},
-        {"loss": "bpr", "gradient_clip": 0.5, "weight_decay": 0.01},
+        {"loss": {"name": "bpr"}, "gradient_clip": 0.5, "weight_decay": 0.01},
         {"ema": 0.9, "schedule": "cosine", "warmup": 0.5, "optimizer": "adamw", "weight_decay": 0.1},
     ],
     ids=["annealing", "plain", "bpr", "averaged"],
@@ -154,27 +162,35 @@ def test_the_loss_falls_and_both_objectives_are_recorded(tmp_path: Path) -> None
     trainer = build(tmp_path, epochs=8, learning_rate=0.01, model_options={"hidden_dropout": 0.0})
     trainer.fit()
     history = trainer.state.history
-    assert history[-1].losses["combined"] < 0.7 * history[0].losses["combined"]
-    assert set(history[0].losses) == {"combined", "perturbed", "penalty"}
+    assert history[-1].losses["calibrated"] < 0.7 * history[0].losses["calibrated"]
+    assert set(history[0].losses) == {"calibrated", "perturbed", "penalty"}
 
 
 def test_bfloat16_products_train_float32_parameters(tmp_path: Path) -> None:
     trainer = build(tmp_path, epochs=3, precision="bf16", learning_rate=0.01)
     trainer.fit()
     assert trainer.model.item_vectors().dtype == torch.float32
-    assert trainer.state.history[-1].losses["combined"] < trainer.state.history[0].losses["combined"]
+    assert trainer.state.history[-1].losses["calibrated"] < trainer.state.history[0].losses["calibrated"]
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "log-uniform", "in-batch"])
-@pytest.mark.parametrize("loss", ["sampled", "gbce", "bce"])
-def test_sampled_losses_train_both_objectives(tmp_path: Path, loss: str, sampling: str) -> None:
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "sampled", "negative_sampling": "uniform"},
+        {"name": "sampled", "negative_sampling": "log-uniform"},
+        {"name": "sampled", "negative_sampling": "in-batch"},
+        {"name": "gbce"},
+        {"name": "bce"},
+    ],
+    ids=str,
+)
+def test_sampled_losses_train_both_objectives(tmp_path: Path, loss: dict[str, Any]) -> None:
     options = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
-    training = {"loss": loss, "negatives": 6, "negative_sampling": sampling, "learning_rate": 0.01, "epochs": 8}
-    trainer = build(tmp_path, model_options=options, **training)
+    trainer = build(tmp_path, model_options=options, loss={"negatives": 6, **loss}, learning_rate=0.01, epochs=8)
     before = parameters(trainer)
     trainer.fit()
     history = trainer.state.history
-    assert history[-1].losses["combined"] < 0.95 * history[0].losses["combined"]
+    assert history[-1].losses["calibrated"] < 0.95 * history[0].losses["calibrated"]
     assert not any(
         torch.equal(value, before[name]) for name, value in parameters(trainer).items() if "adversary" in name
     )

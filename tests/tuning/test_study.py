@@ -19,7 +19,10 @@ from samples import sequence_data
 
 from actsr_cli.commands.tune_view import StudyView
 from actsr_cli.config import RunConfig
+from actsr_cli.config.models import SASRecOptions
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
 from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
@@ -137,7 +140,7 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     trials = study.get_trials()
     assert len(trials) == 7 and len(counted(trials)) == 6
     outcome = outcome_of(plan, study)
-    assert (outcome.done, outcome.left) == ({"finished": 6, "pruned": 0, "failed": 0}, 0)
+    assert (outcome.done, outcome.left) == ({Status.FINISHED: 6, Status.PRUNED: 0, Status.FAILED: 0}, 0)
     assert outcome.best is not None and outcome.best.value == 3.0
     assert outcome.importances["model.layers"] > 0.9
 
@@ -169,7 +172,7 @@ def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
     rest = run_all(plan, study)
     assert len(rest) == 5 and begun[0] not in rest
     outcome = outcome_of(plan, study)
-    assert (outcome.done["failed"], outcome.left) == (1, 0)
+    assert (outcome.done[Status.FAILED], outcome.left) == (1, 0)
     assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed, 3 times over"
 
 
@@ -312,8 +315,8 @@ def test_an_error_of_one_trial_is_noted(plan: Plan, error: Exception, noted: str
     data = sequence_data([[1, 2, 3, 4], [4, 3, 2, 1]])
     with pytest.MonkeyPatch.context() as patch, claimed[1]:
         patch.setattr("actsr_cli.tuning.worker.train_run", Mock(side_effect=error))
-        assert run_trial(plan, study, claimed[0], plan.config, data, ["actsr"], stopping=lambda: False)
-    assert outcome_of(plan, study).done["failed"] == 1
+        assert run_trial(plan, study, claimed[0], plan.config, data, Origin(["actsr"]), stopping=lambda: False)
+    assert outcome_of(plan, study).done[Status.FAILED] == 1
     assert StudyView(plan, study).first_error() == f"; the first one failed: {noted}"
 
 
@@ -323,8 +326,11 @@ def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
     outcome = outcome_of(plan, study)
     assert outcome.best is not None
     write_outcome(plan, study, outcome, "actsr tune")
-    found = load_preset(str(plan.folder / "best.yaml")).config
-    assert found.model.layers == 3
+    preset = load_preset(str(plan.folder / "best.yaml"))
+    assert preset.values["data"] == RunConfig().data.model_dump()  # not those that were prepared last
+    assert preset.values["split"] == {"by": "last"}
+    found = preset.config
+    assert isinstance(found.model, SASRecOptions) and found.model.layers == 3
     assert found == with_values(plan.config, {**outcome.best.params, "description": found.description})
     with pytest.raises(RunError, match="was trained elsewhere or is deleted"):
         winner(plan, outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,8 @@ class Interactions:
         item_names: likewise.
         timestamps: (rows,) seconds, or None where the order of rows is the order in time.
         numbers: further numeric columns that filters look at, by name.
+        columns: names of the columns that users, items and times were read from; empty where there are no columns.
+        parts: (rows,) uint8 index in `registry.PARTS` of data that came split in files, or None.
     """
 
     users: NDArray[np.int64]
@@ -35,19 +37,21 @@ class Interactions:
     item_names: NDArray[np.object_]
     timestamps: NDArray[np.float64] | None
     numbers: dict[str, NDArray[np.float64]]
+    columns: tuple[str | None, ...] = ()
+    parts: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
         """The given rows, in the given order; names stay."""
-        return Interactions(
-            self.users[rows],
-            self.items[rows],
-            self.user_names,
-            self.item_names,
-            None if self.timestamps is None else self.timestamps[rows],
-            {name: values[rows] for name, values in self.numbers.items()},
+        return replace(
+            self,
+            users=self.users[rows],
+            items=self.items[rows],
+            timestamps=None if self.timestamps is None else self.timestamps[rows],
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+            parts=None if self.parts is None else self.parts[rows],
         )
 
     def column(self, name: str) -> NDArray[np.float64]:

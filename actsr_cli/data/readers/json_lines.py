@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.readers.text import read_lines
 from actsr_cli.errors import DataError
@@ -19,7 +20,7 @@ USER, ITEM, RATING, TIME = "reviewerID", "asin", "overall", "unixReviewTime"
 _ALIASES = {RATING: RATING, TIME: TIME, "rating": RATING, "timestamp": TIME}
 
 
-def read_amazon_reviews(path: Path, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+def read_amazon_reviews(path: Path, _: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read reviewerID, asin, overall and unixReviewTime of each line.
 
     Raises:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.readers.text import read_lines
 from actsr_cli.errors import DataError
 
 
-def read_sequences(path: Path, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+def read_sequences(path: Path, _: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read a file of sequences; it has neither timestamps nor other columns.
 
     Raises:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
+import torch.nn.functional as F
+from einops import einsum
 from torch import Tensor
 
-NegativeSampling = Literal["log-uniform", "uniform", "in-batch"]
+from actsr_cli.config.losses import NegativeSampling
 
 
 class NegativeSampler:
@@ -49,3 +50,27 @@ class NegativeSampler:
             ranks = torch.arange(self.n_items, dtype=torch.float64, device=item_counts.device)
             shares[self.by_popularity] = torch.log1p(1 / (ranks + 1)) / math.log(self.n_items + 1)
         return shares.log().float()
+
+
+def drawn(negatives: Tensor | None) -> Tensor:
+    """The negatives of a loss that always draws some.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if negatives is None:
+        raise ValueError("this loss needs negatives: give it what its draw returned")
+    return negatives
+
+
+def sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(targets,) logits of the targets and (targets, negatives) of the negatives, in float32 or better."""
+    positive = einsum(hidden, F.embedding(targets, items), "t d, t d -> t")
+    negative = hidden @ F.embedding(negatives, items).T
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    return positive.to(exact), negative.to(exact)
+
+
+def hits(targets: Tensor, negatives: Tensor) -> Tensor:
+    """(targets, negatives) bool: where a negative is the target itself."""
+    return targets.unsqueeze(1) == negatives

@@ -1,19 +1,28 @@
-"""The prediction losses: next-item cross-entropy over the catalogue, and what approximates it by sampled items."""
+"""Cross-entropy of the next item over the whole catalogue."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from einops import einsum
 from torch import Tensor
+
+from actsr_cli.config.losses import CrossEntropyOptions
+from actsr_cli.training.losses.base import PredictionLoss
 
 _LOGITS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**27}
 """Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
 _ROWS_AT_LEAST = 32
 """Of a large catalogue, whose vectors are read once per chunk, so many rows share a reading."""
+
+
+class CrossEntropy(PredictionLoss):
+    """`cross_entropy` with the options' label smoothing."""
+
+    options: CrossEntropyOptions
+
+    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+        return cross_entropy(hidden, items, targets, self.options.label_smoothing)
 
 
 def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -98,75 +107,3 @@ def _loss_and_slope(
     weights.sub_(smoothing / len(items))
     wanted = (1 - smoothing) * of_target + smoothing * logits.mean(dim=1, dtype=exact)
     return (normaliser - wanted).sum(), weights
-
-
-def sampled_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
-    """Mean cross-entropy of the next item, its sum over the catalogue estimated from sampled items.
-
-    Each negative stands for as many items as its share among draws is small: its logit is lessened by the log of how
-    often it is expected among them (importance sampling, Bengio and Senécal, 2008; the log-Q correction of Yi et al.,
-    RecSys 2019). With more and more negatives the loss approaches `cross_entropy` without padding. A negative that is a
-    row's target does not count in that row.
-
-    Args:
-        hidden: (targets, width).
-        items: (n_items + 1, width) item vectors.
-        targets: (targets,) int64.
-        negatives: (negatives,) int64 items that all rows share.
-        log_q: (n_items + 1,) log of the share of each item among draws.
-    """
-    positive, negative = _sampled_logits(hidden, items, targets, negatives)
-    expected = log_q[negatives] + math.log(len(negatives))
-    negative = (negative - expected).masked_fill(_hits(targets, negatives), -torch.inf)
-    return (torch.logsumexp(torch.cat([positive.unsqueeze(1), negative], dim=1), dim=1) - positive).mean()
-
-
-def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, calibration: float) -> Tensor:
-    """Mean generalised binary cross-entropy with uniform negatives (Petrov and Macdonald, RecSys 2023, equation 12).
-
-    The positive's probability is raised to β = α·(t·(1 - 1/α) + 1/α), α being the share of the items that are drawn,
-    which takes back the overconfidence that few negatives bring. At t = 0 it is plain binary cross-entropy.
-
-    Logits are lowered by log(negatives / β), which changes no ranking: positives and negatives then weigh the same from
-    the first step on. Without it the many negatives teach the model first that nothing is likely, and hidden states
-    collapse to one direction (prior initialisation: Lin et al., ICCV 2017, section 3.3).
-
-    Args:
-        hidden: (targets, width).
-        items: (n_items + 1, width) item vectors.
-        targets: (targets,) int64.
-        negatives: (negatives,) int64 items that all rows share; not counted where they are the row's target.
-        calibration: the paper's t, from 0 to 1.
-    """
-    positive, negative = _sampled_logits(hidden, items, targets, negatives)
-    share = min(1.0, len(negatives) / max(1, len(items) - 2))
-    power = share * (calibration * (1 - 1 / share) + 1 / share)
-    prior = math.log(len(negatives) / power)
-    surprise = F.softplus(negative - prior).masked_fill(_hits(targets, negatives), 0.0).sum(dim=1)
-    return ((surprise - power * F.logsigmoid(positive - prior)) / (len(negatives) + 1)).mean()
-
-
-def _sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """(targets,) logits of the targets and (targets, negatives) of the negatives, in float32 or better."""
-    positive = einsum(hidden, F.embedding(targets, items), "t d, t d -> t")
-    negative = hidden @ F.embedding(negatives, items).T
-    exact = torch.promote_types(hidden.dtype, torch.float32)
-    return positive.to(exact), negative.to(exact)
-
-
-def _hits(targets: Tensor, negatives: Tensor) -> Tensor:
-    """(targets, negatives) bool: where a negative is the target itself."""
-    return targets.unsqueeze(1) == negatives
-
-
-def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """Mean Bayesian personalised ranking loss, -log σ(positive - negative) (Rendle et al., UAI 2009).
-
-    Args:
-        hidden: (targets, width).
-        items: (n_items + 1, width) item vectors.
-        targets: (targets,) int64 the items that came next.
-        negatives: (targets,) int64 one item each that did not.
-    """
-    margin = einsum(hidden, items[targets] - items[negatives], "t d, t d -> t")
-    return -F.logsigmoid(margin.float()).mean()

@@ -1,0 +1,29 @@
+"""Settings of how a ranking is judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from actsr_cli.config.section import Section
+
+
+class EvaluationConfig(Section):
+    """How a ranking is judged."""
+
+    seen: Literal["rank", "exclude", "exclude-repeats"] = Field(
+        "rank",
+        description="Items of the user's own history: rank them (protocol A), exclude them (protocol B), or exclude "
+        "them and count a target that repeats one as a miss (protocol B as published).",
+    )
+    candidates: Literal["all", "uniform", "popularity"] = Field(
+        "all",
+        description="What a target is ranked among: the whole catalogue, or sampled items (protocol C), drawn "
+        "uniformly or by popularity.",
+    )
+    n_candidates: int = Field(100, ge=1, description="Sampled items per target, with candidates: uniform, popularity.")
+    candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled items.")
+    metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/evaluate.md.")
+    k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
+    batch_size: int = Field(256, ge=1, description="Users scored at a time; bounds memory, changes no number.")

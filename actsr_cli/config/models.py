@@ -1,0 +1,214 @@
+"""Settings of the models: one options class each, with what is known of the model before its code is imported."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from actsr_cli.config.section import Choice, Choices, Probability
+
+_NAME = "Model, as `actsr models` lists it, or package.module:Class of your own."
+
+
+class ModelOptions(Choice):
+    """A model that can be trained.
+
+    Attributes:
+        title: its name in the literature.
+        paper: where it was published.
+        target: `module:Class` of the implementation.
+        needs_users: whether it learns something about each user.
+        needs_timestamps: whether it reads the times of interactions.
+        calibrated: whether its attention can be calibrated.
+        trained: whether it is trained by gradients, and reads the sections `training` and `loss`.
+        search: what `actsr tune` searches where no space is given, as in the `tune` section of a preset.
+    """
+
+    named_by: ClassVar[str] = "name"
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    target: ClassVar[str] = ""
+    needs_users: ClassVar[bool] = False
+    needs_timestamps: ClassVar[bool] = False
+    calibrated: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    search: ClassVar[dict[str, Any]] = {}
+
+    name: str = Field(description=_NAME)
+    max_length: int = Field(50, ge=1, description="Longest history that the model reads, in items.")
+
+
+class TrainedOptions(ModelOptions):
+    """A model that is trained by gradients."""
+
+    trained: ClassVar[bool] = True
+    search: ClassVar[dict[str, Any]] = {
+        "training.learning_rate": {"low": 5e-4, "high": 2e-3, "log": True, "steps": 3},
+        "model.hidden_dropout": {"low": 0.1, "high": 0.5, "steps": 3},
+    }
+
+    hidden_size: int = Field(64, ge=1, description="Width of the hidden states.")
+    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks; of the state in GRU4Rec.")
+    layers: int = Field(2, ge=1, description="Number of layers.")
+    hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
+    similarity: Literal["dot", "cosine"] = Field(
+        "dot", description="How items are scored: dot product with the hidden state, or cosine over temperature."
+    )
+    temperature: float = Field(0.07, gt=0, description="With similarity: cosine, what cosines are divided by.")
+
+
+class TransformerOptions(TrainedOptions):
+    """A model of calibrated transformer layers."""
+
+    calibrated: ClassVar[bool] = True
+
+    heads: int = Field(2, ge=1, description="Number of attention heads; must divide hidden_size.")
+    attention_dropout: Probability = Field(0.5, description="Dropout on attention weights and adversarial masks.")
+    activation: Literal["gelu", "relu", "swish", "tanh", "sigmoid"] = Field(
+        "gelu", description="Activation of the feed-forward blocks."
+    )
+    layer_norm_eps: float = Field(1e-12, gt=0, description="Added to the variance in layer normalisation.")
+    initializer_range: float = Field(0.02, gt=0, description="Standard deviation of the initial weights.")
+    reproduce_published_faults: bool = Field(
+        False, description="Compute what the published code computes, its faults included (for parity only)."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+        return self
+
+
+class PositionOptions(TransformerOptions):
+    """A transformer that may have learned positions."""
+
+    position_embedding: bool | None = Field(
+        None, description="Learned absolute positions; null: on in the plain backbone, off where spatially calibrated."
+    )
+
+
+class CustomOptions(PositionOptions):
+    """A model of one's own: what most models have, and `options` for the rest.
+
+    Attributes:
+        own: keys of `options` that the model reads.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ()
+
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of a model of your own.")
+
+
+MODELS = Choices("model", ModelOptions, default="sasrec", own=CustomOptions, group="actsr.models")
+"""Packages register models of their own as entry points of this group."""
+
+_ITEM_REPLACEMENT = "Chance that training replaces an item of a history by any other."
+
+
+@MODELS.register
+class SASRecOptions(PositionOptions):
+    """A causal transformer over item embeddings."""
+
+    title: ClassVar[str] = "SASRec"
+    paper: ClassVar[str] = "Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018"
+    target: ClassVar[str] = "actsr_cli.models.sasrec:SASRec"
+
+    name: Literal["sasrec"] = Field("sasrec", description=_NAME)
+    item_replacement: Probability = Field(0.0, description=_ITEM_REPLACEMENT)
+
+
+@MODELS.register
+class BERT4RecOptions(PositionOptions):
+    """A bidirectional transformer that fills masked places."""
+
+    title: ClassVar[str] = "BERT4Rec"
+    paper: ClassVar[str] = "Sun et al., BERT4Rec, CIKM 2019"
+    target: ClassVar[str] = "actsr_cli.models.bert4rec:BERT4Rec"
+
+    name: Literal["bert4rec"] = Field("bert4rec", description=_NAME)
+    mask_ratio: float = Field(0.4, gt=0, lt=1, description="Share of the places that are masked in training.")
+    mask_last: float = Field(
+        0.0, ge=0, le=1, description="Share of the sequences in which the last place alone is masked."
+    )
+
+
+@MODELS.register
+class SSEPTOptions(PositionOptions):
+    """SASRec with a vector per user beside each item's."""
+
+    title: ClassVar[str] = "SSE-PT"
+    paper: ClassVar[str] = "Wu et al., SSE-PT: Sequential Recommendation via Personalized Transformer, RecSys 2020"
+    target: ClassVar[str] = "actsr_cli.models.sse_pt:SSEPT"
+    needs_users: ClassVar[bool] = True
+
+    name: Literal["sse-pt"] = Field("sse-pt", description=_NAME)
+    item_replacement: Probability = Field(0.0, description=_ITEM_REPLACEMENT)
+    user_size: int | None = Field(
+        None, ge=1, description="The users' part of hidden_size, the rest is the items'; null: half."
+    )
+    user_replacement: Probability = Field(
+        0.0, description="Chance that training replaces a user by any other (stochastic shared embeddings)."
+    )
+
+
+@MODELS.register
+class TiSASRecOptions(TransformerOptions):
+    """A causal transformer that knows the time between items."""
+
+    title: ClassVar[str] = "TiSASRec"
+    paper: ClassVar[str] = "Li et al., Time Interval Aware Self-Attention for Sequential Recommendation, WSDM 2020"
+    target: ClassVar[str] = "actsr_cli.models.tisasrec:TiSASRec"
+    needs_timestamps: ClassVar[bool] = True
+
+    name: Literal["tisasrec"] = Field("tisasrec", description=_NAME)
+    time_span: int = Field(256, ge=1, description="Longer time intervals are clipped to this many units.")
+    interval_scale: Literal["user", "raw"] = Field(
+        "user", description="The unit of intervals: the user's smallest one, or a second (published AC code)."
+    )
+
+
+@MODELS.register
+class GRU4RecOptions(TrainedOptions):
+    """A recurrent network over item embeddings."""
+
+    title: ClassVar[str] = "GRU4Rec"
+    paper: ClassVar[str] = "Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016"
+    target: ClassVar[str] = "actsr_cli.models.gru4rec:GRU4Rec"
+
+    name: Literal["gru4rec"] = Field("gru4rec", description=_NAME)
+
+
+@MODELS.register
+class ItemKNNOptions(ModelOptions):
+    """Item-based neighbours that respect sequence."""
+
+    title: ClassVar[str] = "Item-KNN"
+    paper: ClassVar[str] = "Sarwar et al., Item-Based Collaborative Filtering, WWW 2001, here aware of sequence"
+    target: ClassVar[str] = "actsr_cli.models.item_knn:ItemKNN"
+    search: ClassVar[dict[str, Any]] = {
+        "model.neighbours": [50, 100, 200],
+        "model.neighbour_decay": {"low": 0.6, "high": 1.0, "steps": 3},
+    }
+
+    name: Literal["item-knn"] = Field("item-knn", description=_NAME)
+    neighbours: int = Field(100, ge=1, description="Neighbours that are kept of each item.")
+    neighbour_reach: int = Field(5, ge=1, description="Items so many places apart count as neighbours.")
+    neighbour_shrinkage: float = Field(
+        0.0, ge=0, description="Added to the interactions of an item, against chance among rare ones."
+    )
+    neighbour_decay: float = Field(
+        0.8, gt=0, le=1, description="Weight of a history's item over that of the one behind it."
+    )
+
+
+@MODELS.register
+class PopularityOptions(ModelOptions):
+    """Every item by its number of training interactions."""
+
+    title: ClassVar[str] = "Popularity"
+    paper: ClassVar[str] = "the number of training interactions"
+    target: ClassVar[str] = "actsr_cli.models.popularity:Popularity"
+
+    name: Literal["popularity"] = Field("popularity", description=_NAME)

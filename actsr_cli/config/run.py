@@ -1,0 +1,46 @@
+"""The configuration of a whole run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+
+from actsr_cli.config.calibration import CALIBRATIONS, CalibrationOptions, NoCalibration
+from actsr_cli.config.data import DataConfig
+from actsr_cli.config.evaluation import EvaluationConfig
+from actsr_cli.config.losses import LOSSES, CrossEntropyOptions, LossOptions
+from actsr_cli.config.models import MODELS, ModelOptions, SASRecOptions
+from actsr_cli.config.section import Section
+from actsr_cli.config.split import SPLITS, LastSplit, SplitConfig
+from actsr_cli.config.training import TrainingConfig
+
+
+class RunConfig(Section):
+    """A whole run: what a preset holds and what `config.yaml` of a run records."""
+
+    description: str = Field("", description="One line for `actsr presets`.")
+    dataset: str = Field("", description="Name of the data set, as `actsr download --list` or your own folder has it.")
+    data: DataConfig = DataConfig()
+    split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = LastSplit()
+    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = SASRecOptions()
+    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = NoCalibration()
+    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(LOSSES.read)] = CrossEntropyOptions()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("dataset")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if name in (".", "..") or "/" in name or "\\" in name:
+            raise ValueError("must be a plain name, as it names folders")
+        return name
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> Self:
+        if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
+            raise ValueError(
+                f"training.window_stride {self.training.window_stride} is more than model.max_length "
+                f"{self.model.max_length}: targets between two windows would be missed"
+            )
+        return self

@@ -1,0 +1,139 @@
+"""What every section of a configuration is, and sections whose keys depend on a choice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from actsr_cli.errors import nearest
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def formed_like(pattern: str, wanted: str) -> AfterValidator:
+    """Checks the form of a text, and says `wanted` where it differs."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {wanted}")
+        return text
+
+    return AfterValidator(check)
+
+
+class Section(BaseModel):
+    """A group of keys; an unknown key is an error, and a config is never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class Choice(Section):
+    """One choice of a section that offers several, each with keys of its own.
+
+    The key that names the choice is always written, even where defaults are left out: without it nobody could tell
+    which keys the others are.
+
+    Attributes:
+        named_by: the key that names the choice.
+    """
+
+    named_by: ClassVar[str]
+
+    @property
+    def choice(self) -> str:
+        """The name of the choice."""
+        return str(getattr(self, self.named_by))
+
+    @model_serializer(mode="wrap")
+    def _named(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {self.named_by: self.choice, **handler(self)}
+
+
+C = TypeVar("C", bound=Choice)
+R = TypeVar("R", bound=Choice)
+
+
+class Choices(Generic[C]):
+    """The options classes of a section by the name of the choice. They are looked up when a config is read.
+
+    Args:
+        section: the section's name.
+        base: what all its options classes are.
+        default: the choice where none is named.
+        own: the options class of what is no built-in choice: a `package.module:Class`, or the name of an entry point.
+        group: the group of entry points by which installed packages name choices of their own.
+
+    Attributes:
+        by_name: the registered classes.
+    """
+
+    def __init__(
+        self, section: str, base: type[C], default: str, *, own: type[C] | None = None, group: str | None = None
+    ) -> None:
+        self.section = section
+        self.named_by = base.named_by
+        self.default = default
+        self.own = own
+        self.group = group
+        self.by_name: dict[str, type[C]] = {}
+
+    def register(self, options: type[R]) -> type[R]:
+        """Offer a choice: an options class whose key `named_by` has the choice's name as default. A class decorator."""
+        self.by_name[options.model_fields[self.named_by].default] = options  # type: ignore[assignment]
+        return options
+
+    @property
+    def classes(self) -> tuple[type[C], ...]:
+        """All options classes, that of choices of one's own at the end."""
+        return (*self.by_name.values(), *(() if self.own is None else (self.own,)))
+
+    def points(self) -> dict[str, str]:
+        """What installed packages offer: `module:Class` by name. Names of built-in choices are not theirs to take."""
+        return {name: target for name, target in self._points() if name not in self.by_name}
+
+    def hidden(self) -> list[str]:
+        """Names that installed packages offer although built-in choices have them: they cannot be chosen."""
+        return [name for name, _ in self._points() if name in self.by_name]
+
+    def _points(self) -> list[tuple[str, str]]:
+        return [(point.name, point.value) for point in entry_points(group=self.group)] if self.group else []
+
+    def find(self, name: object) -> type[C]:
+        """The options class of a choice.
+
+        Raises:
+            ValueError: there is no such choice; the text names the nearest.
+        """
+        known = self.by_name.get(name) if isinstance(name, str) else None
+        if known is not None:
+            return known
+        if self.own is not None and isinstance(name, str) and (":" in name or name in self.points()):
+            return self.own
+        raise ValueError(f"there is no such {self.section}; {nearest(str(name), [*self.by_name, *self.points()])}")
+
+    def owners(self, key: str) -> list[str]:
+        """Which built-in choices have a key."""
+        return [name for name, options in self.by_name.items() if key in options.model_fields]
+
+    def named(self, values: object) -> object:
+        """A section's values as a mapping; a plain text names the choice."""
+        return {self.named_by: values} if isinstance(values, str) else values
+
+    def read(self, values: object) -> object:
+        """Values of the section as an object of the choice's class: what pydantic calls before its own validation."""
+        values = self.named(values)
+        if not isinstance(values, Mapping):
+            return values
+        name = values.get(self.named_by, self.default)
+        try:
+            options = self.find(name)
+        except ValueError as error:
+            problem = PydanticCustomError("no_such_choice", "{problem}", {"problem": str(error)})
+            details = InitErrorDetails(type=problem, loc=(self.named_by,), input=name)
+            raise ValidationError.from_exception_data(self.section, [details]) from error
+        return options.model_validate(dict(values))

@@ -1,0 +1,141 @@
+"""From raw files to sequences in memory: read, filtered, numbered and ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsr_cli.config import DataConfig
+from actsr_cli.data.filters import in_interval, k_core, latest, time_order, without_duplicates
+from actsr_cli.data.readers.interactions import BadLines, Interactions, OnBadLine
+from actsr_cli.data.readers.item_files import ItemDetails, read_item_file
+from actsr_cli.data.readers.parts import read_interactions
+from actsr_cli.data.readers.registry import PARTS, find_reader
+from actsr_cli.data.report import Report, Step
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.sources import Source
+from actsr_cli.errors import DataError
+
+
+def assemble(
+    source: Source, settings: DataConfig, fingerprint: str, on_bad_line: OnBadLine, say: Callable[[str], None]
+) -> tuple[SequenceData, Report]:
+    """Read a source, filter it, and order each user's items.
+
+    Args:
+        source: the raw interactions.
+        settings: the filters.
+        fingerprint: of the data that come out.
+        on_bad_line: raise at a malformed line, or `skip` and count it.
+        say: hears what is being done.
+
+    Raises:
+        DataError: the input is malformed, nothing is left of it, or a filter would change a split that somebody made.
+    """
+    if source.is_split:
+        _check_filters(settings, source.name)
+    say(f"reading {' and '.join(path.name for path in source.parts)}")
+    bad_lines = [BadLines(path, on_bad_line) for path in source.parts]
+    raw = read_interactions(find_reader(source.format), source.columns, settings.intervals, bad_lines)
+    steps = [_step("read", raw)]
+    raw = _filtered(raw, settings, steps, say)
+    say("building sequences")
+    details = ItemDetails()
+    if source.item_file is not None:
+        bad_lines.append(BadLines(source.item_file, "skip"))  # a title less is no reason to stop
+        details = read_item_file(source.item_file, bad_lines[-1])
+    report = Report(
+        steps,
+        bad_lines=sum(each.count for each in bad_lines),
+        bad_examples=[example for each in bad_lines for example in each.examples],
+        parts=_part_sizes(raw),
+    )
+    return _sequences(raw, source.name, fingerprint, details), report
+
+
+def _check_filters(settings: DataConfig, name: str) -> None:
+    """Refuse what would move or drop rows of a split without regard to its parts."""
+    if settings.against_split:
+        filters = " and ".join(settings.against_split)
+        raise DataError(
+            f"'{name}' came split in files, and {filters} would change the split",
+            hint=f"Filter before you split, and do not give {filters} here.",
+        )
+
+
+def _filtered(raw: Interactions, settings: DataConfig, steps: list[Step], say: Callable[[str], None]) -> Interactions:
+    filters: list[tuple[str, Callable[[Interactions], Interactions]]] = [
+        (_interval_name(column, low, high), lambda r, c=column, lo=low, hi=high: in_interval(r, c, lo, hi))  # type: ignore[misc]
+        for column, (low, high) in settings.intervals.items()
+    ]
+    if settings.duplicates != "keep":
+        duplicates = settings.duplicates
+        filters.append((f"{duplicates} of duplicates", lambda r: without_duplicates(r, duplicates)))
+    if settings.user_core or settings.item_core:
+        cores = settings.user_core, settings.item_core
+        filters.append((f"core of {cores[0]} per user, {cores[1]} per item", lambda r: k_core(r, *cores)))
+    if (longest := settings.max_length) is not None:
+        filters.append((f"latest {longest} of each user", lambda r: latest(r, longest)))
+    for name, apply in filters:
+        say(name)
+        raw = apply(raw)
+        steps.append(_step(name, raw))
+        if not len(raw):
+            raise DataError(f"nothing is left after the step '{name}'", hint="Loosen this filter.")
+        if empty := [part for part, size in _part_sizes(raw).items() if not size]:
+            raise DataError(
+                f"nothing is left of the {empty[0]} part after the step '{name}'", hint="Loosen this filter."
+            )
+    return raw
+
+
+def _interval_name(column: str, low: float | None, high: float | None) -> str:
+    return f"{column} in [{'-∞' if low is None else f'{low:.16g}'}, {'∞' if high is None else f'{high:.16g}'}]"
+
+
+def _step(name: str, raw: Interactions) -> Step:
+    return Step(name, _present(raw.users), _present(raw.items), len(raw))
+
+
+def _present(codes: NDArray[np.int64]) -> int:
+    """How many different codes there are."""
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
+def _part_sizes(raw: Interactions) -> dict[str, int]:
+    """Interactions in each part of data that came split in files; empty of all other data."""
+    if raw.parts is None:
+        return {}
+    return dict(zip(PARTS, np.bincount(raw.parts, minlength=len(PARTS)).tolist(), strict=True))
+
+
+def _sequences(raw: Interactions, name: str, fingerprint: str, details: ItemDetails) -> SequenceData:
+    """Users and items numbered in order of first appearance, each user's items in order of part and time."""
+    users, user_names = _renumbered(raw.users, raw.user_names)
+    items, item_names = _renumbered(raw.items, raw.item_names)
+    order = time_order(raw)
+    order = order[np.argsort(users[order], kind="stable")]
+    return SequenceData(
+        name=name,
+        fingerprint=fingerprint,
+        items=(items[order] + 1).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64),
+        timestamps=None if raw.timestamps is None else raw.timestamps[order],
+        user_names=tuple(user_names),
+        item_names=("", *item_names),
+        titles=("", *(details.titles.get(item, "") for item in item_names)) if details.titles else None,
+        categories=((), *(details.categories.get(item, ()) for item in item_names)) if details.categories else None,
+        parts=None if raw.parts is None else raw.parts[order],
+    )
+
+
+def _renumbered(codes: NDArray[np.int64], names: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Codes without gaps, in order of first appearance, and their names."""
+    first = np.full(len(names), len(codes))
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last of equal indices stays: the first appearance
+    by_appearance = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
+    number = np.empty(len(names), dtype=np.int64)
+    number[by_appearance] = np.arange(len(by_appearance))
+    return number[codes], names[by_appearance]

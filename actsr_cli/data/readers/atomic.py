@@ -1,0 +1,32 @@
+"""RecBole's atomic files: tab separated, their header naming `column:type` pairs, no quoting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from actsr_cli.data.readers.columns import Columns
+from actsr_cli.data.readers.delimited import check_names, read_delimited, read_header
+from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.tables import find_roles, read_table
+from actsr_cli.errors import DataError
+
+
+def read_atomic(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+    """Read a RecBole `.inter` file: tab separated, its header naming `column:type` pairs, no quoting."""
+    names = list(read_header_types(path))
+    roles = find_roles(names, columns, wanted, path)
+    return read_table(read_delimited(path, "\t", names, roles.used, quoted=False), roles, path, bad_lines)
+
+
+def read_header_types(path: Path) -> dict[str, str]:
+    """The type of each column of an atomic file by the column's name.
+
+    Raises:
+        DataError: the header names no `column:type` pairs, or a column twice.
+    """
+    header = read_header(path, "\t", quoted=False)
+    if not all(":" in name for name in header):
+        raise DataError(f"{path} is no atomic file: its header must name column:type pairs, not {header[0]!r}")
+    check_names([name.rpartition(":")[0] for name in header], path)
+    return {name: kind for name, _, kind in (field.rpartition(":") for field in header)}

@@ -1,0 +1,74 @@
+"""Reads the files of a data set: one, or the parts of a split that somebody made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from actsr_cli.data.readers.columns import Columns
+from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.registry import Reader
+from actsr_cli.errors import DataError
+
+
+def read_interactions(
+    reader: Reader, columns: Columns, wanted: Collection[str], bad_lines: Sequence[BadLines]
+) -> Interactions:
+    """Read one file, or the training, validation and test part of data that came split.
+
+    Args:
+        reader: the format.
+        columns: which columns hold what, in each file.
+        wanted: further numeric columns that filters will look at.
+        bad_lines: for each file, in the order of `registry.PARTS`; told of every malformed line, raises or counts.
+
+    Returns:
+        The interactions; of several files those of all, one file after another, each row with its part.
+
+    Raises:
+        DataError: a file cannot be read, lacks a column, or holds nothing, or files have different columns.
+    """
+    read = reader.load()
+    tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]
+    for table, bad in zip(tables, bad_lines, strict=True):
+        if table.columns != tables[0].columns:
+            raise DataError(
+                f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "
+                f"{_listed(table)} in place of {_listed(tables[0])}"
+            )
+    return tables[0] if len(tables) == 1 else _joined(tables)
+
+
+def _listed(table: Interactions) -> str:
+    return ", ".join(column for column in table.columns if column is not None)
+
+
+def _joined(tables: Sequence[Interactions]) -> Interactions:
+    """The rows of all tables, each marked by the number of its table; ids in order of first appearance."""
+    users, user_names = _numbered_anew([(table.users, table.user_names) for table in tables])
+    items, item_names = _numbered_anew([(table.items, table.item_names) for table in tables])
+    times = [table.timestamps for table in tables if table.timestamps is not None]
+    return replace(
+        tables[0],
+        users=users,
+        items=items,
+        user_names=user_names,
+        item_names=item_names,
+        timestamps=np.concatenate(times) if times else None,
+        numbers={name: np.concatenate([table.numbers[name] for table in tables]) for name in tables[0].numbers},
+        parts=np.repeat(np.arange(len(tables), dtype=np.uint8), [len(table) for table in tables]),
+    )
+
+
+def _numbered_anew(
+    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.object_]]],
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Codes of several tables, each with names of its own, as codes with common names."""
+    numbers, names = pd.factorize(np.concatenate([names for _, names in tables]))
+    ends = np.cumsum([len(names) for _, names in tables])
+    codes = [own[codes] for (codes, _), own in zip(tables, np.split(numbers, ends[:-1]), strict=True)]
+    return np.concatenate(codes).astype(np.int64), names

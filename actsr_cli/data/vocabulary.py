@@ -1,0 +1,153 @@
+"""What a model must know of its data to be used without them: which item is which, and who the users are.
+
+FOLDER/
+    items.parquet       per item id from 0 (padding): raw id, training interactions, title and categories where known
+    users.parquet       per user id from 0: raw id; only where the model knows its users
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.errors import DataError
+from actsr_cli.files import replacing
+
+_ITEMS, _USERS = "items.parquet", "users.parquet"
+_COMPARED = 20_000
+"""Names that an unknown one is compared with at most."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The items of a model, and its users where it knows them.
+
+    Attributes:
+        item_names: the raw id of each item; index 0 is padding and the empty string.
+        counts: (n_items + 1,) int64, training interactions of each item.
+        titles: a title for each item id (empty where unknown), or None.
+        categories: the categories of each item id (none where unknown), or None.
+        user_names: the raw id of each user, or None where the model knows no users.
+    """
+
+    item_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    titles: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
+    user_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
+        """The vocabulary of some data; with their users if the model knows them."""
+        return cls(
+            item_names=data.item_names,
+            counts=data.item_counts,
+            titles=data.titles,
+            categories=data.categories,
+            user_names=data.user_names if users else None,
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalogue, padding not counted."""
+        return len(self.item_names) - 1
+
+    def display_name(self, item: int) -> str:
+        """The title of an item, or its raw id where it has none."""
+        title = "" if self.titles is None else self.titles[item]
+        return title or self.item_names[item]
+
+    def item_ids(self, names: Iterable[str]) -> NDArray[np.int64]:
+        """The item ids of some raw ids.
+
+        Raises:
+            DataError: there is no such item.
+        """
+        ids = []
+        for name in names:
+            if name not in self._ids:
+                raise self._unknown(name, "item", self.item_names[1:])
+            ids.append(self._ids[name])
+        return np.array(ids, dtype=np.int64)
+
+    def user_id(self, name: str) -> int:
+        """The user id of a raw id.
+
+        Raises:
+            DataError: there is no such user, or the model knows no users.
+        """
+        if self.user_names is None:
+            raise DataError("this model knows no users")
+        user = self._user_ids.get(name)
+        if user is None:
+            raise self._unknown(name, "user", self.user_names)
+        return user
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary into a folder."""
+        items = pd.DataFrame({"id": pd.Series(self.item_names, dtype="str"), "count": self.counts})
+        if self.titles is not None:
+            items["title"] = pd.Series(self.titles, dtype="str")
+        if self.categories is not None:
+            items["categories"] = [list(each) for each in self.categories]
+        with replacing(folder / _ITEMS) as partial:
+            items.to_parquet(partial)
+        if self.user_names is not None:
+            with replacing(folder / _USERS) as partial:
+                pd.DataFrame({"id": self.user_names}, dtype="str").to_parquet(partial)
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """The vocabulary that `save` wrote into a folder.
+
+        Raises:
+            DataError: its files are missing or damaged.
+        """
+        try:
+            items = pd.read_parquet(folder / _ITEMS)
+            users = pd.read_parquet(folder / _USERS) if (folder / _USERS).exists() else None
+            found = cls(
+                item_names=tuple(items["id"]),
+                counts=items["count"].to_numpy(np.int64),
+                titles=tuple(items["title"]) if "title" in items else None,
+                categories=tuple(map(tuple, items["categories"])) if "categories" in items else None,
+                user_names=None if users is None else tuple(users["id"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
+            raise DataError(f"the vocabulary in {folder} {reason}") from error
+        if not found.item_names or found.item_names[0] != "":
+            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is no padding")
+        return found
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {name: item for item, name in enumerate(self.item_names) if item}
+
+    @cached_property
+    def _user_ids(self) -> dict[str, int]:
+        return {name: user for user, name in enumerate(self.user_names or ())}
+
+    @staticmethod
+    def _unknown(name: str, kind: str, names: tuple[str, ...]) -> DataError:
+        """The error for an unknown raw id, with the nearest known ones."""
+        begin_alike = [known for known in names if known[:2] == name[:2]] if len(names) > _COMPARED else names
+        close = get_close_matches(name, begin_alike[:_COMPARED], n=3)
+        said = f"did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
+        return DataError(
+            f"the model knows no {kind} '{name}'" + (f"; {said}" if said else ""),
+            hint=f"Its {kind}s are called like {', '.join(names[:3])}; rare ones are left out when data are prepared.",
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

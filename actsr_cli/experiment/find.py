@@ -1,0 +1,211 @@
+"""Finding runs: all below a root, one by its name, the latest one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from actsr_cli.data.catalog import same_data_set
+from actsr_cli.errors import RunError
+from actsr_cli.experiment.record import FILE_NAME, RunRecord, Status, read_record
+from actsr_cli.experiment.run import Run, open_run, status_of
+
+Name = tuple[str, ...]
+"""A name in its parts: DATASET, MODEL, NAME, or an end of it."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A folder that holds a run.
+
+    Attributes:
+        path: the folder.
+        place: its parts below the root of the runs.
+        record: the record, or None where it cannot be read.
+        problem: why it cannot.
+    """
+
+    path: Path
+    place: Name
+    record: RunRecord | None
+    problem: RunError | None = None
+
+    @property
+    def name(self) -> str:
+        """Where it lies: DATASET/MODEL/NAME, unless somebody has moved it."""
+        return "/".join(self.place)
+
+    @property
+    def recorded(self) -> Name:
+        """What it was called when it was made."""
+        return self.place if self.record is None else (self.record.dataset, self.record.model, self.record.name)
+
+
+class Summary(BaseModel):
+    """A run in one line; what it has not reached yet, or what cannot be read, is None."""
+
+    run: str
+    dataset: str | None
+    model: str | None
+    status: Status
+    started: str | None
+    epochs: int | None
+    best_epoch: int | None
+    monitor: str | None
+    value: float | None
+    seconds: float | None
+
+
+def list_runs(runs_dir: Path) -> list[Listed]:
+    """All runs, the one that started last at the end, unreadable ones first."""
+    found = [_listed(runs_dir, path.parent) for path in runs_dir.glob(f"*/*/*/{FILE_NAME}")]
+    return sorted(found, key=lambda each: ("" if each.record is None else each.record.started, each.place))
+
+
+def summaries(
+    runs_dir: Path, *, dataset: str | None = None, model: str | None = None, status: Status | None = None
+) -> list[Summary]:
+    """One line per run, the one that started last at the end.
+
+    Args:
+        runs_dir: where runs live.
+        dataset: of this data set alone, by any of its names.
+        model: of this model alone.
+        status: in this state alone.
+    """
+    found = map(_summary, list_runs(runs_dir))
+    return [
+        each
+        for each in found
+        if (dataset is None or (each.dataset is not None and same_data_set(dataset, each.dataset)))
+        and model in (None, each.model)
+        and status in (None, each.status)
+    ]
+
+
+def find_run(runs_dir: Path, name: str | None = None) -> Run:
+    """The run called `name`: a folder, DATASET/MODEL/NAME, or any end of that; None takes the latest, see `latest_run`.
+
+    Raises:
+        RunError: there is none, or more than one, or it cannot be opened.
+    """
+    return latest_run(runs_dir) if name is None else open_run(find_folder(runs_dir, name))
+
+
+def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
+    """The run that finished last, trials of studies aside.
+
+    Args:
+        runs_dir: where runs live.
+        refits: also those that were trained on all data, which cannot be evaluated: refits, and runs with split none.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = list_runs(runs_dir)
+    known = [(each.record, each.path) for each in runs if each.record is not None]
+    finished = [(record, path) for record, path in known if record.finished and record.trial is None]
+    for record, path in sorted(finished, key=lambda pair: pair[0].ended or pair[0].started, reverse=True):
+        if record.source is not None and not refits:
+            continue
+        run = open_run(path)
+        if refits or run.config.split.by != "none":
+            return run
+    if not runs:
+        raise RunError(f"there is no run in {runs_dir}", hint="Train one: actsr train --model ac-sasrec --preset demo")
+    raise RunError(
+        f"there is no finished run in {runs_dir} but {_counted(runs)}", hint="Name the run you mean: actsr runs"
+    )
+
+
+def find_folder(runs_dir: Path, name: str) -> Path:
+    """The folder of the run called `name`, whether it can be opened or not.
+
+    Raises:
+        RunError: there is none, or more than one.
+    """
+    if (Path(name) / FILE_NAME).is_file():
+        return Path(name)
+    runs = list_runs(runs_dir)
+    found = called(runs, name)
+    if not found:
+        close = get_close_matches(Path(name).name, {run.place[-1] for run in runs}, n=1)
+        hint = f"Did you mean '{close[0]}'?" if close else "A run is called DATASET/MODEL/NAME: actsr runs lists them."
+        raise RunError(f"no run '{name}' in {runs_dir}", hint=hint)
+    if len(found) > 1:
+        names = ", ".join(sorted("/".join(each.place) for each in found))
+        raise RunError(f"'{name}' names {len(found)} runs: {names}", hint="Give more of the path.")
+    return found[0].path
+
+
+def called(runs: Iterable[Listed], name: str, part: Callable[[Name], Name | None] = lambda name: name) -> list[Listed]:
+    """The runs that are called `name`, or whose name ends like it.
+
+    Where a run lies comes before what it was called when it was made, and a data set's own name before its others.
+
+    Args:
+        runs: among these.
+        name: DATASET/MODEL/NAME or an end of it.
+        part: what of a run's name counts; None: it has no such part.
+    """
+    wanted = Path(name).parts
+    named = [(run, [part(run.place), part(run.recorded)]) for run in runs]
+    for fits in (_ends_like, _is_alias_of):
+        for which in (0, 1):
+            found = [run for run, names in named if (own := names[which]) is not None and fits(own, wanted)]
+            if found:
+                return found
+    return []
+
+
+def _ends_like(name: Name, wanted: Name) -> bool:
+    return name[-len(wanted) :] == wanted
+
+
+def _is_alias_of(name: Name, wanted: Name) -> bool:
+    return len(name) == len(wanted) == 3 and same_data_set(name[0], wanted[0]) and name[1:] == wanted[1:]
+
+
+def _listed(runs_dir: Path, folder: Path) -> Listed:
+    place = folder.relative_to(runs_dir).parts
+    try:
+        return Listed(folder, place, read_record(folder))
+    except RunError as error:
+        return Listed(folder, place, None, error)
+
+
+def _summary(listed: Listed) -> Summary:
+    record = listed.record
+    if record is None:
+        dataset, model, _ = listed.place
+        facts: dict[str, object] = dict.fromkeys(Summary.model_fields)
+        return Summary.model_validate(
+            facts | {"run": listed.name, "dataset": dataset, "model": model, "status": Status.UNREADABLE}
+        )
+    try:
+        open_run(listed.path)
+        status = status_of(listed.path, record)
+    except RunError:
+        status = Status.UNREADABLE
+    shared = {name: getattr(record, name) for name in Summary.model_fields if hasattr(record, name)}
+    return Summary.model_validate(shared | {"run": listed.name, "status": status})
+
+
+def _counted(runs: list[Listed]) -> str:
+    """Such as '2 interrupted, 1 failed, 12 trials of studies'."""
+    counts = Counter(
+        "unreadable"
+        if each.record is None
+        else "trials of studies"
+        if each.record.trial is not None
+        else "trained on all data"
+        if each.record.finished
+        else status_of(each.path, each.record).value
+        for each in runs
+    )
+    return ", ".join(f"{count} {what}" for what, count in counts.items())

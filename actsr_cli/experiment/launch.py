@@ -1,0 +1,166 @@
+"""New runs, from settings and data to a trained model: one, a series of seeds, or a refit on all data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from actsr_cli.config import NoSplit, RunConfig
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.errors import RunError
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.run import Origin, Run, new_name, new_run
+from actsr_cli.experiment.series import finished_run
+from actsr_cli.experiment.train import train_run
+from actsr_cli.models.registry import display_name
+from actsr_cli.training.trainer import Observer, TrainingState
+
+
+def _quietly(_: Run) -> AbstractContextManager[Observer]:
+    return nullcontext(Observer())
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What new runs need besides settings and data.
+
+    Attributes:
+        runs_dir: where runs live.
+        origin: where they come from, for their records.
+        workers: the processes that share the training.
+        observe: opens what hears of a run's progress while it is trained.
+    """
+
+    runs_dir: Path
+    origin: Origin = field(default_factory=Origin)
+    workers: Workers = ALONE
+    observe: Callable[[Run], AbstractContextManager[Observer]] = _quietly
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A run, and what its training came to; None where it was finished before."""
+
+    run: Run
+    state: TrainingState | None
+
+
+def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str | None = None) -> Launched:
+    """Make a run and train it.
+
+    Args:
+        config: its resolved configuration.
+        data: its prepared data.
+        launch: what else it needs.
+        name: last part of its name; None takes date and time.
+
+    Raises:
+        RunError: there is a run of this name already, or the training fails.
+    """
+    made = new_run(launch.runs_dir, config, data, name=name, origin=launch.origin)
+    with ExitStack() as held:
+        run = launch.workers.from_leader(lambda: held.enter_context(made))
+        observer = held.enter_context(launch.observe(run))
+        return Launched(run, train_run(run, data, observer, launch.workers))
+
+
+def train_series(
+    config: RunConfig, data: SequenceData, launch: Launch, seeds: int, name: str | None = None
+) -> Iterator[Launched]:
+    """One run per seed, from the config's own on, called NAME-sSEED; what is finished already is taken as it is.
+
+    Args:
+        config: the resolved configuration of the first run.
+        data: the prepared data.
+        launch: what else the runs need.
+        seeds: how many.
+        name: of the series; None takes date and time.
+
+    Yields:
+        Each run once it is finished or interrupted; none comes after an interrupted one.
+
+    Raises:
+        RunError: a run of the series is there already with other settings or data, or unfinished.
+    """
+    workers = launch.workers
+    series = workers.from_leader(new_name) if name is None else name
+    for seed in range(config.training.seed, config.training.seed + seeds):
+        own = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+        there = workers.from_leader(partial(finished_run, launch.runs_dir, own, data, f"{series}-s{seed}"))
+        launched = train_new(own, data, launch, f"{series}-s{seed}") if there is None else Launched(there, None)
+        finished = workers.from_leader(partial(_is_finished, launched.run))
+        yield launched
+        if not finished:
+            return
+
+
+def check_refittable(run: Run) -> None:
+    """Raise where a run cannot say how a final model is to be trained.
+
+    Raises:
+        RunError: it is not finished, or it is a refit itself.
+    """
+    if run.record.source is not None:
+        raise RunError(f"{run.name} is a refit already")
+    status = run.status
+    if status is not Status.FINISHED:
+        raise RunError(f"{run.name} is not finished: it is {status}", hint=f"actsr train --resume {run.name} --refit")
+
+
+def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
+    """Raise where there is a refit of a run already, before anything is trained for it.
+
+    Args:
+        runs_dir: where runs live.
+        config: the run's settings.
+        name: last part of the run's name.
+
+    Raises:
+        RunError: there is one.
+    """
+    refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
+    if (runs_dir / refitted).exists():
+        raise RunError(
+            f"there is a run {runs_dir / refitted} already", hint=f"Delete it first: actsr runs delete {refitted}"
+        )
+
+
+def refit_config(run: Run) -> RunConfig:
+    """The settings of a finished run for training on all data: as many epochs as validation chose, on its schedule."""
+    training = {"stop_after": run.record.best_epoch, "log_attention": 0}
+    return run.config.model_copy(
+        update={"split": NoSplit(), "training": run.config.training.model_copy(update=training)}
+    )
+
+
+def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
+    """Train a final model on all data, nothing held out, as a new run NAME-refit.
+
+    Args:
+        run: a finished run.
+        data: its prepared data.
+        launch: what else the new run needs.
+
+    Raises:
+        RunError: the run cannot be refitted, there is a run of the new name already, or the training fails.
+    """
+
+    def checked() -> tuple[RunConfig, Origin, str]:
+        check_refittable(run)
+        record = run.record
+        if record.fingerprint != data.fingerprint:
+            raise RunError(f"{run.name} was trained on other data")
+        check_no_refit(launch.runs_dir, run.config, record.name)
+        origin = replace(launch.origin, preset=record.preset, source=run.name)
+        return refit_config(run), origin, f"{record.name}-refit"
+
+    config, origin, name = launch.workers.from_leader(checked)
+    return train_new(config, data.split_by(config.split), replace(launch, origin=origin), name)
+
+
+def _is_finished(run: Run) -> bool:
+    return run.status is Status.FINISHED

@@ -1,0 +1,37 @@
+"""The trained model of a run, which needs none of its data."""
+
+from __future__ import annotations
+
+from actsr_cli.errors import RunError
+from actsr_cli.experiment.run import Run
+from actsr_cli.models.base import Recommender
+from actsr_cli.models.registry import build_model
+from actsr_cli.training.checkpoint import load_model
+
+
+def open_model(run: Run) -> tuple[Recommender, int]:
+    """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
+
+    Raises:
+        RunError: the run has no model, or its file is damaged.
+    """
+    if not run.model_file.exists():
+        raise RunError(f"{run.name} has no trained model yet")
+    record = run.record
+    model = build_model(run.config.model, run.config.calibration, record.items, record.users)
+    epoch = load_model(run.model_file, model)
+    return model.eval(), epoch
+
+
+def check_held_out(run: Run) -> None:
+    """Raise where a run was trained on all data, so that nothing is left to measure it on.
+
+    Raises:
+        RunError: it was.
+    """
+    if run.config.split.by == "none":
+        source = run.record.source
+        raise RunError(
+            f"{run.name} was trained on all data: nothing is held out to evaluate it on",
+            hint=None if source is None else f"Evaluate the run whose refit it is: actsr evaluate {source}",
+        )

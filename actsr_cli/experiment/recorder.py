@@ -1,0 +1,123 @@
+"""What a training leaves in its run's folder while it goes on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from actsr_cli.distributed import Workers
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.record import Status, now
+from actsr_cli.experiment.run import Run
+from actsr_cli.experiment.tensorboard import TensorBoard
+from actsr_cli.files import write_text
+from actsr_cli.models.base import Recommender
+from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
+
+if TYPE_CHECKING:
+    from actsr_cli.experiment.watch import AttentionWatch
+
+
+class Recorder(Observer):
+    """Writes each epoch into the run's folder, and passes everything on.
+
+    Args:
+        run: whose folder.
+        board: its curves.
+        observer: hears everything, too.
+        watch: draws the attention, or None.
+    """
+
+    def __init__(self, run: Run, board: TensorBoard, observer: Observer, watch: AttentionWatch | None = None) -> None:
+        self.run = run
+        self.board = board
+        self.observer = observer
+        self.watch = watch
+
+    def epoch_started(self, epoch: int, n_batches: int) -> None:
+        self.observer.epoch_started(epoch, n_batches)
+
+    def batches_finished(self, count: int, loss: float) -> None:
+        self.observer.batches_finished(count, loss)
+
+    def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
+        write_text(self.run.path / "history.csv", history_csv(state.history))
+        _record_progress(self.run, state)
+        self.board.epoch(record)
+        if self.watch is not None:
+            self.watch.epoch_finished(record.epoch)
+        self.observer.epoch_finished(record, state)
+
+
+@contextmanager
+def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
+    """An error within this context makes the run a failed one; the process that leads writes it down."""
+    try:
+        yield
+    except BaseException as error:
+        if leads:
+            run.update(status=Status.FAILED, error=f"{type(error).__name__}: {error}", ended=now())
+        raise
+
+
+def record_start(
+    run: Run, model: Recommender, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
+) -> None:
+    """Write down where a training begins, or goes on."""
+    run.update(
+        status=Status.RUNNING,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        device=str(device),
+        threads=torch.get_num_threads(),
+        processes=workers.count,
+        error=None,
+        ended=None,
+    )
+    if resume:
+        run.write_config()  # it may go on for longer, or elsewhere
+    else:
+        board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
+
+
+def record_end(run: Run, state: TrainingState, status: Status) -> None:
+    """Write down the metrics of the best epoch, and then how a training ended: a finished run has its metrics."""
+    _record_progress(run, state)
+    best = next((record for record in state.history if record.epoch == state.best_epoch), None)
+    if best is not None:
+        run.add_metrics(f"valid/{Protocol.of(run.config.evaluation).key}", {"epoch": best.epoch, **best.metrics})
+    run.update(status=status, ended=now())
+
+
+def history_csv(history: Sequence[EpochRecord]) -> str:
+    """One line per epoch: losses, metrics, seconds."""
+    rows = [
+        {
+            "epoch": record.epoch,
+            **{f"loss/{name}": value for name, value in record.losses.items()},
+            **record.metrics,
+            "train_seconds": round(record.train_seconds, 3),
+            "validation_seconds": round(record.validation_seconds, 3),
+        }
+        for record in history
+    ]
+    columns = list(dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _record_progress(run: Run, state: TrainingState) -> None:
+    run.update(
+        epochs=state.epoch,
+        best_epoch=state.best_epoch or None,
+        value=state.best_value if state.best_epoch else None,
+        train_seconds=sum(record.train_seconds for record in state.history),
+        validation_seconds=sum(record.validation_seconds for record in state.history),
+    )

@@ -1,0 +1,70 @@
+"""Everything that was seen and measured, as files in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actsr_cli.files import replacing
+from actsr_cli.inspection.export import folder_names, write_view
+from actsr_cli.inspection.figures import faithfulness_figure, heat_maps, robustness_figure, save
+from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.report import Report, report_page
+from actsr_cli.inspection.tables import Table, findings_tables
+
+
+def write_output(folder: Path, report: Report) -> None:
+    """Write the report as a page, pictures, tables and numbers.
+
+    The folder gets report.html, measured.json, tables/NAME.csv, faithfulness.png and robustness.png where these were
+    measured, and of each subject what `write_view` writes and a picture: the first run's under users/, the second's
+    under against/.
+    """
+    for place, run in zip(("users", "against"), report.runs, strict=False):
+        for label, subject, view in zip(folder_names(report.subjects), report.subjects, run.views, strict=True):
+            write_view(folder / place / label, subject, view, report.name)
+            save(heat_maps(subject, view, report.name), folder / place / label / "attention.png")
+    findings = [run.findings for run in report.runs]
+    _write_figures(folder, findings)
+    _write_tables(folder / "tables", [table for found in findings for table in findings_tables(found)])
+    _write_text(folder / "report.html", report_page(report))
+    record = [asdict(found) for found in findings]
+    _write_text(folder / "measured.json", json.dumps(record, default=_plain, indent=1) + "\n")
+
+
+def _write_figures(folder: Path, findings: Sequence[Findings]) -> None:
+    faithful = [(found.run, found.faithfulness) for found in findings if found.faithfulness is not None]
+    if faithful:
+        save(faithfulness_figure(faithful), folder / "faithfulness.png")
+    disturbed = [(found.run, found.robustness) for found in findings if found.robustness]
+    if disturbed:
+        save(robustness_figure(disturbed), folder / "robustness.png")
+
+
+def _write_tables(folder: Path, tables: Sequence[Table]) -> None:
+    """One CSV per kind of table, runs below one another; a stage that a run does not have is left blank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in dict.fromkeys(table.name for table in tables):
+        frames = [
+            pd.DataFrame(table.rows, columns=list(table.columns)).assign(run=table.run)
+            for table in tables
+            if table.name == name
+        ]
+        together = pd.concat(frames, ignore_index=True)
+        together.insert(0, "run", together.pop("run"))
+        with replacing(folder / f"{name}.csv") as partial:
+            together.to_csv(partial, index=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist()  # arrays

@@ -1,0 +1,149 @@
+"""What was measured, as tables: the terminal, the report and the files all show these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actsr_cli.evaluation.significance import Interval
+from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, Faithfulness
+from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.robustness import Disturbed, Mass
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as people read it; it fits into 80 columns.
+
+    Attributes:
+        name: what it is about, the same for every run; a file's name.
+        run: what it was measured on.
+        title: a line above it, which names the run.
+        note: what its columns mean.
+        columns: their heads. The first column names the rows.
+        rows: of formatted cells.
+    """
+
+    name: str
+    run: str
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def findings_tables(found: Findings) -> list[Table]:
+    """Everything that was measured on one run."""
+    tables = [_looked_at(found)]
+    if found.noise_mass is not None:
+        tables.append(_noise_items(found.run, found.noise_mass))
+    if found.faithfulness is not None:
+        tables.append(_faithfulness(found.run, found.faithfulness))
+    if found.robustness:
+        tables.append(_robustness(found.run, found.robustness))
+    injected = [(_label(each), each.injected) for each in found.robustness if each.injected is not None]
+    if injected:
+        tables.append(_injected(found.run, injected))
+    return tables
+
+
+def _looked_at(found: Findings) -> Table:
+    return Table(
+        name="looked-at",
+        run=found.run,
+        title=f"{found.run}: how much of the history is looked at, {found.users:,} users",
+        note=(
+            "exp(entropy) of the prediction's row over the number of places, last layer; a mean of all places would be "
+            "100%. ± is half of the 95% bootstrap interval over users, here and below."
+        ),
+        columns=("share of", *found.effective_share),
+        rows=(("places", *map(_percent, found.effective_share.values())),),
+    )
+
+
+def _noise_items(run: str, mass: Mass) -> Table:
+    return Table(
+        name="noise-items",
+        run=run,
+        title=f"{run}: attention on noise items",
+        note=(
+            "Share of the prediction's attention, last layer, that items known to be noise get where the next item is "
+            "none; items: their share of the history."
+        ),
+        columns=("share of", *mass.stages, "items"),
+        rows=(_mass_row("attention", mass),),
+    )
+
+
+def _faithfulness(run: str, found: Faithfulness) -> Table:
+    rows = []
+    for name, explanation in found.explanations.items():
+        agreement = explanation.agreement.get(LEAVE_ONE_OUT)
+        compared = (None, None, None) if agreement is None else (agreement.kendall, agreement.spearman, agreement.top)
+        areas = (explanation.deletion.area, explanation.insertion.area)
+        without_top = (_percent(share, 0) for share in explanation.without_top.values())
+        rows.append((name, *(_number(value, 2) for value in (*compared, *areas)), *without_top))
+    return Table(
+        name="faithfulness",
+        run=run,
+        title=f"{run}: is the attention faithful? {found.users:,} users",
+        note=(
+            f"τ, rho, top {found.top_k}: Kendall's and Spearman's correlation, and overlap of the {found.top_k} first "
+            "items, with what leaving each item out says. delete: log-probability of the target lost while items are "
+            "taken away, the first ones first (high is good). insert: the same while the first ones alone are kept "
+            "(low is good). likely, rank: users whose target gets likelier, and a better rank, without the first item."
+        ),
+        columns=("explanation", "τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"),
+        rows=tuple(rows),
+    )
+
+
+def _robustness(run: str, measured: Sequence[Disturbed]) -> Table:
+    rows = []
+    for each in measured:
+        values = (each.calibrated.hit, each.plain.hit, each.calibrated.ndcg, each.plain.ndcg)
+        rows.append((_label(each), *(_number(value, 4) for value in values)))
+    return Table(
+        name="robustness",
+        run=run,
+        title=f"{run}: noise in histories",
+        note="Protocol A. plain: the same model with its plain attention, without its calibrators.",
+        columns=("noise", "Hit@10", "Hit@10 plain", "NDCG@10", "NDCG@10 plain"),
+        rows=tuple(rows),
+    )
+
+
+def _injected(run: str, masses: Sequence[tuple[str, Mass]]) -> Table:
+    return Table(
+        name="injected-items",
+        run=run,
+        title=f"{run}: attention on injected items",
+        note=(
+            "Share of the prediction's attention, last layer, that items inserted at random get; items: their share of "
+            "the history."
+        ),
+        columns=("noise", *masses[0][1].stages, "items"),
+        rows=tuple(_mass_row(label, mass) for label, mass in masses),
+    )
+
+
+def _mass_row(label: str, mass: Mass) -> tuple[str, ...]:
+    return (label, *(_percent(value) for value in (*mass.stages.values(), mass.expected)))
+
+
+def _label(disturbed: Disturbed) -> str:
+    return "none" if disturbed.kind == "none" else f"{disturbed.kind} {disturbed.share:g}"
+
+
+def _number(value: Interval | None, digits: int) -> str:
+    """A mean and half of its interval, without zeros before the points: .48±.03."""
+    return "" if value is None else f"{_short(value.mean, digits)}±{_short(value.margin, digits)}"
+
+
+def _percent(value: Interval, digits: int = 1) -> str:
+    return f"{100 * value.mean:.{digits}f}±{100 * value.margin:.{digits}f}%"
+
+
+def _short(number: float, digits: int) -> str:
+    text = f"{number:z.{digits}f}"  # z: no minus before a zero
+    return text.replace("0.", ".", 1) if abs(number) < 1 else text

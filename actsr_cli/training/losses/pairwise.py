@@ -1,0 +1,47 @@
+"""Pairwise ranking: each target against one item that did not come."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import einsum
+from torch import Tensor
+
+from actsr_cli.config import LossOptions
+from actsr_cli.errors import DataError
+from actsr_cli.training.losses.base import PredictionLoss
+from actsr_cli.training.losses.negatives import drawn
+
+
+class BPR(PredictionLoss):
+    """`bpr` with one negative for each target, drawn uniformly among the other items.
+
+    Raises:
+        DataError: the catalogue has a single item.
+    """
+
+    def __init__(self, options: LossOptions, n_items: int, item_counts: Tensor) -> None:
+        super().__init__(options, n_items, item_counts)
+        if n_items < 2:
+            raise DataError("loss bpr needs another item to compare a target with: the catalogue has a single one")
+
+    def draw(self, targets: Tensor) -> Tensor:
+        """(targets,) one other item for each target."""
+        others = torch.randint(1, self.n_items, targets.shape, device=targets.device)
+        return others + (others >= targets)  # ids from the target on move up by one
+
+    def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+        return bpr(hidden, items, targets, drawn(negatives))
+
+
+def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """Mean Bayesian personalised ranking loss, -log σ(positive - negative) (Rendle et al., UAI 2009).
+
+    Args:
+        hidden: (targets, width).
+        items: (n_items + 1, width) item vectors.
+        targets: (targets,) int64 the items that came next.
+        negatives: (targets,) int64 one item each that did not.
+    """
+    margin = einsum(hidden, items[targets] - items[negatives], "t d, t d -> t")
+    return -F.logsigmoid(margin.float()).mean()

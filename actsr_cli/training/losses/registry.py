@@ -1,0 +1,48 @@
+"""The losses by name: built-in ones, registered ones, and `package.module:Class`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from actsr_cli.config import LOSSES, CustomLoss, LossOptions
+from actsr_cli.errors import ActsrError, ConfigError
+from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words
+from actsr_cli.training.losses.base import PredictionLoss
+
+
+def check_loss(options: LossOptions) -> type[PredictionLoss]:
+    """The class of a loss, if its settings suit it.
+
+    Raises:
+        ConfigError: a class of somebody's own cannot be imported, or `loss.options` has what it does not read.
+    """
+    found = import_class(
+        options.target or LOSSES.points().get(options.name, options.name),
+        PredictionLoss,
+        what="loss",
+        hint="A loss is a subclass of actsr_cli.training.losses.PredictionLoss, see docs/your-own-loss.md.",
+    )
+    if isinstance(options, CustomLoss):
+        check_own_options("loss", options.options, found.own, found.__name__)
+    return found
+
+
+def build_loss(options: LossOptions, n_items: int, item_counts: Tensor) -> PredictionLoss:
+    """The loss of some settings.
+
+    Args:
+        options: the settings.
+        n_items: items of the catalogue, padding not counted.
+        item_counts: (n_items + 1,) training interactions of each item, on the device of the training.
+
+    Raises:
+        ConfigError: see `check_loss`; or a class of somebody's own fails.
+        DataError: the catalogue is too small for the loss.
+    """
+    chosen = check_loss(options)
+    try:
+        return chosen(options, n_items, item_counts)
+    except ActsrError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"loss '{options.name}' cannot be built: {in_words(error)}", hint=SEE_TRACEBACK) from error

@@ -1,0 +1,193 @@
+"""From what is asked for to the plan of a study: settings of all trials, data, space."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actsr_cli.config import SPLITS, RunConfig
+from actsr_cli.config.reading import read_yaml
+from actsr_cli.config.schema import CHOICES
+from actsr_cli.data.report import Report
+from actsr_cli.errors import ConfigError, RunError
+from actsr_cli.experiment.check import check_trainable
+from actsr_cli.experiment.data import prepare_for
+from actsr_cli.experiment.find import latest_run
+from actsr_cli.experiment.run import Run
+from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
+from actsr_cli.tuning.space import Space, searchable
+from actsr_cli.tuning.study import Plan, Sampler
+
+_GIVE_PRESET = "Give one: --preset NAME, see actsr presets."
+_TRIALS = 20
+"""Of a search that has no end of its own."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The settings of all trials, and where they come from.
+
+    Attributes:
+        resolved: the settings.
+        preset: the preset behind them, for the record.
+        run: the run whose settings they are, where no preset was given.
+        space: the preset whose search space is taken, or None.
+        note: why the space of the run's preset is not taken, or nothing.
+    """
+
+    resolved: ResolvedConfig
+    preset: str | None
+    run: Run | None = None
+    space: Preset | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a study searches.
+
+    Attributes:
+        sampler: how settings are chosen.
+        space: a file with the search space, or None.
+        trials: how many in all; None: the whole grid, or 20.
+        minutes: no trial begins after so long; None: there is no end.
+        pruning: whether trials that fall behind are given up.
+        workers: processes on this machine.
+        name: of the study; None: the sampler's.
+        storage: URL of a database; None keeps a journal in the study's folder.
+    """
+
+    sampler: Sampler
+    space: Path | None = None
+    trials: int | None = None
+    minutes: float | None = None
+    pruning: bool = True
+    workers: int = 1
+    name: str | None = None
+    storage: str | None = None
+
+
+def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str, object], runs_dir: Path) -> Basis:
+    """The settings of all trials: a preset's, or all of those of the latest finished run, and others over them.
+
+    Args:
+        preset: name or file of a preset, or None.
+        overrides: `section.key=value` texts.
+        options: dotted keys with their values; None means not given.
+        runs_dir: where runs live.
+
+    Raises:
+        ConfigError: a setting is refused, or there is neither preset nor run.
+    """
+    if preset is not None:
+        resolved = resolve(preset=preset, overrides=overrides, options=options)
+        return Basis(resolved, preset_name(resolved), space=resolved.preset)
+    try:
+        run = latest_run(runs_dir)
+    except RunError as error:
+        raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
+    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options)
+    space, note = _space_along(run.record.preset, resolved.config)
+    return Basis(resolved, run.record.preset, run, space, note)
+
+
+def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
+    """What is searched: a file's space, or the preset's, or else what is usual for the model.
+
+    Returns:
+        The space, and what of it is left out, each key with the reason.
+
+    Raises:
+        ConfigError: there is none, nothing of it is left, or the chosen model, calibration or loss does not read it.
+    """
+    raw, origin = _raw_space(basis, file)
+    space, given = searchable(raw, origin, basis.resolved)
+    return space, {key: f"which has its value from {place}" for key, place in given.items()}
+
+
+def make_plan(
+    basis: Basis,
+    search: Search,
+    space: Space,
+    *,
+    data_dir: Path,
+    runs_dir: Path,
+    on_step: Callable[[str], None] | None = None,
+) -> tuple[Plan, Report]:
+    """The plan of a study; its data are prepared.
+
+    Args:
+        basis: the settings of all trials.
+        search: how it searches.
+        space: what it searches.
+        data_dir: the data root.
+        runs_dir: where runs live.
+        on_step: hears what is being done where data are prepared.
+
+    Returns:
+        The plan, and what the preparation says.
+
+    Raises:
+        ConfigError: the name is no folder name, or the settings do not go together.
+        DataError: the data set cannot be prepared or trained on.
+    """
+    config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
+    check_trainable(config, prepared.data)
+    name = search.name or search.sampler
+    if Path(name).name != name or name in (".", ".."):
+        raise ConfigError(f"'{name}' is no name for a study: it must be one plain folder name")
+    plan = Plan(
+        name=name,
+        sampler=search.sampler,
+        config=config,
+        preset=basis.preset,
+        space=space,
+        fingerprint=prepared.data.fingerprint,
+        trials=search.trials if search.trials or search.sampler == "grid" else _TRIALS,
+        pruning=search.pruning,
+        storage=search.storage,
+        runs_dir=runs_dir,
+        data_dir=data_dir,
+        workers=search.workers,
+        deadline=None if search.minutes is None else time.time() + 60 * search.minutes,
+    )
+    return plan, prepared.report
+
+
+def _space_along(name: str | None, config: RunConfig) -> tuple[Preset | None, str]:
+    """The preset behind a run if its search space fits these settings, and why it does not.
+
+    It fits where the preset makes the same choices of model, calibration and loss.
+    """
+    if name is None:
+        return None, ""
+    try:
+        preset = load_preset(name)
+    except ConfigError as error:
+        return None, f"The search space of preset {name} cannot be had any more: {error.message}"
+    if not preset.space:
+        return None, ""
+    for section, choices in CHOICES.items():
+        own, chosen = (getattr(each, section).choice for each in (preset.config, config))
+        if section != SPLITS.section and own != chosen:
+            where = f"{section}.{choices.named_by}"
+            return None, f"The search space of preset {name} is not taken: it was made for {where}={own}, not {chosen}"
+    return preset, ""
+
+
+def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]:
+    """The contents of a `tune` section, and where they are from."""
+    if file is not None:
+        raw = read_yaml(file)
+        return raw.get(TUNE, raw), str(file)
+    if basis.space is not None and basis.space.space:
+        return basis.space.space, basis.space.origin
+    name = display_name(basis.resolved.config)
+    usual = find_model(basis.resolved.config.model.name).search
+    if not usual:
+        raise ConfigError(f"{name} has nothing to search", hint="It has no setting that changes its ranking.")
+    return usual, name

@@ -1,0 +1,15 @@
+"""Command-line options that several measurements have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Users = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Generated data with N users in place of Beauty.", show_default=False),
+]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+Record = Annotated[Path | None, typer.Option(help="Append the results to this JSON file.", show_default=False)]

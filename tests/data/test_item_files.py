@@ -1,0 +1,61 @@
+"""Titles and categories beside the interactions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reading import write
+
+from actsr_cli.data.readers.interactions import BadLines
+from actsr_cli.data.readers.item_files import CATEGORIES, ItemDetails, read_item_file
+from actsr_cli.errors import DataError
+
+
+def details(path: Path, content: str) -> ItemDetails:
+    return read_item_file(write(path, content), BadLines(path))
+
+
+def test_titles(tmp_path: Path) -> None:
+    found = details(
+        tmp_path / "x.item", 'item_id:token\tmovie_title:token_seq\tyear:token\n1\tToy "Story\t1995\n2\tHeat\t1995\n'
+    )
+    assert found == ItemDetails(titles={"1": 'Toy "Story', "2": "Heat"})
+    assert details(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n") == ItemDetails()
+    with pytest.raises(DataError, match="no column of item ids"):
+        details(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n")
+    with pytest.raises(DataError, match="no atomic file"):
+        details(tmp_path / "u.item", "item_id\ttitle\n1\tx\n")
+
+
+def test_malformed_titles_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.item", "item_id:token\ttitle:token_seq\n1\tHeat\n2\n3\tAlien\n")
+    bad_lines = BadLines(path, "skip")
+    assert read_item_file(path, bad_lines).titles == {"1": "Heat", "3": "Alien"}
+    assert bad_lines.examples == [f"{path}, line 3: 2 fields expected, 1 found"]
+
+
+@pytest.mark.parametrize("name", CATEGORIES)
+def test_one_category_or_several(tmp_path: Path, name: str) -> None:
+    rows = "1\tSci-Fi  Drama Sci-Fi\n2\t\n3\t Action \n"
+    several = details(tmp_path / "x.item", f"item_id:token\t{name}:token_seq\n{rows}")
+    assert several == ItemDetails(categories={"1": ("Sci-Fi", "Drama"), "2": (), "3": ("Action",)})
+    one = details(tmp_path / "x.item", f"item_id:token\t{name}:token\n{rows}")
+    assert one.categories == {"1": ("Sci-Fi  Drama Sci-Fi",), "2": (), "3": ("Action",)}
+
+
+def test_numbers_are_no_categories_and_the_first_usual_name_counts(tmp_path: Path) -> None:
+    header = "item_id:token\tclass:token\tcategory:float\tgenre:token\ttitle:token_seq\n"
+    found = details(tmp_path / "x.item", header + "1\tx\t0.5\ty\tHeat\n")
+    assert found == ItemDetails({"1": "Heat"}, {"1": ("y",)})
+
+
+@pytest.mark.real_data
+def test_ml_100k(real_data: Path) -> None:
+    path = real_data / "ml-100k.item"
+    found = read_item_file(path, BadLines(path))
+    assert found.titles["1"] == "Toy Story"
+    assert found.categories["1"] == ("Animation", "Children's", "Comedy")
+    assert (
+        len(found.categories) == 1682 and len({each for several in found.categories.values() for each in several}) == 19
+    )

@@ -1,0 +1,45 @@
+"""Given noise in place of what the adversarial calibrators draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from actsr_cli.attention import AdversarialCalibrator
+
+
+@contextmanager
+def given_noise(model: nn.Module, noise: Sequence[Tensor]) -> Iterator[None]:
+    """Within this context each adversarial calibrator of a model, in the order of its modules, has its own noise."""
+    with _drawing(model, [_always(each) for each in noise]):
+        yield
+
+
+@contextmanager
+def no_noise(model: nn.Module) -> Iterator[None]:
+    """Within this context the adversarial calibrators of a model perturb with zeros."""
+    with _drawing(model, [torch.zeros_like for _ in _calibrators(model)]):
+        yield
+
+
+def _always(noise: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _: noise
+
+
+def _calibrators(model: nn.Module) -> list[AdversarialCalibrator]:
+    return [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
+
+
+@contextmanager
+def _drawing(model: nn.Module, ways: Sequence[Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    calibrators = _calibrators(model)
+    for calibrator, way in zip(calibrators, ways, strict=True):
+        setattr(calibrator, "draw_noise", way)  # noqa: B010
+    try:
+        yield
+    finally:
+        for calibrator in calibrators:
+            del calibrator.draw_noise

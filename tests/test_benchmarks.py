@@ -1,0 +1,199 @@
+"""Every measurement runs on small data, and its table is filled with numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from actsr_cli.data.batches import TrainingBatches
+from benchmarks import bound, evaluation, intervals, preparation, training
+from benchmarks.__main__ import app
+from benchmarks.beauty import beauty
+from benchmarks.curves import PrefixBatches
+from benchmarks.process import in_a_new_process, peak_megabytes
+
+T = TypeVar("T")
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
+MAY_BE_ZERO = {"of it own", "table MB", "per pair MB", "memory ratio"}
+"""Memory that fits into what the process had before."""
+
+
+class Small(NamedTuple):
+    """A measurement on small data.
+
+    Attributes:
+        arguments: its options.
+        columns: of its table; those of `texts` hold no numbers.
+        rows: of its table.
+        record: the option that names a JSON file, if there is one.
+    """
+
+    arguments: str
+    columns: tuple[str, ...]
+    rows: int
+    texts: tuple[str, ...] = ()
+    record: str | None = "--record"
+
+
+CURVES = ("epoch", "fast", "plain")
+SMALL = {
+    "training": [
+        Small(
+            "--users 30 --models sasrec,ac-bert4rec --threads 1 --precisions float32,bf16 --batches 1",
+            ("model", "precision", "threads", "epoch s", "bound s", "efficiency", "targets/s", "peak MB"),
+            rows=4,
+            texts=("model", "precision"),
+        )
+    ],
+    "evaluation": [
+        Small(
+            "--users 30 --threads 1",
+            ("data", "seen", "users", "items", "seconds", "bound s", "peak MB", "of it own"),
+            rows=3,
+            texts=("data", "seen"),
+        )
+    ],
+    "preparation": [
+        Small(
+            "--sizes 2000,4000",
+            ("interactions", "seconds", "µs each", "of parsing alone", "peak MB"),
+            rows=2,
+        )
+    ],
+    "curves": [
+        Small(
+            f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2, record="--output"
+        )
+        for model in ("sasrec", "ac-sasrec")
+    ],
+    "intervals": [
+        Small(
+            "--lengths 10 --repeats 1 --threads 1",
+            ("length", "table MB", "per pair MB", "memory ratio", "table ms", "per pair ms", "time ratio"),
+            rows=1,
+            record=None,
+        )
+    ],
+}
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+
+
+def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
+    """A call in this process, which starts at once; what goes to the other process and back is pickled all the same."""
+    there, sent = pickle.loads(pickle.dumps((measure, arguments)))  # noqa: S301
+    result: T = pickle.loads(pickle.dumps(there(*sent)))  # noqa: S301
+    return result
+
+
+@pytest.fixture
+def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
+    for module in (training, evaluation, preparation, intervals):
+        monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
+
+
+def table(output: str) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the one table in what a command has printed."""
+    [columns] = [cells(line) for line in output.splitlines() if line.startswith("┃")]
+    return columns, [cells(line) for line in output.splitlines() if line.startswith("│")]
+
+
+def check_number(column: str, cell: str) -> None:
+    numbers = [float(number.replace(",", "")) for number in NUMBER.findall(cell)]
+    assert numbers or (column == "memory ratio" and not cell), f"{column} is {cell!r}"
+    assert not re.search("nan|inf", cell), f"{column} is {cell!r}"
+    assert column in MAY_BE_ZERO or all(0 < number < math.inf for number in numbers), f"{column} is {cell!r}"
+
+
+def run(command: str, *arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.usefixtures("_starts_at_once")
+@pytest.mark.parametrize(
+    ("command", "small"),
+    # a command that SMALL lacks is an error here
+    [pytest.param(name, small, id=f"{name}-{index}") for name in COMMANDS for index, small in enumerate(SMALL[name])],
+)
+def test_a_measurement_fills_its_table(command: str, small: Small, tmp_path: Path) -> None:
+    record = tmp_path / "results.json"
+    recording: list[str | Path] = [small.record, record] if small.record else []
+    columns, rows = table(run(command, *small.arguments.split(), *recording))
+    assert columns == list(small.columns)
+    assert len(rows) == small.rows
+    for row in rows:
+        for column, cell in zip(columns, row, strict=True):
+            if column in small.texts or cell == "s per epoch":
+                assert cell
+            else:
+                check_number(column, cell)
+    if small.record:
+        assert json.loads(record.read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("_starts_at_once")
+def test_results_are_appended_and_drawn(tmp_path: Path) -> None:
+    record, plot = tmp_path / "results.json", tmp_path / "growth.svg"
+    for _ in range(2):
+        run("preparation", "--sizes", "2000", "--record", record, "--plot", plot)
+    first, second = json.loads(record.read_text(encoding="utf-8"))
+    assert first.keys() == second.keys() >= {"benchmark", "date", "torch", "interactions", "seconds", "megabytes"}
+    assert first["interactions"] == second["interactions"] == 2000
+    assert "<svg" in plot.read_text(encoding="utf-8")
+
+
+def test_every_small_measurement_is_a_command() -> None:
+    assert sorted(SMALL) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["training", "--models", "sasrek"], "did you mean 'sasrec'"),
+        (["curves", "--model", "bert4rec", "--users", "30"], "does not train prefixes"),
+        (["curves", "--model", "popularity", "--users", "30"], "popularity has no such key"),
+        (["evaluation", "--users", "0"], "--users"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+def test_both_paths_train_the_same_targets() -> None:
+    data = beauty(users=40)
+    plain = PrefixBatches(data, max_length=8, batch_size=64)
+    fast = TrainingBatches(data, max_length=8, batch_size=64)
+
+    def pairs(batches: PrefixBatches | TrainingBatches) -> list[tuple[int, int]]:
+        """What each trained row has last and is to predict."""
+        parts = [part for batch in batches.epoch(torch.Generator().manual_seed(0)) for part in batch]
+        items = torch.cat([part.item_ids[part.targets != 0] for part in parts])
+        targets = torch.cat([part.targets[part.targets != 0] for part in parts])
+        return sorted(zip(items.tolist(), targets.tolist(), strict=True))
+
+    assert pairs(plain) == pairs(fast)
+    assert len(pairs(plain)) == fast.n_targets
+
+
+def test_a_new_process_has_a_peak_of_its_own() -> None:
+    before = in_a_new_process(peak_megabytes)
+    held = torch.ones(2**27)  # 512 MB
+    assert peak_megabytes() > held.nbytes / 2**20
+    assert 0 < in_a_new_process(peak_megabytes) < before + 100

@@ -1,0 +1,241 @@
+"""Files are whole or not there, and nothing in the package writes them by hand."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import actsr_cli
+from actsr_cli.files import move_into, replacing, replacing_folder, scratch_folder, write_json, write_record, write_text
+
+PACKAGE = Path(actsr_cli.__file__).parent
+INTO_SCRATCH = "unpacks into a scratch folder of files.py"
+RESUMABLE = "an unfinished download is to stay"
+BY_HAND = {
+    "data/archive.py:_unpack": INTO_SCRATCH,
+    "data/transfer.py:start": RESUMABLE,
+    "data/transfer.py:_append": RESUMABLE,
+}
+"""Functions that may write without files.py, and why."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    path, folder = tmp_path / "a.txt", tmp_path / "folder"
+    path.write_text("old")
+    folder.mkdir()
+    (folder / "b").write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), replacing_folder(folder) as scratch:
+        (scratch / "b").write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and (folder / "b").read_text() == "old"
+    assert names(tmp_path) == ["a.txt", "folder"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "folder"
+    for content in ("one", "two"):
+        with replacing_folder(folder) as scratch:
+            (scratch / content).write_text(content)
+        assert names(folder) == [content] and names(folder.parent) == ["folder"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_folder_that_two_processes_replace_is_that_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Another process moves its folder in after this one has moved the old one aside."""
+    folder, rename = tmp_path / "folder", Path.rename
+    if before:
+        folder.mkdir()
+        (folder / "old").touch()
+
+    def raced(source: Path, target: Path) -> Path:
+        if target == folder:
+            assert not folder.exists()
+            folder.mkdir()
+            (folder / "theirs").touch()
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", raced)
+    with replacing_folder(folder) as scratch:
+        (scratch / "ours").touch()
+        assert not before or names(folder) == ["old"]
+    assert names(folder) == ["theirs"] and names(tmp_path) == ["folder"]
+
+
+def test_moving_into_a_folder_keeps_what_else_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for content in ("old", "new"):
+        with scratch_folder(folder) as scratch:
+            (scratch / "a").write_text(content)
+            (scratch / "b").write_text(content)
+            move_into(folder, scratch, ["a"])
+        (folder / "mine").write_text("mine")
+    assert [(folder / name).read_text() for name in names(folder)] == ["new", "old", "mine"]
+    assert names(tmp_path) == ["data"]
+
+
+class _Record(BaseModel):
+    name: str
+    folder: Path = Path()
+
+
+def test_text_json_and_records(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "ü\r\nb\n")
+    assert (tmp_path / "a.txt").read_bytes() == "ü\r\nb\n".encode()
+    write_json(tmp_path / "a.json", {"x": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1, None]}
+    write_record(tmp_path / "r.json", _Record(name="x"), without=("folder",))
+    assert (tmp_path / "r.json").read_text() == '{\n  "name": "x"\n}\n'
+
+
+def test_leavings_of_ended_processes_are_swept_and_those_of_others_stay(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = platform.node()
+    gone = [f".a.txt.{here}.{ended.pid}.partial"]
+    stay = [
+        f".a.txt.{here}.{os.getppid()}.partial",
+        f".a.txt.elsewhere-{here}.{ended.pid}.partial",
+        f".b.txt.{here}.{ended.pid}.partial",
+        f".a.txt.{here}.what.partial",
+    ]
+    for name in gone + stay:
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == sorted([*stay, "a.txt"])
+    left = tmp_path / f".folder.{here}.{ended.pid}.partial"
+    left.mkdir()
+    (left / "half").touch()
+    with scratch_folder(tmp_path / "folder"):
+        assert not left.exists()
+
+
+def is_a_rename(call: ast.Call, function: str) -> bool:
+    """`path.replace(other)` has one argument, the `replace` of text two, that of a dataclass keywords."""
+    if function in ("os.replace", "os.rename", "os.renames", "shutil.move"):
+        return True
+    return isinstance(call.func, ast.Attribute) and (
+        call.func.attr in ("replace", "rename") and len(call.args) == 1 and not call.keywords
+    )
+
+
+def is_a_write(call: ast.Call, function: str) -> bool:
+    """Whether a call writes to a file; `frame.to_csv()` without a place returns text."""
+    name = function.rpartition(".")[2]
+    if name in ("write_text", "write_bytes") and isinstance(call.func, ast.Attribute):
+        return True
+    if name in ("to_csv", "to_parquet", "to_json", "to_feather", "to_pickle"):
+        return bool(call.args) or any(keyword.arg in ("path_or_buf", "path") for keyword in call.keywords)
+    if name == "open":
+        modes = map(text_of, [*call.args, *(keyword.value for keyword in call.keywords)])
+        return any(set(mode) & set("wax+") and len(mode) <= 3 for mode in modes)
+    return name in ("savefig", "print_png", "save_file", "write_table") or function in (
+        "np.save",
+        "np.savez",
+        "np.savez_compressed",
+        "torch.save",
+        "json.dump",
+        "pickle.dump",
+        "shutil.copy",
+        "shutil.copyfile",
+    )
+
+
+def text_of(node: ast.AST) -> str:
+    """The text that a node is, or an empty one."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def hand_written(tree: ast.AST, function: str = "", safe: bool = False) -> Iterator[tuple[str, str]]:
+    """(function, code) of every write outside a `with replacing(…)` and every name of a partial file of one's own."""
+    for node in ast.iter_child_nodes(tree):
+        inner, covered = function, safe
+        if isinstance(node, ast.FunctionDef):
+            inner, covered = node.name, False
+        elif isinstance(node, ast.With):
+            calls = [item.context_expr.func for item in node.items if isinstance(item.context_expr, ast.Call)]
+            covered = safe or any(ast.unparse(call) in ("replacing", "replacing_folder") for call in calls)
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if is_a_rename(node, called) or (is_a_write(node, called) and not safe):
+                yield inner, ast.unparse(node)
+        elif text_of(node).endswith((".partial", ".tmp")):
+            yield inner, text_of(node)
+        yield from hand_written(node, inner, covered)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "partial.replace(path)",
+        "partial.rename(path)",
+        "os.replace(partial, path)",
+        "path.write_text('x', encoding='utf-8')",
+        "path.write_bytes(b'')",
+        "table.to_csv(path, index=False)",
+        "table.to_parquet(path)",
+        "figure.savefig(path)",
+        "np.save(path / 'x.npy', array)",
+        "open(path, 'w')",
+        "path.open('ab', buffering=0)",
+        "path.with_name(f'{path.name}.partial')",
+        "with scratch_folder(path) as scratch:\n    (scratch / 'a').write_text('x')",
+        "with replacing(path) as partial:\n    def f():\n        path.write_text('x')",
+    ],
+)
+def test_writing_by_hand_is_noticed(code: str) -> None:
+    assert len(list(hand_written(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "text.replace('a', 'b')",
+        "replace(record, note='x')",
+        "date.replace(tzinfo=UTC)",
+        "frame.rename(columns=names)",
+        "write_text(path, table.to_csv(index=False))",
+        "path.open('rb')",
+        "with replacing(path) as partial:\n    table.to_csv(partial)",
+        "with replacing(path) as partial, partial.open('wb') as file:\n    np.savez_compressed(file, **tensors)",
+    ],
+)
+def test_what_is_no_writing_by_hand(code: str) -> None:
+    assert not list(hand_written(ast.parse(code)))
+
+
+def test_every_file_is_written_through_files() -> None:
+    found = {
+        f"{path.relative_to(PACKAGE).as_posix()}:{function}": code
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path != PACKAGE / "files.py"
+        for function, code in hand_written(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert {place: code for place, code in found.items() if place not in BY_HAND} == {}
+    assert found.keys() >= BY_HAND.keys(), "an exception that is none any more"
