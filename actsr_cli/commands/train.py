@@ -68,7 +68,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=TRAINING)] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many validations without gain.", rich_help_panel=TRAINING)
+        int | None, typer.Option(help="Stop after N validations without gain.", rich_help_panel=TRAINING)
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="Validation metric that chooses the best epoch.", rich_help_panel=TRAINING)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Targets per step.", rich_help_panel=TRAINING)] = None,
     learning_rate: Annotated[
@@ -127,6 +130,7 @@ def train(
         "calibration.kind": calibration,
         "training.epochs": epochs,
         "training.patience": patience,
+        "training.monitor": monitor,
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,
         "training.seed": seed,

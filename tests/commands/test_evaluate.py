@@ -101,7 +101,7 @@ def test_any_metric_chooses_the_epoch(home: Path) -> None:
     """The best epoch is the one with the highest coverage, or the lowest mean rank."""
     for monitor, best in (("coverage@10", max), ("rank", min)):
         name = monitor.partition("@")[0]
-        more = ("--epochs", "3", "--set", f"training.monitor={monitor}", "--name", name)
+        more = ("--epochs", "3", "--monitor", monitor, "--name", name)
         call("train", "--model", "sasrec", *SMALL, *more, *places(home))
         folder = home / "runs" / "demo" / "sasrec" / name
         with (folder / "history.csv").open() as file:
