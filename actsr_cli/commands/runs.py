@@ -149,8 +149,9 @@ def _told_of_series(group: Group) -> dict[str, Any]:
 
 
 def _print_run(told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.protocol import Protocol
+    from actsr_cli.experiment.series import metrics_of
 
     _print_facts(told)
     for key, metrics in told["metrics"].items():

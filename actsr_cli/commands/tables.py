@@ -58,8 +58,3 @@ def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: st
     console.results.print(title, style="italic", markup=False, soft_wrap=True)  # not wrapped where the table ends
     console.results.print(table)
     console.results.print(f"Protocol {protocol}", style="dim italic", markup=False, soft_wrap=True)
-
-
-def metrics_of(record: Mapping[str, float]) -> dict[str, float]:
-    """The metrics in a record of an evaluation, without its epoch and counts."""
-    return {name: value for name, value in record.items() if name not in ("epoch", "users", "targets")}

@@ -173,11 +173,12 @@ def _search(plan: Plan, *, test: bool) -> None:
 
 def _test(plan: Plan, run: Run) -> None:
     """Show the winner's metrics on the test split by both protocols, evaluated where no former call has done so."""
-    from actsr_cli.commands.tables import metrics_of, print_metrics
+    from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.judging import configured_measures
     from actsr_cli.evaluation.protocol import Protocol, Seen
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import Request, evaluate_run
+    from actsr_cli.experiment.series import metrics_of
 
     seen_items: tuple[Seen, ...] = ("rank", "exclude")
     settings = run.config.evaluation

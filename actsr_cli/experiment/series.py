@@ -113,7 +113,7 @@ def best_metrics(run: Run) -> dict[str, float]:
     metrics = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
-    return _without_counts(metrics)
+    return metrics_of(metrics)
 
 
 def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
@@ -125,13 +125,14 @@ def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
     shared = {}
     for key in measured[0]:
         if all(key in metrics for metrics in measured):
-            of_runs = [_without_counts(metrics[key]) for metrics in measured]
+            of_runs = [metrics_of(metrics[key]) for metrics in measured]
             names = [name for name in of_runs[0] if all(name in metrics for metrics in of_runs)]
             shared[key] = [{name: metrics[name] for name in names} for metrics in of_runs]
     return shared
 
 
-def _without_counts(metrics: Mapping[str, float]) -> dict[str, float]:
+def metrics_of(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics in a record of an evaluation, without its epoch and counts."""
     return {name: value for name, value in metrics.items() if name not in ("epoch", "users", "targets")}
 
 
