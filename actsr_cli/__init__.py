@@ -1,3 +1,5 @@
 """actsr: train, evaluate, tune and explain attention-calibrated transformers for sequential recommendation."""
 
-__version__ = "0.2.0"
+from actsr_cli.version import __version__
+
+__all__ = ["__version__"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from actsr_cli import __version__, console
+from actsr_cli import console
 from actsr_cli.commands.compare import compare
 from actsr_cli.commands.download import download
 from actsr_cli.commands.evaluate import evaluate
@@ -22,6 +22,7 @@ from actsr_cli.commands.runs import runs
 from actsr_cli.commands.train import train
 from actsr_cli.commands.tune import tune
 from actsr_cli.errors import ActsrError
+from actsr_cli.version import __version__
 
 
 class _Group(TyperGroup):

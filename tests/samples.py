@@ -10,7 +10,7 @@ import torch
 
 from actsr_cli.config import CALIBRATIONS, LOSSES, RunConfig
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.losses import PredictionLoss, build_loss
 
@@ -40,7 +40,7 @@ def run_config(name: str = "sasrec", calibration: str = "none", **keys: Any) -> 
     )
 
 
-def built(config: RunConfig, n_items: int, n_users: int = 0) -> Recommender:
+def built(config: RunConfig, n_items: int, n_users: int = 0) -> Model:
     """The model of a configuration."""
     return build_model(config.model, config.calibration, n_items, n_users)
 

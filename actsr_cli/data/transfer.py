@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from actsr_cli import __version__
 from actsr_cli.errors import DownloadError
 from actsr_cli.files import write_record
+from actsr_cli.version import __version__
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes that there will be (None where the server does not say)."""

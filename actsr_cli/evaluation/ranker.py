@@ -23,7 +23,7 @@ _SCORES_AT_A_TIME = 2**25
 
 
 class Scorer(Interface):
-    """What is asked for scores, such as a `Recommender`."""
+    """What is asked for scores, such as a `Model`."""
 
     @property
     def n_items(self) -> int:

@@ -16,7 +16,7 @@ from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.model import check_held_out, open_model
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.models.popularity import Popularity
 from actsr_cli.training.device import choose_device
 
@@ -57,7 +57,7 @@ class Evaluation:
     facts: SplitFacts
 
 
-def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
+def trained_model(run: Run, data: SequenceData) -> tuple[Model, int]:
     """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
 
     Raises:
@@ -112,13 +112,13 @@ def evaluate_run(
     return evaluation
 
 
-def popularity_model(data: SequenceData) -> Recommender:
+def popularity_model(data: SequenceData) -> Model:
     """Scores every item by its number of training interactions: the floor under every model."""
     model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
     model.fit(*data.training_part())
     return model
 
 
-def _ranker(model: Recommender, data: SequenceData, request: Request) -> Ranker:
+def _ranker(model: Model, data: SequenceData, request: Request) -> Ranker:
     device = choose_device(request.device)
     return ranker_for(model.to(device), data, request.protocol, device=device, batch_size=request.batch_size)

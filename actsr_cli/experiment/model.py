@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.checkpoint import load_model
 
 
-def open_model(run: Run) -> tuple[Recommender, int]:
+def open_model(run: Run) -> tuple[Model, int]:
     """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
 
     Raises:

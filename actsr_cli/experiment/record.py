@@ -13,8 +13,8 @@ from typing import Any, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import actsr_cli
 from actsr_cli.errors import RunError
+from actsr_cli.version import __version__
 
 LAYOUT = 2
 """Version of the layout of a run's folder; version 0.1 of actsr did not write one."""
@@ -74,7 +74,7 @@ class Environment(BaseModel):
 
         return cls(
             command=tuple(command),
-            actsr=actsr_cli.__version__,
+            actsr=__version__,
             python=sys.version.split()[0],
             torch=torch.__version__,
             platform=platform.platform(),

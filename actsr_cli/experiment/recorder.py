@@ -16,7 +16,7 @@ from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.files import write_text
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
 
 
 def record_start(
-    run: Run, model: Recommender, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
+    run: Run, model: Model, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
 ) -> None:
     """Write down where a training begins, or goes on."""
     run.update(

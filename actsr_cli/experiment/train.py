@@ -20,7 +20,7 @@ from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
@@ -232,7 +232,7 @@ def _item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
 
 def _validate(
     config: RunConfig,
-    model: Recommender,
+    model: Model,
     data: SequenceData,
     device: torch.device,
     observer: Observer,

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import actsr_cli
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
@@ -21,6 +20,7 @@ from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.robustness import KINDS
 from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import Subject, View, rank_text
+from actsr_cli.version import __version__
 
 _LEVELS = 2**16 - 1
 """Weights are kept in 16 bits."""
@@ -73,10 +73,10 @@ def report_page(report: Report) -> str:
         "measured": [asdict(table) for run in runs for table in findings_tables(run.findings)],
         "charts": [chart for run in runs for chart in _charts(run)],
     }
-    page = files(actsr_cli) / "inspection" / "page"
+    page = files("actsr_cli.inspection") / "page"
     parts = {
         "title": html.escape(report.title),
-        "footer": html.escape(f"Made by actsr {actsr_cli.__version__}"),
+        "footer": html.escape(f"Made by actsr {__version__}"),
         "style": (page / "style.css").read_text(encoding="utf-8"),
         "script": (page / "script.js").read_text(encoding="utf-8"),
         "data": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from actsr_cli.attention import READINGS, STAGES, AttentionStages
 from actsr_cli.batch import Batch
 from actsr_cli.errors import RunError
-from actsr_cli.models.base import Recommender, SequentialModel
+from actsr_cli.models.base import Model, SequentialModel
 from actsr_cli.models.encoder import Pass
 
 
@@ -99,7 +99,7 @@ class AttentionTrace:
         }
 
 
-def trace(model: Recommender, batch: Batch) -> AttentionTrace:
+def trace(model: Model, batch: Batch) -> AttentionTrace:
     """Rank the next item of each history and keep the attention that does it.
 
     Args:

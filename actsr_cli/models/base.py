@@ -1,4 +1,4 @@
-"""What every model offers to training, evaluation and inspection."""
+"""What every model offers to training, evaluation, recommending and inspection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, T
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 
 
-class Recommender(nn.Module, ABC):
+class Model(nn.Module, ABC):
     """Scores every item as the next one of a history.
 
     A class outside this package describes itself to `actsr models` and to the checks before a training by the class
@@ -67,7 +67,7 @@ class Recommender(nn.Module, ABC):
         """
 
 
-class CountingModel(Recommender):
+class CountingModel(Model):
     """A recommender that is counted from the training data in one go; its state is in buffers."""
 
     calibrated: ClassVar[bool] = False
@@ -82,7 +82,7 @@ class CountingModel(Recommender):
         """
 
 
-class SequentialModel(Recommender):
+class SequentialModel(Model):
     """A recommender that is trained by gradients: hidden states whose comparison with item vectors ranks the next item.
 
     Attributes:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
 from actsr_cli.files import replacing
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.training.trainer import Trainer, TrainingState
 
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
@@ -48,12 +48,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def save_model(path: Path, model: Recommender, epoch: int) -> None:
+def save_model(path: Path, model: Model, epoch: int) -> None:
     """Write a model's parameters and buffers, and the epoch they are from."""
     save_tensors(path, model.state_dict(), {"epoch": str(epoch)})
 
 
-def load_model(path: Path, model: Recommender) -> int:
+def load_model(path: Path, model: Model) -> int:
     """Fill a model from `path`; returns the epoch that the parameters are from.
 
     Raises:

@@ -22,7 +22,7 @@ from actsr_cli.config import MODELS, CalibrationOptions, CustomOptions, ModelOpt
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models import registry
-from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Model, SequentialModel
 from actsr_cli.models.encoder import Pass
 from actsr_cli.models.registry import (
     all_models,
@@ -68,7 +68,7 @@ def inputs(histories: list[list[int]]) -> Batch:
     )
 
 
-def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
+def tiny(name: str, calibration: str = "none", **options: Any) -> Model:
     torch.manual_seed(0)
     small = {"max_length": 6, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options}
     own = {key: value for key, value in small.items() if key in MODELS.find(name).model_fields}
