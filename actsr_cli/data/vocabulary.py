@@ -1,4 +1,4 @@
-"""What a model must know of its data to be used without them: which item is which, and who the users are.
+"""The raw ids behind a model's items and users, so that it can be used without its data.
 
 FOLDER/
     items.parquet       per item id from 0 (padding): raw id, training interactions, title and categories where known
@@ -7,7 +7,7 @@ FOLDER/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -66,31 +66,39 @@ class Vocabulary:
         title = "" if self.titles is None else self.titles[item]
         return title or self.item_names[item]
 
-    def item_ids(self, names: Iterable[str]) -> NDArray[np.int64]:
+    def known_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The item ids of some raw ids; 0 for an unknown one."""
+        ids = self._ids
+        return np.fromiter((ids.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+
+    def item_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
         """The item ids of some raw ids.
 
         Raises:
-            DataError: there is no such item.
+            DataError: an item is unknown.
         """
-        ids = []
-        for name in names:
-            if name not in self._ids:
-                raise self._unknown(name, "item", self.item_names[1:])
-            ids.append(self._ids[name])
-        return np.array(ids, dtype=np.int64)
+        found = self.known_ids(names)
+        if not found.all():
+            raise self._unknown(names[int(np.argmin(found != 0))], "item", self.item_names[1:])
+        return found
 
     def user_id(self, name: str) -> int:
         """The user id of a raw id.
 
         Raises:
-            DataError: there is no such user, or the model knows no users.
+            DataError: the user is unknown, or the vocabulary has no users.
         """
         if self.user_names is None:
-            raise DataError("this model knows no users")
+            raise DataError("this model does not learn about users")
         user = self._user_ids.get(name)
         if user is None:
             raise self._unknown(name, "user", self.user_names)
         return user
+
+    def known_user_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The user ids of some raw ids; -1 for an unknown one."""
+        ids = self._user_ids
+        return np.fromiter((ids.get(name, -1) for name in names), dtype=np.int64, count=len(names))
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary into a folder."""
@@ -130,6 +138,16 @@ class Vocabulary:
         return found
 
     @cached_property
+    def arrow_names(self) -> pa.StringArray:
+        """(n_items + 1,) raw ids of the items."""
+        return pa.array(self.item_names, type=pa.string())
+
+    @cached_property
+    def arrow_titles(self) -> pa.StringArray | None:
+        """(n_items + 1,) titles of the items, or None."""
+        return None if self.titles is None else pa.array(self.titles, type=pa.string())
+
+    @cached_property
     def _ids(self) -> dict[str, int]:
         return {name: item for item, name in enumerate(self.item_names) if item}
 
@@ -144,8 +162,8 @@ class Vocabulary:
         close = get_close_matches(name, begin_alike[:_COMPARED], n=3)
         said = f"did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
         return DataError(
-            f"the model knows no {kind} '{name}'" + (f"; {said}" if said else ""),
-            hint=f"Its {kind}s are called like {', '.join(names[:3])}; rare ones are left out when data are prepared.",
+            f"unknown {kind} '{name}'" + (f"; {said}" if said else ""),
+            hint=f"Known {kind}s look like {', '.join(names[:3])}. Preparation may have filtered rare {kind}s out.",
         )
 
 

@@ -63,7 +63,7 @@ class Ranking:
 
     @property
     def ranks(self) -> NDArray[np.float64]:
-        """(rows,) expected rank of each target, from 1, if equal scores are put in random order; NaN without a target."""
+        """(rows,) expected rank of each target from 1, with equal scores in random order; NaN without a target."""
         return np.where(self.better < 0, np.nan, 1 + self.better + self.equal / 2)
 
     @property

@@ -19,7 +19,7 @@ from actsr_cli.data.splits import SplitName
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.trace import in_evaluation
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def histories_of(cases: Sequence[Case]) -> Histories:
     )
 
 
-def answers(model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
+def answers(model: Model, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
     """Ask a model for the targets of some cases.
 
     Args:

@@ -17,7 +17,7 @@ from torch import Tensor
 from actsr_cli.batch import Batch
 from actsr_cli.inspection.answers import Answers, Case, answers, case_batches, target_log_probability
 from actsr_cli.inspection.trace import in_evaluation, trace
-from actsr_cli.models.base import EncoderModel, SequentialModel
+from actsr_cli.models.base import EncoderModel, Model, SequentialModel
 
 Importance = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class LeftOut:
     rank: Importance
 
 
-def leave_one_out(model: SequentialModel, cases: Sequence[Case], whole: Answers, device: torch.device) -> LeftOut:
+def leave_one_out(model: Model, cases: Sequence[Case], whole: Answers, device: torch.device) -> LeftOut:
     """Ask again without each item in turn.
 
     Args:

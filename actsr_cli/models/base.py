@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
+from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 
 
@@ -66,6 +67,14 @@ class Model(nn.Module, ABC):
         Histories may be of any length; the latest `config.max_length` items are read.
         """
 
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) how similar some items, (items,), are to each item of the catalogue.
+
+        Raises:
+            RunError: the model knows nothing that makes items similar.
+        """
+        raise RunError(f"{type(self).__name__} has no item vectors: it cannot say which items are similar")
+
 
 class CountingModel(Model):
     """A recommender that is counted from the training data in one go; its state is in buffers."""
@@ -105,6 +114,11 @@ class SequentialModel(Model):
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """(n_items + 1, width) vectors that hidden states are compared with; row 0 is padding."""
+
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) cosine similarities of item vectors."""
+        vectors = F.normalize(self.item_vectors(), dim=-1)
+        return vectors[items] @ vectors.T
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
         """What is encoded, and predicted by which row, when `batch` is trained; cloze models hide items here."""

@@ -61,6 +61,11 @@ class ItemKNN(CountingModel):
         scores[:, PADDING] = 0.0
         return scores
 
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) how strongly each item follows some items; 0 for those that are no neighbours."""
+        found = self.strengths.new_zeros(len(items), self.n_items + 1)
+        return found.scatter_add_(1, self.neighbours[items].long(), self.strengths[items])
+
     def _followers(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> sparse.csr_array[np.float64]:
         """(n_items + 1, n_items + 1) sum of 1 / distance over all places where column came behind row."""
         users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

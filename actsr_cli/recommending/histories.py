@@ -1,0 +1,223 @@
+"""Histories as people have them, raw item ids in time order, and as a model reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from actsr_cli.data.histories import Histories
+from actsr_cli.data.readers.numbers import read_numbers
+from actsr_cli.data.readers.tables import USUAL_NAMES
+from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.errors import DataError
+
+_T = TypeVar("_T")
+RawId = str | int
+History = Sequence[RawId] | NDArray[Any] | pd.Series
+Times = Sequence[float] | Sequence[str] | Sequence[datetime] | NDArray[Any] | pd.Series
+
+
+@dataclass(frozen=True)
+class RawHistories:
+    """Histories by raw ids.
+
+    Attributes:
+        users: a name for each history.
+        items: raw item ids of each history, oldest first.
+        timestamps: seconds of each item, or None. They never decrease within a history.
+        strangers: the names are mere numbers. Else they are raw ids of users, whom the model may know.
+    """
+
+    users: Sequence[str]
+    items: Sequence[Sequence[str]]
+    timestamps: Sequence[NDArray[np.float64]] | None = None
+    strangers: bool = False
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class KnownHistories:
+    """Histories by item ids, unknown items left out.
+
+    Attributes:
+        users: a name for each history.
+        histories: the known items of each; may be empty.
+        unknown: the raw ids that were left out of each.
+    """
+
+    users: Sequence[str]
+    histories: Histories
+    unknown: Sequence[tuple[str, ...]]
+
+
+def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories:
+    """Histories by the ids of a vocabulary. An item that it does not have is left out and reported as unknown."""
+    names = list(chain.from_iterable(raw.items))
+    lengths = np.fromiter(map(len, raw.items), dtype=np.int64, count=len(raw))
+    rows = np.repeat(np.arange(len(raw)), lengths)
+    ids = vocabulary.known_ids(names)
+    known = ids > 0
+    unknown: list[tuple[str, ...]] = [()] * len(raw)
+    for place in np.flatnonzero(~known).tolist():
+        unknown[rows[place]] = (*unknown[rows[place]], names[place])
+    ends = np.cumsum(np.bincount(rows[known], minlength=len(raw)))
+    times = None if raw.timestamps is None else np.concatenate([np.zeros(0), *raw.timestamps])[known]
+    histories = Histories(
+        items=ids[known],
+        starts=np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(raw)],
+        ends=ends,
+        users=np.full(len(raw), -1) if raw.strangers else vocabulary.known_user_ids(raw.users),
+        targets=np.zeros(len(raw), dtype=np.int64),
+        timestamps=times,
+    )
+    return KnownHistories(raw.users, histories, unknown)
+
+
+def one_history(history: History, timestamps: Times | None = None, user: RawId | None = None) -> RawHistories:
+    """A single history. It has no name unless `user` gives one.
+
+    Raises:
+        DataError: it is no sequence of raw ids, or its timestamps do not fit it.
+    """
+    if isinstance(history, Mapping | pd.DataFrame) or any(isinstance(item, list | tuple) for item in history):
+        raise DataError("this is more than one history", hint="For several histories call recommend_many.")
+    items = raw_ids(history, "the history")
+    times = None if timestamps is None else [checked_times(timestamps, len(items), "the history")]
+    return RawHistories(["" if user is None else raw_id(user, "user")], [items], times, strangers=user is None)
+
+
+def many_histories(
+    histories: Mapping[RawId, History] | Sequence[History] | pd.DataFrame,
+    timestamps: Mapping[RawId, Times] | Sequence[Times] | None = None,
+) -> RawHistories:
+    """Several histories.
+
+    Args:
+        histories: by user; or one after another, which are then named 0, 1, …; or a table with one interaction per row
+            and columns for user, item and, optionally, time. Rows of a table are put in time order.
+        timestamps: of each item of each history, in the form of `histories`; a table has its own.
+
+    Raises:
+        DataError: a history is no sequence of raw ids, timestamps do not fit, or the table lacks a column.
+    """
+    if isinstance(histories, pd.DataFrame):
+        if timestamps is not None:
+            raise DataError("a table has a column of timestamps: give no others")
+        return table_histories(histories)
+    by_name = _by_name(histories)
+    items = [raw_ids(history, f"history {name}") for name, history in by_name.items()]
+    strangers = not isinstance(histories, Mapping)
+    if timestamps is None:
+        return RawHistories(list(by_name), items, strangers=strangers)
+    of_name = _by_name(timestamps)
+    if of_name.keys() != by_name.keys():
+        raise DataError(f"{len(of_name)} lists of timestamps do not belong to these {len(items)} histories")
+    times = [
+        checked_times(of_name[name], len(ids), f"history {name}") for name, ids in zip(by_name, items, strict=True)
+    ]
+    return RawHistories(list(by_name), items, times, strangers)
+
+
+def _by_name(values: Mapping[Any, _T] | Sequence[_T]) -> dict[str, _T]:
+    """The values by user, or by their number."""
+    if isinstance(values, str) or (
+        len(values) and not isinstance(values, Mapping) and isinstance(values[0], str | int)
+    ):
+        raise DataError("several histories are a list of lists", hint="For one history call recommend.")
+    named = values.items() if isinstance(values, Mapping) else enumerate(values)
+    return {raw_id(name, "user"): value for name, value in named}
+
+
+def table_histories(table: pd.DataFrame) -> RawHistories:
+    """The histories in a table with one interaction per row: users in order of appearance, their rows in time order.
+
+    Raises:
+        DataError: a column is missing, or a user, item or time is.
+    """
+    table = table.set_axis(list(map(str, table.columns)), axis=1)
+    user, item = (_column(table, role) for role in ("user", "item"))
+    time = next((name for name in USUAL_NAMES["timestamp"] if name in table), None)
+    codes, users = pd.factorize(table[user])
+    times = None if time is None else _seconds(table[time], "the table")
+    rows = rows_of_users(codes, times)
+    ids = np.array(raw_ids(table[item], "the table"), dtype=object)
+    return RawHistories(
+        users=[raw_id(name, "user") for name in users],
+        items=[ids[each].tolist() for each in rows],
+        timestamps=None if times is None else [times[each] for each in rows],
+    )
+
+
+def rows_of_users(users: NDArray[np.int64], times: NDArray[np.float64] | None) -> list[NDArray[np.int64]]:
+    """The rows of each user, by user code from 0, in time order; rows of equal times stay in their order."""
+    order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
+    return np.split(order, np.cumsum(np.bincount(users))[:-1]) if len(users) else []
+
+
+def raw_ids(values: Iterable[object], where: str) -> list[str]:
+    """Raw item ids as texts.
+
+    Raises:
+        DataError: one is neither a text nor a whole number, or `values` is a text itself.
+    """
+    if isinstance(values, str):
+        raise DataError(f"{where} must be a list of item ids, not the text '{values}'")
+    return [raw_id(value, "item") for value in values]
+
+
+def raw_id(value: object, kind: str) -> str:
+    """A raw id as a text; whole numbers are written in digits.
+
+    Raises:
+        DataError: it is neither a text nor a whole number.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(value)
+    raise DataError(f"{kind} ids are texts or whole numbers, not {value!r}")
+
+
+def _column(table: pd.DataFrame, role: str) -> str:
+    """The column of a role, by its usual names."""
+    found = next((name for name in USUAL_NAMES[role] if name in table), None)
+    if found is None:
+        names = ", ".join(map(str, table.columns))
+        raise DataError(f"the table has no column for the {role}; it has: {names}", hint=f"Call it {role}_id.")
+    if table[found].isna().any():
+        raise DataError(f"the table has a row without a value in its column '{found}'")
+    return found
+
+
+def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray[np.float64]:
+    """Times as seconds since 1970: numbers are seconds, dates are ISO texts or date objects.
+
+    Raises:
+        DataError: there is not one for each item, one is no time, or they decrease.
+    """
+    times = _seconds(pd.Series(list(values)), where)
+    if len(times) != n_items:
+        raise DataError(f"{where} has {n_items} items and {len(times)} timestamps")
+    if (np.diff(times) < 0).any():
+        place = int(np.argmax(np.diff(times) < 0)) + 2
+        raise DataError(
+            f"{where}: the timestamp of item {place} is before that of item {place - 1}; order items by time"
+        )
+    return times
+
+
+def _seconds(values: pd.Series, where: str) -> NDArray[np.float64]:
+    seconds = read_numbers(values, dates=True) if len(values) else np.zeros(0)
+    if not np.isfinite(seconds).all():
+        wrong = values.iloc[int(np.argmin(np.isfinite(seconds)))]
+        raise DataError(f"{where}: {wrong!r} is no timestamp", hint="Give seconds since 1970, or ISO dates.")
+    return seconds

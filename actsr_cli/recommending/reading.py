@@ -1,0 +1,212 @@
+"""Histories from files: JSON lines and lists in Parquet as a stream, tables by the readers of data sets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from numpy.typing import NDArray
+
+from actsr_cli.data.readers import Columns, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.interactions import BadLines, find_column
+from actsr_cli.data.readers.parts import read_interactions
+from actsr_cli.data.readers.tables import USUAL_NAMES
+from actsr_cli.data.readers.text import decoded_lines, read_lines
+from actsr_cli.errors import DataError, nearest
+from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
+
+JSON_LINES = "jsonl"
+STDIN = Path("-")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+_KEYS = ("user", "items", "timestamps")
+_CHUNK = 4096
+"""Histories that are read, and kept in memory, at a time."""
+
+Entry = tuple[str | None, list[str], NDArray[np.float64] | None]
+"""A user, raw item ids and their times; None where the file has no users or times."""
+
+
+def history_formats() -> tuple[str, ...]:
+    """Names of the formats that histories are read in."""
+    return (JSON_LINES, *format_names())
+
+
+def read_histories(
+    path: Path, format_name: str | None = None, columns: Columns | None = None
+) -> Iterator[RawHistories]:
+    """The histories in a file, some thousand at a time.
+
+    JSON lines hold a history per line: a list of item ids, or an object with `items` and, optionally, `user` and
+    `timestamps`. A Parquet file holds a list per row, or an interaction per row. All other formats are those of data
+    sets; tables of interactions are read whole.
+
+    Args:
+        path: the file; `-` is standard input.
+        format_name: one of `history_formats`; None tells by the file's suffix, and takes JSON lines of standard input.
+        columns: which columns of a table hold what.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    name = format_name or (
+        JSON_LINES if path == STDIN or path.name.endswith(_JSON_SUFFIXES) else guess_reader(path).name
+    )
+    if name == JSON_LINES:
+        where = "standard input" if path == STDIN else str(path)
+        lines = decoded_lines(sys.stdin.buffer, where) if path == STDIN else read_lines(_existing(path))
+        yield from _chunks(_json_entries(lines, where))
+        return
+    with _on_disk(path) as file:
+        columns = columns or Columns()
+        if name == "parquet" and (listed := _list_columns(file, columns)) is not None:
+            yield from _chunks(_listed_entries(file, listed))
+        else:
+            yield from _interaction_chunks(file, name, columns)
+
+
+def read_ids(path: Path) -> list[str]:
+    """The raw ids in a text file, one per line; empty lines are passed over.
+
+    Raises:
+        DataError: there is no such file, or no id in it.
+    """
+    ids = [line.strip() for line in read_lines(_existing(path)) if line.strip()]
+    if not ids:
+        raise DataError(f"{path} holds no ids", hint="Write one id per line.")
+    return ids
+
+
+def _guessed(path: Path) -> str:
+    """The format that a file's name ends with."""
+    return JSON_LINES if path == STDIN or path.name.endswith(_JSON_SUFFIXES) else guess_reader(path).name
+
+
+def _chunks(entries: Iterator[Entry]) -> Iterator[RawHistories]:
+    """Entries, some thousand at a time.
+
+    Raises:
+        DataError: only some histories have users, or times.
+    """
+    count = 0
+    has: tuple[bool, bool] | None = None
+    for first in entries:
+        users, items, times = zip(first, *islice(entries, _CHUNK - 1), strict=True)
+        has = (users[0] is not None, times[0] is not None) if has is None else has
+        for number, (user, time) in enumerate(zip(users, times, strict=True), start=count + 1):
+            if (user is not None, time is not None) != has:
+                raise DataError(f"history {number} has not the same keys as those before it: user, items, timestamps")
+        numbers = [str(number) for number in range(count + 1, count + 1 + len(items))]
+        yield RawHistories(users if has[0] else numbers, items, times if has[1] else None, strangers=not has[0])
+        count += len(items)
+
+
+def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
+    """A history per line."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            entry: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}, line {number}: no JSON ({error})", hint=_HINT) from None
+        try:
+            yield _json_entry({"items": entry} if isinstance(entry, list) else entry)
+        except DataError as error:
+            raise DataError(f"{where}, line {number}: {error.message}", hint=error.hint or _HINT) from None
+
+
+_HINT = 'A line holds ["B001", "B002"], or {"user": "anna", "items": ["B001", "B002"], "timestamps": [1400, 1500]}.'
+
+
+def _json_entry(entry: Any) -> Entry:
+    if not isinstance(entry, dict) or not isinstance(entry.get("items"), list):
+        raise DataError("no list of items")
+    if unknown := [key for key in entry if key not in _KEYS]:
+        raise DataError(f"unknown key '{unknown[0]}'; {nearest(unknown[0], _KEYS)}")
+    items = raw_ids(entry["items"], "items")
+    times = entry.get("timestamps")
+    if times is not None and not isinstance(times, list):
+        raise DataError("timestamps are no list")
+    user = None if entry.get("user") is None else raw_id(entry["user"], "user")
+    return user, items, None if times is None else checked_times(times, len(items), "the history")
+
+
+def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
+    """The columns of user, items and times of a Parquet file with a list of items per row; None of any other."""
+    schema = _schema(path)
+    named = {"user": columns.user, "item": columns.item, "timestamp": columns.timestamp}
+    found = {
+        role: find_column(schema.names, given, (f"{role}s", *USUAL_NAMES[role]), role, path)
+        for role, given in named.items()
+    }
+    item = found["item"]
+    if item is None or not _is_list(schema.field(item).type):
+        return None
+    return found["user"], item, found["timestamp"]
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return parquet.read_schema(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is no readable Parquet file: {error}") from error
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> Iterator[Entry]:
+    """A history per row of a Parquet file."""
+    user, item, time = columns
+    wanted = [name for name in columns if name is not None]
+    batches = parquet.ParquetFile(path).iter_batches(batch_size=_CHUNK, columns=wanted)
+    for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1):
+        try:
+            items = raw_ids(row[item] or [], "items")
+            times = None if time is None else checked_times(row[time] or [], len(items), "the history")
+            yield None if user is None else raw_id(row[user], "user"), items, times
+        except DataError as error:
+            raise DataError(f"{path}, row {number}: {error.message}", hint=error.hint) from None
+
+
+def _interaction_chunks(path: Path, format_name: str, columns: Columns) -> Iterator[RawHistories]:
+    """The histories in a table with one interaction per row; users in order of appearance, rows in time order."""
+    raw = read_interactions(find_reader(format_name), columns, (), [BadLines(path)])
+    rows = rows_of_users(raw.users, raw.timestamps)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        yield RawHistories(
+            users=raw.user_names[start : start + len(chunk)].tolist(),
+            items=[raw.item_names[raw.items[each]].tolist() for each in chunk],
+            timestamps=None if raw.timestamps is None else [raw.timestamps[each] for each in chunk],
+        )
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    return path
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[Path]:
+    """The file, or standard input as one: readers of tables read some places twice."""
+    if path != STDIN:
+        yield _existing(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        spooled = Path(folder) / "stdin"
+        with spooled.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield spooled
