@@ -18,6 +18,7 @@ from actsr_cli.commands.inspect_attention import inspect_attention
 from actsr_cli.commands.models import models
 from actsr_cli.commands.preprocess import preprocess
 from actsr_cli.commands.presets import presets
+from actsr_cli.commands.recommend import recommend, similar
 from actsr_cli.commands.runs import runs
 from actsr_cli.commands.train import train
 from actsr_cli.commands.tune import tune
@@ -95,7 +96,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
-for _command in (download, preprocess, train, evaluate, compare, tune, inspect_attention):
+for _command in (download, preprocess, train, evaluate, recommend, similar, compare, tune, inspect_attention):
     app.command(help=_help(_command))(_command)
 app.add_typer(presets, name="presets")
 app.add_typer(runs, name="runs")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from actsr_cli.files import without_nan
 
 results = Console(highlight=False)
 messages = Console(stderr=True, highlight=False)
@@ -42,6 +46,11 @@ def silent(wanted: bool) -> Iterator[None]:
 def note(text: str) -> None:
     """Say what is going on; silent with --quiet."""
     messages.print(escape(text), soft_wrap=True)
+
+
+def print_json(values: Any) -> None:
+    """Print a result as JSON; NaN becomes null."""
+    results.print(json.dumps(without_nan(values), indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from actsr_cli.config import EvaluationConfig
     from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 
-MEASURED, OUTPUT, PLACES = "What is measured", "Output", "Where things are"
+MEASURED, OUTPUT, SPEED, PLACES = "What is measured", "Output", "Computation", "Where things are"
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -22,6 +23,13 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Histories scored at a time; bounds memory, changes no number.", rich_help_panel=SPEED),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
 
 Split = Annotated[
     Literal["test", "valid"],
@@ -81,6 +89,25 @@ def cutoffs(text: str) -> list[int]:
     if found[0] < 1:
         raise ConfigError(f"--k takes positive whole numbers separated by commas, not '{text}'")
     return found
+
+
+def listed_values(values: list[str], option: str) -> list[str]:
+    """The values that an option holds, separated by blanks or commas; double quotes keep a value together.
+
+    Where the option is repeated, each of its texts is one value as it stands.
+
+    Raises:
+        ConfigError: a quote is not closed.
+    """
+    if len(values) > 1:
+        return values
+    words = shlex.shlex(values[0], posix=True)
+    words.whitespace, words.quotes, words.escape, words.commenters = " \t\n,", '"', "", ""
+    words.whitespace_split = True
+    try:
+        return list(words)
+    except ValueError:
+        raise ConfigError(f"{option} has a double quote that is not closed: {values[0]}") from None
 
 
 def chosen_protocol(

@@ -66,6 +66,10 @@ class Vocabulary:
         title = "" if self.titles is None else self.titles[item]
         return title or self.item_names[item]
 
+    def display_name_of(self, name: str) -> str:
+        """The title behind a raw id, or the raw id where there is none."""
+        return self.display_name(int(self.item_ids([name])[0]))
+
     def known_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
         """The item ids of some raw ids; 0 for an unknown one."""
         ids = self._ids

@@ -58,6 +58,14 @@ class KnownHistories:
     histories: Histories
     unknown: Sequence[tuple[str, ...]]
 
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def part(self, rows: slice) -> KnownHistories:
+        """Some consecutive histories."""
+        taken = np.arange(*rows.indices(len(self)))
+        return KnownHistories(self.users[rows], self.histories.take(taken), self.unknown[rows])
+
 
 def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories:
     """Histories by the ids of a vocabulary. An item that it does not have is left out and reported as unknown."""

@@ -174,3 +174,9 @@ class Recommendations(Sequence[ItemList]):
         if self.n_unknown:
             counts += f"; {self.n_unknown:,} unknown items not used"
         return f"{counts}."
+
+
+def no_recommendations(vocabulary: Vocabulary) -> Recommendations:
+    """Not a single list."""
+    nothing = np.zeros((0, 1), dtype=np.int64)
+    return Recommendations(vocabulary, [], nothing, nothing.astype(np.float32), np.zeros(0, dtype=np.bool_), [])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,10 +13,11 @@ from numpy.typing import NDArray
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.vocabulary import Vocabulary
-from actsr_cli.errors import ConfigError, DataError, RunError
+from actsr_cli.errors import DataError, RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker, best_items
 from actsr_cli.models.base import Model
+from actsr_cli.recommending.choice import Choice, Seen, check_length, choose
 from actsr_cli.recommending.explanation import Explanation, explain
 from actsr_cli.recommending.histories import (
     History,
@@ -31,25 +30,6 @@ from actsr_cli.recommending.histories import (
     raw_ids,
 )
 from actsr_cli.recommending.recommendations import ItemList, Recommendations, ScoredItem
-
-Seen = Literal["rank", "exclude"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What lists may hold.
-
-    Attributes:
-        k: length of the lists.
-        seen: `exclude` leaves the items of a history out of its list, `rank` does not.
-        listed: (n_items + 1,) bool, the items that lists may hold; None allows all.
-        unknown: raw ids among the chosen candidates that the model does not know.
-    """
-
-    k: int
-    seen: Seen
-    listed: NDArray[np.bool_] | None = None
-    unknown: tuple[str, ...] = ()
 
 
 class Recommender:
@@ -119,7 +99,7 @@ class Recommender:
         Raises:
             DataError: the history is no sequence of raw ids, or lacks the times that the model reads.
         """
-        choice = self._warned(self.choose(k, seen, only, without))
+        choice = _warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(known_histories(one_history(history, timestamps, user), self.vocabulary), choice)[0]
 
     def recommend_many(
@@ -146,7 +126,7 @@ class Recommender:
         Raises:
             DataError: see `recommend`.
         """
-        choice = self._warned(self.choose(k, seen, only, without))
+        choice = _warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(known_histories(many_histories(histories, timestamps), self.vocabulary), choice)
 
     def recommend_users(
@@ -171,7 +151,7 @@ class Recommender:
             DataError: a user is unknown.
             RunError: the data set is gone.
         """
-        choice = self._warned(self.choose(k, seen, only, without))
+        choice = _warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(self.histories_of_users(None if users is None else raw_ids(users, "users")), choice)
 
     def similar(self, item: RawId, k: int = 10) -> ItemList:
@@ -186,7 +166,7 @@ class Recommender:
         with torch.inference_mode():
             scores = self.model.item_similarities(known).float().clone()
             scores[:, 0] = scores[0, known] = -torch.inf
-            items, of_items = best_items(scores, min(_checked(k), self.vocabulary.n_items))
+            items, of_items = best_items(scores, min(check_length(k), self.vocabulary.n_items))
         found = Recommendations(
             self.vocabulary, names, items.cpu().numpy(), of_items.cpu().numpy(), np.zeros(1, dtype=np.bool_), [()]
         )
@@ -253,31 +233,6 @@ class Recommender:
         self._check_times(known.histories)
         target = int(self.vocabulary.item_ids(raw_ids([item], "items"))[0])
         return explain(self.model, self.vocabulary, known, target, self.device)
-
-    def choose(
-        self, k: int, seen: Seen = "exclude", only: Sequence[RawId] | None = None, without: Sequence[RawId] = ()
-    ) -> Choice:
-        """What lists may hold, by raw ids.
-
-        Raises:
-            ConfigError: k is below 1, or `seen` is no choice.
-            DataError: nothing is left to list.
-        """
-        if seen not in ("rank", "exclude"):
-            raise ConfigError(f"seen must be rank or exclude, not {seen!r}")
-        if only is None and not len(without):
-            return Choice(_checked(k), seen)
-        listed = np.full(self.vocabulary.n_items + 1, only is None)
-        unknown: list[str] = []
-        for ids, allowed in ((only, True), (without, False)):
-            names = [] if ids is None else raw_ids(ids, "items")
-            found = self.vocabulary.known_ids(names)
-            listed[found] = allowed
-            unknown += [name for name, item in zip(names, found, strict=True) if not item]
-        listed[0] = False
-        if not listed.any():
-            raise DataError("no item is left to recommend: the model knows none of the allowed items")
-        return Choice(_checked(k), seen, listed, tuple(unknown))
 
     def histories_of_users(self, users: Sequence[str] | None = None) -> KnownHistories:
         """The whole histories of users of the data set; None takes all users.
@@ -355,15 +310,11 @@ class Recommender:
         if found.by == "popularity":
             raise DataError(f"no item of the history is known{': ' if found.unknown else ''}{', '.join(found.unknown)}")
 
-    def _warned(self, choice: Choice) -> Choice:
-        if choice.unknown:
-            shown = ", ".join(choice.unknown[:3])
-            message = f"{len(choice.unknown):,} items of `only` and `without` are unknown and not used, such as {shown}"
-            warnings.warn(message, stacklevel=3)
-        return choice
 
-
-def _checked(k: int) -> int:
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, not {k}")
-    return k
+def _warned(choice: Choice) -> Choice:
+    """The choice, after a warning about candidates that the model does not know."""
+    if choice.unknown:
+        shown = ", ".join(choice.unknown[:3])
+        message = f"{len(choice.unknown):,} items of `only` and `without` are unknown and not used, such as {shown}"
+        warnings.warn(message, stacklevel=3)
+    return choice

@@ -6,16 +6,17 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
+from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import ConfigError
 from actsr_cli.files import replacing
-from actsr_cli.recommending.recommendations import Recommendations
+from actsr_cli.recommending.recommendations import ItemList, Recommendations, no_recommendations
 
 Write = Callable[[Recommendations], None]
 
@@ -31,37 +32,32 @@ def check_output(path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[Write]:
+def writing(path: Path, vocabulary: Vocabulary) -> Iterator[Write]:
     """Opens a file for recommendations, which is there once all are written.
 
     CSV and Parquet have one row per listed item, JSON lines one object per history.
 
     Args:
         path: its suffix chooses the format: .csv, .jsonl or .parquet.
-        schema: of `Recommendations.to_arrow`.
+        vocabulary: the items that lists hold.
 
     Raises:
         ConfigError: the suffix names no format.
     """
     check_output(path)
+    schema = no_recommendations(vocabulary).to_arrow().schema
     with replacing(path) as partial, _WRITERS[path.suffix](partial, schema) as write:
         yield write
 
 
-def as_dicts(found: Recommendations) -> Iterator[dict[str, Any]]:
-    """One object per history, as JSON has it: user, by, unknown, items."""
-    for listed in found:
-        yield {
-            "user": listed.user,
-            "by": listed.by,
-            "unknown": list(listed.unknown),
-            "items": [{**each._asdict(), "score": _shortest(each.score)} for each in listed],
-        }
-
-
-def write_lines(file: IO[str], found: Recommendations) -> None:
-    """Write one JSON object per history and line."""
-    file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in as_dicts(found))
+def as_dict(found: ItemList) -> dict[str, Any]:
+    """A list as JSON has it: user, by, unknown, items."""
+    return {
+        "user": found.user,
+        "by": found.by,
+        "unknown": list(found.unknown),
+        "items": [{**each._asdict(), "score": _shortest(each.score)} for each in found],
+    }
 
 
 def _shortest(score: float) -> float:
@@ -84,7 +80,7 @@ def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
 @contextmanager
 def _json_lines(path: Path, _: pa.Schema) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
-        yield lambda found: write_lines(file, found)
+        yield lambda found: file.writelines(json.dumps(as_dict(each), ensure_ascii=False) + "\n" for each in found)
 
 
 _WRITERS: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Write]]] = {

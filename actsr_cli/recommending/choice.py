@@ -1,0 +1,81 @@
+"""What recommendations may hold: how many items, which ones, and whether those of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.errors import ConfigError, DataError
+from actsr_cli.recommending.histories import RawId, raw_ids
+
+Seen = Literal["rank", "exclude"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What lists may hold.
+
+    Attributes:
+        k: length of the lists.
+        seen: `exclude` leaves the items of a history out of its list, `rank` does not.
+        listed: (n_items + 1,) bool, the items that lists may hold; None allows all.
+        unknown: raw ids among the chosen candidates that the model does not know.
+    """
+
+    k: int
+    seen: Seen
+    listed: NDArray[np.bool_] | None = None
+    unknown: tuple[str, ...] = ()
+
+
+def choose(
+    vocabulary: Vocabulary,
+    k: int,
+    seen: Seen = "exclude",
+    only: Sequence[RawId] | None = None,
+    without: Sequence[RawId] = (),
+) -> Choice:
+    """What lists may hold, by raw ids.
+
+    Args:
+        vocabulary: the items that the model knows.
+        k: length of the lists.
+        seen: see `Choice`.
+        only: the items that lists may hold; None allows all.
+        without: items that they must not hold.
+
+    Raises:
+        ConfigError: k is below 1, or `seen` is no choice.
+        DataError: nothing is left to list.
+    """
+    if seen not in ("rank", "exclude"):
+        raise ConfigError(f"seen must be rank or exclude, not {seen!r}")
+    if only is None and not len(without):
+        return Choice(check_length(k), seen)
+    listed = np.full(vocabulary.n_items + 1, only is None)
+    unknown: list[str] = []
+    for ids, allowed in ((only, True), (without, False)):
+        names = [] if ids is None else raw_ids(ids, "items")
+        found = vocabulary.known_ids(names)
+        listed[found] = allowed
+        unknown += [name for name, item in zip(names, found, strict=True) if not item]
+    listed[0] = False
+    if not listed.any():
+        raise DataError("no item is left to recommend: the model knows none of the allowed items")
+    return Choice(check_length(k), seen, listed, tuple(unknown))
+
+
+def check_length(k: int) -> int:
+    """The length of a list.
+
+    Raises:
+        ConfigError: it is below 1.
+    """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, not {k}")
+    return k
