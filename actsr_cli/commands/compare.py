@@ -19,9 +19,8 @@ from actsr_cli.commands.options import (
     RunsDir,
     SeenItems,
     Split,
-    chosen_protocol,
     cutoffs,
-    metric_names,
+    listed,
 )
 from actsr_cli.errors import ConfigError
 from actsr_cli.files import without_nan
@@ -82,12 +81,12 @@ def compare(
 
     [bold]Example:[/]  actsr compare plain full --k 5,10 --output compared
     """
-    from actsr_cli.evaluation.metrics import measures
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.compare import common_protocol, find_groups
     from actsr_cli.experiment.compare import compare as compare_groups
     from actsr_cli.experiment.compare_export import write_comparison
     from actsr_cli.experiment.data import data_of
-    from actsr_cli.experiment.evaluate import Request
+    from actsr_cli.experiment.evaluate import request_for
     from actsr_cli.experiment.record import Status
 
     groups = find_groups(runs_dir, names)
@@ -97,13 +96,13 @@ def compare(
     if seen is None and candidates is None and n_candidates is None:
         protocol = common_protocol(groups)
     else:
-        protocol = chosen_protocol(settings, seen, candidates, n_candidates)
+        protocol = Protocol.chosen(settings, seen, candidates, n_candidates)
     with console.working("Ranking") as say:
         data = data_of(groups[0].runs[0], data_dir).data
-        chosen = metric_names(metrics, has_categories=data.categories is not None)
-        wanted = tuple(measures(chosen, cutoffs(k), "--metrics"))
-        request = Request(split, protocol, wanted, settings.batch_size, device)
-        comparison = compare_groups(groups, data, request, _sliced(by, wanted), lambda run: say(run.name))
+        request = request_for(
+            settings, data, protocol, split=split, metrics=listed(metrics), k=cutoffs(k), device=device
+        )
+        comparison = compare_groups(groups, data, request, _sliced(by, request.wanted), lambda run: say(run.name))
     if as_json:
         _print_json(comparison)
     else:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from actsr_cli.errors import ConfigError
-
-if TYPE_CHECKING:
-    from actsr_cli.config import EvaluationConfig
-    from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 
 MEASURED, OUTPUT, SPEED, PLACES = "What is measured", "Output", "Computation", "Where things are"
 
@@ -76,6 +72,11 @@ def complete_preset(incomplete: str) -> list[str]:
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
+def listed(text: str) -> list[str]:
+    """The names that an option holds, separated by commas."""
+    return [name.strip() for name in text.split(",")]
+
+
 def cutoffs(text: str) -> list[int]:
     """The cut-offs that an option holds, separated by commas, in their order.
 
@@ -108,33 +109,3 @@ def listed_values(values: list[str], option: str) -> list[str]:
         return list(words)
     except ValueError:
         raise ConfigError(f"{option} has a double quote that is not closed: {values[0]}") from None
-
-
-def chosen_protocol(
-    config: EvaluationConfig, seen: Seen | None, candidates: Candidates | None, n_candidates: int | None
-) -> Protocol:
-    """The protocol of a configuration, changed by what options say.
-
-    Raises:
-        ConfigError: options contradict each other.
-    """
-    from actsr_cli.evaluation.protocol import Protocol
-
-    chosen = candidates or ("all" if seen is not None else config.candidates)
-    if chosen != "all" and seen is not None:
-        raise ConfigError(
-            "--seen does not go with sampled candidates: they are never items that the user has had",
-            hint="Leave --seen out, or give --candidates all.",
-        )
-    if n_candidates is not None and chosen == "all":
-        raise ConfigError("--n-candidates needs --candidates uniform or --candidates popularity")
-    return Protocol(seen or config.seen, chosen, n_candidates or config.n_candidates, config.candidate_seed)
-
-
-def metric_names(text: str, *, has_categories: bool) -> list[str]:
-    """The metrics that an option names, separated by commas; `all` are all that the data allow."""
-    from actsr_cli.evaluation.metrics import all_metrics
-
-    if text != "all":
-        return [name.strip() for name in text.split(",")]
-    return [metric.name for metric in all_metrics() if has_categories or "categories" not in metric.needs]

@@ -120,7 +120,6 @@ def _chosen(given: dict[Sampler, bool]) -> Sampler:
 
 def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
     """The plan of the study; what it does not search, and what its data are like, is said."""
-    from actsr_cli.commands.preprocess import warn_of_input
     from actsr_cli.tuning.planning import make_plan, space_of
 
     if basis.run is not None:
@@ -133,7 +132,8 @@ def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
         console.note(f"Not searched: {key}, {reason}")
     with console.working("Preparing data") as say:
         plan, report = make_plan(basis, search, space, data_dir=data_dir, runs_dir=runs_dir, on_step=say)
-    warn_of_input(report)
+    for text in report.warnings:
+        console.warn(text)
     return plan
 
 

@@ -42,3 +42,11 @@ class Report:
     cached: bool = False
     note: str = ""
     parts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user of the data should know, in sentences."""
+        warnings = [self.note] if self.note else []
+        if self.bad_lines:
+            warnings.append(f"{self.bad_lines:,} malformed lines were skipped, such as {self.bad_examples[0]}")
+        return warnings

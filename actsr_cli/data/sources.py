@@ -71,6 +71,16 @@ class Source(BaseModel):
         """Everything that is read."""
         return self.parts if self.item_file is None else (*self.parts, self.item_file)
 
+    def with_items(self, file: Path) -> Self:
+        """The same source with another file of titles and categories.
+
+        Raises:
+            DataError: there is no such file.
+        """
+        if not file.is_file():
+            raise DataError(f"no file {file}")
+        return self.model_copy(update={"item_file": file.resolve()})
+
     def register(self) -> Self:
         """Remember this source in its folder, so that its name is enough from now on."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsr_cli.config import EvaluationConfig
-from actsr_cli.errors import RunError, nearest
+from actsr_cli.errors import ConfigError, RunError, nearest
 
 Seen = Literal["rank", "exclude", "exclude-repeats"]
 Candidates = Literal["all", "uniform", "popularity"]
@@ -44,6 +44,29 @@ class Protocol:
     def of(cls, config: EvaluationConfig, seen: Seen | None = None) -> Self:
         """The protocol of a configuration, with another `seen` where one is given."""
         return cls(seen or config.seen, config.candidates, config.n_candidates, config.candidate_seed)
+
+    @classmethod
+    def chosen(
+        cls,
+        config: EvaluationConfig,
+        seen: Seen | None = None,
+        candidates: Candidates | None = None,
+        n_candidates: int | None = None,
+    ) -> Self:
+        """The protocol of a configuration, with what is chosen over it; None leaves it as it is.
+
+        Raises:
+            ConfigError: the choices contradict each other.
+        """
+        which = candidates or ("all" if seen is not None else config.candidates)
+        if which != "all" and seen is not None:
+            raise ConfigError(
+                "seen does not go with sampled candidates: a user has never seen them",
+                hint="Leave seen out, or set candidates to all.",
+            )
+        if n_candidates is not None and which == "all":
+            raise ConfigError("the number of candidates needs candidates uniform or popularity, not all")
+        return cls(seen or config.seen, which, n_candidates or config.n_candidates, config.candidate_seed)
 
     @classmethod
     def from_key(cls, key: str) -> Self:

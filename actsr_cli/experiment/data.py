@@ -2,18 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from actsr_cli.config import DataConfig, FileSplit, RunConfig
 from actsr_cli.data import store
-from actsr_cli.data.catalog import same_data_set
+from actsr_cli.data.catalog import Counts, all_names, known, same_data_set
 from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
-from actsr_cli.data.sources import Source, find_source
+from actsr_cli.data.readers import Columns
+from actsr_cli.data.readers.interactions import OnBadLine
+from actsr_cli.data.sources import Source, find_source, source_from_file
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.presets import DEFAULT, ResolvedConfig
+from actsr_cli.presets import DEFAULT, ResolvedConfig, preset_for, resolve
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Raw interactions of a data set.
+
+    Attributes:
+        name: of the data set.
+        file: the interactions; None reads what lies in its folder, or the file that was given before.
+        items: a file with titles and categories of items; None takes the one that belongs to the interactions.
+        format: of `file`; None tells by its suffix.
+        columns: which columns hold what.
+    """
+
+    name: str
+    file: Path | None = None
+    items: Path | None = None
+    format: str | None = None
+    columns: Columns = field(default_factory=Columns)
+
+
+@dataclass(frozen=True, repr=False)
+class Preparation(Prepared):
+    """Prepared data, and the settings behind them.
+
+    Attributes:
+        preset: the preset whose filters were used, or None.
+        left_out: filters of the preset that were left out, in words, or "".
+        expected: how many users, items and interactions there should be, where that is known.
+    """
+
+    preset: str | None = None
+    left_out: str = ""
+    expected: Counts | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Users, items and interactions that were left after each step."""
+        return pd.DataFrame([vars(step) for step in self.report.steps]).rename(columns={"name": "step"})
+
+    def __repr__(self) -> str:
+        return f"{self.data.name}, prepared in {self.folder}\n{self.to_frame().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        table: str = self.to_frame().to_html(index=False)
+        return f"<h4>{escape(self.data.name)}</h4>{table}<p>Prepared in {escape(str(self.folder))}</p>"
+
+
+def prepare_raw(
+    raw: Raw,
+    data_dir: Path,
+    *,
+    preset: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_bad_line: OnBadLine = "error",
+    force: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> Preparation:
+    """Prepare a data set from its raw interactions; a file that is given is remembered under the data set's name.
+
+    Args:
+        raw: the interactions.
+        data_dir: the data root.
+        preset: take the filters of this preset; None takes the data set's own.
+        options: filters by dotted key, over the preset's; None leaves one as it is.
+        on_bad_line: raise at a malformed line, or `skip` and count it.
+        force: prepare again even if it was done before.
+        on_step: called with a description of each step.
+
+    Raises:
+        DataError: the input is missing or malformed, or nothing is left of it.
+        ConfigError: a setting is refused.
+    """
+    source = _source_of(raw, data_dir)
+    usual = preset_for(*all_names(raw.name))
+    resolved = resolve(preset=preset or usual, options=options)
+    settings, left_out = fitting(resolved.config.data, source, resolved)
+    prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=on_step)
+    if raw.file is not None or raw.items is not None:
+        source.register()
+    entry = known(raw.name)
+    changed = left_out or any(value is not None for value in (options or {}).values())
+    as_published = entry is not None and preset in (None, usual) and not changed
+    return Preparation(
+        **vars(prepared),
+        preset=preset or usual,
+        left_out=left_out,
+        expected=entry.expected if entry is not None and as_published else None,
+    )
+
+
+def _source_of(raw: Raw, data_dir: Path) -> Source:
+    if raw.file is not None:
+        source = source_from_file(data_dir, raw.name, raw.file, raw.format, raw.columns)
+    else:
+        given = {"format": raw.format, **raw.columns.model_dump()}
+        if unused := [key for key, value in given.items() if value is not None]:
+            raise ConfigError(
+                f"{unused[0]} says how a file is read: give the file, too",
+                hint="On the command line: --from-file FILE.",
+            )
+        source = find_source(data_dir, raw.name)
+    return source if raw.items is None else source.with_items(raw.items)
 
 
 def prepare_for(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
-from actsr_cli.config import NoCalibration, SplitConfig
+import pandas as pd
+
+from actsr_cli.config import EvaluationConfig, NoCalibration, SplitConfig
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, ranker_for, split_facts
-from actsr_cli.evaluation.metrics import Measure
+from actsr_cli.evaluation.metrics import Measure, chosen_metrics, measures
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.model import check_held_out, open_model
@@ -19,6 +22,8 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.models.base import Model
 from actsr_cli.models.popularity import Popularity
 from actsr_cli.training.device import choose_device
+
+_DECIMALS = "{:.4f}".format
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,84 @@ class Request:
     device: str = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """How a run ranks the targets of a split.
 
     Attributes:
+        run: the name of the run.
+        request: what was measured.
         epoch: the epoch that the parameters are from.
         judgement: the model's ranking and metrics.
         popularity: metrics of ranking by popularity, by name.
         facts: what the split holds and leaves out.
+        data: what was ranked.
     """
 
+    run: str
+    request: Request
     epoch: int
     judgement: Judgement
     popularity: dict[str, float]
     facts: SplitFacts
+    data: SequenceData
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The model's metrics by name, such as `ndcg@10`: means over users."""
+        return self.judgement.values
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per metric: of the model, and of popularity."""
+        return pd.DataFrame({"model": self.metrics, "popularity": self.popularity}).rename_axis("metric")
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self.to_frame().to_string(float_format=_DECIMALS)}"
+
+    def _repr_html_(self) -> str:
+        table: str = self.to_frame().to_html(float_format=_DECIMALS)
+        return f"<h4>{escape(self._title)}</h4>{table}"
+
+    @property
+    def _title(self) -> str:
+        users, protocol = f"{self.facts.users:,} users", self.request.protocol.title
+        return f"{self.run}, epoch {self.epoch}: {self.request.split} split, {users}, protocol {protocol}"
+
+
+def request_for(
+    settings: EvaluationConfig,
+    data: SequenceData,
+    protocol: Protocol,
+    *,
+    split: SplitName = "test",
+    metrics: Sequence[str] | None = None,
+    k: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+) -> Request:
+    """What is to be measured on a run; None takes the run's setting.
+
+    Args:
+        settings: the run's.
+        data: what is ranked; says whether metrics of categories are among `all`.
+        protocol: what targets are ranked among.
+        split: `valid` or `test`.
+        metrics: names of metrics, or `all`, see `chosen_metrics`.
+        k: cut-offs.
+        batch_size: histories scored at a time.
+        device: where to score.
+
+    Raises:
+        ConfigError: a metric is unknown.
+    """
+    names = chosen_metrics(metrics or settings.metrics, has_categories=data.categories is not None)
+    return Request(
+        split=split,
+        protocol=protocol,
+        wanted=tuple(measures(names, k or settings.k)),
+        batch_size=batch_size or settings.batch_size,
+        device=device,
+    )
 
 
 def trained_model(run: Run, data: SequenceData) -> tuple[Model, int]:
@@ -102,12 +170,13 @@ def evaluate_run(
     judgement, epoch = judge_run(run, data, request, on_batch)
     floor = popularity_model(data)
     of_floor = judge(_ranker(floor, data, request), data, request.split, request.wanted)
-    evaluation = Evaluation(epoch, judgement, of_floor.values, split_facts(data, request.split))
+    evaluation = Evaluation(
+        run.name, request, epoch, judgement, of_floor.values, split_facts(data, request.split), data
+    )
     key = f"{request.split}/{request.protocol.key}"
     former = run.metrics.get(key, {})
     kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
-    facts = evaluation.facts
-    counts = {"epoch": epoch, "users": facts.users, "targets": facts.targets}
+    counts = {"epoch": epoch, "users": evaluation.facts.users, "targets": evaluation.facts.targets}
     run.add_metrics(key, {**kept, **counts, **judgement.values})
     return evaluation
 

@@ -43,10 +43,19 @@ class Launch:
 
 @dataclass(frozen=True)
 class Launched:
-    """A run, and what its training came to; None where it was finished before."""
+    """A run that was to be trained.
+
+    Attributes:
+        run: the run.
+        state: how its training ended; None if it was finished before.
+        interrupted: the training was interrupted; every process of it knows.
+        leads: this is the process that writes and prints.
+    """
 
     run: Run
     state: TrainingState | None
+    interrupted: bool = False
+    leads: bool = True
 
 
 def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str | None = None) -> Launched:
@@ -65,7 +74,12 @@ def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str |
     with ExitStack() as held:
         run = launch.workers.from_leader(lambda: held.enter_context(made))
         observer = held.enter_context(launch.observe(run))
-        return Launched(run, train_run(run, data, observer, launch.workers))
+        return ended(run, train_run(run, data, observer, launch.workers), launch.workers)
+
+
+def ended(run: Run, state: TrainingState, workers: Workers) -> Launched:
+    """A run whose training has ended, as each of its processes is to see it."""
+    return Launched(run, state, workers.from_leader(lambda: run.status is Status.INTERRUPTED), workers.leads)
 
 
 def train_series(
@@ -91,10 +105,12 @@ def train_series(
     for seed in range(config.training.seed, config.training.seed + seeds):
         own = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
         there = workers.from_leader(partial(finished_run, launch.runs_dir, own, data, f"{series}-s{seed}"))
-        launched = train_new(own, data, launch, f"{series}-s{seed}") if there is None else Launched(there, None)
-        finished = workers.from_leader(partial(_is_finished, launched.run))
+        if there is None:
+            launched = train_new(own, data, launch, f"{series}-s{seed}")
+        else:
+            launched = Launched(there, None, leads=workers.leads)
         yield launched
-        if not finished:
+        if launched.interrupted:
             return
 
 
@@ -160,7 +176,3 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
 
     config, origin, name = launch.workers.from_leader(checked)
     return train_new(config, data.split_by(config.split), replace(launch, origin=origin), name)
-
-
-def _is_finished(run: Run) -> bool:
-    return run.status is Status.FINISHED

@@ -190,6 +190,18 @@ def measures(names: Sequence[str], ks: Iterable[int], where: str = "metrics") ->
     return [Measure(m, k) for m in found for k in (cutoffs if m.cutoff else (0,)) if not m.cutoff or k >= m.smallest]
 
 
+def chosen_metrics(names: Sequence[str], *, has_categories: bool) -> list[str]:
+    """Names of metrics, where `all` stands for all that the data allow.
+
+    Args:
+        names: the chosen names, or `all` alone.
+        has_categories: whether items have categories.
+    """
+    if list(names) != ["all"]:
+        return list(names)
+    return [metric.name for metric in all_metrics() if has_categories or "categories" not in metric.needs]
+
+
 def list_length(wanted: Iterable[Measure]) -> int:
     """How long recommended lists must be for some measures; 0 where they need none."""
     return max((measure.k for measure in wanted if "lists" in measure.metric.needs), default=0)
