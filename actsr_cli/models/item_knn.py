@@ -20,8 +20,8 @@ class ItemKNN(CountingModel):
 
     Each time that another item b comes at most `neighbour_reach` positions after a in a history, the strength of b
     after a grows by 1 / distance. The sum is divided by √((n_a + s)(n_b + s)), where n counts an item's interactions
-    and s is `neighbour_shrinkage`. The strongest `neighbours` of each item are kept. A history adds up those of its
-    items; the item k steps before the last has the weight `neighbour_decay`ᵏ.
+    and s is `neighbour_shrinkage`. The strongest `neighbours` of each item are kept. The scores of a history sum those
+    of its items; the item k steps before the last has the weight `neighbour_decay`ᵏ.
     """
 
     config: ItemKNNOptions

@@ -304,7 +304,7 @@ def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) ->
         (".own:Model", "not of the form package.module:Class"),
         ("{own}:Needy", "cannot be built: KeyError: 'width'"),
         ("{own}:Nothing", "has no such class"),
-        ("{own}:not_a_model", "holds something else than a model class"),
+        ("{own}:not_a_model", "holds something that is not a model class"),
     ],
 )
 def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str) -> None:
