@@ -57,7 +57,7 @@ class Difference:
         users: Wilcoxon's test over the same differences; None if the measure has no value per user.
         seeds: the paired t-test over the means of each seed's runs; None with fewer than two common seeds.
         users_holm: `users.p`, corrected over all comparisons made together.
-        seeds_holm: `seeds.p`, likewise.
+        seeds_holm: `seeds.p`, corrected in the same way.
     """
 
     measure: Measure

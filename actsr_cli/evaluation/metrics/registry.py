@@ -116,7 +116,7 @@ class Measure:
 
     Attributes:
         metric: the metric.
-        k: the cut-off; 0 where it has none.
+        k: the cut-off; 0 if it has none.
     """
 
     metric: Metric

@@ -72,5 +72,5 @@ def sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Te
 
 
 def hits(targets: Tensor, negatives: Tensor) -> Tensor:
-    """(targets, negatives) bool: where a negative is the target itself."""
+    """(targets, negatives) bool: whether a negative is the target itself."""
     return targets.unsqueeze(1) == negatives
