@@ -1,4 +1,4 @@
-"""Where actsr speaks: results go to standard output, messages and progress to standard error."""
+"""Console output: results go to standard output, messages and progress to standard error."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ messages = Console(stderr=True, highlight=False)
 
 
 def be_quiet(quiet: bool) -> None:
-    """Keep notes and progress to oneself; results, warnings and errors stay."""
+    """Hide notes and progress if `quiet`; results, warnings and errors are still shown."""
     messages.quiet = quiet
 
 
 @contextmanager
 def silent(wanted: bool) -> Iterator[None]:
-    """Within this context, if `wanted`, nothing is said but errors: another process speaks for this one."""
+    """Within this context, show only errors if `wanted`, because another process shows everything else."""
     before = results.quiet, messages.quiet
     if wanted:
         results.quiet = messages.quiet = True
@@ -44,7 +44,7 @@ def silent(wanted: bool) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Say what is going on; silent with --quiet."""
+    """Show a note; hidden with --quiet."""
     messages.print(escape(text), soft_wrap=True)
 
 
@@ -54,21 +54,21 @@ def print_json(values: Any) -> None:
 
 
 def warn(text: str) -> None:
-    """Say what may surprise; not silent with --quiet."""
-    if results.quiet:  # another process says it
+    """Show a warning, also with --quiet."""
+    if results.quiet:  # another process shows it
         return
     _even_if_quiet(f"[yellow]warning:[/] {escape(text)}")
 
 
 def show_error(text: str, hint: str | None = None) -> None:
-    """Say what went wrong and, below it, what to do."""
+    """Show an error and, below it, what to do."""
     _even_if_quiet(f"[bold red]error:[/] {escape(text)}")
     if hint:
         _even_if_quiet(escape(hint))
 
 
 def show_traceback() -> None:
-    """Show where the exception that is being handled comes from."""
+    """Show the traceback of the exception that is being handled."""
     _even_if_quiet(escape(traceback.format_exc()))
 
 
@@ -112,7 +112,7 @@ def step_progress() -> Iterator[Progress]:
 
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner beside `title`; call what is yielded to say what is being done."""
+    """A spinner beside `title`; call the yielded function with a description of each step."""
     if messages.quiet or not messages.is_terminal:
         yield lambda _: None
         return

@@ -73,7 +73,7 @@ def test_its_entry_point_registers_it(monkeypatch: pytest.MonkeyPatch) -> None:
         ("hinge:Hinge", {"margn": 1}, r"unknown key 'loss\.options\.margn' for Hinge; did you mean 'margin'"),
         ("odd:Needy", {}, "loss 'odd:Needy' cannot be built: KeyError: 'width'"),
         ("odd:Nothing", {}, "odd has no such class"),
-        ("odd:not_a_loss", {}, "odd holds something else than a loss class"),
+        ("odd:not_a_loss", {}, "odd holds something that is not a loss class"),
         ("nowhere:Loss", {}, "loss 'nowhere:Loss' cannot be imported: ModuleNotFoundError"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Ranks and metrics of every target in a file, for analyses of one's own."""
+"""Writes ranks and metrics of every target to a file, for your own analyses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence
     """Write one row per target: user, history length, target item, rank, and each metric that has a value per target.
 
     Args:
-        path: a .csv or .parquet file; it appears whole or not at all.
+        path: a .csv or .parquet file; it is written atomically.
         data: the data behind the ranking; users and items are written under their raw ids.
         judged: the ranking.
-        wanted: what is measured.
+        wanted: the measures to write.
 
     Raises:
-        DataError: the suffix is neither.
+        DataError: the suffix is neither .csv nor .parquet.
     """
     if path.suffix not in SUFFIXES:
         raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")

@@ -1,4 +1,4 @@
-"""Where a training runs, and what makes two runs there identical."""
+"""The device that a training runs on, and what makes two runs on it identical."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -39,7 +39,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def make_repeatable(seed: int, device: torch.device) -> None:
-    """Seed every generator; on CUDA also choose algorithms whose sums do not depend on timing."""
+    """Seed every generator; on CUDA also choose deterministic algorithms."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -218,5 +218,5 @@ def test_a_protocol_is_told_by_its_key(protocol: Protocol) -> None:
 
 
 def test_a_key_of_no_protocol_is_refused() -> None:
-    with pytest.raises(RunError, match="'exclud' is no protocol; did you mean 'exclude'"):
+    with pytest.raises(RunError, match="'exclud' is not a protocol; did you mean 'exclude'"):
         Protocol.from_key("exclud")

@@ -163,7 +163,7 @@ def test_sizes_without_memory() -> None:
 def test_settings_that_do_not_suit_a_model() -> None:
     with pytest.raises(ConfigError, match="GRU4Rec has no attention to calibrate"):
         built(run_config("gru4rec", "full"), n_items=9)
-    with pytest.raises(ConfigError, match=r"model\.user_size 8 leaves nothing of model\.hidden_size 8"):
+    with pytest.raises(ConfigError, match=r"model\.user_size 8 must be at least 1 and less than model\.hidden_size 8"):
         tiny("sse-pt", user_size=8)
 
 
@@ -304,7 +304,7 @@ def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) ->
         (".own:Model", "not of the form package.module:Class"),
         ("{own}:Needy", "cannot be built: KeyError: 'width'"),
         ("{own}:Nothing", "has no such class"),
-        ("{own}:not_a_model", "holds something else than a model class"),
+        ("{own}:not_a_model", "holds something that is not a model class"),
     ],
 )
 def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Metrics as one registry: what is registered works in every command, table, curve and file."""
+"""The registry of metrics: a registered metric works in every command, table, curve and file."""
 
 from actsr_cli.evaluation.metrics import accuracy, lists
 from actsr_cli.evaluation.metrics.accuracy import hit, mrr, ndcg
