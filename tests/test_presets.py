@@ -224,7 +224,7 @@ class TestOverrides:
             parse_override(text)
 
     def test_a_value_that_is_no_yaml(self) -> None:
-        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is no YAML value: line 1, column 2"):
+        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is not a YAML value: line 1, column 2"):
             parse_override("training.epochs=[")
 
 
@@ -397,7 +397,7 @@ class TestRefusals:
     def test_a_key_of_another_split_says_how_to_name_it(self) -> None:
         with pytest.raises(ConfigError, match="split last has no such key, it belongs to time and files") as caught:
             resolve(overrides=["split.target=last"])
-        assert caught.value.hint == "Name the split, too: --set split.by=time or --set split.by=files"
+        assert caught.value.hint == "Also name the split: --set split.by=time or --set split.by=files"
         assert resolve(overrides=["split.by=files", "split.target=last"]).config.split == FileSplit(target="last")
 
     def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:
