@@ -86,7 +86,7 @@ def test_a_refusal_ends_in_the_way_by_hand(server: LoopbackServer, tmp_path: Pat
     server.script.append(refuse(403))
     result = actsr("download", "beauty", "--mirror", server.url, "--data-dir", tmp_path)
     assert result.exit_code == 1
-    assert "error: no mirror gave the archive of 'amazon-beauty'" in result.stderr
+    assert "error: no mirror has a valid archive of 'amazon-beauty'" in result.stderr
     assert "https://github.com/RUCAIBox/RecSysDatasets" in result.stderr
     assert "--from-file Amazon_Beauty.zip" in result.stderr
     assert "Traceback" not in result.stderr

@@ -204,7 +204,7 @@ def test_a_split_by_files(tmp_path: Path) -> None:
         (folder / f"shop.{part}.inter").write_text(header + "".join(rows))
     small = ("--model", "sasrec", "--dataset", "shop", "--epochs", "1", "--set", "model.hidden_size=8")
     refused = call("train", *small, "--set", "split=last", *places(tmp_path), exit_code=1).stderr
-    assert "came split in files" in refused and "--set split=files" in refused
+    assert "is split into files" in refused and "--set split=files" in refused
     call("train", *small, "--name", "one", *places(tmp_path))
     found = measured(tmp_path, run="one")
     assert (found["users"], found["targets"]) == (20, 40)

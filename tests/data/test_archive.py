@@ -135,7 +135,7 @@ def test_the_total_is_limited_whatever_the_ratio(tmp_path: Path) -> None:
     archive = make_zip({"a.inter": b"0123456789"}, zipfile.ZIP_STORED)
     assert unpack(tmp_path, archive, Limits(total=10)) == {"yelp.inter": b"0123456789"}
     (tmp_path / "unpacked" / "yelp.inter").unlink()
-    assert "at most 9 are taken" in refused(tmp_path, archive, Limits(total=9))
+    assert "at most 9 are allowed" in refused(tmp_path, archive, Limits(total=9))
 
 
 def test_a_bomb_whose_header_lies_is_stopped_while_unpacking(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_comes_out_is_counted_over_members(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("actsr_cli.data.archive._check_declared_size", lambda targets, allowed: None)
     archive = make_zip({"a.inter": b"0" * 600_000, "a.item": b"0" * 600_000})
     said = refused(tmp_path, archive, Limits(exempt=1_000_000))
-    assert said == "archive bomb: member 'a.item' unpacks to more than is taken"
+    assert said == "archive bomb: member 'a.item' unpacks to more than is allowed"
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_what_was_prepared_outlives_a_part(tmp_path: Path) -> None:
     fingerprint = prepare(source, DataConfig()).data.fingerprint
     (folder / "shop.valid.inter").unlink()
     kept = prepare(source, DataConfig())
-    assert kept.data.fingerprint == fingerprint and "shop.valid.inter is gone" in kept.report.note
+    assert kept.data.fingerprint == fingerprint and "shop.valid.inter is missing" in kept.report.note
 
 
 def test_intervals_hold_in_all_parts(tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_intervals_hold_in_all_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        (DataConfig(duplicates="first"), r"duplicates would .* do not give duplicates here\."),
+        (DataConfig(duplicates="first"), r"duplicates would .* do not set duplicates here\."),
         (
             DataConfig(user_core=2, item_core=3),
-            r"user_core and item_core would .* do not give user_core and item_core here\.",
+            r"user_core and item_core would .* do not set user_core and item_core here\.",
         ),
-        (DataConfig(max_length=3), r"max_length would .* do not give max_length here\."),
+        (DataConfig(max_length=3), r"max_length would .* do not set max_length here\."),
     ],
 )
 def test_filters_that_would_change_the_split_are_refused(tmp_path: Path, settings: DataConfig, refused: str) -> None:
@@ -190,7 +190,7 @@ def test_filters_that_would_change_the_split_are_refused(tmp_path: Path, setting
     with pytest.raises(DataError) as caught:
         prepare(find_source(tmp_path, "shop"), settings)
     text = f"{caught.value.message} {caught.value.hint}"
-    assert re.fullmatch(f"'shop' came split in files, and {refused}", text), text
+    assert re.fullmatch(f"'shop' is split into files, and {refused}", text), text
 
 
 def test_malformed_lines_of_every_part_are_told(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_parts_have_the_same_columns(tmp_path: Path) -> None:
     folder = split(tmp_path / "shop")
     write_part(folder / "shop.test.inter", TEST, HEADER.replace("timestamp", "date"))
     with pytest.raises(
-        DataError, match=r"shop\.test\.inter has other columns than shop\.train\.inter: .*, date in place"
+        DataError, match=r"shop\.test\.inter has other columns than shop\.train\.inter: .*, date instead"
     ):
         prepare(find_source(tmp_path, "shop"), DataConfig())
 

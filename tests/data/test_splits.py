@@ -131,10 +131,10 @@ def test_everything_can_train() -> None:
 @pytest.mark.parametrize(
     ("data", "split", "message"),
     [
-        (sequence_data(USERS), FileSplit(), "did not come split in files"),
+        (sequence_data(USERS), FileSplit(), "is not split into files"),
         (sequence_data(USERS), TimeSplit(), "no timestamps"),
-        (in_files(), LastSplit(), "came split in files"),
-        (in_files(), TimeSplit(), "came split in files"),
+        (in_files(), LastSplit(), "is split into files"),
+        (in_files(), TimeSplit(), "is split into files"),
     ],
 )
 def test_what_data_cannot_be_split_by(data: SequenceData, split: SplitConfig, message: str) -> None:

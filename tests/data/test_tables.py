@@ -81,7 +81,7 @@ def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("user_id\titem_id\ttimestamp\n", "no atomic file"),
+        ("user_id\titem_id\ttimestamp\n", "not an atomic file"),
         ("user_id:token\tuser_id:token\titem_id:token\ttimestamp:float\n", "'user_id:token' twice"),
         ("user_id:token\titem_id:token\n", "no column of timestamps"),
         ("item_id:token\ttimestamp:float\n", "no column for the user"),
@@ -140,7 +140,7 @@ def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the column 'user' twice"):
         read(twice, "csv")
     endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
-    with pytest.raises(DataError, match="line 1: no header"):
+    with pytest.raises(DataError, match="line 1: not a header"):
         read(endless, "csv")
 
 
@@ -211,7 +211,7 @@ def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="not a readable Parquet"):
         read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
 
 

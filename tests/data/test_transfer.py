@@ -250,7 +250,7 @@ def test_a_garbled_retry_after_is_ignored(
 
 def test_a_retry_after_beyond_reason_gives_the_mirror_up(server: LoopbackServer, tmp_path: Path) -> None:
     server.script.append(refuse(503, retry_after=86_400))
-    assert "asked to wait 86400 s" in refusal(server, tmp_path)
+    assert "asks to wait 86400 s" in refusal(server, tmp_path)
     assert len(server.requests) == 1
 
 

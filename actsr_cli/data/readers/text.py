@@ -1,4 +1,4 @@
-"""Text files as people have them: with or without a byte order mark, CRLF, a newline at the end, gzip."""
+"""Reads lines of text files, with or without byte order mark, CRLF, final newline and gzip."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 text file without their ends, gzip or not; a line ends at LF, CRLF or CR, as Arrow has it.
+    """Yield the lines of a UTF-8 text file, gzipped or not. Lines end at LF, CRLF or CR, as in Arrow.
 
     Raises:
-        DataError: the file is no UTF-8, or its gzip is broken.
+        DataError: the file is not UTF-8, or it is a broken gzip file.
     """
     with path.open("rb") as raw:
         compressed = raw.read(2) == _GZIP_MAGIC
@@ -29,4 +29,4 @@ def read_lines(path: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a broken gzip file: {error}", hint="Fetch it again.") from error
+        raise DataError(f"{path} is a broken gzip file: {error}", hint="Download it again.") from error
