@@ -1,4 +1,4 @@
-"""The shipped presets against schema and paper, and the layering of settings: what wins, and where it came from."""
+"""The shipped presets agree with schema and paper; layers of settings: which one wins, and the source of each."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestShipped:
     @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
     def test_leaves_learned_positions_to_what_has_no_other(self, path: Path, calibration: str) -> None:
-        """A plain baseline without positions would lose to its calibrated twin for the wrong reason."""
+        """A plain baseline without positions would be an unfair comparison for its calibrated version."""
         options = {"model.name": "bert4rec", "calibration.kind": calibration}
         model = built(resolve(preset=path.stem, options=options).config, n_items=5, n_users=0)
         positions = [name for name, _ in model.named_parameters() if "position_embedding" in name]
@@ -290,7 +290,7 @@ class TestLayers:
 
 
 class TestChoicesOverAPreset:
-    """A preset is made for its own model, calibration and loss; everything else is given on purpose."""
+    """Keys of a preset are dropped if another choice lacks them; in all other layers they are errors."""
 
     def test_keys_that_another_choice_does_not_have_are_left_out(self) -> None:
         options = {"model.name": "gru4rec", "calibration.kind": "none"}

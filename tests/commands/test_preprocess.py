@@ -1,4 +1,4 @@
-"""`actsr preprocess` as a user meets it."""
+"""`actsr preprocess` as a user calls it."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
 
 
 def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Path) -> None:
-    """The preset of beauty has cores; they hold for its data as a whole."""
+    """The preset of beauty has cores, which only apply to unsplit data."""
     folder = data_dir / "amazon-beauty"
     folder.mkdir(parents=True)
     for part, times in (("train", (1, 2)), ("valid", (3,)), ("test", (4,))):

@@ -1,4 +1,4 @@
-"""Data sets from mirrors and from archives at hand: what is installed, recorded, refused and left alone."""
+"""Data sets from mirrors and local archives: what is installed, recorded, refused and left unchanged."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_data_in_place_survive_a_download_that_fails(server: LoopbackServer, tmp
 
 
 def test_leavings_of_a_killed_process_do_not_disturb(server: LoopbackServer, tmp_path: Path) -> None:
-    """What a process that ended left of its unpacking is removed by the next one."""
+    """Partially unpacked files of a killed process are removed by the next one."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = tmp_path / f".amazon-beauty.{platform.node()}.{ended.pid}.partial"

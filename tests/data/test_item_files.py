@@ -1,4 +1,4 @@
-"""Titles and categories beside the interactions."""
+"""Titles and categories of items."""
 
 from __future__ import annotations
 

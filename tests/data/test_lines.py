@@ -1,4 +1,4 @@
-"""Reviews in JSON lines and sequences in text, and what is said of lines that cannot be read."""
+"""Reviews in JSON lines, sequences in text, and messages about malformed lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that somebody has split: NAME.train.inter, NAME.valid.inter and NAME.test.inter."""
+"""Data that are split into files: NAME.train.inter, NAME.valid.inter and NAME.test.inter."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_items_beside_a_split_come_along(tmp_path: Path) -> None:
 
 def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
     folder = split(tmp_path / "elsewhere", "log")
-    write_part(folder / "log.inter", TRAIN)  # --from-file says which
+    write_part(folder / "log.inter", TRAIN)  # --from-file chooses one
     whole = source_from_file(tmp_path / "data", "whole", folder / "log.inter", None, Columns())
     assert whole.parts == ((folder / "log.inter").resolve(),)
     given = source_from_file(tmp_path / "data", "shop", folder / "log.train.inter", None, Columns()).register()
@@ -245,7 +245,7 @@ def test_a_remembered_split_has_all_its_parts(tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 def test_ml_100k_split_by_pandas_and_read_back(real_data: Path, tmp_path: Path) -> None:
-    """A random split of each user's rows, compared with what pandas makes of the three tables."""
+    """A random split of each user's rows is compared with the same computation in pandas."""
     log = pd.read_csv(real_data / "ml-100k.inter", sep="\t", dtype=str)
     log["part"] = np.random.default_rng(0).choice(3, size=len(log), p=(0.8, 0.1, 0.1))
     folder = tmp_path / "ml"

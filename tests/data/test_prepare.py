@@ -1,4 +1,4 @@
-"""Preparation from end to end: order, numbering, the cache, what is noticed."""
+"""Preparation from end to end: order, numbering, cache, and detection of changes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_latest_content_outlives_its_input(tmp_path: Path) -> None:
     second = prepare(shop, DataConfig()).folder
     shop.file.unlink()
     assert prepare(shop, DataConfig()).folder == second
-    shop.file.write_text(LOG)  # as it was at first
+    shop.file.write_text(LOG)  # the first content again
     assert prepare(shop, DataConfig()).folder == first
     shop.file.unlink()
     assert prepare(shop, DataConfig()).folder == first

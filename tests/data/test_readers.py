@@ -1,4 +1,4 @@
-"""Formats declare themselves once: whatever lists them, reads them or refuses options follows from that."""
+"""Formats are declared in one place; lists, readers and refused options follow from the declaration."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_command_line_and_the_front_page_list_every_format() -> None:
 
 
 def read_pairs(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """A format of its own: `user>item` per line."""
+    """A reader of a custom format: `user>item` per line."""
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         user, arrow, item = line.partition(columns.separator or ">")

@@ -1,4 +1,4 @@
-"""How a data set is found by its name."""
+"""Data sets are found by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits: by hand, and against a plain pandas computation on real data."""
+"""Splits: computed by hand, and compared with pandas on real data."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_two_moments_cut_the_log(
     assert training(data) == [[1, 2], [1, 2], [3], []]
     assert rows(data, "valid") == valid
     assert rows(data, "test") == test
-    assert split_facts(data, "valid").users_without_history == 1  # user 3 began in between
-    assert split_facts(data, "test").users_without_history == 0  # and had a history by then
+    assert split_facts(data, "valid").users_without_history == 1  # user 3 has no items before validation
+    assert split_facts(data, "test").users_without_history == 0  # but has items before test
     assert split_facts(data, "test").untrained_targets == (3 if target == "all" else 2)
 
 
