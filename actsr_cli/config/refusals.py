@@ -125,7 +125,7 @@ def _names_of_choice(values: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _split_to_name(key: str) -> str | None:
-    """The hint for a key of another split: that split must be named, even if the data came split in files."""
+    """The hint for a key of another split: that split must be named, even if the data are split into files."""
     section, _, name = key.partition(".")
     owners = _owners(section, name) if section == SPLITS.section else []
     if not owners:

@@ -86,7 +86,7 @@ def test_items_beside_a_split_come_along(tmp_path: Path) -> None:
 
 def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
     folder = split(tmp_path / "elsewhere", "log")
-    write_part(folder / "log.inter", TRAIN)  # --from-file chooses one
+    write_part(folder / "log.inter", TRAIN)  # --from-file chooses between them
     whole = source_from_file(tmp_path / "data", "whole", folder / "log.inter", None, Columns())
     assert whole.parts == ((folder / "log.inter").resolve(),)
     given = source_from_file(tmp_path / "data", "shop", folder / "log.train.inter", None, Columns()).register()
