@@ -1,4 +1,4 @@
-"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options."""
+"""Presets, and the layers of a run's configuration: defaults < preset < file < --set < options."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Preset:
     """A file of settings.
 
     Attributes:
-        name: its name, or the path where it was given by one.
+        name: its name, or its path if it was given as a path.
         path: the file.
         values: its settings, as nested mappings.
-        config: the same over the defaults.
-        space: its `tune` section, which only `actsr tune` reads: what to search, by dotted key.
+        config: the same settings completed by the defaults.
+        space: its `tune` section, read only by `actsr tune`: the search space by dotted key.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Preset:
 
     @property
     def origin(self) -> str:
-        """How it is called as the source of a setting."""
+        """Its name as the source of a setting."""
         return f"preset {self.name}"
 
 
 @dataclass(frozen=True)
 class ResolvedConfig:
-    """A configuration that knows where it came from.
+    """A configuration with the source of every setting.
 
     Attributes:
         config: the settings.
         sources: for every dotted key, `default`, `preset NAME`, `file PATH`, `--set` or the option's name.
-        preset: the preset behind it, or None.
+        preset: the preset that it is based on, or None.
     """
 
     config: RunConfig
@@ -61,13 +61,13 @@ class ResolvedConfig:
 
     @property
     def given(self) -> dict[str, str]:
-        """Sources of what was given on purpose: not by default, nor by the preset, which may serve several models."""
+        """Sources of explicit settings: neither defaults, nor from the preset, which may serve several models."""
         own = {DEFAULT, self.preset.origin if self.preset else DEFAULT}
         return {key: source for key, source in self.sources.items() if source not in own}
 
 
 def preset_folder() -> Path:
-    """Where the shipped presets are: in the package when installed, beside it in a checkout."""
+    """The folder of the shipped presets: in the installed package, or beside the package in a checkout."""
     installed = _PACKAGE / "preset_files"
     return installed if installed.is_dir() else _PACKAGE.parent / "presets"
 
@@ -78,10 +78,10 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """A shipped preset by name, or any preset by the path of its file.
+    """Load a shipped preset by name, or any preset by the path of its file.
 
     Raises:
-        ConfigError: there is no such preset, or it holds what the schema refuses.
+        ConfigError: there is no such preset, or the schema refuses a setting in it.
     """
     text = str(name)
     shipped = text in preset_names()
@@ -95,7 +95,7 @@ def load_preset(name: str | Path) -> Preset:
 
 
 def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a file in the schema of a preset sets, and its `tune` section."""
+    """The settings of a file in the form of a preset, and its `tune` section."""
     values = spelled_out(read_yaml(path))
     space = values.pop(TUNE, None) or {}
     if not isinstance(space, dict):
@@ -105,7 +105,7 @@ def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @cache
 def preset_for(*datasets: str) -> str | None:
-    """The preset made for a data set that goes by these names (not its published variant), or None."""
+    """The preset for a data set with one of these names (not its published variant), or None."""
     names = [name for name in preset_names() if not name.endswith("-published")]
     wanted = set(datasets) - {""}
     return next((name for name in names if load_preset(name).config.dataset in wanted), None)
@@ -118,20 +118,20 @@ def resolve(
     overrides: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
 ) -> ResolvedConfig:
-    """Put a configuration together; what comes later wins.
+    """Build a configuration from its layers; later layers win.
 
-    A preset is made for its own model, calibration and loss. Where another is chosen over it, those of its keys that
-    the choice does not have are left out. Everything else is given on purpose: a key of another choice is an error.
+    A preset is made for its own model, calibration and loss. If a later layer makes another choice, keys of the preset
+    that this choice does not have are dropped. In all other layers, a key of another choice is an error.
 
     Args:
         preset: name or path of a preset.
-        file: a YAML file in the schema of a preset.
+        file: a YAML file in the form of a preset.
         overrides: `section.key=value` texts, values in YAML.
         options: dotted keys with their values; None means not given.
 
     Raises:
-        ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
-            to write.
+        ConfigError: a layer is missing or malformed, or the schema refuses a setting. The message says which key, from
+            which layer, and what to write.
     """
     loaded = None if preset is None else load_preset(preset)
     given = [] if file is None else [(f"file {file}", _settings_and_space(file)[0])]
@@ -148,7 +148,7 @@ def resolve(
     for origin, layer in layers:
         values = merged(values, layer)
         for key, _ in leaves(layer):
-            origins.pop(key, None)  # the latest origin stands last
+            origins.pop(key, None)  # keeps the latest origin last
             origins[key] = origin
     config = checked(values, origins)
     sources = {key: origins.get(key, DEFAULT) for key, _ in leaves(config.model_dump())}
@@ -156,7 +156,7 @@ def resolve(
 
 
 def preset_name(resolved: ResolvedConfig) -> str | None:
-    """The preset behind a configuration as any other command finds it: a name, or the whole path of a file."""
+    """The preset of a configuration in a form that works everywhere: a name, or the absolute path of a file."""
     preset = resolved.preset
     if preset is None:
         return None
@@ -164,12 +164,12 @@ def preset_name(resolved: ResolvedConfig) -> str | None:
 
 
 def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
-    """A configuration with other values of some dotted keys.
+    """A configuration with some values replaced, by dotted key.
 
-    Where one of them makes another choice (of a model, a calibration, a loss), keys that it does not have are dropped.
+    If one of them makes another choice (of model, calibration or loss), keys that this choice lacks are dropped.
 
     Raises:
-        ConfigError: they do not go together with the rest.
+        ConfigError: the new values do not fit the others.
     """
     wanted: dict[str, Any] = {}
     for key, value in values.items():
@@ -184,7 +184,7 @@ def option_name(key: str) -> str:
 
 
 def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:
-    """The choices that hold when layers lie over some settings."""
+    """The choices that are in force after all layers."""
     values = dict(below)
     for _, layer in layers:
         values = merged(values, layer)

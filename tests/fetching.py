@@ -1,4 +1,4 @@
-"""What the tests of downloading share: one small archive, fetched from a loopback server."""
+"""Helpers for tests of downloads: a small archive, fetched from a loopback server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fetch(server: LoopbackServer, data_dir: Path, **options: object) -> Installe
 
 
 def refusal(server: LoopbackServer, data_dir: Path, **options: object) -> str:
-    """What the failing download says, hint included."""
+    """The message of the failing download, including its hint."""
     with pytest.raises(DownloadError) as caught:
         fetch(server, data_dir, **options)
     assert caught.value.hint is not None

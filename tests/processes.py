@@ -1,4 +1,4 @@
-"""The command line in this process and in others, for tests that interrupt and kill it."""
+"""Runs the command line in this process or in others, for tests that interrupt and kill it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def call(*arguments: str, exit_code: int = 0) -> Result:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """In a session of its own, as in a terminal: what signals its group reaches all processes that it starts."""
+    """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts."""
     return subprocess.Popen(
         [sys.executable, "-m", "actsr_cli", *arguments],
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The shell of actsr: help, errors and their exit codes, quiet, completion, and what it costs to start."""
+"""The command line of actsr: help, errors, exit codes, --quiet, completion and start time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")
 
 @pytest.fixture(autouse=True)
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """80 columns without colours; --quiet is forgotten afterwards."""
+    """80 columns without colours; resets --quiet afterwards."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     yield
@@ -157,7 +157,7 @@ class TestStart:
 
 
 def failing_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on `actsr models` meets `error`."""
+    """Make `actsr models` raise `error`."""
 
     def fail() -> tuple[object, ...]:
         raise error
@@ -283,7 +283,7 @@ def test_models_are_listed() -> None:
 
 class TestCompletion:
     def complete(self, line: str) -> list[str]:
-        """What bash offers for the last word of `line`."""
+        """The completions that bash offers for the last word of `line`."""
         words = line.split(" ")
         asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         code = "from actsr_cli.app import app; app(prog_name='actsr')"

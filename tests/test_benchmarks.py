@@ -1,4 +1,4 @@
-"""Every measurement runs on small data, and its table is filled with numbers."""
+"""Every benchmark runs on small data, and its table contains numbers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from benchmarks.process import in_a_new_process, peak_megabytes
 T = TypeVar("T")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 MAY_BE_ZERO = {"of it own", "table MB", "per pair MB", "memory ratio"}
-"""Memory that fits into what the process had before."""
+"""Columns of memory that may be 0, because the process already had it."""
 
 
 class Small(NamedTuple):
-    """A measurement on small data.
+    """A benchmark on small data.
 
     Attributes:
         arguments: its options.
-        columns: of its table; those of `texts` hold no numbers.
-        rows: of its table.
+        columns: columns of its table; those in `texts` hold no numbers.
+        rows: number of rows of its table.
         record: the option that names a JSON file, if there is one.
     """
 
@@ -88,7 +88,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands if 
 
 
 def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
-    """A call in this process, which starts at once; what goes to the other process and back is pickled all the same."""
+    """Call a function in this process, which is faster, but pickle arguments and result as for another process."""
     there, sent = pickle.loads(pickle.dumps((measure, arguments)))  # noqa: S301
     result: T = pickle.loads(pickle.dumps(there(*sent)))  # noqa: S301
     return result
@@ -106,7 +106,7 @@ def cells(line: str) -> list[str]:
 
 
 def table(output: str) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the one table in what a command has printed."""
+    """Columns and rows of the only table in a command's output."""
     [columns] = [cells(line) for line in output.splitlines() if line.startswith("┃")]
     return columns, [cells(line) for line in output.splitlines() if line.startswith("│")]
 
@@ -127,7 +127,7 @@ def run(command: str, *arguments: str | Path) -> str:
 @pytest.mark.usefixtures("_starts_at_once")
 @pytest.mark.parametrize(
     ("command", "small"),
-    # a command that SMALL lacks is an error here
+    # fails if a command is missing in SMALL
     [pytest.param(name, small, id=f"{name}-{index}") for name in COMMANDS for index, small in enumerate(SMALL[name])],
 )
 def test_a_measurement_fills_its_table(command: str, small: Small, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_both_paths_train_the_same_targets() -> None:
     fast = TrainingBatches(data, max_length=8, batch_size=64)
 
     def pairs(batches: PrefixBatches | TrainingBatches) -> list[tuple[int, int]]:
-        """What each trained row has last and is to predict."""
+        """The latest item and the target of each trained row."""
         parts = [part for batch in batches.epoch(torch.Generator().manual_seed(0)) for part in batch]
         items = torch.cat([part.item_ids[part.targets != 0] for part in parts])
         targets = torch.cat([part.targets[part.targets != 0] for part in parts])

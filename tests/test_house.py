@@ -1,4 +1,4 @@
-"""The house rules that no linter checks: short functions, few parameters, files that can be read in one sitting."""
+"""Style rules that the linter does not check: short functions, few parameters, short files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def functions() -> Iterator[tuple[str, Function]]:
-    """Every function of the package but those whose options are a command line, which Typer reads off the signature."""
+    """All functions of the package except commands, whose parameters are the options that Typer reads."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, Function) and not is_command(path, node):

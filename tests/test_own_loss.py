@@ -1,4 +1,4 @@
-"""docs/your-own-loss.md, run as it is written."""
+"""Runs the code of docs/your-own-loss.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(options: LossOptions) -> float:
-    """The loss of two targets, the first of which beats its negative by 1, the second by 3."""
+    """The loss of two targets whose scores exceed those of their negatives by 1 and 3."""
     loss = build_loss(options, 3, COUNTS)
     items = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
     drawn = loss.draw(torch.tensor([2, 3]))

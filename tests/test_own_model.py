@@ -1,4 +1,4 @@
-"""docs/your-own-model.md, run as it is written."""
+"""Runs the code of docs/your-own-model.md."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_fits_into_pytorch_layers(training: bool) -> None:
 
 @pytest.mark.slow
 def test_its_entry_point_registers_the_model(tmp_path: Path) -> None:
-    """A package as pip leaves it: the module, and metadata with the page's entry point."""
+    """A package as installed by pip: the module, and metadata with the page's entry point."""
     (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     points = tomllib.loads(toml)["project"]["entry-points"]["actsr.models"]
     package = tmp_path / "site" / "tiny-1.0.dist-info"
@@ -113,7 +113,7 @@ def test_its_commands_train_the_module(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_is_compared_looked_into_and_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a loss of one's own, and the options of both searched."""
+    """With a custom loss, and a search over options of both."""
     (tmp_path / "dataset" / "demo").mkdir(parents=True)
     generate_demo(tmp_path / "dataset" / "demo", users=300)
     for page, module in ((PAGE, "tiny"), (LOSS_PAGE, "hinge")):

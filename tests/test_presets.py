@@ -1,4 +1,4 @@
-"""The shipped presets against schema and paper, and the layering of settings: what wins, and where it came from."""
+"""The shipped presets agree with schema and paper; layers of settings: which one wins, and the source of each."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestShipped:
     @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
     def test_leaves_learned_positions_to_what_has_no_other(self, path: Path, calibration: str) -> None:
-        """A plain baseline without positions would lose to its calibrated twin for the wrong reason."""
+        """A plain baseline without positions would be an unfair comparison for its calibrated version."""
         options = {"model.name": "bert4rec", "calibration.kind": calibration}
         model = built(resolve(preset=path.stem, options=options).config, n_items=5, n_users=0)
         positions = [name for name, _ in model.named_parameters() if "position_embedding" in name]
@@ -224,7 +224,7 @@ class TestOverrides:
             parse_override(text)
 
     def test_a_value_that_is_no_yaml(self) -> None:
-        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is no YAML value: line 1, column 2"):
+        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is not a YAML value: line 1, column 2"):
             parse_override("training.epochs=[")
 
 
@@ -290,7 +290,7 @@ class TestLayers:
 
 
 class TestChoicesOverAPreset:
-    """A preset is made for its own model, calibration and loss; everything else is given on purpose."""
+    """Keys of a preset are dropped if another choice lacks them; in all other layers they are errors."""
 
     def test_keys_that_another_choice_does_not_have_are_left_out(self) -> None:
         options = {"model.name": "gru4rec", "calibration.kind": "none"}
@@ -397,7 +397,7 @@ class TestRefusals:
     def test_a_key_of_another_split_says_how_to_name_it(self) -> None:
         with pytest.raises(ConfigError, match="split last has no such key, it belongs to time and files") as caught:
             resolve(overrides=["split.target=last"])
-        assert caught.value.hint == "Name the split, too: --set split.by=time or --set split.by=files"
+        assert caught.value.hint == "Also name the split: --set split.by=time or --set split.by=files"
         assert resolve(overrides=["split.by=files", "split.target=last"]).config.split == FileSplit(target="last")
 
     def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, followed as it is written: its code is put where the page says, and what it promises is tried."""
+"""Follows the recipes of CONTRIBUTING.md: puts the code where the page says, and tests what it promises."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RATINGS = "".join(f"{user}::{item}::{1 + (user + item) % 5}::{item}\n" for user 
 
 @dataclass(frozen=True)
 class Block:
-    """Code of a recipe, and the file that it is or that it ends."""
+    """Code of a recipe: a new file, or the end of an existing file."""
 
     is_new: bool
     place: str
@@ -67,7 +67,7 @@ Follow = Callable[[str], None]
 
 @pytest.fixture
 def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
-    """Does to the imported package what a recipe says, until the test ends."""
+    """A function that applies a recipe to the imported package; undone after the test."""
     for owner, name in ((metrics, "_METRICS"), (readers, "_READERS"), (MODELS, "by_name"), (LOSSES, "by_name")):
         monkeypatch.setattr(owner, name, dict(getattr(owner, name)))
     added = []
@@ -282,7 +282,7 @@ class TestFormat:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package in which all four recipes are followed."""
+    """A copy of the package with all four recipes applied."""
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("actsr_cli", "presets", "tests/data"):
         shutil.copytree(ROOT / folder, copy / folder)
@@ -305,7 +305,7 @@ def test_the_code_is_as_the_linter_wants_it(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_all_four_together(copy: Path) -> None:
-    """A study in several processes: the new backbone, loss and metric on data in the new format."""
+    """A study in several processes with the new backbone, loss and metric, on data in the new format."""
     (copy / "ratings.dat").write_text(RATINGS)
     (copy / "space.yaml").write_text("loss.score_weight: [0.5, 1.0]\nmodel.wave_height: [0.1]\n")
 

@@ -1,4 +1,4 @@
-"""The built wheel, installed away from the checkout, has everything it needs."""
+"""The built wheel works without the checkout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel built from the source distribution, as a package index would get both."""
+    """The wheel, built from the source distribution like a release."""
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT], check=True, capture_output=True
@@ -31,10 +31,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an empty environment with the wheel in it.
+    """The bin folder of a new environment with the wheel.
 
-    The dependencies come from the environment of the tests, so that no network is needed; its editable installation of
-    the checkout does not, since Python reads no `.pth` files in folders that a `.pth` file adds.
+    The dependencies come from the environment of the tests, so that no network is needed. Its editable installation of
+    the checkout is not visible, because Python ignores `.pth` files in folders that a `.pth` file adds.
     """
     folder = tmp_path_factory.mktemp("empty") / "venv"
     venv.create(folder, with_pip=False)
@@ -74,7 +74,7 @@ def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Pat
     assert set(preset_names()) <= set(listed)
     shown = run(installed / "actsr", "presets", "show", "beauty", folder=tmp_path)
     assert shown == load_preset("beauty").path.read_text(encoding="utf-8")
-    assert preset_folder() == ROOT / "presets"  # the tests themselves read the checkout's
+    assert preset_folder() == ROOT / "presets"  # the tests themselves use the presets of the checkout
 
 
 def test_a_model_trains_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from actsr_cli.config.training import TrainingConfig
 
 
 class RunConfig(Section):
-    """A whole run: what a preset holds and what `config.yaml` of a run records."""
+    """A whole run: the content of a preset and of the `config.yaml` of a run."""
 
-    description: str = Field("", description="One line for `actsr presets`.")
-    dataset: str = Field("", description="Name of the data set, as `actsr download --list` or your own folder has it.")
+    description: str = Field("", description="One line of description, shown by `actsr presets`.")
+    dataset: str = Field("", description="Name of the data set: one of `actsr download --list`, or your own folder.")
     data: DataConfig = DataConfig()
     split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = LastSplit()
     model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = SASRecOptions()
@@ -33,7 +33,7 @@ class RunConfig(Section):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if name in (".", "..") or "/" in name or "\\" in name:
-            raise ValueError("must be a plain name, as it names folders")
+            raise ValueError("must be a plain name without slashes, because it names folders")
         return name
 
     @model_validator(mode="after")
@@ -41,6 +41,6 @@ class RunConfig(Section):
         if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(
                 f"training.window_stride {self.training.window_stride} is more than model.max_length "
-                f"{self.model.max_length}: targets between two windows would be missed"
+                f"{self.model.max_length}: targets between two windows would be skipped"
             )
         return self

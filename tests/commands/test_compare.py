@@ -1,4 +1,4 @@
-"""`actsr compare` from the command line: runs and series, files, and what it refuses."""
+"""`actsr compare` from the command line: runs and series, files, and refusals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TWO = ("train", *SMALL, "--epochs", "2", "--seeds", "2")
 
 @pytest.fixture
 def series(place: Path) -> Path:
-    """Two series of two seeds, a weak and a strong one."""
+    """Two series with two seeds each: a weak model and a strong one."""
     call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6")
     call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2")
     return place
@@ -114,7 +114,7 @@ def test_what_cannot_be_compared(series: Path) -> None:
     assert "demo/sasrec/strong-s1 is not finished: it is interrupted" in " ".join(single.split())
     (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
     shutil.copytree(runs / "weak-s0", runs / "strong-s2")
-    assert "strong-s2 has the seed 0: it is of no series" in refused("weak", "strong")  # not a fourth run with seed 0
+    assert "strong-s2 has the seed 0: it is of no series" in refused("weak", "strong")  # no fourth run with seed 0
     config = (runs / "strong-s2" / "config.yaml").read_text()
     (runs / "strong-s2" / "config.yaml").write_text(config.replace("seed: 0", "seed: 2"))
     assert "in more than its seed: they are no series" in refused("weak", "strong")

@@ -1,4 +1,4 @@
-"""`actsr download` as a user meets it: in process for what it says, as a process of its own for what kills it."""
+"""`actsr download` as a user calls it: in this process for its output, in a separate process for being killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODY = beauty_zip(padding=300_000)
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy between us and the loopback, no mirror but those of the test, wide lines."""
+    """No proxy for the loopback server, only the mirrors of the test, wide lines."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("ACTSR_MIRROR", raising=False)
     monkeypatch.delenv("ACTSR_DATA", raising=False)
@@ -86,7 +86,7 @@ def test_a_refusal_ends_in_the_way_by_hand(server: LoopbackServer, tmp_path: Pat
     server.script.append(refuse(403))
     result = actsr("download", "beauty", "--mirror", server.url, "--data-dir", tmp_path)
     assert result.exit_code == 1
-    assert "error: no mirror gave the archive of 'amazon-beauty'" in result.stderr
+    assert "error: no mirror has a valid archive of 'amazon-beauty'" in result.stderr
     assert "https://github.com/RUCAIBox/RecSysDatasets" in result.stderr
     assert "--from-file Amazon_Beauty.zip" in result.stderr
     assert "Traceback" not in result.stderr

@@ -43,7 +43,7 @@ def test_sizes_are_those_of_the_present_data_set(data: Path) -> None:
     (data / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
     prepare("lists", "--from-file", str(data / "lists.txt"), "--format", "sequences")
     listed, _ = models()
-    assert "  size     14 on lists" in listed  # popularity: 13 items and padding
+    assert "  size     14 on lists" in listed  # popularity: 13 items plus padding
     assert "cannot be trained on lists, which has no timestamps" in listed
     (data / "demo").mkdir()
     generate_demo(data / "demo", users=300)

@@ -1,4 +1,4 @@
-"""`actsr preprocess` as a user meets it."""
+"""`actsr preprocess` as a user calls it."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
     assert "4 users / 6 items / 24 interactions, mean length 6.00" in result.stdout
     assert "As split in files: train 12 / valid 4 / test 8 interactions" in result.stdout
     refused = preprocess("shop", "--user-core", "5", exit_code=1).stderr
-    assert "'shop' came split in files, and user_core would change the split" in refused
+    assert "'shop' is split into files, and user_core would change the split" in refused
     file = data_dir / "shop" / "shop.train.inter"
     assert "train 12 / valid 4 / test 8" in preprocess("mine", "--from-file", file).stdout
     (data_dir / "shop" / "shop.test.inter").unlink()
@@ -141,7 +141,7 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
 
 
 def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Path) -> None:
-    """The preset of beauty has cores; they hold for its data as a whole."""
+    """The preset of beauty has cores, which only apply to unsplit data."""
     folder = data_dir / "amazon-beauty"
     folder.mkdir(parents=True)
     for part, times in (("train", (1, 2)), ("valid", (3,)), ("test", (4,))):

@@ -1,4 +1,4 @@
-"""`actsr train --refit`: a final model on all data, for as many epochs as validation chose."""
+"""`actsr train --refit`: a final model on all data, for the number of epochs that validation chose."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_run_goes_on_before_it_is_refitted(runs: Path) -> None:
 
 
 def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one(runs: Path) -> None:
-    """Its schedule falls over all epochs, and the last epoch is validated."""
+    """Its schedule covers all epochs, and the last epoch is validated."""
     every = ("--set", "training.validate_every=4")
     call(*TRAIN, "--epochs", "4", "--name", "whole", *every)
     call(*TRAIN, "--epochs", "4", "--name", "part", *every, "--set", "training.stop_after=2")

@@ -42,7 +42,7 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     assert said.count("is finished already") == 2 and (runs / "three-s2" / "model.safetensors").exists()
     value = ndcg(runs / "three-s1")
     call("evaluate", "three-s1", "--split", "valid", "--k", "7")
-    assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs stand beside those there were
+    assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs are added to the existing ones
     assert "± " in call(*SERIES, "--seeds", "3").stdout
     assert (runs / "three-s0" / "run.json").read_bytes() == kept
 
@@ -78,7 +78,7 @@ def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_series_shares_is_shown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs evaluated at different cut-offs share the others; one run alone has no spread."""
+    """Runs with different cut-offs show the common metrics; a single run has no std."""
     monkeypatch.setattr("actsr_cli.console.results._width", 120)
     call(*SERIES, "--seeds", "2")
     call("evaluate", "three-s0", "--k", "3,10")

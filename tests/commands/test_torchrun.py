@@ -1,4 +1,4 @@
-"""Training shared by two processes, as torchrun starts them: the same numbers, one writer, and a death that is told."""
+"""Training in two processes started by torchrun: equal numbers, one writer, and a report if a process dies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def torchrun(*arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Output and messages of a process that ends well."""
+    """Standard output and standard error of a process that must succeed."""
     output, messages = process.communicate(timeout=200)
     assert process.returncode == 0, messages
     return output, messages
@@ -49,7 +49,7 @@ def history(run: Path) -> list[dict[str, str]]:
 
 
 def test_two_processes_train_as_one_does(place: Path) -> None:
-    """No dropout and no noise: each epoch's loss and every metric, validated by halves, are those of one process."""
+    """No dropout and no noise: loss of each epoch and all metrics equal those of one process."""
     options = ("train", *SMALL, *EXACT, "--model", "sasrec", "--calibration", "spatial", "--epochs", "2")
     call(*options, "--name", "one")
     shared = torchrun(*options, "--name", "two")
@@ -78,7 +78,7 @@ def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path) -> N
 
 
 def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
-    """Dropout and noise are drawn anew per process and epoch: stopped after an epoch or not is the same."""
+    """Dropout and noise are seeded per process and epoch, so stopping after an epoch changes nothing."""
     options = ("train", *SMALL, "--model", "ac-sasrec")
     for name, epochs in (("straight", 3), ("parts", 1)):
         finish(torchrun(*options, "--name", name, "--epochs", str(epochs)))
@@ -90,7 +90,7 @@ def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
 
 
 def test_an_interrupted_training_ends_in_all_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take leave of one another before they exit, and none goes on with a refit."""
+    """They leave the process group before they exit, and none starts a refit."""
     left = []
 
     @contextmanager

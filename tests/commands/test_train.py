@@ -1,4 +1,4 @@
-"""Training and evaluating from the command line, in real processes that get interrupted and killed."""
+"""Training and evaluation from the command line, in real processes that are interrupted and killed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(place: Path) -> None:
-    """SIGKILL in the middle of an epoch; resumed in another process, the model equals an uninterrupted one."""
+    """SIGKILL in the middle of an epoch; resumed in another process, the model equals that of an uninterrupted run."""
     options = ("train", "--model", "ac-sasrec", *SMALL, "--epochs", "6", "--patience", "9")
     call(*options, "--name", "straight")
     runs = place / "runs" / "demo" / "ac-sasrec"
@@ -165,7 +165,7 @@ def test_data_that_are_too_small(place: Path, rows: str, message: str) -> None:
 
 
 def test_own_data_use_what_preprocess_was_told(place: Path) -> None:
-    """A preset's data section describes its own data set; another one is taken as it was last preprocessed."""
+    """A preset's data section is only for its own data set; for others, the latest preprocess settings are used."""
     log = place / "log.csv"
     users = [f"u{index}" for index in range(30)]
     rows = [f"{user},i{(n * step) % 9},{step}" for n, user in enumerate(users) for step in range(4 + n % 3)]
@@ -224,7 +224,7 @@ def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
     ):
         refused = call("train", "--model", "popularity", "--preset", "demo", "--set", key, exit_code=1)
         assert problem in " ".join(refused.stderr.split())
-    call("train", "--model", "popularity", "--preset", "demo")  # the preset's keys are for other models
+    call("train", "--model", "popularity", "--preset", "demo")  # the preset's keys belong to other models
     refused = call("train", "--model", "sse-pt", "--preset", "demo", "--set", "model.user_size=999", exit_code=1)
     assert "user_size" in refused.stderr
     assert not (place / "runs" / "demo" / "sse-pt").exists()
@@ -299,7 +299,7 @@ class Tied(CustomModel):
     ],
 )
 def test_every_backbone_goes_on_where_it_stopped(model: str, drawn: tuple[str, ...], place: Path) -> None:
-    """Three epochs in one go and two and one end with the same parameters, masks and replaced users included."""
+    """Three epochs at once and two plus one give the same parameters, also with masks and replaced users."""
     call("train", "--model", model, *SMALL, *drawn, "--epochs", "3", "--name", "whole")
     call("train", "--model", model, *SMALL, *drawn, "--epochs", "2", "--name", "parts")
     call("train", "--resume", "parts", "--epochs", "3")

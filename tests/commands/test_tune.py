@@ -1,4 +1,4 @@
-"""`actsr tune` from the command line: trials as runs, a winner as a preset, and going on after a kill."""
+"""`actsr tune` from the command line: trials as runs, the best one as a preset, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
-    """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
+    """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
     options = (*study, "--trials", "2", "--epochs", "20")
     runs = place / "runs" / "demo" / "ac-sasrec"
@@ -124,7 +124,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
 
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
-    """A terminal's Ctrl-C reaches every process of the group, those that still import torch, too."""
+    """Ctrl-C in a terminal reaches every process of the group, also those that still import torch."""
     process = start("tune", "--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
     study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
     wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
@@ -141,7 +141,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_what_falls_behind_is_given_up(place: Path) -> None:
-    """Trials that cannot learn stop at the first rung, and are runs that say so."""
+    """Trials that cannot learn are pruned at the first rung, and their runs are marked as pruned."""
     (place / "space.yaml").write_text("training.learning_rate: [1.0e-2, 1.0e-7, 1.1e-7, 1.2e-7]")
     options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--epochs", "5", "--model", "sasrec")
     call(*options, "--space", str(place / "space.yaml"))
@@ -163,7 +163,7 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
     options = ("tune", "--grid", "--trials", "1", "--epochs", "2", "--set", "training.threads=1")
     said = " ".join(call(*options).stderr.split())
     assert "taking all settings of the latest finished run, demo/sasrec/one, which had preset demo" in said
-    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's is for masks
+    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's space is for masks
     assert "preset demo is not taken: it was made for calibration.kind=full, not none" in said
     trial = place / "runs" / "demo" / "sasrec" / "grid-t000"
     one, config = (yaml.safe_load((run / "config.yaml").read_text()) for run in (trial.parent / "one", trial))
@@ -172,7 +172,7 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
         assert config[section] == one[section]
     differing = {key for part in ("model", "training") for key in one[part] if one[part][key] != config[part][key]}
     assert differing <= {"learning_rate", "hidden_dropout", "epochs"} and config["training"]["seed"] == 3
-    call(*options, "--name", "more")  # a trial is not the latest run
+    call(*options, "--name", "more")  # trials do not count as the latest run
     more = yaml.safe_load((trial.parent / "more-t000" / "config.yaml").read_text())
     assert more["model"]["inner_size"] == 24
 

@@ -1,4 +1,4 @@
-"""Titles and categories beside the interactions."""
+"""Titles and categories of items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_titles(tmp_path: Path) -> None:
     assert details(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n") == ItemDetails()
     with pytest.raises(DataError, match="no column of item ids"):
         details(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n")
-    with pytest.raises(DataError, match="no atomic file"):
+    with pytest.raises(DataError, match="not an atomic file"):
         details(tmp_path / "u.item", "item_id\ttitle\n1\tx\n")
 
 

@@ -1,4 +1,4 @@
-"""Formats declare themselves once: whatever lists them, reads them or refuses options follows from that."""
+"""Formats are declared in one place; lists, readers and refused options follow from the declaration."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: 
 def test_the_longest_suffix_counts() -> None:
     assert guess_reader(Path("x.json.gz")).name == "amazon-reviews"
     assert guess_reader(Path("x.txt.csv")).name == "csv"
-    with pytest.raises(DataError, match="cannot be told from its name") as caught:
+    with pytest.raises(DataError, match="cannot recognise the format") as caught:
         guess_reader(Path("csv"))
     assert str(caught.value.hint) == f"Give --format {'|'.join(format_names())}."
 
@@ -105,7 +105,7 @@ def test_the_command_line_and_the_front_page_list_every_format() -> None:
 
 
 def read_pairs(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """A format of its own: `user>item` per line."""
+    """A reader of a custom format: `user>item` per line."""
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         user, arrow, item = line.partition(columns.separator or ">")
@@ -158,8 +158,8 @@ def test_a_source_in_a_format_that_is_not_there_any_more(tmp_path: Path, monkeyp
 
 def test_what_cannot_be_registered(pairs: Reader) -> None:
     for reader, message in (
-        (pairs, "there is a format 'pairs' already"),
-        (replace(pairs, name="other"), r"the suffix \.pairs is that of the format pairs already"),
+        (pairs, "there is already a format 'pairs'"),
+        (replace(pairs, name="other"), r"the suffix \.pairs already belongs to the format pairs"),
         (
             replace(pairs, name="other", suffixes=(), options=("seperator",)),
             "no option 'seperator' .* mean 'separator'",

@@ -1,4 +1,4 @@
-"""What a model knows of its items and users without its data."""
+"""The vocabulary of a model: items and users without the data set."""
 
 from __future__ import annotations
 

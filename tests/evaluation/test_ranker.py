@@ -1,4 +1,4 @@
-"""Orders of the catalogue: ties, infinities, seen items, lists, samples, batches."""
+"""Rankings of the catalogue: ties, infinities, seen items, lists, samples, batches."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_repeated_target_stays_in_protocol_b_and_is_missed_as_published() -> N
     assert rank_one(scores, 1, [1, 2], "exclude").ranks.tolist() == [1]
     missed = rank_one(scores, 1, [1, 2], "exclude-repeats", top=3)
     assert missed.top_items.tolist() == [[3, 0, 0]]
-    assert missed.ranks.tolist() == [4]  # behind every item
+    assert missed.ranks.tolist() == [4]  # after all items
 
 
 def test_without_a_target_there_are_lists_and_no_rank() -> None:

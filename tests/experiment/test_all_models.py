@@ -20,7 +20,7 @@ from actsr_cli.presets import resolve
 from actsr_cli.training.trainer import Observer
 
 TIMES_CHANCE = 4
-"""Hit@10 on the test split after two epochs is at least so many times 10 / items."""
+"""Minimum Hit@10 on the test split after two epochs, as a multiple of 10 / items."""
 
 COMBINATIONS = [
     (name, calibration)

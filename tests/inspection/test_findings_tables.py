@@ -1,4 +1,4 @@
-"""What was measured, as tables: alike in the terminal, in the report and in the files, and narrow enough for all."""
+"""Tables of measurements: equal in terminal, report and files, and narrow enough for all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CASES = [Case(np.array(items), 7) for items in ([3, 1, 4, 1, 5], [2, 6, 9, 10], 
 
 
 def report() -> Report:
-    """Two runs, one of them with every stage there can be and everything measured on it."""
+    """Two runs; one of them has all stages and all measurements."""
     subjects = [Subject("ann", CASES[0])]
     runs = []
     for name, looked_at in (("demo/ac-sasrec/a", model(two_level=False)), ("demo/sasrec/b", model(calibration="none"))):

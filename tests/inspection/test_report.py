@@ -1,4 +1,4 @@
-"""The report as a reader meets it: in a browser, small and wide, by mouse and by keyboard."""
+"""The report in a browser: narrow and wide windows, mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> P
 def chromium() -> Iterator[webdriver.Chrome]:
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
-        pytest.skip("chromium and chromedriver are not here")
+        pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
@@ -147,7 +147,7 @@ def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
 
 
 def test_pointing_at_a_cell_reads_it_out(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
-    canvas = canvases(opened)[4]  # of the second run, whose history has five places
+    canvas = canvases(opened)[4]  # of the second run, whose history has five items
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     cell = canvas.size["width"] / 5
     ActionChains(opened).move_to_element_with_offset(canvas, round(-2 * cell), round(cell)).perform()

@@ -1,4 +1,4 @@
-"""Reading published parameters: names, formats, and what is refused."""
+"""Reading published parameters: names, formats and refusals."""
 
 from __future__ import annotations
 

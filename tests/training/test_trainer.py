@@ -1,4 +1,4 @@
-"""The loop: what it saves and when it stops; the same seeds give the same numbers, interrupted or not."""
+"""The training loop: what it saves, when it stops, and equal numbers for equal seeds, interrupted or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = sequence_data([[1 + (user + step) % 11 for step in range(4 + user % 9)] f
 
 
 class Listener(Observer):
-    """Writes down what it hears; asks to stop after some batches."""
+    """Records the events of a training; asks to stop after `stop_after` batches."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.heard: list[str] = []
@@ -51,7 +51,7 @@ def build(
     loss: dict[str, Any] | None = None,
     **training: Any,
 ) -> Trainer:
-    """A small trainer; `values` are what its validations return, one after another."""
+    """A small trainer; its validations return `values`, one after another."""
     config = TrainingConfig(**{"epochs": 4, "batch_size": 40, "patience": 10, "threads": 1, **training})
     make_repeatable(config.seed, torch.device("cpu"))
     small: dict[str, Any] = {"calibration": "full", "hidden_size": 16, "inner_size": 16}
@@ -78,7 +78,7 @@ def build(
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Of the model, and of its average where there is one."""
+    """The parameters of the model, and of its average if there is one."""
     both = torch.nn.ModuleDict({"model": trainer.model} | ({"average": trainer.average} if trainer.average else {}))
     return {name.removeprefix("model."): value.clone() for name, value in both.state_dict().items()}
 
@@ -116,14 +116,14 @@ def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: P
     ids=["annealing", "plain", "bpr", "averaged"],
 )
 def test_going_on_equals_never_having_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Stopped in the middle of epoch 3, taken up again in a new trainer: bit for bit the same."""
+    """A training stopped in the middle of epoch 3 and resumed in a new trainer is bit-identical."""
     straight = build(tmp_path, **options)
     straight.fit()
     epoch_batches = straight.batches.n_batches
     stopped = build(tmp_path, listener=Listener(stop_after=2 * epoch_batches + 2), **options)
     stopped.fit()
     assert stopped.state.epoch == 2
-    torch.rand(17)  # whatever happens in between
+    torch.rand(17)  # random numbers drawn in between must not matter
     resumed = build(tmp_path, values=[3, 4], **options)
     torch.manual_seed(12345)
     load_checkpoint(tmp_path / "checkpoint.safetensors", resumed)
@@ -139,7 +139,7 @@ def test_the_best_epoch_is_saved_and_patience_counts_from_it(tmp_path: Path) -> 
     listener = Listener()
     trainer = build(tmp_path, values=[0.2, 0.5, 0.5, 0.1, 0.9], epochs=9, patience=2, listener=listener)
     trainer.fit()
-    assert listener.heard[-1] == "end 4"  # 0.5 again is no gain
+    assert listener.heard[-1] == "end 4"  # the second 0.5 is no improvement
     assert (trainer.state.best_epoch, trainer.state.best_value, trainer.finished) == (2, 0.5, True)
     assert load_model(tmp_path / "model.safetensors", trainer.model) == 2
 

@@ -1,4 +1,4 @@
-"""Search spaces: what they accept, what a grid of them is, and that errors name the key."""
+"""Search spaces: accepted values, grids, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_grid_needs_points() -> None:
 
 
 def basis(**given: Any) -> Basis:
-    """The settings of all trials, from what `resolve` takes."""
+    """The common settings of all trials, from the arguments of `resolve`."""
     resolved = resolve(**given)
     return Basis(resolved, preset=given.get("preset"), space=resolved.preset)
 
@@ -167,7 +167,7 @@ def test_the_space_of_a_preset_is_refused_likewise() -> None:
 def test_the_space_that_comes_along_with_a_run(
     tmp_path: Path, options: dict[str, Any] | None, keys: list[str], note: str
 ) -> None:
-    """That of its preset if it was made for the same choices and is still there, else the model's."""
+    """The preset's space if the preset was made for the same choices and still exists, else that of the model."""
     preset = tmp_path / "mine.yaml"
     preset.write_text(yaml.safe_dump({"dataset": "demo", "tune": {"model.layers": [1, 2]}}))
     config = resolve(preset=preset, options=options).config
@@ -246,7 +246,7 @@ def test_every_model_has_a_space_of_its_own(name: str) -> None:
 
 
 def test_a_key_is_searched_where_it_applies() -> None:
-    """Whatever stands first in the file: the choice is drawn first."""
+    """Choices are drawn before their keys, in any order of the file."""
     space = read_space(
         {"calibration.renorm": ["sum", "softmax"], "loss.negatives": [8], "calibration.kind": ["none", "full"]}
         | {"loss.name": ["bce", "ce"]},
@@ -282,6 +282,6 @@ def test_every_preset_has_a_search_space_with_a_grid(name: str) -> None:
     combinations = grid(read_space(preset.space, preset.origin))
     assert 2 <= len(combinations) <= 200
     for key, value in preset.space.items():
-        if isinstance(value, list):  # what the preset itself has is among them
+        if isinstance(value, list):  # the preset's own value is one of them
             section, _, last = key.rpartition(".")
             assert getattr(getattr(preset.config, section), last) in value

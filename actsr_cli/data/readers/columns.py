@@ -1,17 +1,17 @@
-"""How a file is to be read: which columns of a table hold what."""
+"""Which columns of a table hold users, items, times and ratings."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
 FILE_ORDER = "none"
-"""In place of a timestamp column: the order of the file is the order in time."""
+"""Given instead of a timestamp column if rows are in order of time."""
 
 
 class Columns(BaseModel):
-    """Which columns of a table hold what; None finds them by their usual names.
+    """Names of the columns of a table; None finds a column by its usual names.
 
-    A reader takes those fields that it declares in `Reader.options`.
+    A reader accepts the fields that it declares in `Reader.options`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Text files as people have them: with or without a byte order mark, CRLF, a newline at the end, gzip."""
+"""Reads lines of text files, with or without byte order mark, CRLF, final newline and gzip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def read_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 text file, gzip or not; see `decoded_lines`.
 
     Raises:
-        DataError: the file is no UTF-8, or its gzip is broken.
+        DataError: the file is not UTF-8, or it is a broken gzip file.
     """
     with path.open("rb") as raw:
         compressed = raw.read(2) == _GZIP_MAGIC
@@ -24,7 +24,7 @@ def read_lines(path: Path) -> Iterator[str]:
         with gzip.open(path) if compressed else path.open("rb") as lines:
             yield from decoded_lines(lines, str(path))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a broken gzip file: {error}", hint="Fetch it again.") from error
+        raise DataError(f"{path} is a broken gzip file: {error}", hint="Download it again.") from error
 
 
 def decoded_lines(lines: Iterable[bytes], where: str) -> Iterator[str]:
