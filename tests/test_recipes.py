@@ -173,7 +173,7 @@ class TestMetric:
         assert pd.read_csv(ranks)["rbp@5"].mean() == pytest.approx(told["rbp@5"])
         assert "RBP" in call("evaluate", "one", "--metrics", "all").stdout
         assert "RBP" in call("runs", "show", "one").stdout
-        assert "unknown metric 'rpb' (--metrics); did you mean 'rbp'?" in refused("evaluate", "--metrics", "rpb")
+        assert "unknown metric 'rpb' (metrics); did you mean 'rbp'?" in refused("evaluate", "--metrics", "rpb")
 
         every = ("--set", "evaluation.metrics=[hit, rbp]", "--set", "evaluation.k=[10]")
         call(*TRAIN, "--model", "sasrec", "--name", "two", "--seed", "1", *every)

@@ -65,7 +65,7 @@ class Protocol:
                 hint="Leave seen out, or set candidates to all.",
             )
         if n_candidates is not None and which == "all":
-            raise ConfigError("the number of candidates needs candidates uniform or popularity, not all")
+            raise ConfigError("n_candidates needs candidates uniform or popularity")
         return cls(seen or config.seen, which, n_candidates or config.n_candidates, config.candidate_seed)
 
     @classmethod

@@ -60,8 +60,8 @@ def test_bad_lines(tmp_path: Path) -> None:
     refused = preprocess("shop", "--from-file", file, exit_code=1)
     assert f"{file}, line 35: time 'soon' is not a number" in refused.stderr
     assert "--on-bad-line skip" in refused.stderr
-    assert "1 malformed lines passed over" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
-    assert "1 malformed lines passed over" in preprocess("shop").stderr, "prepared is prepared"
+    assert "1 malformed lines were skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
+    assert "1 malformed lines were skipped" in preprocess("shop").stderr, "prepared is prepared"
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
         result = preprocess(name)
         assert "core of 5 per user, 5 per item" in result.stdout, "the preset's filters hold"
         assert "6 users / 6 items / 36 interactions" in result.stdout
-        assert "is expected to have 22,363 / 12,101 / 198,502" in result.stderr
+        assert "should have 22,363 / 12,101 / 198,502" in result.stderr
     assert "expected" not in preprocess("beauty", "--user-core", "2").stderr
 
 
@@ -111,7 +111,7 @@ def test_refusals(tmp_path: Path) -> None:
     )
     assert "no file" in preprocess("shop", "--from-file", tmp_path / "none.csv", exit_code=1).stderr
     assert "actsr download amazon-toys-games" in preprocess("toys", exit_code=1).stderr
-    assert "user says how to read a file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
+    assert "user says how a file is read" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
     assert (
         "nothing is left" in preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1).stderr
     )
@@ -130,7 +130,7 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
         (data_dir / "shop" / f"shop.{part}.inter").write_text(ATOMIC + rows)
     result = preprocess("shop")
     assert "4 users / 6 items / 24 interactions, mean length 6.00" in result.stdout
-    assert "As split in files: train 12 / valid 4 / test 8 interactions" in result.stdout
+    assert "Split by its files: train 12 / valid 4 / test 8 interactions" in result.stdout
     refused = preprocess("shop", "--user-core", "5", exit_code=1).stderr
     assert "'shop' is split into files, and user_core would change the split" in refused
     file = data_dir / "shop" / "shop.train.inter"
