@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from actsr_cli.data.catalog import all_names, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.item_files import check_item_file
 from actsr_cli.data.readers.registry import PARTS
 from actsr_cli.errors import DataError
 from actsr_cli.files import write_record
@@ -75,10 +76,9 @@ class Source(BaseModel):
         """The same source with another file of titles and categories.
 
         Raises:
-            DataError: there is no such file.
+            DataError: there is no such file, or it says nothing of items.
         """
-        if not file.is_file():
-            raise DataError(f"no file {file}")
+        check_item_file(file)
         return self.model_copy(update={"item_file": file.resolve()})
 
     def register(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,22 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "u0,i9,99\n")
     changed = preprocess("shop")
     assert "has changed" in changed.stderr and "5 items" in changed.stdout
+
+
+def test_titles_from_a_file_are_remembered(tmp_path: Path, data_dir: Path) -> None:
+    titles = tmp_path / "titles.csv"
+    titles.write_text("item,title,genre\ni0,Heat,Crime|Drama\ni2,Alien,\nelse,Up,\n")
+    assert "2 of 4 items have a title" in preprocess("shop", "--from-file", log(tmp_path), "--items", titles).stdout
+    again = preprocess("shop")
+    assert "2 of 4 items have a title" in again.stdout and "Prepared before" in again.stderr
+    titles.write_text("item,title\ni1,Up\n")
+    assert "1 of 4 items have a title" in preprocess("shop").stdout
+    assert "no file" in preprocess("shop", "--items", tmp_path / "none.csv", exit_code=1).stderr
+    (data_dir / "lying").mkdir()
+    (data_dir / "lying" / "lying.inter").write_text(ATOMIC + "u1\ti1\t1\nu1\ti2\t2\n")
+    assert "1 of 2 items have a title" in preprocess("lying", "--items", titles).stdout
+    told = json.loads(preprocess("lying", "--json").stdout)
+    assert (told["dataset"], told["items"], told["titles"], told["preset"]) == ("lying", 2, 1, None)
 
 
 def test_bad_lines(tmp_path: Path) -> None:
