@@ -124,7 +124,7 @@ def faithfulness(
     used = [case.latest(model.config.max_length) for case in cases]
     used = [case for case in used if len(case.items) >= SHORTEST]
     if not used:
-        raise DataError(f"faithfulness needs a history with at least {SHORTEST} items, and there is none")
+        raise DataError(f"no history has {SHORTEST} items or more, so faithfulness cannot be measured")
     say("leaving items out")
     whole = answers(model, used, device=device)
     left_out = leave_one_out(model, used, whole, device)

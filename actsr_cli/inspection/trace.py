@@ -79,7 +79,7 @@ class AttentionTrace:
     def rollout(self, stage: str) -> Tensor:
         """Attention rollout (Abnar and Zuidema, ACL 2020): weight of each position in the prediction, (batch, length).
 
-        The product over layers of (A + I) / 2, where A is the mean over heads with rows normalized to sum 1.
+        The product over layers of (A + I) / 2, where A is the mean over heads with rows normalised to sum 1.
         """
         reached = torch.eye(self.item_ids.shape[1], device=self.item_ids.device)
         for weights in self.weights(stage):
