@@ -1,17 +1,17 @@
-"""The folder of a run: what lies in it, how it is made and opened.
+"""The folder of a run: its files, and how it is created and opened.
 
 runs/DATASET/MODEL/NAME/
     config.yaml             the resolved configuration
     run.json                the record: state, data, best epoch, machine
-    items.parquet           raw ids and titles of the items; users.parquet where the model knows users
+    items.parquet           raw ids and titles of the items; users.parquet if the model uses user ids
     history.csv             one row per epoch
     metrics.json            metrics by split and protocol
-    model.safetensors       the best epoch's parameters
+    model.safetensors       parameters of the best epoch
     checkpoint.safetensors  the full state after the last finished epoch
-    run.lock                held by the process that trains it
-    tensorboard/            events
+    run.lock                lock of the process that trains the run
+    tensorboard/            TensorBoard events
 
-It needs nothing from outside to be used: it can be copied to another place or another machine.
+A run is self-contained: its folder can be copied to another place or machine.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from actsr_cli.models.registry import display_name, find_model
 
 _LOCK = "run.lock"
 _GLANCE = 0.2
-"""Seconds after which a lock that is looked at counts as held: several processes may look at the same moment."""
+"""Seconds after which a tested lock counts as held: another process may test it at the same moment."""
 _WAIT = 1.0
-"""Seconds that a training waits for its lock, which others may hold for a moment to see whether it is free."""
+"""Seconds that a training waits for its lock, which another process may hold for a moment to test it."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Origin:
     """Where a run comes from, for its record.
 
     Attributes:
-        command: the command line behind it.
-        preset: name or file of the preset behind it.
-        data_folder: the folder of its prepared data.
-        study, trial: the study that it is a trial of, and its number there.
-        source: the run whose refit on all data it is.
+        command: the command line.
+        preset: name or file of the preset.
+        data_folder: the folder of the prepared data.
+        study, trial: the study and the number of the trial, if the run is a trial.
+        source: the original run, if this run is a refit on all data.
     """
 
     command: Sequence[str] = ()
@@ -89,17 +89,17 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """Its record, as it is now."""
+        """The current record of the run."""
         return read_record(self.path)
 
     @property
     def status(self) -> Status:
-        """Its state now: `stopped` where it is recorded as running, and no process trains it any more."""
+        """The current status: `stopped` if the record says running but no process trains the run."""
         return status_of(self.path, self.record)
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The contents of metrics.json; empty before the first ones."""
+        """The contents of metrics.json; empty if the file does not exist."""
         path = self.path / "metrics.json"
         if not path.exists():
             return {}
@@ -110,11 +110,11 @@ class Run:
         return values
 
     def vocabulary(self) -> Vocabulary:
-        """Its items, and its users where the model knows them.
+        """The items of the run, and its users if the model uses user ids.
 
         Raises:
             DataError: the files are missing or damaged.
-            RunError: they are of another run.
+            RunError: the files belong to another run.
         """
         vocabulary, record = Vocabulary.load(self.path), self.record
         users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
@@ -127,7 +127,7 @@ class Run:
         write_text(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
 
     def update(self, **changes: Unpack[Changes]) -> None:
-        """Change entries of its record."""
+        """Change entries of the record."""
         write_record(self.path / FILE_NAME, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
@@ -136,10 +136,10 @@ class Run:
 
     @contextmanager
     def training_lock(self) -> Iterator[None]:
-        """Held by the process that trains the run, for as long as the context lasts.
+        """Hold the lock of the process that trains the run within this context.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds the lock.
         """
         lock = FileLock(self.path / _LOCK)
         try:
@@ -152,7 +152,7 @@ class Run:
             lock.release()
 
     def check_not_training(self) -> None:
-        """Raise RunError where another process trains the run."""
+        """Raise RunError if another process trains the run."""
         if _is_locked(self.path):
             raise _in_training(self.name)
 
@@ -161,17 +161,17 @@ class Run:
 def new_run(
     runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
 ) -> Iterator[Run]:
-    """Make the folder of a new run, and hold its lock for as long as the context lasts: it is to be trained at once.
+    """Create the folder of a new run, and hold its lock within this context, in which the run is trained.
 
     Args:
-        runs_dir: where runs live.
+        runs_dir: root of the runs.
         config: the resolved configuration.
-        data: the data it will train on; their fingerprint and vocabulary are kept.
-        name: last part of its name; None takes date and time.
-        origin: where it comes from, for the record.
+        data: the training data; their fingerprint and vocabulary are stored.
+        name: last part of the name of the run; None: date and time.
+        origin: where the run comes from, for the record.
 
     Raises:
-        RunError: there is a run of this name already, or the name is no plain folder name.
+        RunError: a run of this name exists already, or the name is not a valid folder name.
     """
     origin = origin or Origin()
     model = display_name(config)
@@ -203,10 +203,10 @@ def new_run(
 
 
 def open_run(path: Path) -> Run:
-    """The run in folder `path`.
+    """Open the run in folder `path`.
 
     Raises:
-        RunError: it is no run, of another version, or its config does not fit this version.
+        RunError: the folder is not a run, or its version or config does not fit this version.
     """
     record = read_record(path)
     config = path / "config.yaml"
@@ -217,13 +217,13 @@ def open_run(path: Path) -> Run:
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(
             f"{config} cannot be read: {_first_problem(error)}",
-            hint="The run is damaged or of another version of actsr. Without it: actsr runs delete.",
+            hint="The run is damaged or from another version of actsr. To delete it: actsr runs delete.",
         ) from error
     return Run(path.resolve(), settings, record.title)
 
 
 def status_of(path: Path, record: RunRecord) -> Status:
-    """The state of the run in a folder, by its record and by whether a process trains it."""
+    """The status of the run in a folder, from its record and from whether a process trains it."""
     if record.status is not Status.RUNNING or _is_locked(path):
         return record.status
     now_recorded = read_record(path).status  # it may have ended since the record was read
@@ -231,10 +231,10 @@ def status_of(path: Path, record: RunRecord) -> Status:
 
 
 def delete_run(path: Path, runs_dir: Path) -> None:
-    """Delete a run's folder below `runs_dir`, and those above it that are then empty.
+    """Delete a run's folder below `runs_dir`, and its parent folders that become empty.
 
     Raises:
-        RunError: a process trains it.
+        RunError: a process trains the run.
     """
     if _is_locked(path):
         raise _in_training(str(path))
@@ -246,7 +246,7 @@ def delete_run(path: Path, runs_dir: Path) -> None:
 
 
 def new_name() -> str:
-    """Date and time, as a name."""
+    """A new run name from date and time."""
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
@@ -255,21 +255,21 @@ def _is_locked(folder: Path) -> bool:
     lock = folder / _LOCK
     if not lock.exists():
         return False
-    if not os.access(lock, os.W_OK):  # somebody else's run: its lock cannot be tried, and its record is believed
+    if not os.access(lock, os.W_OK):  # a run of another user: its lock cannot be tested, so the record counts
         return True
     try:
-        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another one may look just now, too
+        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another process may test it, too
             return False
     except Timeout:
         return True
 
 
 def _in_training(name: str) -> RunError:
-    return RunError(f"{name} is being trained by another process", hint="Wait until it has ended, or stop it first.")
+    return RunError(f"{name} is being trained by another process", hint="Wait until the training ends, or stop it.")
 
 
 def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
-    """What is wrong with a config, in one line."""
+    """The first problem of a config, in one line."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors()[0]
@@ -279,12 +279,12 @@ def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError)
 def _new_folder(parent: Path, name: str | None) -> Path:
     if name is not None:
         if name in ("", ".", "..") or Path(name).name != name:
-            raise RunError(f"'{name}' is no name for a run: it must be one plain folder name")
+            raise RunError(f"'{name}' is not a valid name for a run: it must be a single folder name")
         try:
             (parent / name).mkdir(parents=True)
         except FileExistsError:
             raise RunError(
-                f"there is a run {parent / name} already", hint="Give another --name, or go on with it: --resume"
+                f"there is a run {parent / name} already", hint="Give another --name, or continue it with --resume"
             ) from None
         return parent / name
     stamp = new_name()

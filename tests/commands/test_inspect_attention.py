@@ -102,7 +102,7 @@ class TestTheTerminal:
             (("--noise", "0.1,much"), "--noise takes shares above 0"),
             (("gru",), "no calibrated or plain attention"),
             (("plain", "--improved", "1"), "not calibrated"),
-            (("times", "--history", "i085"), "reads the times"),
+            (("times", "--history", "i085"), "needs timestamps"),
             (("nothing",), "no run 'nothing'"),
         ],
     )

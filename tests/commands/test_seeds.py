@@ -53,7 +53,7 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     (runs / "three-s1" / "checkpoint.safetensors").unlink()
     assert "actsr runs delete demo/sasrec/three-s1" in call(*SERIES, "--seeds", "3", exit_code=1).stderr
     other = call(*SERIES, "--seeds", "3", "--learning-rate", "0.1", exit_code=1).stderr
-    assert "other settings" in other
+    assert "different settings" in other
 
 
 def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPat
 
     call("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
     both = " ".join(call("runs", "show", "three", exit_code=1).stderr.split())
-    assert "'three' names a series of 2 runs and the run demo/sasrec/three" in both
+    assert "'three' matches a series of 2 runs and the run demo/sasrec/three" in both
     assert json.loads(call("runs", "show", str(runs / "three"), "--json").stdout)["run"] == "demo/sasrec/three"
     call("runs", "delete", str(runs / "three"), "--yes")
     assert "no run 'thre'" in call("runs", "delete", "thre", "--yes", exit_code=1).stderr

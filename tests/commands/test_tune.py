@@ -163,8 +163,8 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
     options = ("tune", "--grid", "--trials", "1", "--epochs", "2", "--set", "training.threads=1")
     said = " ".join(call(*options).stderr.split())
     assert "taking all settings of the latest finished run, demo/sasrec/one, which had preset demo" in said
-    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's space is for masks
-    assert "preset demo is not taken: it was made for calibration.kind=full, not none" in said
+    assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's is for masks
+    assert "preset demo is not used: it was made for calibration.kind=full, not none" in said
     trial = place / "runs" / "demo" / "sasrec" / "grid-t000"
     one, config = (yaml.safe_load((run / "config.yaml").read_text()) for run in (trial.parent / "one", trial))
     assert record(trial)["preset"] == "demo" and config["training"]["epochs"] == 2
@@ -213,17 +213,17 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
     assert "give one of --grid, --random and --tpe" in said(*TINY)
     assert "not several" in said("--grid", "--tpe", *TINY)
     assert "no file nowhere.yaml" in said("--grid", *TINY, "--space", "nowhere.yaml")
-    assert "is no name for a study" in said("--grid", *TINY, "--name", "a/b")
+    assert "is not a valid name for a study" in said("--grid", *TINY, "--name", "a/b")
     assert "storage nonsense cannot be opened" in said("--grid", *TINY, "--storage", "nonsense")
     assert "did you mean" in said("--grid", "--preset", "beuty")
     call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
-    assert "was begun with another search space" in said("--grid", *TINY, "--epochs", "1")
+    assert "already exists and differs in: search space" in said("--grid", *TINY, "--epochs", "1")
 
 
 def test_what_has_a_value_already_is_not_searched(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--space", space, "--epochs", "1", "--set", "training.learning_rate=1e-4")
     said = " ".join(call(*options, "--set", "calibration.mask_weight=0.2").stderr.split())
-    assert "Not searched: training.learning_rate, which has its value from --set" in said
+    assert "Not searched: training.learning_rate, already set by --set" in said
     assert "grid search of 2 trials over model.hidden_dropout" in said
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
     assert {yaml.safe_load((run / "config.yaml").read_text())["training"]["learning_rate"] for run in runs} == {1e-4}

@@ -113,7 +113,7 @@ def test_how_numbers_are_written() -> None:
     itself = Explanation({}, deletion, insertion, {"more likely": interval(0, 0)})
     found = Faithfulness(9, 3, SHARES, {"plain": explanation, "leave one out": itself})
     table = findings_tables(Findings("a", 1234, {"plain": interval(0.628, 0.0102)}, [], None, found, []))
-    assert table[0].rows == (("places", "62.8±1.0%"),)
+    assert table[0].rows == (("positions", "62.8±1.0%"),)
     assert "1,234 users" in table[0].title
     assert table[1].rows == (
         ("plain", ".48±.03", ".00±.03", "", "1.46±.05", "-.20±.05", "54±7%"),

@@ -239,7 +239,7 @@ def test_a_study_refuses_to_become_another(plan: Plan) -> None:
         (replace(plan, space=SPACE[:1]), "search space"),
         (replace(plan, fingerprint="xyz", pruning=False), "pruning, data"),
     ):
-        with pytest.raises(RunError, match=f"was begun with another {what}"):
+        with pytest.raises(RunError, match=f"already exists and differs in: {what}"):
             open_study(other)
     threads = with_values(plan.config, {"training.threads": 1})
     open_study(replace(plan, config=threads, trials=3, workers=2))  # does not change results
@@ -332,5 +332,5 @@ def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
     found = preset.config
     assert isinstance(found.model, SASRecOptions) and found.model.layers == 3
     assert found == with_values(plan.config, {**outcome.best.params, "description": found.description})
-    with pytest.raises(RunError, match="was trained elsewhere or is deleted"):
+    with pytest.raises(RunError, match="was deleted or is on another machine"):
         winner(plan, outcome)
