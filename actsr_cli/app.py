@@ -1,37 +1,74 @@
-"""Assembles the command line from `commands/`, and turns errors into one line and an exit code."""
+"""Assembles the command line from `commands/`, and turns errors into one line and an exit code.
+
+A command's module is imported when the command is run or its help is shown.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import UserDict
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from actsr_cli import console
-from actsr_cli.commands.compare import compare
-from actsr_cli.commands.download import download
-from actsr_cli.commands.evaluate import evaluate
-from actsr_cli.commands.inspect_attention import inspect_attention
-from actsr_cli.commands.models import models
-from actsr_cli.commands.preprocess import preprocess
-from actsr_cli.commands.presets import presets
-from actsr_cli.commands.runs import runs
-from actsr_cli.commands.train import train
-from actsr_cli.commands.tune import tune
 from actsr_cli.errors import ActsrError
 from actsr_cli.version import __version__
 
+COMMANDS = (
+    "download",
+    "preprocess",
+    "train",
+    "evaluate",
+    "compare",
+    "tune",
+    "inspect-attention",
+    "models",
+    "presets",
+    "runs",
+)
+"""The commands in the order of the help: each is a function or a Typer in the module of its name in `commands`."""
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each built when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COMMANDS))
+
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            self.data[name] = _built(name)
+        return self.data[name]
+
+
+def _built(name: str) -> Any:
+    """The command of this name, as Typer makes it of the function or the Typer in its module."""
+    attribute = name.replace("-", "_")
+    found = getattr(import_module(f"actsr_cli.commands.{attribute}"), attribute)
+    if not isinstance(found, typer.Typer):
+        function, found = found, typer.Typer(rich_markup_mode="rich", add_completion=False)
+        found.command(help=_help(function))(function)
+    command: Any = typer.main.get_command(found)
+    command.name = name
+    return command
+
 
 class _Group(TyperGroup):
-    """Shows an expected error as one line; `--debug` shows its traceback, too."""
+    """The commands; an expected error is printed as one line, with `--debug` after its traceback."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has had enough: Typer ends without a word
+        except BrokenPipeError:  # the reader of our output has closed it: Typer ends quietly
             raise
         except KeyboardInterrupt:
             console.show_error("interrupted")
@@ -91,15 +128,8 @@ def actsr(
 
 
 def _help(command: Callable[..., None]) -> str:
-    """A docstring with each paragraph in one line, so that it wraps where the terminal ends."""
+    """A docstring with each paragraph in one line, so that it wraps at the width of the terminal."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
-
-
-for _command in (download, preprocess, train, evaluate, compare, tune, inspect_attention):
-    app.command(help=_help(_command))(_command)
-app.add_typer(presets, name="presets")
-app.add_typer(runs, name="runs")
-app.command(help=_help(models))(models)
 
 
 def main() -> None:

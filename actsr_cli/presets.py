@@ -1,4 +1,7 @@
-"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options."""
+"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options.
+
+Listing the shipped presets needs no schema: it is imported where settings are checked.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actsr_cli.config import Choice, RunConfig
-from actsr_cli.config.reading import parse_override, read_yaml
-from actsr_cli.config.refusals import checked
-from actsr_cli.config.schema import chosen, leaves, merged, nested, spelled_out, without_foreign
 from actsr_cli.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from actsr_cli.config import Choice, RunConfig
 
 DEFAULT = "default"
 TUNE = "tune"
@@ -43,6 +45,24 @@ class Preset:
     def origin(self) -> str:
         """How it is called as the source of a setting."""
         return f"preset {self.name}"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped preset in one line.
+
+    Attributes:
+        name: its name.
+        dataset: the data set that it is made for.
+        model, calibration: what it trains.
+        description: what it is.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    calibration: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -77,12 +97,35 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in preset_folder().glob("*.yaml"))
 
 
+def shipped_presets() -> list[Shipped]:
+    """The shipped presets, read without the schema; each names its model and calibration."""
+    import yaml
+
+    found = []
+    for name in preset_names():
+        values = yaml.load((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8"), _fast_loader())  # noqa: S506
+        model, calibration = values["model"]["name"], values["calibration"]["kind"]
+        found.append(Shipped(name, values["dataset"], model, calibration, values["description"]))
+    return found
+
+
+def _fast_loader() -> type[Any]:
+    """A safe YAML loader: the one in C where libyaml is installed."""
+    import yaml
+
+    loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return loader
+
+
 def load_preset(name: str | Path) -> Preset:
     """A shipped preset by name, or any preset by the path of its file.
 
     Raises:
         ConfigError: there is no such preset, or it holds what the schema refuses.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves
+
     text = str(name)
     shipped = text in preset_names()
     path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
@@ -96,6 +139,9 @@ def load_preset(name: str | Path) -> Preset:
 
 def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a file in the schema of a preset sets, and its `tune` section."""
+    from actsr_cli.config.reading import read_yaml
+    from actsr_cli.config.schema import spelled_out
+
     values = spelled_out(read_yaml(path))
     space = values.pop(TUNE, None) or {}
     if not isinstance(space, dict):
@@ -133,6 +179,10 @@ def resolve(
         ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
             to write.
     """
+    from actsr_cli.config.reading import parse_override
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves, merged, nested, spelled_out, without_foreign
+
     loaded = None if preset is None else load_preset(preset)
     given = [] if file is None else [(f"file {file}", _settings_and_space(file)[0])]
     given += [("--set", spelled_out(parse_override(text))) for text in overrides]
@@ -171,6 +221,9 @@ def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
     Raises:
         ConfigError: they do not go together with the rest.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import chosen, merged, nested, without_foreign
+
     wanted: dict[str, Any] = {}
     for key, value in values.items():
         wanted = merged(wanted, nested(key, value))
@@ -185,6 +238,8 @@ def option_name(key: str) -> str:
 
 def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:
     """The choices that hold when layers lie over some settings."""
+    from actsr_cli.config.schema import chosen, merged
+
     values = dict(below)
     for _, layer in layers:
         values = merged(values, layer)

@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.filesize import decimal
-from rich.table import Table
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
-from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry
-from actsr_cli.data.fetch import (
-    Installed,
-    fetch_dataset,
-    find_installed,
-    install_demo,
-    install_from_file,
-    list_mirrors,
-)
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry, find_installed
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import ActsrError, DownloadError
+
+if TYPE_CHECKING:
+    from actsr_cli.data.fetch import Installed
 
 SOURCE, NETWORK = "Where data come from", "Network"
 _INTERRUPTED = 130
@@ -86,6 +78,8 @@ def download(
     if show_list:
         _print_list(data_dir)
         return
+    from actsr_cli.data.fetch import list_mirrors
+
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
     policy = RetryPolicy(retries=retries, timeout=timeout)
@@ -133,6 +127,8 @@ def _install(
     sha256: str | None,
     policy: RetryPolicy,
 ) -> Installed:
+    from actsr_cli.data.fetch import fetch_dataset, install_demo, install_from_file
+
     if from_file is not None:
         return install_from_file(entry, from_file, data_dir, sha256)
     if entry.archive is None:
@@ -151,6 +147,8 @@ def _install(
 
 
 def _report(entry: DatasetEntry, installed: Installed) -> None:
+    from rich.filesize import decimal
+
     if installed.earlier_sha256:
         console.warn(
             f"the archive of {entry.name} is not the one downloaded earlier: "
@@ -162,6 +160,9 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
 
 
 def _print_list(data_dir: Path) -> None:
+    from rich import box
+    from rich.table import Table
+
     table = Table(
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),

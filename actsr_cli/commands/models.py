@@ -9,34 +9,37 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
-from actsr_cli.config import CustomOptions, ModelOptions
-from actsr_cli.errors import ConfigError
+from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
 
 if TYPE_CHECKING:
-    from actsr_cli.config import RunConfig
+    from actsr_cli.config import ModelOptions, RunConfig
     from actsr_cli.data.store import Record
 
 
 def models(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Sizes on this data set. Default: prepared last.")
+        str | None, typer.Option("--dataset", "-d", help="Also show the sizes of the models on this data set.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", "-p", help="Sizes with these settings. Default: the data set's preset.")
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Also show the sizes with the settings of this preset, on the data set that was prepared last unless "
+            "--dataset names another. Default: the preset of the data set.",
+        ),
     ] = None,
     data_dir: DataDir = Path("dataset"),
 ) -> None:
-    """List the models: names, papers, options, what data they need, and their size.
+    """List the models: names, papers, options and what data they need; with --dataset also their sizes.
 
-    The size counts trained numbers (counted ones for item-knn and
-    popularity) on the data set that was prepared last.
+    The size is the number of trained parameters; for item-knn and
+    popularity it is the number of counts.
 
     [bold]Example:[/]  actsr models --dataset beauty
     """
-    from actsr_cli.data.prepare import latest_record
-
-    record = latest_record(data_dir, dataset)
+    record = None if dataset is None and preset is None else _record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
     for name, options in {**all_models(), **_registered()}.items():
         console.results.print(f"[bold]{'[/], [bold]'.join(names_of(name, options))}[/]", highlight=False)
@@ -49,7 +52,22 @@ def models(
         soft_wrap=True,
     )
     if record is None:
-        console.note("No data set is prepared yet, so no sizes are shown: actsr preprocess demo")
+        console.note("With sizes: actsr models --dataset NAME")
+
+
+def _record(data_dir: Path, dataset: str | None) -> Record:
+    """The record of the data set that was prepared last, or of this one.
+
+    Raises:
+        DataError: it is not prepared yet.
+    """
+    from actsr_cli.data.prepare import latest_record  # brings pandas and pyarrow
+
+    record = latest_record(data_dir, dataset)
+    if record is None:
+        problem = "no data set is prepared yet" if dataset is None else f"'{dataset}' is not prepared yet"
+        raise DataError(f"{problem}, so there are no sizes", hint=f"First: actsr preprocess {dataset or 'demo'}")
+    return record
 
 
 def _registered() -> dict[str, type[ModelOptions]]:
@@ -76,6 +94,8 @@ def _facts(
     name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None
 ) -> list[tuple[str, str]]:
     """What is said about a model, by label."""
+    from actsr_cli.config import CustomOptions
+
     needs = [
         need for need, wanted in (("users", options.needs_users), ("timestamps", options.needs_timestamps)) if wanted
     ]

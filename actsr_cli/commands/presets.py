@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from actsr_cli import console
 from actsr_cli.commands.options import complete_preset
-from actsr_cli.models.registry import display_name
-from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_names, resolve
+from actsr_cli.models.registry import short_name
+from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets
 
-presets = typer.Typer(rich_markup_mode="rich")
+if TYPE_CHECKING:
+    from actsr_cli.presets import ResolvedConfig
+
+presets = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @presets.callback(invoke_without_command=True)
@@ -31,9 +33,8 @@ def list_presets(context: typer.Context) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("preset", "data set", "model", "what it is"):
         table.add_column(title)
-    for name in preset_names():
-        config = load_preset(name).config
-        table.add_row(name, config.dataset, display_name(config), config.description)
+    for each in shipped_presets():
+        table.add_row(each.name, each.dataset, short_name(each.model, each.calibration), each.description)
     console.results.print(table)
 
 
@@ -56,6 +57,11 @@ def show(
 
     [bold]Example:[/]  actsr presets show beauty --resolved --set training.epochs=5
     """
+    if name in preset_names() and not resolved and config is None and not overrides:  # no need to check it
+        typer.echo((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").rstrip())
+        return
+    import yaml
+
     combined = resolve(preset=name, file=config, overrides=overrides or [])
     if resolved:
         text = _with_sources(combined)
@@ -80,6 +86,8 @@ def _with_sources(resolved: ResolvedConfig) -> str:
 
 
 def _line(key: str, name: str, value: Any, resolved: ResolvedConfig, indent: str) -> str:
+    import yaml
+
     written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
     text = f"{indent}{name}: {written}"
     return f"{text:<44}  # {resolved.sources[key]}"

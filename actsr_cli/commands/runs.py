@@ -10,14 +10,14 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.options import RunsDir
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.status import Status
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.find import Summary
     from actsr_cli.experiment.run import Run
     from actsr_cli.experiment.series import Group
 
-runs = typer.Typer(rich_markup_mode="rich")
+runs = typer.Typer(rich_markup_mode="rich", add_completion=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from rich.table import Table
-
 from actsr_cli import console
 from actsr_cli.evaluation.metrics import parse_measure
 
@@ -44,6 +42,8 @@ def _text(metric: str, value: float | None) -> str:
 
 
 def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: str) -> None:
+    from rich.table import Table
+
     measures = {name: parse_measure(name) for cells in rows.values() for name in cells}
     cutoffs = sorted({measure.k for measure in measures.values()}, key=lambda k: k or float("inf"))
     table = Table()

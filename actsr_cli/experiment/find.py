@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from actsr_cli.data.catalog import same_data_set
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import FILE_NAME, RunRecord, Status, read_record
-from actsr_cli.experiment.run import Run, open_run, status_of
+from actsr_cli.experiment.run import Run, has_config, open_run, status_of
+from actsr_cli.version import __version__
 
 Name = tuple[str, ...]
 """A name in its parts: DATASET, MODEL, NAME, or an end of it."""
@@ -188,12 +189,25 @@ def _summary(listed: Listed) -> Summary:
             facts | {"run": listed.name, "dataset": dataset, "model": model, "status": Status.UNREADABLE}
         )
     try:
-        open_run(listed.path)
-        status = status_of(listed.path, record)
-    except RunError:
+        status = status_of(listed.path, record) if _can_be_opened(listed.path, record) else Status.UNREADABLE
+    except RunError:  # it has just been damaged or deleted
         status = Status.UNREADABLE
     shared = {name: getattr(record, name) for name in Summary.model_fields if hasattr(record, name)}
     return Summary.model_validate(shared | {"run": listed.name, "status": status})
+
+
+def _can_be_opened(path: Path, record: RunRecord) -> bool:
+    """Whether a run has settings that fit this version.
+
+    Settings that this version wrote itself are taken to fit: reading them takes longer than all else in a list.
+    """
+    if record.environment.actsr == __version__:
+        return has_config(path)
+    try:
+        open_run(path)
+    except RunError:
+        return False
+    return True
 
 
 def _counted(runs: list[Listed]) -> str:

@@ -7,34 +7,18 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.status import Status as Status
 from actsr_cli.version import __version__
 
 LAYOUT = 2
 """Version of the layout of a run's folder; version 0.1 of actsr did not write one."""
 FILE_NAME = "run.json"
-
-
-class Status(StrEnum):
-    """The state of a run.
-
-    `stopped` and `unreadable` are found out and never recorded: the process of a stopped run has died without a
-    word, and an unreadable run is damaged or of another version.
-    """
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-    STOPPED = "stopped"
-    PRUNED = "pruned"
-    FAILED = "failed"
-    UNREADABLE = "unreadable"
 
 
 class Changes(TypedDict, total=False):

@@ -10,6 +10,7 @@ from processes import SMALL, call
 from typer.testing import CliRunner
 
 from actsr_cli.app import app
+from actsr_cli.version import __version__
 
 
 @pytest.fixture
@@ -64,9 +65,16 @@ def test_runs_elsewhere_are_not_deleted(trained: Path, tmp_path: Path) -> None:
     assert "delete it by hand" in refused.stderr and elsewhere.exists()
 
 
+def test_a_run_without_settings_is_listed_as_unreadable(trained: Path) -> None:
+    (trained / "demo" / "popularity" / "floor" / "config.yaml").unlink()
+    assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["unreadable", "finished", "failed"]
+
+
 def test_a_run_of_another_version_is_listed_and_can_be_deleted(trained: Path) -> None:
     config = trained / "demo" / "sasrec" / "first" / "config.yaml"
     config.write_text(config.read_text().replace("hidden_size: 16", "hiden_size: 16"))
+    record = config.with_name("run.json")
+    record.write_text(record.read_text().replace(f'"actsr": "{__version__}"', '"actsr": "0.1.9"'))
     assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["finished", "unreadable", "failed"]
     assert "unreadable" in call("runs", "--status", "unreadable").stdout
     said = " ".join(call("runs", "show", "first", exit_code=1).stderr.split())
