@@ -6,11 +6,14 @@ commands print plain text only.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,6 +69,17 @@ def silent(wanted: bool) -> Iterator[None]:
         yield
     finally:
         results.quiet, messages.quiet = before
+
+
+def on_terminal() -> bool:
+    """Whether results go to a terminal; elsewhere, such as into a pipe, each is a line that nothing wraps or cuts."""
+    return sys.stdout.isatty()
+
+
+def echo(text: str) -> None:
+    """Print a line of a result as it is."""
+    if not (_results.cache_info().currsize and _results().quiet):  # else another process prints it
+        typer.echo(text)
 
 
 def note(text: str) -> None:

@@ -315,8 +315,9 @@ class TestPresets:
     def test_a_line_for_each(self) -> None:
         stdout = actsr("presets").stdout
         for name in preset_names():
-            assert re.search(rf"^{name} +{load_preset(name).config.dataset} +ac-sasrec ", stdout, re.MULTILINE)
-        assert max(map(len, stdout.splitlines())) <= 80
+            config = load_preset(name).config
+            assert re.search(rf"^{name} +{config.dataset} +ac-sasrec +{config.description}$", stdout, re.MULTILINE)
+        assert len(stdout.splitlines()) == 1 + len(preset_names())
 
     def test_the_list_reads_what_the_schema_reads(self) -> None:
         for each in shipped_presets():

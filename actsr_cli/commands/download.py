@@ -11,6 +11,7 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
+from actsr_cli.commands.tables import print_rows
 from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry, find_installed
 from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import ActsrError, DownloadError
@@ -160,21 +161,10 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
 
 
 def _print_list(data_dir: Path) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-        caption="Sizes are those after the filtering of the preset.",
-        caption_justify="left",
-    )
-    table.add_column("Name", no_wrap=True)
-    table.add_column("Title")
-    for column in ("Users", "Items", "Interactions"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("There", no_wrap=True)
+    sizes = ("users", "items", "interactions")
+    rows = []
     for entry in CATALOG:
-        sizes = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * 3
-        table.add_row(entry.name, entry.title, *sizes, "yes" if find_installed(entry, data_dir) else "")
-    console.results.print(table)
+        counts = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * len(sizes)
+        rows.append((entry.name, entry.title, *counts, "yes" if find_installed(entry, data_dir) else "no"))
+    print_rows(("data set", "title", *sizes, "downloaded"), rows, right=sizes)
+    console.note("Sizes are those after the filters of the preset.")

@@ -9,6 +9,7 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import DataDir
+from actsr_cli.commands.tables import print_line
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
 
@@ -42,15 +43,11 @@ def models(
     record = None if dataset is None and preset is None else _record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
     for name, options in {**all_models(), **_registered()}.items():
-        console.results.print(f"[bold]{'[/], [bold]'.join(names_of(name, options))}[/]", highlight=False)
+        print_line(", ".join(names_of(name, options)), style="bold")
         for label, text in _facts(name, options, record, config):
-            console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)
-    console.results.print(
-        "\n--calibration none, spatial, adversarial or full chooses the calibrators of those with an ac- form.\n"
-        "--model package.module:Class trains a model of your own, see docs/your-own-model.md.",
-        style="dim",
-        soft_wrap=True,
-    )
+            print_line(f"  {label:<8} {text}")
+    console.note("Models with an ac- form: --calibration none, spatial, adversarial or full chooses the calibrators.")
+    console.note("A model of your own: --model package.module:Class, see docs/your-own-model.md.")
     if record is None:
         console.note("With sizes: actsr models --dataset NAME")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from actsr_cli import console
 from actsr_cli.commands.options import complete_preset
+from actsr_cli.commands.tables import print_rows
 from actsr_cli.models.registry import short_name
 from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets
 
@@ -28,14 +28,11 @@ def list_presets(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("preset", "data set", "model", "what it is"):
-        table.add_column(title)
-    for each in shipped_presets():
-        table.add_row(each.name, each.dataset, short_name(each.model, each.calibration), each.description)
-    console.results.print(table)
+    rows = [
+        (each.name, each.dataset, short_name(each.model, each.calibration), each.description)
+        for each in shipped_presets()
+    ]
+    print_rows(("preset", "data set", "model", "description"), rows)
 
 
 @presets.command()

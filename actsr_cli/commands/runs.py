@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from actsr_cli import console
 from actsr_cli.commands.options import RunsDir
+from actsr_cli.commands.tables import duration, metric_text, moment, print_metrics, print_rows, print_spread
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 runs = typer.Typer(rich_markup_mode="rich", add_completion=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+_WHOLE_LINES = 10_000
 RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 
 
@@ -106,19 +109,19 @@ def delete(
 
 
 def _print_table(found: list[Summary]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("run", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    for title in ("best epoch", "validation", "minutes"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for each in found:
-        best = "" if each.best_epoch is None else f"{each.best_epoch} of {each.epochs}"
-        value = "" if each.value is None else f"{each.monitor} {each.value:.4f}"
-        minutes = "" if each.seconds is None else f"{each.seconds / 60:.1f}"
-        table.add_row(each.run, each.status, best, value, minutes)
-    console.results.print(table)
+    rows = [
+        (
+            each.run,
+            each.status,
+            "" if each.started is None else moment(each.started),
+            "" if each.best_epoch is None else f"{each.best_epoch} of {each.epochs}",
+            "" if each.value is None else f"{each.monitor} {each.value:.4f}",
+            "" if each.seconds is None else duration(each.seconds),
+        )
+        for each in found
+    ]
+    numbers = ("best epoch", "validation", "time")
+    print_rows(("run", "status", "started", *numbers), rows, right=numbers)
 
 
 def _told_of_run(run: Run) -> dict[str, Any]:
@@ -149,7 +152,6 @@ def _told_of_series(group: Group) -> dict[str, Any]:
 
 
 def _print_run(told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.series import metrics_of
 
@@ -161,7 +163,6 @@ def _print_run(told: dict[str, Any]) -> None:
 
 
 def _print_series(group: Group, told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import print_spread
     from actsr_cli.evaluation.protocol import Protocol
 
     _print_facts(told)
@@ -174,12 +175,27 @@ def _print_series(group: Group, told: dict[str, Any]) -> None:
 
 def _print_facts(told: dict[str, Any]) -> None:
     import yaml
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for key, value in told.items():
-        if key not in ("settings", "metrics") and value is not None:
-            table.add_row(key, Text(" ".join(value) if isinstance(value, list) else str(value)))
-    console.results.print(table)
-    console.results.print(Text(f"\n{yaml.safe_dump(told['settings'], sort_keys=False)}"))
+    facts = [
+        (key, _fact(key, value, told))
+        for key, value in told.items()
+        if key not in ("settings", "metrics") and value is not None
+    ]
+    print_rows(("fact", "value"), facts, header=False)
+    console.echo("")
+    console.echo(yaml.safe_dump(told["settings"], sort_keys=False, width=_WHOLE_LINES))
+
+
+def _fact(key: str, value: Any, told: dict[str, Any]) -> str:
+    """A value of a record as people read it."""
+    if key == "command":
+        return shlex.join(value)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if key in ("started", "ended"):
+        return moment(value)
+    if key.endswith("_seconds"):
+        return duration(value)
+    if key == "value":
+        return metric_text(told["monitor"], value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

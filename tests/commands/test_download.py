@@ -17,6 +17,7 @@ from loopback import INTER, LoopbackServer, beauty_zip, make_zip, refuse, runnin
 from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
+from actsr_cli.data.catalog import CATALOG
 
 BODY = beauty_zip(padding=300_000)
 
@@ -163,8 +164,9 @@ def test_the_list_shows_sizes_and_what_is_there(tmp_path: Path, monkeypatch: pyt
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.split()}
     assert rows["demo"][-4:] == ["2,000", "340", "19,630", "yes"]
-    assert rows["amazon-beauty"][-3:] == ["22,363", "12,101", "198,502"]
-    assert rows["ml-100k"][-3:] == ["943", "1,682", "100,000"]
+    assert rows["amazon-beauty"][-4:] == ["22,363", "12,101", "198,502", "no"]
+    assert rows["ml-100k"][-4:] == ["943", "1,682", "100,000", "no"]
+    assert len(rows) == len(result.stdout.splitlines()) == 1 + len(CATALOG)
     assert set(rows) >= {"amazon-sports-outdoors", "amazon-toys-games", "yelp"}
 
 
