@@ -19,19 +19,22 @@ from actsr_cli import console
 from actsr_cli.errors import ActsrError
 from actsr_cli.version import __version__
 
-COMMANDS = (
-    "download",
-    "preprocess",
-    "train",
-    "evaluate",
-    "compare",
-    "tune",
-    "inspect-attention",
-    "models",
-    "presets",
-    "runs",
-)
-"""The commands in the order of the help: each is a function or a Typer in the module of its name in `commands`."""
+COMMANDS = {
+    "download": "download",
+    "preprocess": "preprocess",
+    "train": "train",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "tune": "tune",
+    "inspect-attention": "inspect_attention",
+    "models": "models",
+    "presets": "presets",
+    "runs": "runs",
+}
+"""The commands in the order of the help, each with its module in `commands`.
+
+There it is a function or a Typer of the same name, with _ for -.
+"""
 
 
 class _Commands(UserDict[str, Any]):
@@ -47,9 +50,9 @@ class _Commands(UserDict[str, Any]):
 
 
 def _built(name: str) -> Any:
-    """The command of this name, as Typer makes it of the function or the Typer in its module."""
-    attribute = name.replace("-", "_")
-    found = getattr(import_module(f"actsr_cli.commands.{attribute}"), attribute)
+    """The command of this name, built by Typer from the function or the Typer in its module."""
+    module = import_module(f"actsr_cli.commands.{COMMANDS[name]}")
+    found = getattr(module, name.replace("-", "_"))
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(rich_markup_mode="rich", add_completion=False)
         found.command(help=_help(function))(function)

@@ -6,14 +6,17 @@ commands print plain text only.
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +83,11 @@ def echo(text: str) -> None:
     """Print a line of a result as it is."""
     if not (_results.cache_info().currsize and _results().quiet):  # else another process prints it
         typer.echo(text)
+
+
+def print_json(values: Any) -> None:
+    """Print values as JSON, indented; NaN becomes null, and no number is rounded."""
+    echo(json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def note(text: str) -> None:

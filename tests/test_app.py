@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -324,6 +325,17 @@ class TestPresets:
             config = load_preset(each.name).config
             assert (each.dataset, each.description) == (config.dataset, config.description)
             assert (each.model, each.calibration) == (config.model.name, config.calibration.kind)
+
+    def test_json(self) -> None:
+        told = json.loads(actsr("presets", "--json").stdout)
+        assert [each["name"] for each in told] == preset_names()
+        assert told[0].keys() == {"name", "dataset", "model", "calibration", "description"}
+        beauty = json.loads(actsr("presets", "show", "beauty", "--set", "loss=bpr", "--json").stdout)
+        assert beauty["settings"]["loss"] == {"name": "bpr"} and "evaluation" not in beauty["settings"]
+        assert beauty["tune"] == load_preset("beauty").space and beauty["preset"] == "beauty"
+        resolved = json.loads(actsr("presets", "show", "beauty", "--resolved", "--json").stdout)
+        assert RunConfig.model_validate(resolved["settings"]) == resolve(preset="beauty").config
+        assert resolved["sources"] == resolve(preset="beauty").sources
 
     @pytest.mark.parametrize("name", preset_names())
     def test_show_prints_the_file(self, name: str) -> None:

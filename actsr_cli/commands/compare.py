@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from actsr_cli import console
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
+    AsJson,
     CandidateItems,
     DataDir,
     NCandidates,
@@ -24,7 +24,6 @@ from actsr_cli.commands.options import (
     metric_names,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,9 +66,7 @@ def compare(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in place of the tables.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -134,7 +131,7 @@ def _print_json(comparison: Comparison) -> None:
         "differences": [_told(each) for each in comparison.differences],
         "slices": [asdict(each) for each in comparison.slices],
     }
-    console.results.print_json(json.dumps(without_nan(told), allow_nan=False))
+    console.print_json(told)
 
 
 def _told(difference: Difference) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir
+from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_rows
-from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry, find_installed
+from actsr_cli.data.catalog import CATALOG, Counts, DatasetEntry, find_entry, find_installed
 from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import ActsrError, DownloadError
 
@@ -40,6 +40,7 @@ def download(
         typer.Argument(metavar="NAME", help="Data sets, as --list names them.", autocompletion=complete_dataset),
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the data sets and leave.")] = False,
+    as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Download again what is already there.")] = False,
     from_file: Annotated[
         Path | None,
@@ -77,8 +78,10 @@ def download(
     [bold]Example:[/]  actsr download demo amazon-beauty
     """
     if show_list:
-        _print_list(data_dir)
+        _print_list(data_dir, as_json)
         return
+    if as_json:
+        raise typer.BadParameter("goes with --list only", param_hint="--json")
     from actsr_cli.data.fetch import list_mirrors
 
     entries = _read_names(names or [], from_file, sha256)
@@ -160,7 +163,10 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
     console.note(f"go on with: actsr preprocess {entry.name}")
 
 
-def _print_list(data_dir: Path) -> None:
+def _print_list(data_dir: Path, as_json: bool) -> None:
+    if as_json:
+        console.print_json([_told(entry, data_dir) for entry in CATALOG])
+        return
     sizes = ("users", "items", "interactions")
     rows = []
     for entry in CATALOG:
@@ -168,3 +174,15 @@ def _print_list(data_dir: Path) -> None:
         rows.append((entry.name, entry.title, *counts, "yes" if find_installed(entry, data_dir) else "no"))
     print_rows(("data set", "title", *sizes, "downloaded"), rows, right=sizes)
     console.note("Sizes are those after the filters of the preset.")
+
+
+def _told(entry: DatasetEntry, data_dir: Path) -> dict[str, Any]:
+    """A data set as JSON has it; sizes are null where unknown, and `file` where it is not downloaded."""
+    file = find_installed(entry, data_dir)
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "aliases": entry.aliases,
+        **(dict.fromkeys(Counts._fields) if entry.expected is None else entry.expected._asdict()),
+        "file": None if file is None else str(file),
+    }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actsr_cli.experiment.inspect import Inspected, Measurements
     from actsr_cli.inspection.findings import Findings
     from actsr_cli.inspection.views import Subject, View
@@ -85,6 +88,7 @@ def inspect_attention(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -129,13 +133,16 @@ def inspect_attention(
     opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     subjects = choose_subjects(opened[0], choice)
     views = [look(inspected, subjects) for inspected in opened]
-    for index, subject in enumerate(subjects):
-        for inspected, seen in zip(opened, views, strict=True):
-            _print_bars(inspected, subject, seen[index], layer, head)
-    if not (output or faithfulness or shares):
-        return
-    findings = [_measured(inspected, wanted) for inspected in opened]
-    print_findings(findings)
+    if not as_json:
+        for index, subject in enumerate(subjects):
+            for inspected, seen in zip(opened, views, strict=True):
+                _print_bars(inspected, subject, seen[index], layer, head)
+    asked = output is not None or faithfulness or bool(shares)
+    findings = [_measured(inspected, wanted) for inspected in opened] if asked else []
+    if as_json:
+        console.print_json([_told(*each) for each in zip_longest(opened, [subjects] * len(opened), views, findings)])
+    else:
+        print_findings(findings)
     if output is not None:
         write_inspection(output, opened, subjects, views, findings)
         console.note(f"{len(subjects)} histories and what was measured: open {output / 'report.html'}")
@@ -149,6 +156,23 @@ def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, 
         heads = view.trace.layers[chosen or 0].calibrated.shape[1]
         for which in _chosen("--head", head, heads, {"mean": [None]}):
             print_view(inspected, subject, view, chosen or 0, which)
+
+
+def _told(
+    inspected: Inspected, subjects: Sequence[Subject], views: Sequence[View], findings: Findings | None
+) -> dict[str, Any]:
+    """What was seen and measured of a run, as JSON has it; `measured` is null where nothing was asked for."""
+    from actsr_cli.evaluation.protocol import Protocol
+    from actsr_cli.inspection.export import view_record
+    from actsr_cli.inspection.output import findings_record
+
+    name = inspected.data.display_name
+    return {
+        "run": inspected.run.name,
+        "protocol": Protocol(inspected.seen).key,
+        "histories": [view_record(subject, view, name) for subject, view in zip(subjects, views, strict=True)],
+        "measured": None if findings is None else findings_record(findings),
+    }
 
 
 def _chosen(option: str, text: str, count: int, words: dict[str, list[int | None]]) -> list[int | None]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir
+from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_line
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
@@ -31,6 +31,7 @@ def models(
             "--dataset names another. Default: the preset of the data set.",
         ),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
 ) -> None:
     """List the models: names, papers, options and what data they need; with --dataset also their sizes.
@@ -42,7 +43,11 @@ def models(
     """
     record = None if dataset is None and preset is None else _record(data_dir, dataset)
     config = None if record is None else _settings(record, preset)
-    for name, options in {**all_models(), **_registered()}.items():
+    known = {**all_models(), **_registered()}
+    if as_json:
+        console.print_json([_told(name, options, record, config) for name, options in known.items()])
+        return
+    for name, options in known.items():
         print_line(", ".join(names_of(name, options)), style="bold")
         for label, text in _facts(name, options, record, config):
             print_line(f"  {label:<8} {text}")
@@ -91,31 +96,62 @@ def _facts(
     name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None
 ) -> list[tuple[str, str]]:
     """What is said about a model, by label."""
-    from actsr_cli.config import CustomOptions
-
     needs = [
         need for need, wanted in (("users", options.needs_users), ("timestamps", options.needs_timestamps)) if wanted
     ]
-    keys = [f"model.{key}" for key in options.model_fields if key != options.named_by]
-    if issubclass(options, CustomOptions):
-        keys = [f"model.options.{key}" for key in options.own]
-    facts = [("paper", options.paper), ("needs", " and ".join(needs) or "items alone"), ("options", ", ".join(keys))]
+    facts = [
+        ("paper", options.paper),
+        ("needs", " and ".join(needs) or "items alone"),
+        ("options", ", ".join(_keys(options))),
+    ]
     if record is not None and config is not None:
-        facts.append(("size", _size(name, options, record, config)))
+        sizes, problem = _sizes(name, options, record, config)
+        facts.append(("size", problem or f"{', '.join(f'{size:,}' for size in sizes.values())} on {record.name}"))
     return [(label, text) for label, text in facts if text]
 
 
-def _size(name: str, options: type[ModelOptions], record: Record, config: RunConfig) -> str:
+def _told(name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None) -> dict[str, Any]:
+    """A model as JSON has it: `sizes` by name are null where no data set is named."""
+    told = {
+        "names": names_of(name, options),
+        "title": options.title,
+        "paper": options.paper,
+        "needs_users": options.needs_users,
+        "needs_timestamps": options.needs_timestamps,
+        "options": _keys(options),
+        "dataset": None,
+        "sizes": None,
+        "problem": None,
+    }
+    if record is not None and config is not None:
+        sizes, problem = _sizes(name, options, record, config)
+        told |= {"dataset": record.name, "sizes": None if problem else sizes, "problem": problem}
+    return told
+
+
+def _keys(options: type[ModelOptions]) -> list[str]:
+    """The settings that a model has besides its name."""
+    from actsr_cli.config import CustomOptions
+
+    if issubclass(options, CustomOptions):
+        return [f"model.options.{key}" for key in options.own]
+    return [f"model.{key}" for key in options.model_fields if key != options.named_by]
+
+
+def _sizes(
+    name: str, options: type[ModelOptions], record: Record, config: RunConfig
+) -> tuple[dict[str, int], str | None]:
+    """The sizes on a data set under each name of a model, and why there are none."""
     from actsr_cli.models.registry import model_size
     from actsr_cli.presets import with_values
 
     if options.needs_timestamps and not record.timestamps:
-        return f"cannot be trained on {record.name}, which has no timestamps"
-    sizes = []
-    for kind in ("none", "full") if options.calibrated else ("none",):
+        return {}, f"cannot be trained on {record.name}, which has no timestamps"
+    sizes = {}
+    for called, kind in zip(names_of(name, options), ("none", "full"), strict=False):
         try:
             changed = with_values(config, {"model.name": name, "calibration.kind": kind})
-            sizes.append(f"{model_size(changed.model, changed.calibration, record.items, record.users):,}")
+            sizes[called] = model_size(changed.model, changed.calibration, record.items, record.users)
         except ConfigError as error:
-            return f"unknown: {error.message}"
-    return f"{', '.join(sizes)} on {record.name}"
+            return {}, f"unknown: {error.message}"
+    return sizes, None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from actsr_cli.commands.options import complete_preset
+from actsr_cli import console
+from actsr_cli.commands.options import AsJson, complete_preset
 from actsr_cli.commands.tables import print_rows
 from actsr_cli.models.registry import short_name
 from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets
@@ -19,7 +21,7 @@ presets = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @presets.callback(invoke_without_command=True)
-def list_presets(context: typer.Context) -> None:
+def list_presets(context: typer.Context, as_json: AsJson = False) -> None:
     """List the shipped presets: one per data set, and the settings of the published code.
 
     [bold]Example:[/]  actsr presets
@@ -27,6 +29,9 @@ def list_presets(context: typer.Context) -> None:
     [bold]Example:[/]  actsr presets show beauty --resolved
     """
     if context.invoked_subcommand is not None:
+        return
+    if as_json:
+        console.print_json([asdict(each) for each in shipped_presets()])
         return
     rows = [
         (each.name, each.dataset, short_name(each.model, each.calibration), each.description)
@@ -47,6 +52,7 @@ def show(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="section.key=value over both; repeatable.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a preset as YAML, ready to be changed and given to `actsr train --preset FILE`.
 
@@ -54,6 +60,9 @@ def show(
 
     [bold]Example:[/]  actsr presets show beauty --resolved --set training.epochs=5
     """
+    if as_json:
+        console.print_json(_told(name, resolve(preset=name, file=config, overrides=overrides or []), resolved))
+        return
     if name in preset_names() and not resolved and config is None and not overrides:  # no need to check it
         typer.echo((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").rstrip())
         return
@@ -68,6 +77,16 @@ def show(
         settings = combined.config.model_dump(mode="json", exclude_unset=True)
         text = yaml.safe_dump(settings | {TUNE: load_preset(name).space}, sort_keys=False)
     typer.echo(text.rstrip())
+
+
+def _told(name: str, combined: ResolvedConfig, resolved: bool) -> dict[str, Any]:
+    """A preset as JSON has it: with `resolved` every setting and where it comes from."""
+    told = {
+        "preset": name,
+        "settings": combined.config.model_dump(mode="json", exclude_unset=not resolved),
+        TUNE: load_preset(name).space,
+    }
+    return told | ({"sources": combined.sources} if resolved else {})
 
 
 def _with_sources(resolved: ResolvedConfig) -> str:

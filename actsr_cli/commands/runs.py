@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import RunsDir
+from actsr_cli.commands.options import AsJson, RunsDir
 from actsr_cli.commands.tables import duration, metric_text, moment, print_metrics, print_rows, print_spread
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from actsr_cli.experiment.series import Group
 
 runs = typer.Typer(rich_markup_mode="rich", add_completion=False)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 _WHOLE_LINES = 10_000
 RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 
@@ -48,7 +47,7 @@ def list_runs(
 
     found = summaries(runs_dir, dataset=dataset, model=model, status=status)
     if as_json:
-        console.results.print_json(data=[each.model_dump(mode="json") for each in found])
+        console.print_json([each.model_dump(mode="json") for each in found])
     elif found:
         _print_table(found)
     else:
@@ -74,7 +73,7 @@ def show(
     group = find_group(runs_dir, run, finished=False)
     told = _told_of_series(group) if group.is_series else _told_of_run(group.runs[0])
     if as_json:
-        console.results.print_json(data=told)
+        console.print_json(told)
     elif group.is_series:
         _print_series(group, told)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -86,6 +86,7 @@ def tune(
         str | None,
         typer.Option(metavar="URL", help="Database; default: a journal in the study.", rich_help_panel=PLACE),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -108,7 +109,7 @@ def tune(
         options["model.name"], options["calibration.kind"] = parse_name(model)
     basis = basis_of(preset, overrides or [], options, runs_dir)
     search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
-    _search(_plan(basis, search, data_dir, runs_dir), test=test)
+    _search(_plan(basis, search, data_dir, runs_dir), test=test, as_json=as_json)
 
 
 def _chosen(given: dict[Sampler, bool]) -> Sampler:
@@ -137,10 +138,10 @@ def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
     return plan
 
 
-def _search(plan: Plan, *, test: bool) -> None:
+def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
     import optuna
 
-    from actsr_cli.commands.tune_view import StudyView, print_outcome
+    from actsr_cli.commands.tune_view import StudyView, outcome_record, print_outcome
     from actsr_cli.training.interrupt import stop_on_interrupt
     from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
     from actsr_cli.tuning.study import open_study
@@ -158,21 +159,36 @@ def _search(plan: Plan, *, test: bool) -> None:
         view.update()
         outcome = outcome_of(plan, study)
         write_outcome(plan, study, outcome, shlex.join(["actsr", *command[1:]]))
-    print_outcome(plan, outcome)
-    if interrupted():
-        console.warn("interrupted: the same command goes on with the study")
-        raise typer.Exit(130)
-    check_ends(processes)
-    if outcome.best is None:
-        raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
-    if test and not outcome.left:
-        _test(plan, winner(plan, outcome))
-    elif test:
-        console.note(f"Not tested yet: {outcome.left} trials are left, so that the winner is not certain")
+    if not as_json:
+        print_outcome(plan, outcome)
+    tested: dict[str, dict[str, float]] = {}
+    try:
+        if interrupted():
+            console.warn("interrupted: the same command goes on with the study")
+            raise typer.Exit(130)
+        check_ends(processes)
+        if outcome.best is None:
+            raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
+        if test and not outcome.left:
+            tested = _tested(plan, winner(plan, outcome), show=not as_json)
+        elif test:
+            console.note(f"Not tested yet: {outcome.left} trials are left, so that the winner is not certain")
+    finally:
+        if as_json:
+            console.print_json(outcome_record(plan, outcome) | {"test": tested})
 
 
-def _test(plan: Plan, run: Run) -> None:
-    """Show the winner's metrics on the test split by both protocols, evaluated where no former call has done so."""
+def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
+    """The winner's metrics on the test split by both protocols, evaluated if no former call has done so.
+
+    Args:
+        plan: the study.
+        run: the winner.
+        show: whether they are printed as tables.
+
+    Returns:
+        The metrics by the key of the protocol.
+    """
     from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.judging import configured_measures
     from actsr_cli.evaluation.protocol import Protocol, Seen
@@ -182,10 +198,14 @@ def _test(plan: Plan, run: Run) -> None:
 
     seen_items: tuple[Seen, ...] = ("rank", "exclude")
     settings = run.config.evaluation
+    tested = {}
     for protocol in (Protocol(seen) for seen in seen_items):
         found = run.metrics.get(f"test/{protocol.key}")
         if found is None:
             data = data_of(run, plan.data_dir).data
             request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
             found = evaluate_run(run, data, request).judgement.values
-        print_metrics(f"{run.name}: test split", {display_name(run.config): metrics_of(found)}, protocol.title)
+        tested[protocol.key] = metrics_of(found)
+        if show:
+            print_metrics(f"{run.name}: test split", {display_name(run.config): tested[protocol.key]}, protocol.title)
+    return tested

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +16,7 @@ from rich.table import Table
 from actsr_cli import console
 from actsr_cli.experiment.record import Status
 from actsr_cli.tuning.outcome import Outcome
-from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
+from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, RUN, SURPLUS, counted
 from actsr_cli.tuning.study import Plan, best_first, total
 
 _SHOWN = 12
@@ -123,6 +124,31 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
     if outcome.best is not None:
         console.note(f"Pictures: {plan.folder / 'study.html'}")
         console.note(f"Next: actsr train --preset {plan.folder / 'best.yaml'} --seeds 3")
+
+
+def outcome_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """The state of a study as JSON has it: finished trials, the best first."""
+    return {
+        "study": plan.title,
+        "folder": str(plan.folder),
+        "sampler": plan.sampler,
+        "monitor": plan.config.training.monitor,
+        "ended": outcome.done,
+        "left": outcome.left,
+        "trials": [
+            {
+                "number": trial.number,
+                "run": trial.user_attrs.get(RUN),
+                "value": trial.value,
+                "params": trial.params,
+                "epochs": trial.last_step,
+                "seconds": _seconds(trial),
+            }
+            for trial in outcome.ranking
+        ],
+        "importances": outcome.importances,
+        "preset": None if outcome.best is None else str(plan.folder / "best.yaml"),
+    }
 
 
 def _trial_table(plan: Plan, title: str, caption: str) -> Table:

@@ -170,6 +170,19 @@ def test_the_list_shows_sizes_and_what_is_there(tmp_path: Path, monkeypatch: pyt
     assert set(rows) >= {"amazon-sports-outdoors", "amazon-toys-games", "yelp"}
 
 
+def test_the_list_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path))
+    assert actsr("download", "demo").exit_code == 0
+    told = {each["name"]: each for each in json.loads(actsr("download", "--list", "--json").stdout)}
+    assert list(told) == [entry.name for entry in CATALOG]
+    assert told["demo"]["file"] == str(tmp_path / "demo" / "demo.inter")
+    beauty = told["amazon-beauty"]
+    assert (beauty["users"], beauty["items"], beauty["interactions"], beauty["file"]) == (22363, 12101, 198502, None)
+    assert "beauty" in beauty["aliases"]
+    refused = actsr("download", "demo", "--json")
+    assert refused.exit_code == 2 and "goes with --list only" in refused.stderr
+
+
 def test_quiet_keeps_only_results(tmp_path: Path) -> None:
     result = actsr("--quiet", "download", "demo", "--data-dir", tmp_path)
     assert result.exit_code == 0

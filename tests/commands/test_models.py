@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_sizes_are_those_of_the_data_set(data: Path) -> None:
     assert "on demo" in latest and "on lists" not in latest
     assert models("--dataset", "demo")[0] != latest
     assert models("--dataset", "lists")[0] == listed
+
+
+def test_json(data: Path) -> None:
+    told = {each["names"][0]: each for each in json.loads(models("--json")[0])}
+    assert list(told) == list(all_models())
+    assert told["sse-pt"]["needs_users"] and told["tisasrec"]["needs_timestamps"]
+    assert told["sasrec"]["names"] == ["sasrec", "ac-sasrec"] and "model.heads" in told["sasrec"]["options"]
+    assert {(each["dataset"], each["sizes"], each["problem"]) for each in told.values()} == {(None, None, None)}
+    (data / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
+    prepare("lists", "--from-file", str(data / "lists.txt"), "--format", "sequences")
+    told = {each["names"][0]: each for each in json.loads(models("--dataset", "lists", "--json")[0])}
+    assert told["popularity"]["sizes"] == {"popularity": 14} and told["popularity"]["dataset"] == "lists"
+    assert told["sasrec"]["sizes"].keys() == {"sasrec", "ac-sasrec"}
+    assert told["tisasrec"]["sizes"] is None and "no timestamps" in told["tisasrec"]["problem"]
 
 
 def test_a_data_set_that_is_unknown_or_not_prepared(data: Path) -> None:

@@ -81,9 +81,21 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
     assert [set(each) for each in metrics] == [{"valid/exclude"}] * 2
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space, "--test")
     best = max(range(2), key=lambda number: metrics[number]["valid/exclude"]["ndcg@10"])
-    found = [set(json.loads((run / "metrics.json").read_text())) for run in runs]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    found = [set(each) for each in metrics]
     assert found[best] == {"valid/exclude", "test/rank", "test/exclude"}
     assert found[1 - best] == {"valid/exclude"}
+    again = ("--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
+    told = json.loads(call("tune", *again, "--test", "--json").stdout)
+    assert told["study"] == "demo/ac-sasrec/few" and told["left"] == 0
+    assert told["ended"] == {"finished": 2, "pruned": 0, "failed": 0}
+    assert [trial["number"] for trial in told["trials"]] == [best, 1 - best]
+    assert told["trials"][0]["value"] == metrics[best]["valid/exclude"]["ndcg@10"]
+    assert told["trials"][0]["run"] == f"demo/ac-sasrec/few-t00{best}" and told["trials"][0]["epochs"] == 1
+    assert set(told["trials"][0]["params"]) == set(yaml.safe_load(SPACE)) and told["trials"][0]["seconds"] > 0
+    assert told["test"].keys() == {"rank", "exclude"}
+    assert told["test"]["rank"]["hit@10"] == metrics[best]["test/rank"]["hit@10"]
+    assert yaml.safe_load(Path(told["preset"]).read_text())["dataset"] == "demo"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
