@@ -19,6 +19,7 @@ from actsr_cli.commands.options import (
     RunsDir,
     SeenItems,
     Split,
+    Threads,
     chosen_protocol,
     cutoffs,
     metric_names,
@@ -56,6 +57,7 @@ def compare(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
+    threads: Threads = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +88,9 @@ def compare(
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import Request
     from actsr_cli.experiment.record import Status
+    from actsr_cli.training.device import use_threads
 
+    use_threads(threads)
     groups = find_groups(runs_dir, names)
     for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
         console.warn(f"{run.name} is not finished: it is {run.status}")

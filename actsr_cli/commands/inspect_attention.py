@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, Threads
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def inspect_attention(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of users, noise and bootstraps.", rich_help_panel=WHAT)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=WHAT)] = "auto",
+    threads: Threads = None,
     layer: Annotated[
         str, typer.Option(help="Layer of the bars: a number from 1, last, or all.", rich_help_panel=OUTPUT)
     ] = "last",
@@ -114,7 +115,9 @@ def inspect_attention(
         open_side_by_side,
         write_inspection,
     )
+    from actsr_cli.training.device import use_threads
 
+    use_threads(threads)
     shares = _shares(noise)
     if target is not None and history is None:
         raise ConfigError("--target belongs to --history: a user's own next item is known")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from actsr_cli.config import EvaluationConfig
     from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 
-MEASURED, OUTPUT, PLACES = "What is measured", "Output", "Where things are"
+MEASURED, OUTPUT, SPEED, PLACES = "What is measured", "Output", "Computation", "Where things are"
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -22,6 +22,7 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
 
 Split = Annotated[

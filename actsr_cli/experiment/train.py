@@ -24,7 +24,7 @@ from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
-from actsr_cli.training.device import choose_device, make_repeatable
+from actsr_cli.training.device import choose_device, make_repeatable, use_threads
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
@@ -114,8 +114,7 @@ def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
     """Seeds and threads of this process, and its device."""
     device = workers.own_device(choose_device(config.device))
     make_repeatable(config.seed, device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     return device
 
 

@@ -32,6 +32,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(threads: int | None) -> None:
+    """Compute with this many CPU threads; None leaves PyTorch's choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def make_repeatable(seed: int, device: torch.device) -> None:
     """Seed every generator; on CUDA also choose algorithms whose sums do not depend on timing."""
     random.seed(seed)

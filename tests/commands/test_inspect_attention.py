@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from processes import SMALL, call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -89,8 +90,13 @@ class TestTheTerminal:
         assert "rank" in inspect("--history", "i085 i157", "--target", "i215").stdout
 
     def test_json(self) -> None:
-        arguments = ("--user", "u0007", "--against", "plain", "--noise", "0.2", "--sample", "20")
-        result = inspect(*arguments, "--json")
+        threads = torch.get_num_threads()
+        try:
+            arguments = ("--user", "u0007", "--against", "plain", "--noise", "0.2", "--sample", "20", "--threads", "1")
+            result = inspect(*arguments, "--json")
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(threads)
         ac, plain = json.loads(result.stdout)
         assert (ac["run"], plain["run"]) == ("demo/ac-sasrec/ac", "demo/sasrec/plain") and ac["protocol"] == "exclude"
         (seen,), (beside,) = ac["histories"], plain["histories"]
