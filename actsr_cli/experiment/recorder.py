@@ -94,12 +94,13 @@ def record_end(run: Run, state: TrainingState, status: Status) -> None:
 
 
 def history_csv(history: Sequence[EpochRecord]) -> str:
-    """One line per epoch: losses, metrics, seconds."""
+    """One line per epoch: losses, metrics, learning rate, seconds; a cell is empty where an epoch has no value."""
     rows = [
         {
             "epoch": record.epoch,
             **{f"loss/{name}": value for name, value in record.losses.items()},
             **record.metrics,
+            **({} if record.learning_rate is None else {"learning_rate": record.learning_rate}),
             "train_seconds": round(record.train_seconds, 3),
             "validation_seconds": round(record.validation_seconds, 3),
         }

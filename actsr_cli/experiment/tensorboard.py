@@ -47,12 +47,14 @@ class TensorBoard:
         self._writer(epoch).add_figure(tag, figure, epoch)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Losses, metrics and speed of one epoch."""
+        """Losses, metrics, learning rate and seconds of one epoch."""
         writer = self._writer(record.epoch)
         for name, value in record.losses.items():
             writer.add_scalar(f"loss/{name}", value, record.epoch)
         for name, value in record.metrics.items():
             writer.add_scalar(f"valid/{name}", value, record.epoch)
+        if record.learning_rate is not None:
+            writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
         writer.add_scalar("seconds/train", record.train_seconds, record.epoch)
         if record.metrics:
             writer.add_scalar("seconds/validation", record.validation_seconds, record.epoch)
