@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 TUNE = "tune"
 """The section of a preset that holds a search space."""
+COUNTED_KEYS = frozenset({"training.device", "training.monitor", "training.seed", "training.threads"})
+"""What a model that is counted reads of the sections `training` and `loss`."""
 _OPTIONS = {"model.name": "--model", "calibration.kind": "--calibration", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
@@ -177,7 +179,7 @@ def resolve(
 
     Raises:
         ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
-            to write.
+            to write; or `--set` or an option gives a counted model a setting of a training.
     """
     from actsr_cli.config.reading import parse_override
     from actsr_cli.config.refusals import checked
@@ -201,6 +203,7 @@ def resolve(
             origins.pop(key, None)  # the latest origin stands last
             origins[key] = origin
     config = checked(values, origins)
+    _check_counted(config, origins)
     sources = {key: origins.get(key, DEFAULT) for key, _ in leaves(config.model_dump())}
     return ResolvedConfig(config, sources, loaded)
 
@@ -229,6 +232,28 @@ def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
         wanted = merged(wanted, nested(key, value))
     before = config.model_dump()
     return checked(merged(without_foreign(before, chosen(merged(before, wanted))), wanted), {})
+
+
+def _check_counted(config: RunConfig, origins: Mapping[str, str]) -> None:
+    """Raise where `--set` or an option gives a counted model a setting of a training that it does not have.
+
+    Presets and files may have such settings: they serve several models.
+
+    Args:
+        config: the configuration.
+        origins: by dotted key, where its value is from; what has its default is left out.
+
+    Raises:
+        ConfigError: there is such a setting.
+    """
+    if config.model.trained:
+        return
+    for key, origin in origins.items():
+        if key.startswith(("training.", "loss.")) and key not in COUNTED_KEYS and origin.startswith("--"):
+            raise ConfigError(
+                f"{key} ({origin}): {config.model.name} is counted in one pass and does not read this key",
+                hint=f"Leave it out. Of training and loss it reads only {', '.join(sorted(COUNTED_KEYS))}.",
+            )
 
 
 def option_name(key: str) -> str:

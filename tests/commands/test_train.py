@@ -230,6 +230,10 @@ def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
     ):
         refused = call("train", "--model", "popularity", "--preset", "demo", "--set", key, exit_code=1)
         assert problem in " ".join(refused.stderr.split())
+    refused = call("train", "--model", "item-knn", "--preset", "demo", "--epochs", "3", exit_code=1)
+    said = " ".join(refused.stderr.split())
+    assert "error: training.epochs (--epochs): item-knn is counted in one pass and does not read this key" in said
+    assert not (place / "runs").exists()
     call("train", "--model", "popularity", "--preset", "demo")  # the preset's keys are for other models
     refused = call("train", "--model", "sse-pt", "--preset", "demo", "--set", "model.user_size=999", exit_code=1)
     assert "user_size" in refused.stderr
