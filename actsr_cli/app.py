@@ -84,7 +84,7 @@ class _Group(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """What happened, in one line; the system's errors without their number."""
+    """The message of an error in one line; system errors without their number."""
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([" -> ".join(names), error.strerror]) if names else error.strerror
@@ -112,7 +112,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def actsr(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
@@ -125,7 +125,7 @@ def actsr(
       actsr train --model ac-sasrec --preset demo
       actsr evaluate
 
-    The options of this page stand before the command: actsr --quiet evaluate
+    Put the options of this page before the command: actsr --quiet evaluate
     """
     console.be_quiet(quiet)
 

@@ -304,7 +304,7 @@ class TestQuiet:
     def test_notes_go_and_results_stay(self, tmp_path: Path) -> None:
         loud = actsr("download", "demo", "--data-dir", tmp_path)
         quiet = actsr("--quiet", "download", "demo", "--data-dir", tmp_path, "--force")
-        assert "go on with: actsr preprocess demo" in loud.stderr
+        assert "Next: actsr preprocess demo" in loud.stderr
         assert quiet.stderr == ""
         assert quiet.stdout == loud.stdout != ""
 

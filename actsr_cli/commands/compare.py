@@ -52,7 +52,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="METRIC",
-            help="Metric shown by history length and item popularity. Default: NDCG, or the first.",
+            help="Metric shown by history length and item popularity. Default: NDCG, else the first metric.",
             rich_help_panel=MEASURED,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def compare(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for CSV, Markdown, LaTeX and a picture.",
+            help="Write the tables (CSV, Markdown, LaTeX) and a picture into this folder.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
@@ -72,10 +72,10 @@ def compare(
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Compare runs, or series of seeds, with the first one named.
+    """Compare runs, or series of seeds, with the first one.
 
-    Paired tests over users and, of series, over seeds; intervals, effect sizes,
-    and for whom the gain is. All must have been trained on the same data.
+    Shows paired tests over users (and over seeds, for series), intervals, effect
+    sizes, and which users gain. All runs must be trained on the same data.
 
     [bold]Example:[/]  actsr compare beauty/sasrec/five beauty/ac-sasrec/five
 
@@ -115,7 +115,11 @@ def compare(
 
 
 def _sliced(by: str | None, wanted: tuple[Measure, ...]) -> Measure:
-    """The measure that is shown for parts of the users."""
+    """The measure that is shown for groups of users.
+
+    Raises:
+        ConfigError: --metrics or --by names no measure with a value per user.
+    """
     per_user = [measure for measure in wanted if not measure.metric.of_catalogue]
     if not per_user:
         raise ConfigError("--metrics has none with a value per user: name one, such as ndcg")
@@ -156,7 +160,7 @@ def _print_tables(comparison: Comparison) -> None:
 
 
 def _print_differences(comparison: Comparison, number: int) -> None:
-    """A contender against the baseline; what chance may explain is not in bold."""
+    """Print a contender against the baseline; significant differences are in bold."""
     from actsr_cli.experiment.compare_export import bounds, p_value, signed, spread, titled
 
     baseline, contender = comparison.contenders[0], comparison.contenders[number]
@@ -188,7 +192,7 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 
 def _print_slices(comparison: Comparison) -> None:
-    """The means of parts of the users, and below those of a contender the interval of its difference."""
+    """Print the mean of each group of users; below that of a contender, the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
     measure = comparison.sliced

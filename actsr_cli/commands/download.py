@@ -1,4 +1,4 @@
-"""`actsr download`: fetch data sets of the catalogue, or generate the demo."""
+"""`actsr download`: download data sets of the catalogue, or generate the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from actsr_cli.errors import ActsrError, DownloadError
 if TYPE_CHECKING:
     from actsr_cli.data.fetch import Installed
 
-SOURCE, NETWORK = "Where data come from", "Network"
+SOURCE, NETWORK = "Source of the data", "Network"
 _INTERRUPTED = 130
 
 
@@ -30,27 +30,29 @@ def complete_dataset(incomplete: str) -> list[str]:
 
 def _read_sha256(text: str | None) -> str | None:
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise typer.BadParameter("64 hexadecimal digits are wanted")
+        raise typer.BadParameter("must be 64 hexadecimal digits")
     return text
 
 
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Data sets, as --list names them.", autocompletion=complete_dataset),
+        typer.Argument(metavar="NAME", help="Data sets, see --list.", autocompletion=complete_dataset),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List the data sets and leave.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
     as_json: AsJson = False,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again even if the files are there.")] = False,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="ARCHIVE", help="Unpack this zip archive instead.", rich_help_panel=SOURCE),
+        typer.Option(
+            metavar="ARCHIVE", help="Unpack this zip archive instead of downloading one.", rich_help_panel=SOURCE
+        ),
     ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="Ask this host first; may be given several times. Then those in ACTSR_MIRROR, then the built-in ones.",
+            help="Try this host first; may be repeated. The hosts in ACTSR_MIRROR and the built-in ones come next.",
             rich_help_panel=SOURCE,
         ),
     ] = None,
@@ -59,21 +61,26 @@ def download(
         typer.Option(
             metavar="DIGEST",
             callback=_read_sha256,
-            help="Refuse an archive with another SHA-256.",
+            help="Refuse an archive with a different SHA-256.",
             rich_help_panel=SOURCE,
         ),
     ] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="Fruitless retries before a mirror is given up.", rich_help_panel=NETWORK)
+        int,
+        typer.Option(
+            min=0,
+            help="Number of retries in a row without new data before the next mirror is tried.",
+            rich_help_panel=NETWORK,
+        ),
     ] = RetryPolicy.retries,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of silence that count as a failure.", rich_help_panel=NETWORK)
+        float, typer.Option(min=0.1, help="Seconds without data after which a try has failed.", rich_help_panel=NETWORK)
     ] = RetryPolicy.timeout,
     data_dir: DataDir = Path("dataset"),
 ) -> None:
     """Download data sets, or generate the [bold]demo[/].
 
-    The files of NAME land in DATA_DIR/NAME, with a manifest. An interrupted download goes on where it stopped.
+    The files of NAME go into DATA_DIR/NAME, with a manifest. An interrupted download continues where it stopped.
 
     [bold]Example:[/]  actsr download demo amazon-beauty
     """
@@ -98,7 +105,7 @@ def download(
             console.show_error(str(error), getattr(error, "hint", None))
             failures[entry.name] = error
         except KeyboardInterrupt:
-            console.warn("interrupted; the same command goes on where this one stopped")
+            console.warn("interrupted: the same command continues the download")
             raise typer.Exit(_INTERRUPTED) from None
     if failures:
         message = f"{len(failures)} of {len(entries)} data sets failed: {', '.join(failures)}"
@@ -106,9 +113,9 @@ def download(
 
 
 def _read_names(names: list[str], from_file: Path | None, sha256: str | None) -> list[DatasetEntry]:
-    """The entries asked for, each once; a name that is wrong is refused before anything is fetched."""
+    """The entries of some names, each once; an unknown name is refused before anything is downloaded."""
     if not names:
-        raise typer.BadParameter("name a data set, or see them with --list", param_hint="NAME")
+        raise typer.BadParameter("name a data set; --list shows them", param_hint="NAME")
     entries = list(dict.fromkeys(find_entry(name) for name in names))
     for option, value in (("--from-file", from_file), ("--sha256", sha256)):
         if value is not None and (len(entries) > 1 or entries[0].archive is None):
@@ -160,7 +167,7 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
         )
     files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
     console.results.print(f"{entry.name}: {files} in {installed.folder}", markup=False, soft_wrap=True)
-    console.note(f"go on with: actsr preprocess {entry.name}")
+    console.note(f"Next: actsr preprocess {entry.name}")
 
 
 def _print_list(data_dir: Path, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`actsr models`: what can be trained."""
+"""`actsr models`: the models that can be trained."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def models(
     console.note("Models with an ac- form: --calibration none, spatial, adversarial or full chooses the calibrators.")
     console.note("A model of your own: --model package.module:Class, see docs/your-own-model.md.")
     if record is None:
-        console.note("With sizes: actsr models --dataset NAME")
+        console.note("Sizes: actsr models --dataset NAME")
 
 
 def _record(data_dir: Path, dataset: str | None) -> Record:
@@ -73,7 +73,7 @@ def _record(data_dir: Path, dataset: str | None) -> Record:
 
 
 def _registered() -> dict[str, type[ModelOptions]]:
-    """The models of installed packages; a warning for each that cannot be used."""
+    """The models of installed packages; warns of each that cannot be used."""
     for name in hidden_names():
         console.warn(f"an installed package registers a model '{name}': the built-in one hides it")
     found = {}
@@ -95,7 +95,7 @@ def _settings(record: Record, preset: str | None) -> RunConfig:
 def _facts(
     name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None
 ) -> list[tuple[str, str]]:
-    """What is said about a model, by label."""
+    """The lines about a model, by label."""
     needs = [
         need for need, wanted in (("users", options.needs_users), ("timestamps", options.needs_timestamps)) if wanted
     ]
@@ -111,7 +111,7 @@ def _facts(
 
 
 def _told(name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None) -> dict[str, Any]:
-    """A model as JSON has it: `sizes` by name are null where no data set is named."""
+    """A model for JSON; `sizes` (by name) is null if no data set is named or the model cannot be trained on it."""
     told = {
         "names": names_of(name, options),
         "title": options.title,

@@ -45,16 +45,14 @@ def show(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Preset by name or file.", autocompletion=complete_preset)
     ],
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="Every key with its value and where it comes from.")
-    ] = False,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file over the preset.")] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Show every key with its value and its source.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file that overrides the preset.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="section.key=value over both; repeatable.")
+        list[str] | None, typer.Option("--set", "-s", help="Override section.key=value; may be repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a preset as YAML, ready to be changed and given to `actsr train --preset FILE`.
+    """Show a preset as YAML. Save it, change it and train with it: `actsr train --preset FILE`.
 
     [bold]Example:[/]  actsr presets show beauty > mine.yaml
 
@@ -80,7 +78,7 @@ def show(
 
 
 def _told(name: str, combined: ResolvedConfig, resolved: bool) -> dict[str, Any]:
-    """A preset as JSON has it: with `resolved` every setting and where it comes from."""
+    """A preset for JSON; with `resolved` every setting and its source."""
     told = {
         "preset": name,
         "settings": combined.config.model_dump(mode="json", exclude_unset=not resolved),
@@ -90,7 +88,7 @@ def _told(name: str, combined: ResolvedConfig, resolved: bool) -> dict[str, Any]
 
 
 def _with_sources(resolved: ResolvedConfig) -> str:
-    """YAML with a comment behind each key that says where its value comes from."""
+    """YAML with a comment behind each key that names the source of its value."""
     lines = []
     for key, value in resolved.config.model_dump(mode="json").items():
         if isinstance(value, dict):

@@ -27,13 +27,13 @@ RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 @runs.callback(invoke_without_command=True)
 def list_runs(
     context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="Only runs on this data set.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only runs in this state.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="List only runs on this data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="List only runs of this model.")] = None,
+    status: Annotated[Status | None, typer.Option(help="List only runs in this state.")] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """List the runs, the latest last, each with its best value on validation.
+    """List the runs with their best value on the validation split; the latest comes last.
 
     [bold]Example:[/]  actsr runs --dataset beauty --status finished
 
@@ -51,7 +51,7 @@ def list_runs(
     elif found:
         _print_table(found)
     else:
-        console.note(f"No such run in {runs_dir}")
+        console.note(f"There is no such run in {runs_dir}")
 
 
 @runs.command()
@@ -60,9 +60,9 @@ def show(
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Show how a run was made and what it reached: command, settings that differ from the defaults, metrics.
+    """Show the command of a run, its settings that differ from the defaults, and its metrics.
 
-    Of a series, the name given to `train --seeds`, it shows the mean and the standard deviation over its runs.
+    For a series (the name given to `train --seeds`), show the mean and the standard deviation over its runs.
 
     [bold]Example:[/]  actsr runs show
 
@@ -85,10 +85,10 @@ def delete(
     names: Annotated[
         list[str], typer.Argument(metavar="RUN…", help="Runs or series: folders, DATASET/MODEL/NAME or their ends.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Delete runs with everything in them, after asking. Nothing is deleted if any of them cannot be found.
+    """Delete runs with all their files; asks first. If any of the runs is not found, nothing is deleted.
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
@@ -124,7 +124,7 @@ def _print_table(found: list[Summary]) -> None:
 
 
 def _told_of_run(run: Run) -> dict[str, Any]:
-    """Everything that is known of a run, as JSON has it."""
+    """Record, settings and metrics of a run, for JSON."""
     record = run.record.model_dump(mode="json")
     environment = record.pop("environment")
     return {
@@ -138,7 +138,7 @@ def _told_of_run(run: Run) -> dict[str, Any]:
 
 
 def _told_of_series(group: Group) -> dict[str, Any]:
-    """What is known of a series, as JSON has it: its metrics are those of each run, in their order."""
+    """Runs, settings and metrics of a series, for JSON; each metric is a list with the values of the runs."""
     from actsr_cli.experiment.series import shared_metrics
 
     return {
@@ -186,7 +186,7 @@ def _print_facts(told: dict[str, Any]) -> None:
 
 
 def _fact(key: str, value: Any, told: dict[str, Any]) -> str:
-    """A value of a record as people read it."""
+    """A value of a record as text: rounded, in local time."""
     if key == "command":
         return shlex.join(value)
     if isinstance(value, list):

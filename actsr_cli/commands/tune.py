@@ -23,12 +23,12 @@ MODEL, SEARCH, PLACE = "Model and settings", "Search", "Where things are"
 
 
 def tune(
-    grid: Annotated[bool, typer.Option("--grid", help="Every combination.", rich_help_panel=SEARCH)] = False,
-    random: Annotated[
-        bool, typer.Option("--random", help="Combinations drawn evenly.", rich_help_panel=SEARCH)
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Try every combination of the values.", rich_help_panel=SEARCH)
     ] = False,
+    random: Annotated[bool, typer.Option("--random", help="Try random combinations.", rich_help_panel=SEARCH)] = False,
     tpe: Annotated[
-        bool, typer.Option("--tpe", help="Combinations like the good ones so far.", rich_help_panel=SEARCH)
+        bool, typer.Option("--tpe", help="Try combinations like the best ones so far (TPE).", rich_help_panel=SEARCH)
     ] = False,
     preset: Annotated[
         str | None,
@@ -52,48 +52,68 @@ def tune(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Data set. Default: the preset's or the run's.", rich_help_panel=MODEL),
+        typer.Option(
+            "--dataset", "-d", help="Data set. Default: that of the preset or the run.", rich_help_panel=MODEL
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", help="section.key=value for all trials; repeatable.", rich_help_panel=MODEL),
+        typer.Option(
+            "--set", "-s", help="Set section.key=value in all trials; may be repeated.", rich_help_panel=MODEL
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=MODEL)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Largest number of epochs of a trial.", rich_help_panel=MODEL)
+    ] = None,
     space: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the search space. Default: the preset's, or the model's.", rich_help_panel=SEARCH
+            help="YAML file with the search space. Default: that of the preset, else that of the model.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials in all; default: all of a grid, else 20.", rich_help_panel=SEARCH),
+        typer.Option(
+            min=1, help="Number of trials in the study. Default: the whole grid, else 20.", rich_help_panel=SEARCH
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, metavar="MINUTES", help="Begin no trial after so long.", rich_help_panel=SEARCH),
+        typer.Option(
+            min=0, metavar="MINUTES", help="Start no new trial after this many minutes.", rich_help_panel=SEARCH
+        ),
     ] = None,
-    pruning: Annotated[bool, typer.Option(help="Give up trials that fall behind.", rich_help_panel=SEARCH)] = True,
+    pruning: Annotated[
+        bool, typer.Option(help="Stop trials that fall behind the others.", rich_help_panel=SEARCH)
+    ] = True,
     test: Annotated[
-        bool, typer.Option("--test", help="At the end evaluate the best on the test split.", rich_help_panel=SEARCH)
+        bool,
+        typer.Option("--test", help="At the end, evaluate the best trial on the test split.", rich_help_panel=SEARCH),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.", rich_help_panel=SEARCH)] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes on this machine.", rich_help_panel=SEARCH)
+    ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the study; default: grid, random or tpe.", rich_help_panel=PLACE),
+        typer.Option(help="Name of the study. Default: grid, random or tpe.", rich_help_panel=PLACE),
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Database; default: a journal in the study.", rich_help_panel=PLACE),
+        typer.Option(
+            metavar="URL",
+            help="Database of the trials. Default: a journal file in the folder of the study.",
+            rich_help_panel=PLACE,
+        ),
     ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Search settings by their best value on the validation split, and write the winner as a preset.
+    """Search settings by their best value on the validation split, and write the best ones as a preset.
 
-    Each trial is a run like any other. The same command again goes on where it stopped;
-    more --trials make the study longer. Machines that share a --storage work on one study.
+    Each trial is a run like any other. Give the same command again to continue a study that stopped;
+    a larger --trials makes it longer. Machines that share a --storage work on the same study.
 
     [bold]Example:[/]  actsr tune --grid --preset beauty --model ac-sasrec --workers 2
 
@@ -120,7 +140,7 @@ def _chosen(given: dict[Sampler, bool]) -> Sampler:
 
 
 def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
-    """The plan of the study; what it does not search, and what its data are like, is said."""
+    """The plan of the study; prints which keys it does not search and what is unusual about its data."""
     from actsr_cli.commands.preprocess import warn_of_input
     from actsr_cli.tuning.planning import make_plan, space_of
 
@@ -128,7 +148,7 @@ def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
         behind = f", which had preset {basis.preset}" if basis.preset else ""
         console.note(f"No preset given: taking all settings of the latest finished run, {basis.run.name}{behind}")
     if basis.note and search.space is None:
-        console.note(f"{basis.note}; searching what is usual for the model")
+        console.note(f"{basis.note}; searching the default space of the model")
     space, without = space_of(basis, search.space)
     for key, reason in without.items():
         console.note(f"Not searched: {key}, {reason}")
@@ -164,7 +184,7 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
     tested: dict[str, dict[str, float]] = {}
     try:
         if interrupted():
-            console.warn("interrupted: the same command goes on with the study")
+            console.warn("interrupted: the same command continues the study")
             raise typer.Exit(130)
         check_ends(processes)
         if outcome.best is None:
@@ -172,7 +192,7 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
         if test and not outcome.left:
             tested = _tested(plan, winner(plan, outcome), show=not as_json)
         elif test:
-            console.note(f"Not tested yet: {outcome.left} trials are left, so that the winner is not certain")
+            console.note(f"Not tested yet: {outcome.left} trials are left, so the best trial may change")
     finally:
         if as_json:
             console.print_json(outcome_record(plan, outcome) | {"test": tested})

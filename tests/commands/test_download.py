@@ -222,7 +222,7 @@ def test_a_process_ended_midway_is_resumed_by_the_next(
         process.kill()
     if deadly == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in said
+        assert "the same command continues the download" in said
         assert "Traceback" not in said
     assert not (tmp_path / "amazon-beauty").exists()
     second = start_process(server, tmp_path)

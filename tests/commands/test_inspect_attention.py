@@ -86,7 +86,7 @@ class TestTheTerminal:
     def test_a_history_of_ones_own(self) -> None:
         shown = inspect("--history", "i085 i157,i215").stdout
         assert "a history of 3 items" in shown and "rank" not in shown
-        assert "recommended beside the history" in shown
+        assert "recommended (not in the history)" in shown
         assert "rank" in inspect("--history", "i085 i157", "--target", "i215").stdout
 
     def test_json(self) -> None:

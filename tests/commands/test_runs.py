@@ -47,7 +47,7 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
     started = datetime.fromisoformat(first["started"]).astimezone().strftime("%Y-%m-%d %H:%M")
     assert started in rows[1] and first["started"].endswith("+00:00")
     assert f"ndcg@10 {first['value']:.4f}" in rows[1] and duration(first["seconds"]) in rows[1]
-    assert "No such run" in call("runs", "--dataset", "beauty").stderr
+    assert "There is no such run" in call("runs", "--dataset", "beauty").stderr
 
     shown = json.loads(call("runs", "show", "first", "--json").stdout)
     assert shown["metrics"] == metrics and shown["settings"]["training"]["epochs"] == 1

@@ -58,7 +58,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     reached = [json.loads((run / "metrics.json").read_text())["valid/exclude"]["ndcg@10"] for run in runs]
     assert [values[number] for number in range(4)] == pytest.approx(reached)
     best = max(values, key=lambda number: values[number])
-    assert "4 finished" in whole.stdout and "What the differences rest on" in whole.stdout
+    assert "4 finished" in whole.stdout and "Importance of the settings" in whole.stdout
 
     text = (study / "best.yaml").read_text()
     assert f"best of study demo/sasrec/grid (trial {best}, validation ndcg@10 {values[best]:.4f})" in text
@@ -118,7 +118,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     ]
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on with the study" in messages
+        assert "the same command continues the study" in messages
         assert "trial   1   stopped, waits to be run again" in messages
         assert record(runs / "grid-t001")["status"] == "interrupted"
     finished = (runs / "grid-t000" / "model.safetensors").read_bytes()
@@ -144,7 +144,7 @@ def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float)
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in messages and "the same command goes on with the study" in messages
+    assert "Traceback" not in messages and "the same command continues the study" in messages
 
 
 def children_of(pid: int) -> list[int]:
