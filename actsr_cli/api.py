@@ -15,10 +15,11 @@ from actsr_cli import console
 from actsr_cli.config import RunConfig
 from actsr_cli.data.catalog import all_names
 from actsr_cli.data.prepare import Prepared
-from actsr_cli.data.readers import Columns
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS, Columns
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.distributed import Workers, joined_workers
+from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import Preparation, Raw, data_of, prepare_for, prepare_raw
@@ -103,12 +104,14 @@ def prepare(
         DataError: the input is missing or malformed, or nothing is left of it.
         ConfigError: a setting is refused.
     """
+    if unknown := sorted(set(columns or {}) - set(COLUMN_OPTIONS)):
+        raise ConfigError(f"unknown column '{unknown[0]}'; {nearest(unknown[0], COLUMN_OPTIONS)}")
     raw = Raw(
         name,
         None if file is None else Path(file),
         None if items is None else Path(items),
         format,
-        Columns.model_validate(columns or {}),
+        Columns(**(columns or {})),
     )
     with console.working(f"Preparing {name}") as say:
         return prepare_raw(

@@ -1,38 +1,79 @@
-"""Assembles the command line from `commands/`, and turns errors into one line and an exit code."""
+"""Assembles the command line from `commands/`, and turns errors into one line and an exit code.
+
+A command's module is imported when the command is run or its help is shown.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import UserDict
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from actsr_cli import console
-from actsr_cli.commands.compare import compare
-from actsr_cli.commands.download import download
-from actsr_cli.commands.evaluate import evaluate
-from actsr_cli.commands.inspect_attention import inspect_attention
-from actsr_cli.commands.models import models
-from actsr_cli.commands.preprocess import preprocess
-from actsr_cli.commands.presets import presets
-from actsr_cli.commands.recommend import recommend, similar
-from actsr_cli.commands.runs import runs
-from actsr_cli.commands.train import train
-from actsr_cli.commands.tune import tune
 from actsr_cli.errors import ActsrError
 from actsr_cli.version import __version__
 
+COMMANDS = {
+    "download": "download",
+    "preprocess": "preprocess",
+    "train": "train",
+    "evaluate": "evaluate",
+    "recommend": "recommend",
+    "similar": "recommend",
+    "compare": "compare",
+    "tune": "tune",
+    "inspect-attention": "inspect_attention",
+    "models": "models",
+    "presets": "presets",
+    "runs": "runs",
+}
+"""The commands in the order of the help, each with its module in `commands`.
+
+There it is a function or a Typer of the same name, with _ for -.
+"""
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each built when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COMMANDS))
+
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            self.data[name] = _built(name)
+        return self.data[name]
+
+
+def _built(name: str) -> Any:
+    """The command of this name, built by Typer from the function or the Typer in its module."""
+    module = import_module(f"actsr_cli.commands.{COMMANDS[name]}")
+    found = getattr(module, name.replace("-", "_"))
+    if not isinstance(found, typer.Typer):
+        function, found = found, typer.Typer(rich_markup_mode="rich", add_completion=False)
+        found.command(help=_help(function))(function)
+    command: Any = typer.main.get_command(found)
+    command.name = name
+    return command
+
 
 class _Group(TyperGroup):
-    """Shows an expected error as one line; `--debug` shows its traceback, too."""
+    """The commands; an expected error is printed as one line, with `--debug` after its traceback."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has had enough: Typer ends without a word
+        except BrokenPipeError:  # the reader of our output has closed it: Typer ends quietly
             raise
         except KeyboardInterrupt:
             console.show_error("interrupted")
@@ -45,7 +86,7 @@ class _Group(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """What happened, in one line; the system's errors without their number."""
+    """The message of an error in one line; system errors without their number."""
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([" -> ".join(names), error.strerror]) if names else error.strerror
@@ -73,7 +114,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def actsr(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
@@ -86,21 +127,14 @@ def actsr(
       actsr train --model ac-sasrec --preset demo
       actsr evaluate
 
-    The options of this page stand before the command: actsr --quiet evaluate
+    Put the options of this page before the command: actsr --quiet evaluate
     """
     console.be_quiet(quiet)
 
 
 def _help(command: Callable[..., None]) -> str:
-    """A docstring with each paragraph in one line, so that it wraps where the terminal ends."""
+    """A docstring with each paragraph in one line, so that it wraps at the width of the terminal."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
-
-
-for _command in (download, preprocess, train, evaluate, recommend, similar, compare, tune, inspect_attention):
-    app.command(help=_help(_command))(_command)
-app.add_typer(presets, name="presets")
-app.add_typer(runs, name="runs")
-app.command(help=_help(models))(models)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Presets, and the layers of a run's configuration: defaults < preset < file < --set < options."""
+"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options.
+
+Listing the shipped presets needs no schema: it is imported where settings are checked.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actsr_cli.config import Choice, RunConfig
-from actsr_cli.config.reading import parse_override, read_yaml
-from actsr_cli.config.refusals import checked
-from actsr_cli.config.schema import chosen, leaves, merged, nested, spelled_out, without_foreign
 from actsr_cli.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from actsr_cli.config import Choice, RunConfig
 
 DEFAULT = "default"
 TUNE = "tune"
 """The section of a preset that holds a search space."""
+COUNTED_KEYS = frozenset({"training.device", "training.monitor", "training.seed", "training.threads"})
+"""What a model that is counted reads of the sections `training` and `loss`."""
 _OPTIONS = {"model.name": "--model", "calibration.kind": "--calibration", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
@@ -43,6 +47,24 @@ class Preset:
     def origin(self) -> str:
         """Its name as the source of a setting."""
         return f"preset {self.name}"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped preset in one line.
+
+    Attributes:
+        name: its name.
+        dataset: the data set that it is made for.
+        model, calibration: what it trains.
+        description: what it is.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    calibration: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -77,12 +99,35 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in preset_folder().glob("*.yaml"))
 
 
+def shipped_presets() -> list[Shipped]:
+    """The shipped presets, read without the schema; each names its model and calibration."""
+    import yaml
+
+    found = []
+    for name in preset_names():
+        values = yaml.load((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8"), _fast_loader())  # noqa: S506
+        model, calibration = values["model"]["name"], values["calibration"]["kind"]
+        found.append(Shipped(name, values["dataset"], model, calibration, values["description"]))
+    return found
+
+
+def _fast_loader() -> type[Any]:
+    """A safe YAML loader: the one in C where libyaml is installed."""
+    import yaml
+
+    loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return loader
+
+
 def load_preset(name: str | Path) -> Preset:
     """Load a shipped preset by name, or any preset by the path of its file.
 
     Raises:
         ConfigError: there is no such preset, or the schema refuses a setting in it.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves
+
     text = str(name)
     shipped = text in preset_names()
     path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
@@ -96,6 +141,9 @@ def load_preset(name: str | Path) -> Preset:
 
 def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of a file in the form of a preset, and its `tune` section."""
+    from actsr_cli.config.reading import read_yaml
+    from actsr_cli.config.schema import spelled_out
+
     values = spelled_out(read_yaml(path))
     space = values.pop(TUNE, None) or {}
     if not isinstance(space, dict):
@@ -130,9 +178,13 @@ def resolve(
         options: dotted keys with their values; None means not given.
 
     Raises:
-        ConfigError: a layer is missing or malformed, or the schema refuses a setting. The message says which key, from
-            which layer, and what to write.
+        ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
+            to write; or `--set` or an option gives a counted model a setting of a training.
     """
+    from actsr_cli.config.reading import parse_override
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves, merged, nested, spelled_out, without_foreign
+
     loaded = None if preset is None else load_preset(preset)
     given = [] if file is None else [(f"file {file}", _settings_and_space(file)[0])]
     given += [("--set", spelled_out(parse_override(text))) for text in overrides]
@@ -151,6 +203,7 @@ def resolve(
             origins.pop(key, None)  # keeps the latest origin last
             origins[key] = origin
     config = checked(values, origins)
+    _check_counted(config, origins)
     sources = {key: origins.get(key, DEFAULT) for key, _ in leaves(config.model_dump())}
     return ResolvedConfig(config, sources, loaded)
 
@@ -171,11 +224,36 @@ def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
     Raises:
         ConfigError: the new values do not fit the others.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import chosen, merged, nested, without_foreign
+
     wanted: dict[str, Any] = {}
     for key, value in values.items():
         wanted = merged(wanted, nested(key, value))
     before = config.model_dump()
     return checked(merged(without_foreign(before, chosen(merged(before, wanted))), wanted), {})
+
+
+def _check_counted(config: RunConfig, origins: Mapping[str, str]) -> None:
+    """Raise where `--set` or an option gives a counted model a setting of a training that it does not have.
+
+    Presets and files may have such settings: they serve several models.
+
+    Args:
+        config: the configuration.
+        origins: by dotted key, where its value is from; what has its default is left out.
+
+    Raises:
+        ConfigError: there is such a setting.
+    """
+    if config.model.trained:
+        return
+    for key, origin in origins.items():
+        if key.startswith(("training.", "loss.")) and key not in COUNTED_KEYS and origin.startswith("--"):
+            raise ConfigError(
+                f"{key} ({origin}): {config.model.name} is counted in one pass and does not read this key",
+                hint=f"Leave it out. Of training and loss it reads only {', '.join(sorted(COUNTED_KEYS))}.",
+            )
 
 
 def option_name(key: str) -> str:
@@ -185,6 +263,8 @@ def option_name(key: str) -> str:
 
 def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:
     """The choices that are in force after all layers."""
+    from actsr_cli.config.schema import chosen, merged
+
     values = dict(below)
     for _, layer in layers:
         values = merged(values, layer)

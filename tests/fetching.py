@@ -9,7 +9,7 @@ from loopback import INTER, ITEM, LoopbackServer, beauty_zip
 
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import Installed, fetch_dataset
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 
 BEAUTY = find_entry("beauty")

@@ -36,6 +36,29 @@ PUBLISHED = {  # layers, heads, hidden, inner, mask weight
 }
 
 
+def test_a_counted_model_is_given_no_setting_of_a_training(tmp_path: Path) -> None:
+    assert resolve(preset="demo", options={"model.name": "item-knn"}).config.training.epochs == 15  # the preset's
+    file = written(tmp_path / "file.yaml", "training: {learning_rate: 0.5}\nloss: bpr")  # may serve several models
+    assert resolve(preset="demo", file=file, options={"model.name": "item-knn"}).config.training.learning_rate == 0.5
+    for overrides, options, said in (
+        (["training.learning_rate=0.1"], {}, "training.learning_rate (--set)"),
+        ([], {"training.epochs": 5}, "training.epochs (--epochs)"),
+        (["loss=bpr"], {}, "loss.name (--set)"),
+        (["loss.label_smoothing=0.1"], {}, "loss.label_smoothing (--set)"),
+    ):
+        for model in ("item-knn", "popularity"):
+            with pytest.raises(ConfigError) as caught:
+                resolve(preset="demo", overrides=overrides, options={"model.name": model, **options})
+            assert caught.value.message == f"{said}: {model} is counted in one pass and does not read this key"
+            assert "training.monitor" in str(caught.value.hint)
+
+
+def test_a_counted_model_reads_where_it_runs_and_how_it_is_judged() -> None:
+    options = {"training.device": "cpu", "training.threads": 1, "training.seed": 3, "training.monitor": "mrr@5"}
+    config = resolve(options={"model.name": "popularity", **options}).config
+    assert config.training.seed == 3 and config.training.monitor == "mrr@5"
+
+
 def written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path

@@ -227,7 +227,7 @@ class TestBackbone:
         )
         assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
-        listed = call("models").stdout
+        listed = call("models", "--dataset", "demo").stdout
         assert "sine-sasrec, ac-sine-sasrec" in listed and "model.wave_height" in listed
         assert re.search(r"Attention Is All You Need.*?\n.*\n +options .*\n +size +[\d,]+, [\d,]+ on demo", listed)
         assert complete_model("ac-si") == ["ac-sine-sasrec"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +12,18 @@ from actsr_cli import console
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
+    AsJson,
     CandidateItems,
     DataDir,
     NCandidates,
     RunsDir,
     SeenItems,
     Split,
+    Threads,
     cutoffs,
     listed,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,31 +51,30 @@ def compare(
         str | None,
         typer.Option(
             metavar="METRIC",
-            help="Metric shown by history length and item popularity. Default: NDCG, or the first.",
+            help="Metric shown by history length and item popularity. Default: NDCG, else the first metric.",
             rich_help_panel=MEASURED,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
+    threads: Threads = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Folder for CSV, Markdown, LaTeX and a picture.",
+            help="Write the tables (CSV, Markdown, LaTeX) and a picture into this folder.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in place of the tables.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Compare runs, or series of seeds, with the first one named.
+    """Compare runs, or series of seeds, with the first one.
 
-    Paired tests over users and, of series, over seeds; intervals, effect sizes,
-    and for whom the gain is. All must have been trained on the same data.
+    Shows paired tests over users (and over seeds, for series), intervals, effect
+    sizes, and which users gain. All runs must be trained on the same data.
 
     [bold]Example:[/]  actsr compare beauty/sasrec/five beauty/ac-sasrec/five
 
@@ -88,7 +87,9 @@ def compare(
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import request_for
     from actsr_cli.experiment.record import Status
+    from actsr_cli.training.device import use_threads
 
+    use_threads(threads)
     groups = find_groups(runs_dir, names)
     for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
         console.warn(f"{run.name} is not finished: it is {run.status}")
@@ -113,7 +114,11 @@ def compare(
 
 
 def _sliced(by: str | None, wanted: tuple[Measure, ...]) -> Measure:
-    """The measure that is shown for parts of the users."""
+    """The measure that is shown for groups of users.
+
+    Raises:
+        ConfigError: --metrics or --by names no measure with a value per user.
+    """
     per_user = [measure for measure in wanted if not measure.metric.of_catalogue]
     if not per_user:
         raise ConfigError("--metrics has none with a value per user: name one, such as ndcg")
@@ -133,7 +138,7 @@ def _print_json(comparison: Comparison) -> None:
         "differences": [_told(each) for each in comparison.differences],
         "slices": [asdict(each) for each in comparison.slices],
     }
-    console.results.print_json(json.dumps(without_nan(told), allow_nan=False))
+    console.print_json(told)
 
 
 def _told(difference: Difference) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def _print_tables(comparison: Comparison) -> None:
 
 
 def _print_differences(comparison: Comparison, number: int) -> None:
-    """A contender against the baseline; what chance may explain is not in bold."""
+    """Print a contender against the baseline; significant differences are in bold."""
     from actsr_cli.experiment.compare_export import bounds, p_value, signed, spread, titled
 
     baseline, contender = comparison.contenders[0], comparison.contenders[number]
@@ -186,7 +191,7 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 
 def _print_slices(comparison: Comparison) -> None:
-    """The means of parts of the users, and below those of a contender the interval of its difference."""
+    """Print the mean of each group of users; below that of a contender, the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
     measure = comparison.sliced

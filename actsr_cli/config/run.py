@@ -21,13 +21,17 @@ class RunConfig(Section):
 
     description: str = Field("", description="One line of description, shown by `actsr presets`.")
     dataset: str = Field("", description="Name of the data set: one of `actsr download --list`, or your own folder.")
-    data: DataConfig = DataConfig()
-    split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = LastSplit()
-    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = SASRecOptions()
-    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = NoCalibration()
-    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(LOSSES.read)] = CrossEntropyOptions()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
+    split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = Field(default_factory=LastSplit)
+    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = Field(default_factory=SASRecOptions)
+    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = Field(
+        default_factory=NoCalibration
+    )
+    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(LOSSES.read)] = Field(
+        default_factory=CrossEntropyOptions
+    )
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
     @field_validator("dataset")
     @classmethod

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from actsr_cli.errors import nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -27,9 +29,19 @@ def formed_like(pattern: str, wanted: str) -> AfterValidator:
 
 
 class Section(BaseModel):
-    """A group of keys. Unknown keys are errors, and objects are immutable."""
+    """A group of keys; an unknown key is an error, and a config is never changed in place.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    pydantic builds a section's validator when it is first used: a command needs few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, defer_build=True)
+
+
+def entry_points(*, group: str) -> EntryPoints:
+    """The entry points of a group, from the metadata of all installed packages."""
+    from importlib.metadata import entry_points  # slow to import, and needed for names that are not built in only
+
+    return entry_points(group=group)
 
 
 class Choice(Section):

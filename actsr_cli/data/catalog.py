@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from actsr_cli.errors import DataError, nearest
@@ -117,3 +117,9 @@ def find_entry(name: str) -> DatasetEntry:
             f"unknown data set '{name}'; {nearest(name.casefold(), _BY_NAME)}", "`actsr download --list` shows them."
         )
     return entry
+
+
+def find_installed(entry: DatasetEntry, data_dir: Path) -> Path | None:
+    """The .inter file of `entry` under its name, or under an alias if put there by hand; None if it is not there."""
+    candidates = (data_dir / name / f"{name}.inter" for name in (entry.name, *entry.aliases))
+    return next((path for path in candidates if path.is_file()), None)

@@ -20,6 +20,7 @@ from actsr_cli.data.manifest import (
     utc_now,
     write_manifest,
 )
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.data.synthetic import DEMO_SEED, generate_demo
 from actsr_cli.data.transfer import (
     BrokenOffError,
@@ -27,7 +28,6 @@ from actsr_cli.data.transfer import (
     OnProgress,
     PartialFile,
     RefusalError,
-    RetryPolicy,
     download,
 )
 from actsr_cli.errors import DownloadError
@@ -53,12 +53,6 @@ class Installed:
     folder: Path
     manifest: Manifest
     earlier_sha256: str | None
-
-
-def find_installed(entry: DatasetEntry, data_dir: Path) -> Path | None:
-    """The .inter file of `entry` under its name or an alias (if put there by hand), or None."""
-    candidates = (data_dir / name / f"{name}.inter" for name in (entry.name, *entry.aliases))
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def list_mirrors(first: Sequence[str], listed: str = "") -> tuple[str, ...]:

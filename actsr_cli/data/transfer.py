@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 from actsr_cli.files import write_record
 from actsr_cli.version import __version__
@@ -25,27 +25,6 @@ OnNote = Callable[[str], None]
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HTML = ("text/html", "application/xhtml+xml")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often and after which waits a download is retried.
-
-    Attributes:
-        retries: maximum number of retries in a row that bring no new bytes; then the download fails.
-        first_wait: seconds before the first retry; each further wait is twice as long.
-        longest_wait: maximum seconds of a wait, also if the server asks for more.
-        timeout: seconds without data or connection that count as a failure.
-    """
-
-    retries: int = 4
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    timeout: float = 30.0
-
-    def wait(self, failures: int) -> float:
-        """Seconds to wait after this number of failures in a row."""
-        return min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait)
 
 
 class RefusalError(DownloadError):

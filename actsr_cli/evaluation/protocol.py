@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from actsr_cli.config import EvaluationConfig
 from actsr_cli.errors import ConfigError, RunError, nearest
+
+if TYPE_CHECKING:  # whoever only prints a protocol's title does not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from actsr_cli.config import EvaluationConfig
 
 Seen = Literal["rank", "exclude", "exclude-repeats"]
 Candidates = Literal["all", "uniform", "popularity"]
@@ -124,6 +126,8 @@ class CandidateSampler:
     _eligible: NDArray[np.bool_] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         weights = self.item_counts.astype(np.float64)
         if self.protocol.candidates == "uniform":
             weights = np.ones_like(weights)
@@ -139,6 +143,8 @@ class CandidateSampler:
             place: length of the history.
             taken: item ids that may not be drawn: the target and the user's history.
         """
+        import numpy as np
+
         wanted = self.protocol.n_candidates
         found = np.zeros(wanted, dtype=np.int64)
         known = set(taken.tolist())

@@ -17,32 +17,29 @@ A run is self-contained: its folder can be copied to another place or machine.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-import yaml
-from filelock import FileLock, Timeout
-from pydantic import ValidationError
-
-from actsr_cli.config import RunConfig
-from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import RunError
+from actsr_cli.experiment import lock
 from actsr_cli.experiment.record import FILE_NAME, Changes, Environment, RunRecord, Status, now, read_record
 from actsr_cli.files import write_json, write_record, write_text
 from actsr_cli.models.registry import display_name, find_model
 
-_LOCK = "run.lock"
-_GLANCE = 0.2
-"""Seconds after which a tested lock counts as held: another process may test it at the same moment."""
-_WAIT = 1.0
-"""Seconds that a training waits for its lock, which another process may hold for a moment to test it."""
+if TYPE_CHECKING:  # whoever lists runs waits for none of these
+    import yaml
+    from pydantic import ValidationError
+
+    from actsr_cli.config import RunConfig
+    from actsr_cli.data.sequences import SequenceData
+    from actsr_cli.data.vocabulary import Vocabulary
+
+_CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,8 @@ class Run:
             DataError: the files are missing or damaged.
             RunError: the files belong to another run.
         """
+        from actsr_cli.data.vocabulary import Vocabulary
+
         vocabulary, record = Vocabulary.load(self.path), self.record
         users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
         if (vocabulary.n_items, users) != (record.items, record.users):
@@ -124,7 +123,9 @@ class Run:
 
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        import yaml
+
+        write_text(self.path / _CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
 
     def update(self, **changes: Unpack[Changes]) -> None:
         """Change entries of the record."""
@@ -134,27 +135,18 @@ class Run:
         """Put `values` under `key` in metrics.json."""
         write_json(self.path / "metrics.json", self.metrics | {key: values})
 
-    @contextmanager
-    def training_lock(self) -> Iterator[None]:
+    def training_lock(self) -> AbstractContextManager[None]:
         """Hold the lock of the process that trains the run within this context.
 
         Raises:
             RunError: another process holds the lock.
         """
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=_WAIT)
-        except Timeout:
-            raise _in_training(self.name) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock.held(self.path, self.name)
 
     def check_not_training(self) -> None:
         """Raise RunError if another process trains the run."""
-        if _is_locked(self.path):
-            raise _in_training(self.name)
+        if lock.is_held(self.path):
+            raise lock.in_training(self.name)
 
 
 @contextmanager
@@ -173,6 +165,8 @@ def new_run(
     Raises:
         RunError: a run of this name exists already, or the name is not a valid folder name.
     """
+    from actsr_cli.data.vocabulary import Vocabulary
+
     origin = origin or Origin()
     model = display_name(config)
     path = _new_folder(runs_dir / config.dataset / model, name)
@@ -208,10 +202,15 @@ def open_run(path: Path) -> Run:
     Raises:
         RunError: the folder is not a run, or its version or config does not fit this version.
     """
+    import yaml
+    from pydantic import ValidationError
+
+    from actsr_cli.config import RunConfig
+
     record = read_record(path)
-    config = path / "config.yaml"
-    if not config.is_file():
-        raise RunError(f"{path} is damaged: it has no config.yaml")
+    config = path / _CONFIG
+    if not has_config(path):
+        raise RunError(f"{path} is damaged: it has no {_CONFIG}")
     try:
         settings = RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -222,9 +221,14 @@ def open_run(path: Path) -> Run:
     return Run(path.resolve(), settings, record.title)
 
 
+def has_config(path: Path) -> bool:
+    """Whether there are settings in a run's folder; they may not fit this version."""
+    return (path / _CONFIG).is_file()
+
+
 def status_of(path: Path, record: RunRecord) -> Status:
     """The status of the run in a folder, from its record and from whether a process trains it."""
-    if record.status is not Status.RUNNING or _is_locked(path):
+    if record.status is not Status.RUNNING or lock.is_held(path):
         return record.status
     now_recorded = read_record(path).status  # it may have ended since the record was read
     return Status.STOPPED if now_recorded is Status.RUNNING else now_recorded
@@ -236,8 +240,8 @@ def delete_run(path: Path, runs_dir: Path) -> None:
     Raises:
         RunError: a process trains the run.
     """
-    if _is_locked(path):
-        raise _in_training(str(path))
+    if lock.is_held(path):
+        raise lock.in_training(str(path))
     shutil.rmtree(path)
     for above in path.parents:
         if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
@@ -250,26 +254,10 @@ def new_name() -> str:
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def _is_locked(folder: Path) -> bool:
-    """Whether a process trains the run in a folder."""
-    lock = folder / _LOCK
-    if not lock.exists():
-        return False
-    if not os.access(lock, os.W_OK):  # a run of another user: its lock cannot be tested, so the record counts
-        return True
-    try:
-        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another process may test it, too
-            return False
-    except Timeout:
-        return True
-
-
-def _in_training(name: str) -> RunError:
-    return RunError(f"{name} is being trained by another process", hint="Wait until the training ends, or stop it.")
-
-
 def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
     """The first problem of a config, in one line."""
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors()[0]

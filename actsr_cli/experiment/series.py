@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actsr_cli.config import RunConfig
-from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
 from actsr_cli.experiment.record import FILE_NAME, Status
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.models.registry import display_name
+
+if TYPE_CHECKING:
+    from actsr_cli.config import RunConfig
+    from actsr_cli.data.sequences import SequenceData
 
 _MEMBER = re.compile(r"(.+)-s(\d+)")
 

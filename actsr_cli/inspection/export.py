@@ -52,7 +52,7 @@ def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
         np.savez_compressed(file, **tensors)  # type: ignore[arg-type]
     with replacing(folder / "attention.csv") as partial:
         _table(tensors, place_names(view, name)).to_csv(partial, index=False)
-    record = _record(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
+    record = _facts(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
     with replacing(folder / "attention.json") as partial:
         partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
@@ -75,7 +75,27 @@ def _numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
+def view_record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
+    """How a model sees a subject, as nested mappings and lists.
+
+    `attention` has a mapping per layer: by stage a list per head, of the weights with which the prediction looks at
+    each place.
+
+    Args:
+        subject: who is looked at.
+        view: by which model.
+        name: what items are called.
+    """
+    places = int(view.trace.lengths[0])
+    rows = {stage: view.trace.last_rows(stage) for stage in view.trace.stages}
+    attention = [
+        {stage: layers[layer][0, :, :places].tolist() for stage, layers in rows.items()}
+        for layer in range(len(view.trace.layers))
+    ]
+    return _facts(subject, view, name) | {"attention": attention}
+
+
+def _facts(subject: Subject, view: View, name: Name) -> dict[str, Any]:
     target = subject.case.target
     return {
         "user": subject.label,

@@ -33,8 +33,14 @@ def write_output(folder: Path, report: Report) -> None:
     _write_figures(folder, findings)
     _write_tables(folder / "tables", [table for found in findings for table in findings_tables(found)])
     _write_text(folder / "report.html", report_page(report))
-    record = [asdict(found) for found in findings]
-    _write_text(folder / "measured.json", json.dumps(record, default=_plain, indent=1) + "\n")
+    record = [findings_record(found) for found in findings]
+    _write_text(folder / "measured.json", json.dumps(record, indent=1) + "\n")
+
+
+def findings_record(findings: Findings) -> dict[str, Any]:
+    """What was measured on one run, as nested mappings and lists; what has no value is NaN."""
+    record: dict[str, Any] = json.loads(json.dumps(asdict(findings), default=_plain))
+    return record
 
 
 def _write_figures(folder: Path, findings: Sequence[Findings]) -> None:

@@ -1,14 +1,24 @@
-"""The models by name. A class is imported when its model is built, so listing the built-in ones is fast."""
+"""The models by name.
+
+Nothing heavy is imported here: the schema when a model is looked up, the code of a model when it is built.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from actsr_cli.config import MODELS, Calibration, CalibrationOptions, CustomOptions, ModelOptions, RunConfig
 from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words
 
 if TYPE_CHECKING:
+    from actsr_cli.config import (
+        Calibration,
+        CalibrationOptions,
+        Choices,
+        CustomOptions,
+        ModelOptions,
+        RunConfig,
+    )
     from actsr_cli.models.base import CountingModel, SequentialModel
 
     Trainable = SequentialModel | CountingModel
@@ -16,19 +26,26 @@ if TYPE_CHECKING:
 CALIBRATED_PREFIX = "ac-"
 
 
+def _models() -> Choices[ModelOptions]:
+    """The options classes by name."""
+    from actsr_cli.config import MODELS
+
+    return MODELS
+
+
 def all_models() -> dict[str, type[ModelOptions]]:
     """Every built-in model by its name, in the order in which they are listed."""
-    return dict(MODELS.by_name)
+    return dict(_models().by_name)
 
 
 def registered_names() -> list[str]:
     """Names of the models that installed packages register; no class is imported."""
-    return list(MODELS.points())
+    return list(_models().points())
 
 
 def hidden_names() -> list[str]:
     """Names of registered models that cannot be chosen, because built-in models have the same names."""
-    return MODELS.hidden()
+    return _models().hidden()
 
 
 def names_of(name: str, model: type[ModelOptions]) -> tuple[str, ...]:
@@ -38,8 +55,10 @@ def names_of(name: str, model: type[ModelOptions]) -> tuple[str, ...]:
 
 def model_names() -> list[str]:
     """Every name that `--model` takes except `package.module:Class`; no class is imported."""
-    built_in = [name for plain, model in MODELS.by_name.items() for name in names_of(plain, model)]
-    return built_in + [name for plain in MODELS.points() for name in names_of(plain, CustomOptions)]
+    from actsr_cli.config import CustomOptions
+
+    built_in = [name for plain, model in all_models().items() for name in names_of(plain, model)]
+    return built_in + [name for plain in registered_names() for name in names_of(plain, CustomOptions)]
 
 
 def find_model(name: str) -> type[ModelOptions]:
@@ -49,17 +68,17 @@ def find_model(name: str) -> type[ModelOptions]:
         ConfigError: there is no such model (the message suggests a name), or its class cannot be imported.
     """
     try:
-        options = MODELS.find(name)
+        options = _models().find(name)
     except ValueError:
         raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}") from None
-    return _described(name) if options is MODELS.own else options
+    return _described(name) if options is _models().own else options
 
 
 def parse_name(name: str) -> tuple[str, Calibration]:
     """Model and calibration of a name on the command line: `ac-sasrec` is (sasrec, full)."""
     plain = name.removeprefix(CALIBRATED_PREFIX)
     if name in model_names() or ":" in name:
-        exact = name in MODELS.by_name or name in MODELS.points()
+        exact = name in all_models() or name in registered_names()
         return (name, "none") if exact or plain == name else (plain, "full")
     raise ConfigError(
         f"unknown model '{name}'; {nearest(name, model_names())}",
@@ -69,11 +88,15 @@ def parse_name(name: str) -> tuple[str, Calibration]:
 
 def display_name(config: RunConfig) -> str:
     """The short name of a configured model: sasrec, ac-sasrec, sasrec-spatial, sasrec-adversarial."""
-    name = config.model.name.rpartition(":")[2]
-    kind = config.calibration.kind
-    if kind == "none":
+    return short_name(config.model.name, config.calibration.kind)
+
+
+def short_name(model: str, calibration: str) -> str:
+    """The short name of a model with its calibration, see `display_name`."""
+    name = model.rpartition(":")[2]
+    if calibration == "none":
         return name
-    return f"{CALIBRATED_PREFIX}{name}" if kind == "full" else f"{name}-{kind}"
+    return f"{CALIBRATED_PREFIX}{name}" if calibration == "full" else f"{name}-{calibration}"
 
 
 def check_model(options: ModelOptions, calibration: CalibrationOptions) -> type[ModelOptions]:
@@ -83,15 +106,17 @@ def check_model(options: ModelOptions, calibration: CalibrationOptions) -> type[
         ConfigError: there is no such model, it has no attention to calibrate, or it does not read a key of
             `model.options`.
     """
+    from actsr_cli.config import CustomOptions
+
     model = find_model(options.name)
     if calibration.kind != "none" and not model.calibrated:
-        others = ", ".join(name for name, other in MODELS.by_name.items() if other.calibrated)
+        others = ", ".join(name for name, other in all_models().items() if other.calibrated)
         raise ConfigError(
             f"{model.title} has no attention to calibrate: calibration.kind must be none, not {calibration.kind}",
             hint=f"Models that can be calibrated: {others}.",
         )
     if isinstance(options, CustomOptions):
-        check_own_options("model", options.options, cast(type[CustomOptions], model).own, model.title)
+        check_own_options("model", options.options, cast("type[CustomOptions]", model).own, model.title)
     return model
 
 
@@ -107,6 +132,8 @@ def build_model(options: ModelOptions, calibration: CalibrationOptions, n_items:
     Raises:
         ConfigError: see `check_model`; or a custom class fails.
     """
+    from actsr_cli.config import CustomOptions
+
     chosen = _class_of(check_model(options, calibration).target)
     if not isinstance(options, CustomOptions):
         return chosen(options, calibration, n_items, n_users)
@@ -127,9 +154,10 @@ def model_size(options: ModelOptions, calibration: CalibrationOptions, n_items: 
 
 def _described(name: str) -> type[CustomOptions]:
     """The options class of a custom model, with what its class says about itself."""
+    from actsr_cli.config import CustomOptions
     from actsr_cli.models.base import SequentialModel
 
-    target = MODELS.points().get(name, name)
+    target = _models().points().get(name, name)
     found = _class_of(target)
     facts = {
         "__module__": __name__,

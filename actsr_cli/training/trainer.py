@@ -49,6 +49,7 @@ class EpochRecord:
         metrics: validation metrics by name; empty if the epoch was not validated.
         train_seconds: time spent training.
         validation_seconds: time spent validating.
+        learning_rate: of the epoch's last step; None of a counted model, and in checkpoints of earlier versions.
     """
 
     epoch: int
@@ -56,6 +57,7 @@ class EpochRecord:
     metrics: dict[str, float]
     train_seconds: float
     validation_seconds: float
+    learning_rate: float | None = None
 
 
 @dataclass
@@ -185,7 +187,8 @@ class Trainer:
             return
         due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
         metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
-        record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained, rate)
         self.state.history.append(record)
         if metrics:
             self._judge(epoch, metrics[self.config.monitor])

@@ -17,6 +17,7 @@ from loopback import INTER, LoopbackServer, beauty_zip, make_zip, refuse, runnin
 from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
+from actsr_cli.data.catalog import CATALOG
 
 BODY = beauty_zip(padding=300_000)
 
@@ -163,9 +164,23 @@ def test_the_list_shows_sizes_and_what_is_there(tmp_path: Path, monkeypatch: pyt
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.split()}
     assert rows["demo"][-4:] == ["2,000", "340", "19,630", "yes"]
-    assert rows["amazon-beauty"][-3:] == ["22,363", "12,101", "198,502"]
-    assert rows["ml-100k"][-3:] == ["943", "1,682", "100,000"]
+    assert rows["amazon-beauty"][-4:] == ["22,363", "12,101", "198,502", "no"]
+    assert rows["ml-100k"][-4:] == ["943", "1,682", "100,000", "no"]
+    assert len(rows) == len(result.stdout.splitlines()) == 1 + len(CATALOG)
     assert set(rows) >= {"amazon-sports-outdoors", "amazon-toys-games", "yelp"}
+
+
+def test_the_list_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path))
+    assert actsr("download", "demo").exit_code == 0
+    told = {each["name"]: each for each in json.loads(actsr("download", "--list", "--json").stdout)}
+    assert list(told) == [entry.name for entry in CATALOG]
+    assert told["demo"]["file"] == str(tmp_path / "demo" / "demo.inter")
+    beauty = told["amazon-beauty"]
+    assert (beauty["users"], beauty["items"], beauty["interactions"], beauty["file"]) == (22363, 12101, 198502, None)
+    assert "beauty" in beauty["aliases"]
+    refused = actsr("download", "demo", "--json")
+    assert refused.exit_code == 2 and "goes with --list only" in refused.stderr
 
 
 def test_quiet_keeps_only_results(tmp_path: Path) -> None:
@@ -207,7 +222,7 @@ def test_a_process_ended_midway_is_resumed_by_the_next(
         process.kill()
     if deadly == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in said
+        assert "the same command continues the download" in said
         assert "Traceback" not in said
     assert not (tmp_path / "amazon-beauty").exists()
     second = start_process(server, tmp_path)

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import typer
 from processes import SMALL, call, epochs_of, wait_until
 
-from actsr_cli.commands.train import _workers
-from actsr_cli.distributed import Workers
+from actsr_cli.distributed import ALONE, Workers
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
 
@@ -89,19 +87,23 @@ def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
     assert straight == parts
 
 
-def test_an_interrupted_training_ends_in_all_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They leave the process group before they exit, and none starts a refit."""
+def test_an_interrupted_process_leaves_together_with_the_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
 
     @contextmanager
     def joined() -> Iterator[Workers]:
-        yield Workers(rank=1)
+        yield ALONE
         left.append("together")
 
-    monkeypatch.setattr("actsr_cli.distributed.joined_workers", joined)
-    with pytest.raises(typer.Exit) as ended, _workers():
-        raise typer.Exit(130)
-    assert ended.value.exit_code == 130 and left == ["together"]
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("actsr_cli.api.joined_workers", joined)
+    monkeypatch.setattr("actsr_cli.progress.TrainingProgress.epoch_finished", interrupted)
+    said = call("train", "--model", "sasrec", *SMALL, "--epochs", "3", "--refit", "--name", "one", exit_code=130).stderr
+    assert left == ["together"]
+    assert "Continue: actsr train --resume demo/sasrec/one" in " ".join(said.split())
+    assert not (place / "runs/demo/sasrec/one-refit").exists()
 
 
 def test_a_counted_model_needs_no_company(place: Path) -> None:

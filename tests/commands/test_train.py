@@ -41,6 +41,7 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
     with (run / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    assert [float(row["learning_rate"]) for row in history] == [0.003] * 3
     assert float(history[-1]["loss/calibrated"]) < float(history[0]["loss/calibrated"])
     best = max(float(row["ndcg@10"]) for row in history)
     metrics = json.loads((run / "metrics.json").read_text())
@@ -61,12 +62,17 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
 def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    call("train", "--model", "ac-sasrec", *SMALL, "--epochs", "2", "--name", "one")
+    call("train", "--model", "ac-sasrec", *SMALL, "--epochs", "2", "--name", "one", "--set", "training.schedule=linear")
     events = EventAccumulator(str(place / "runs/demo/ac-sasrec/one/tensorboard"))
     events.Reload()
     tags = events.Tags()["scalars"]
     assert {"loss/calibrated", "loss/perturbed", "loss/penalty", "valid/ndcg@10", "best/ndcg@10"} <= set(tags)
     assert [event.step for event in events.Scalars("loss/calibrated")] == [1, 2]
+    rates = events.Scalars("learning_rate")
+    assert [event.step for event in rates] == [1, 2]
+    # linear over two epochs of n steps: epoch 1 ends with step n - 1 of 2 n, epoch 2 with step 2 n - 1
+    ends = [1 - rate.value / 0.003 for rate in rates]
+    assert ends[1] - ends[0] == pytest.approx(0.99 / 2, abs=1e-4) and 0.99 > ends[1] > 0.8
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
@@ -224,6 +230,10 @@ def test_what_does_not_suit_a_model_is_said(place: Path) -> None:
     ):
         refused = call("train", "--model", "popularity", "--preset", "demo", "--set", key, exit_code=1)
         assert problem in " ".join(refused.stderr.split())
+    refused = call("train", "--model", "item-knn", "--preset", "demo", "--epochs", "3", exit_code=1)
+    said = " ".join(refused.stderr.split())
+    assert "error: training.epochs (--epochs): item-knn is counted in one pass and does not read this key" in said
+    assert not (place / "runs").exists()
     call("train", "--model", "popularity", "--preset", "demo")  # the preset's keys belong to other models
     refused = call("train", "--model", "sse-pt", "--preset", "demo", "--set", "model.user_size=999", exit_code=1)
     assert "user_size" in refused.stderr

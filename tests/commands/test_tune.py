@@ -58,7 +58,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     reached = [json.loads((run / "metrics.json").read_text())["valid/exclude"]["ndcg@10"] for run in runs]
     assert [values[number] for number in range(4)] == pytest.approx(reached)
     best = max(values, key=lambda number: values[number])
-    assert "4 finished" in whole.stdout and "What the differences rest on" in whole.stdout
+    assert "4 finished" in whole.stdout and "Importance of the settings" in whole.stdout
 
     text = (study / "best.yaml").read_text()
     assert f"best of study demo/sasrec/grid (trial {best}, validation ndcg@10 {values[best]:.4f})" in text
@@ -81,9 +81,21 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
     assert [set(each) for each in metrics] == [{"valid/exclude"}] * 2
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space, "--test")
     best = max(range(2), key=lambda number: metrics[number]["valid/exclude"]["ndcg@10"])
-    found = [set(json.loads((run / "metrics.json").read_text())) for run in runs]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    found = [set(each) for each in metrics]
     assert found[best] == {"valid/exclude", "test/rank", "test/exclude"}
     assert found[1 - best] == {"valid/exclude"}
+    again = ("--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
+    told = json.loads(call("tune", *again, "--test", "--json").stdout)
+    assert told["study"] == "demo/ac-sasrec/few" and told["left"] == 0
+    assert told["ended"] == {"finished": 2, "pruned": 0, "failed": 0}
+    assert [trial["number"] for trial in told["trials"]] == [best, 1 - best]
+    assert told["trials"][0]["value"] == metrics[best]["valid/exclude"]["ndcg@10"]
+    assert told["trials"][0]["run"] == f"demo/ac-sasrec/few-t00{best}" and told["trials"][0]["epochs"] == 1
+    assert set(told["trials"][0]["params"]) == set(yaml.safe_load(SPACE)) and told["trials"][0]["seconds"] > 0
+    assert told["test"].keys() == {"rank", "exclude"}
+    assert told["test"]["rank"]["hit@10"] == metrics[best]["test/rank"]["hit@10"]
+    assert yaml.safe_load(Path(told["preset"]).read_text())["dataset"] == "demo"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
@@ -106,7 +118,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     ]
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on with the study" in messages
+        assert "the same command continues the study" in messages
         assert "trial   1   stopped, waits to be run again" in messages
         assert record(runs / "grid-t001")["status"] == "interrupted"
     finished = (runs / "grid-t000" / "model.safetensors").read_bytes()
@@ -132,7 +144,7 @@ def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float)
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in messages and "the same command goes on with the study" in messages
+    assert "Traceback" not in messages and "the same command continues the study" in messages
 
 
 def children_of(pid: int) -> list[int]:

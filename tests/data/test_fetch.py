@@ -24,17 +24,16 @@ from loopback import (
     serve,
 )
 
-from actsr_cli.data.catalog import find_entry
+from actsr_cli.data.catalog import find_entry, find_installed
 from actsr_cli.data.fetch import (
     BUILTIN_MIRRORS,
     fetch_dataset,
-    find_installed,
     install_demo,
     install_from_file,
     list_mirrors,
 )
 from actsr_cli.data.manifest import read_manifest
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 
 

@@ -18,6 +18,7 @@ from actsr_cli.app import app
 from actsr_cli.config import DataConfig
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader, readers, register, registry
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
@@ -69,7 +70,7 @@ def test_every_format_is_recognised_and_brings_what_it_declares(tmp_path: Path, 
 def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: Path, reader: Reader) -> None:
     path = tmp_path / f"log{reader.suffixes[0]}"
     SAMPLES[reader.name](path)
-    for option in Columns.model_fields:
+    for option in COLUMN_OPTIONS:
         columns = Columns(**{option: "x"})
         if option in reader.options:
             assert source_from_file(tmp_path, "shop", path, None, columns).columns == columns

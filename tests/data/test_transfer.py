@@ -26,7 +26,8 @@ from loopback import (
     stall_after,
 )
 
-from actsr_cli.data.transfer import PartialFile, RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
+from actsr_cli.data.transfer import PartialFile
 from actsr_cli.data.transfer import download as transfer
 
 

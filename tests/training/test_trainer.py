@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ from samples import built, prediction_loss, run_config, sequence_data
 from actsr_cli.config import TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.errors import ConfigError, RunError
+from actsr_cli.experiment.recorder import history_csv
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.averaging import weight_average
-from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors, save_checkpoint, save_model
+from actsr_cli.training.checkpoint import (
+    load_checkpoint,
+    load_model,
+    load_tensors,
+    save_checkpoint,
+    save_model,
+    save_tensors,
+)
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
@@ -212,6 +222,40 @@ def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     for group in (split.predictor, split.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
         assert norm.item() == pytest.approx(1e-6, rel=0.1)
+
+
+def test_each_epoch_records_the_rate_of_its_last_step(tmp_path: Path) -> None:
+    schedule: dict[str, Any] = {"learning_rate": 0.01, "schedule": "linear", "warmup": 1.0, "epochs": 3}
+    schedule["batch_size"] = 10_000  # one step per epoch
+    trainer = build(tmp_path, **schedule)
+    assert trainer.batches.n_batches == 1
+    trainer.fit()
+    rates = [record.learning_rate for record in trainer.state.history]
+    # the warm-up is half way up; the fall begins at the top, and is half way down to a hundredth
+    assert rates == pytest.approx([0.005, 0.01, 0.01 * (1 - 0.99 / 2)])
+
+    listener = Listener(stop_after=2)
+    stopped = build(tmp_path, listener=listener, **schedule)
+    stopped.fit()
+    resumed = build(tmp_path, **schedule)
+    load_checkpoint(tmp_path / "checkpoint.safetensors", resumed)
+    assert [record.learning_rate for record in resumed.state.history] == rates[:1]
+    resumed.fit()
+    assert [record.learning_rate for record in resumed.state.history] == rates
+
+
+def test_a_checkpoint_of_before_rates_were_recorded_can_go_on(tmp_path: Path) -> None:
+    build(tmp_path, epochs=1).fit()
+    tensors, metadata = load_tensors(tmp_path / "checkpoint.safetensors")
+    state = json.loads(metadata["state"])
+    del state["history"][0]["learning_rate"]
+    save_tensors(tmp_path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
+    trainer = build(tmp_path, epochs=2)
+    load_checkpoint(tmp_path / "checkpoint.safetensors", trainer)
+    trainer.fit()
+    assert [record.learning_rate for record in trainer.state.history] == [None, 1e-3]
+    before, now = list(csv.DictReader(history_csv(trainer.state.history).splitlines()))
+    assert (before["learning_rate"], now["learning_rate"]) == ("", "0.001")
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:

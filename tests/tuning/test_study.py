@@ -173,7 +173,7 @@ def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
     assert len(rest) == 5 and begun[0] not in rest
     outcome = outcome_of(plan, study)
     assert (outcome.done[Status.FAILED], outcome.left) == (1, 0)
-    assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed, 3 times over"
+    assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed 3 times"
 
 
 def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from actsr_cli.data.readers.columns import Columns
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS, Columns
 from actsr_cli.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -72,10 +72,8 @@ def register(reader: Reader) -> Reader:
     for other in readers():
         if taken := sorted(set(reader.suffixes) & set(other.suffixes)):
             raise DataError(f"the suffix {taken[0]} already belongs to the format {other.name}")
-    if unknown := sorted(set(reader.options) - Columns.model_fields.keys()):
-        raise DataError(
-            f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], Columns.model_fields)}"
-        )
+    if unknown := sorted(set(reader.options) - set(COLUMN_OPTIONS)):
+        raise DataError(f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], COLUMN_OPTIONS)}")
     _READERS[reader.name] = reader
     return reader
 

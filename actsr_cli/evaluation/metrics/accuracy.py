@@ -8,18 +8,22 @@ counts with their mean.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
+from actsr_cli.evaluation.metrics.registry import Metric, register
 
-from actsr_cli.evaluation.metrics.registry import Metric, Values, register
-from actsr_cli.evaluation.ranker import Ranking
+if TYPE_CHECKING:
+    from actsr_cli.evaluation.metrics.registry import Values
+    from actsr_cli.evaluation.ranker import Ranking
 
-Gain = Callable[[Values], Values]
-"""The gain of a target at some ranks, which count from 1."""
+    Gain = Callable[[Values], Values]
+    """The gain of a target at some ranks, which count from 1."""
 
 
 def expected_gain(ranking: Ranking, k: int, gain: Gain) -> Values:
     """(rows,) mean gain over the ranks that a target can have among equal scores; there is no gain after rank k."""
+    import numpy as np
+
     first = ranking.better
     last = first + ranking.equal
     gains = gain(np.arange(1, k + 1, dtype=np.float64))
@@ -31,11 +35,15 @@ def expected_gain(ranking: Ranking, k: int, gain: Gain) -> Values:
 
 def hit(ranking: Ranking, k: int) -> Values:
     """(rows,) probability that the target is within the first k. With one relevant item it equals recall."""
+    import numpy as np
+
     return expected_gain(ranking, k, np.ones_like)
 
 
 def ndcg(ranking: Ranking, k: int) -> Values:
     """(rows,) normalised discounted cumulative gain: 1 / log2(1 + rank) within the first k."""
+    import numpy as np
+
     return expected_gain(ranking, k, lambda places: 1 / np.log2(1 + places))
 
 

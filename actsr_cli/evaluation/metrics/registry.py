@@ -1,4 +1,7 @@
-"""The metrics by name: what each is called, which way is better, what it needs, and how it is computed."""
+"""The metrics by name: what each is called, which way is better, what it needs, and how it is computed.
+
+Whoever only prints metrics needs their names: numpy is imported where values are computed.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
+from typing import TYPE_CHECKING, Literal
 
 from actsr_cli.errors import ConfigError, nearest
-from actsr_cli.evaluation.ranker import Ranking
 
-Values = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy import sparse
+
+    from actsr_cli.evaluation.ranker import Ranking
+
+    Values = NDArray[np.float64]
+
 Better = Literal["higher", "lower"]
 
 
@@ -38,6 +44,9 @@ class Catalogue:
     @cached_property
     def category_marks(self) -> sparse.csr_array[np.float32]:
         """(n_items + 1, categories) 1 where an item has a category."""
+        import numpy as np
+        from scipy import sparse
+
         named = self.categories or ((),) * len(self.counts)
         number = {name: index for index, name in enumerate(dict.fromkeys(name for names in named for name in names))}
         items = np.repeat(np.arange(len(named)), [len(set(names)) for names in named])
@@ -213,6 +222,8 @@ def summarize(judged: Judged, wanted: Iterable[Measure]) -> dict[str, float]:
     Raises:
         ValueError: nothing was ranked.
     """
+    import numpy as np
+
     if not len(judged.ranking.histories):
         raise ValueError("no ranks to average")
     found = {}
@@ -230,6 +241,8 @@ def per_user(values: Values, users: NDArray[np.int64]) -> Values:
         values: (rows,) one per target.
         users: (rows,) the user of each; -1 is an unknown user.
     """
+    import numpy as np
+
     named = np.where(users < 0, -1 - np.arange(len(users)), users)
     _, first, group = np.unique(named, return_index=True, return_inverse=True)
     if len(first) == len(values):
