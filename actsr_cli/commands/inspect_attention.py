@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, Threads
+from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, history_items
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actsr_cli.inspection.findings import Findings
     from actsr_cli.inspection.views import Subject, View
 
-WHO, WHAT, OUTPUT = "Whose attention", "What is measured", "Output"
+WHO, WHAT, OUTPUT = "Who", "What is measured", "Output"
 
 
 def inspect_attention(
@@ -49,9 +49,7 @@ def inspect_attention(
             min=1, help="Show the N users whose target's rank worsens most by the calibration.", rich_help_panel=WHO
         ),
     ] = None,
-    history: Annotated[
-        str | None, typer.Option(help="Show a history of your own: raw item ids in time order.", rich_help_panel=WHO)
-    ] = None,
+    history: HistoryItems = None,
     target: Annotated[
         str | None, typer.Option(help="The raw id of the item that comes after --history.", rich_help_panel=WHO)
     ] = None,
@@ -130,19 +128,19 @@ def inspect_attention(
     shares = _shares(noise)
     if target is not None and history is None:
         raise ConfigError("--target belongs to --history: of a user the next item is known")
+    runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
+    opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     choice = SubjectChoice(
         split=split,
         users=user or (),
         random=random,
         improved=improved,
         worsened=worsened,
-        history=history,
+        history=None if history is None else history_items(history, opened[0].data.item_names),
         target=target,
         seed=seed,
     )
     wanted = Measurements(split=split, sample=sample, faithfulness=faithfulness, noise=shares, seed=seed)
-    runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
-    opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     subjects = choose_subjects(opened[0], choice)
     views = [look(inspected, subjects) for inspected in opened]
     if not as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 
 from actsr_cli.errors import ConfigError
 
-MEASURED, OUTPUT, SPEED, PLACES = "What is measured", "Output", "Computation", "Where things are"
+WHO, MEASURED, OUTPUT, SPEED, PLACES = "Who", "What is measured", "Output", "Computation", "Where things are"
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -19,6 +20,15 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+HistoryItems = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="Raw item ids of any history, oldest first, separated by blanks or commas. An id with blanks or commas "
+        'goes in double quotes; or repeat the option: --history "first item" --history second.',
+        rich_help_panel=WHO,
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
@@ -92,20 +102,31 @@ def cutoffs(text: str) -> list[int]:
     return found
 
 
-def listed_values(values: list[str], option: str) -> list[str]:
-    """The values that an option holds, separated by blanks or commas; double quotes keep a value together.
+def history_items(texts: list[str], known: Collection[str]) -> list[str]:
+    """The raw item ids in `--history`, separated by blanks or commas; double quotes keep an id together.
 
-    Where the option is repeated, each of its texts is one value as it stands.
+    If the option is repeated, each of its texts is one id.
+
+    Args:
+        texts: what was given, at least one text.
+        known: the raw ids that there are.
 
     Raises:
-        ConfigError: a quote is not closed.
+        ConfigError: a quote is not closed, or the only text is one known id and several ids, too.
     """
-    if len(values) > 1:
-        return values
-    words = shlex.shlex(values[0], posix=True)
+    if len(texts) > 1:
+        return texts
+    text = texts[0]
+    words = shlex.shlex(text, posix=True)
     words.whitespace, words.quotes, words.escape, words.commenters = " \t\n,", '"', "", ""
     words.whitespace_split = True
     try:
-        return list(words)
+        items = list(words)
     except ValueError:
-        raise ConfigError(f"{option} has a double quote that is not closed: {values[0]}") from None
+        raise ConfigError(f"--history has a double quote that is not closed: {text}") from None
+    if len(items) > 1 and text in known:
+        raise ConfigError(
+            f"--history '{text}' can be read as one item or as {len(items)} items",
+            hint=f"""One item: --history '"{text}"'. Several: repeat --history.""",
+        )
+    return items

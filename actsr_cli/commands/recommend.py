@@ -11,15 +11,17 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.options import (
     OUTPUT,
+    WHO,
     AsJson,
     BatchSize,
     DataDir,
     Device,
+    HistoryItems,
     RunsDir,
     Threads,
-    listed_values,
+    history_items,
 )
-from actsr_cli.errors import ConfigError, DataError
+from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from actsr_cli.recommending.recommendations import Recommendations
     from actsr_cli.recommending.recommender import Recommender
 
-WHO, WHAT = "Who", "What is recommended"
+WHAT = "What is recommended"
 RUN = "Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
 _SHOWN = 5
 """Users whose lists are printed where nobody was named."""
@@ -46,14 +48,7 @@ def recommend(
     users: Annotated[
         Path | None, typer.Option(help="File of users of the data set: one raw id per line.", rich_help_panel=WHO)
     ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Raw item ids of any history, oldest first, separated by blanks or commas. Ids with blanks or commas "
-            'go in double quotes; or repeat the option: --history "first item" --history second.',
-            rich_help_panel=WHO,
-        ),
-    ] = None,
+    history: HistoryItems = None,
     timestamps: Annotated[
         str | None,
         typer.Option(
@@ -219,13 +214,7 @@ class _Audience:
     def _one(self, recommender: Recommender) -> RawHistories:
         from actsr_cli.recommending.histories import one_history
 
-        texts = self.history or []
-        items = listed_values(texts, "--history")
-        if len(texts) == 1 and len(items) > 1 and recommender.vocabulary.known_ids(texts)[0]:
-            raise DataError(
-                f"--history '{texts[0]}' can be read as one item or as {len(items)} items",
-                hint=f"""One item: --history '"{texts[0]}"'. Several: separate them by commas, or repeat --history.""",
-            )
+        items = history_items(self.history or [], recommender.vocabulary.item_names)
         times = None if self.timestamps is None else [each.strip() for each in self.timestamps.split(",")]
         return one_history(items, times)
 

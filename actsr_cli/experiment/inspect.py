@@ -92,7 +92,7 @@ class SubjectChoice:
     random: int | None = None
     improved: int | None = None
     worsened: int | None = None
-    history: str | None = None
+    history: Sequence[str] | None = None
     target: str | None = None
     seed: int = 0
 

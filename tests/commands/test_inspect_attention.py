@@ -117,8 +117,8 @@ class TestTheTerminal:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("--user", "nobody"), "there is no user 'nobody' in demo"),
-            (("--history", "i085 x9"), "there is no item 'x9' in demo"),
+            (("--user", "nobody"), "unknown user 'nobody'"),
+            (("--history", "i085 x9"), "unknown item 'x9'"),
             (("--history", " "), "the history is empty"),
             (("--target", "i085"), "--target belongs to --history"),
             (("--noise", "0.1,much"), "--noise takes shares above 0"),
