@@ -10,15 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
-from benchmarks import bound, evaluation, intervals, preparation, training
+from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.recommending.recommender import Recommender
+from benchmarks import bound, evaluation, intervals, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
+from benchmarks.models import built
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 T = TypeVar("T")
@@ -62,6 +67,14 @@ SMALL = {
             texts=("data", "seen"),
         )
     ],
+    "recommending": [
+        Small(
+            "--users 30 --histories 40 --threads 1",
+            ("way", "users", "seconds", "users/s", "increase MB"),
+            rows=3,
+            texts=("way",),
+        )
+    ],
     "preparation": [
         Small(
             "--sizes 2000,4000",
@@ -97,7 +110,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, evaluation, preparation, intervals):
+    for module in (training, evaluation, recommending, preparation, intervals):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 
@@ -190,6 +203,22 @@ def test_both_paths_train_the_same_targets() -> None:
 
     assert pairs(plain) == pairs(fast)
     assert len(pairs(plain)) == fast.n_targets
+
+
+def test_all_ways_recommend_the_same(tmp_path: Path) -> None:
+    data = beauty(users=40)
+    torch.manual_seed(0)
+    model, vocabulary = built(RunConfig(), data.n_items).eval(), Vocabulary.of(data, users=False)
+    file = tmp_path / "histories.jsonl"
+    recommending.write_histories(file, data, 60)
+    recommender = Recommender(model, vocabulary, name="sasrec", device=torch.device("cpu"))
+    recommending.stream(file, tmp_path / "stream.parquet", recommender)
+    expected = pd.read_parquet(tmp_path / "stream.parquet")
+    assert len(expected) == 600
+    for batch_size in (1, 7):
+        recommending.loop(file, tmp_path / "loop.parquet", model, vocabulary, batch_size)
+        found = pd.read_parquet(tmp_path / "loop.parquet")
+        assert found[["user", "rank", "item"]].equals(expected[["user", "rank", "item"]].astype({"rank": "int64"}))
 
 
 def test_a_new_process_has_a_peak_of_its_own() -> None:
