@@ -106,9 +106,8 @@ class Ranker:
         self.protocol = protocol or Protocol()
         self.batch_size = batch_size
         self.workers = workers
-        not_listed = np.zeros(scorer.n_items + 1, dtype=np.bool_) if listed is None else ~listed
-        not_listed[PADDING] = True
-        self._not_listed = torch.from_numpy(not_listed).to(device)
+        self._not_listed = None if listed is None else torch.from_numpy(~listed).to(device)
+        self._scratch = torch.empty(0, device=device)
         self._sampler: CandidateSampler | None = None
         if self.protocol.sampled:
             if item_counts is None:
@@ -212,7 +211,12 @@ class Ranker:
 
     def _listable(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
         """(rows, n_items + 1) float32 scores, -inf where a list may not hold the item."""
-        listable = scores.float().masked_fill(self._not_listed, -torch.inf)
+        if len(self._scratch) < len(scores):  # memory that is used again costs less than new memory for each batch
+            self._scratch = torch.empty(scores.shape, dtype=torch.float32, device=self.device)
+        listable = self._scratch[: len(scores)].copy_(scores)
+        listable[:, PADDING] = -torch.inf
+        if self._not_listed is not None:
+            listable.masked_fill_(self._not_listed, -torch.inf)
         if candidates is not None:
             kept = torch.cat([candidates, targets.unsqueeze(1)], dim=1)
             only = torch.full_like(listable, -torch.inf)
