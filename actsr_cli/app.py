@@ -9,11 +9,12 @@ import inspect
 import re
 from collections import UserDict
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from actsr_cli import console
 from actsr_cli.errors import ActsrError
@@ -51,16 +52,41 @@ class _Commands(UserDict[str, Any]):
         return self.data[name]
 
 
+def _found(name: str) -> Any:
+    """The function or the Typer of a command."""
+    return getattr(import_module(f"actsr_cli.commands.{COMMANDS[name]}"), name.replace("-", "_"))
+
+
 def _built(name: str) -> Any:
-    """The command of this name, built by Typer from the function or the Typer in its module."""
-    module = import_module(f"actsr_cli.commands.{COMMANDS[name]}")
-    found = getattr(module, name.replace("-", "_"))
+    """The command of this name, built by Typer."""
+    found = _found(name)
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(rich_markup_mode="rich", add_completion=False)
         found.command(help=_help(function))(function)
     command: Any = typer.main.get_command(found)
     command.name = name
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.get_params = partial(_with_flags_off, each.get_params)
     return command
+
+
+def _with_flags_off(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
+    """The parameters of a command; flags without a default, such as --help, are off by default.
+
+    To read such a flag, Typer imports pydantic, which takes longer than to print a help text.
+    """
+    parameters = get_params(context)
+    for each in parameters:
+        if getattr(each, "is_flag", False) and each.default is None:
+            each.default = False
+    return parameters
+
+
+def _summary(name: str) -> TyperCommand:
+    """A command with its help alone, for the list of commands."""
+    found = _found(name)
+    callback: Any = found.registered_callback if isinstance(found, typer.Typer) else None
+    return TyperCommand(name=name, callback=None, help=_help(found if callback is None else callback.callback))
 
 
 class _Group(TyperGroup):
@@ -69,6 +95,16 @@ class _Group(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _Commands()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _with_flags_off(super().get_params, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        built, self.commands = self.commands, {name: _summary(name) for name in COMMANDS}
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.commands = built
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -91,10 +91,13 @@ def print_json(values: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Show a note; hidden with --quiet."""
-    from rich.markup import escape
+    """Print a note; hidden with --quiet."""
+    if _messages.cache_info().currsize:  # a progress bar may be drawn, above which it is printed
+        from rich.markup import escape
 
-    _messages().print(escape(text), soft_wrap=True)
+        _messages().print(escape(text), soft_wrap=True)
+    elif not _quiet:
+        typer.echo(text, err=True)
 
 
 def warn(text: str) -> None:

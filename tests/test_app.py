@@ -200,6 +200,20 @@ class TestStart:
     def test_nothing_heavy_is_imported_to_tell_what_there_is(self, arguments: list[str], place: dict[str, str]) -> None:
         assert not self.imported(arguments, place) & set(HEAVY)
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--help"],
+            ["--version"],
+            ["presets"],
+            # Typer reads the options of `runs` before the help of its subcommands
+            *([*path.split(), "--help"] for path in COMMANDS if not path.startswith("runs ")),
+        ],
+        ids=" ".join,
+    )
+    def test_texts_need_no_pydantic(self, arguments: list[str], place: dict[str, str]) -> None:
+        assert "pydantic" not in self.imported(arguments, place)
+
     def test_deleting_a_run_imports_the_lock_alone(self, place: dict[str, str]) -> None:
         code = (
             "import sys; from actsr_cli.app import app; app(sys.argv[1:], standalone_mode=False)\nprint(*sys.modules)"
@@ -218,6 +232,7 @@ class TestStart:
         assert {name for name in modules if name.startswith("actsr_cli.commands.")} == {
             "actsr_cli.commands.options",
             "actsr_cli.commands.runs",
+            "actsr_cli.commands.tables",
         }
 
     def test_unknown_names_are_usage_errors(self) -> None:
