@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
@@ -20,6 +25,29 @@ def call(*arguments: str, exit_code: int = 0) -> Result:
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == exit_code, result.output
     return result
+
+
+class ProcessHere:
+    """Stands for a process of `multiprocessing`: runs in this one as it starts, which saves the other its imports.
+
+    What goes to the other process is pickled all the same.
+    """
+
+    exitcode: int | None = None
+
+    def __init__(self, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.sent = pickle.dumps((target, args))
+
+    def start(self) -> None:
+        target, arguments = pickle.loads(self.sent)  # noqa: S301
+        target(*arguments)
+        self.exitcode = 0
+
+    def is_alive(self) -> bool:
+        return False
+
+    def join(self, timeout: float | None = None) -> None:
+        """It has ended."""
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -34,8 +62,20 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, once for all processes that share a run of the tests."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            begun = factory.mktemp(name)
+            make(begun)
+            shutil.copytree(begun, folder)
+    return folder
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

@@ -52,7 +52,7 @@ def run(*command: str | Path, folder: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     environment["COLUMNS"] = "80"
     return subprocess.run(
-        command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=60
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=150
     ).stdout
 
 
@@ -77,24 +77,21 @@ def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Pat
     assert preset_folder() == ROOT / "presets"  # the tests themselves use the presets of the checkout
 
 
+SEVERAL = """
+import shlex, sys
+from actsr_cli.app import app
+
+for command in sys.argv[1:]:
+    assert not app(shlex.split(command), standalone_mode=False)
+"""
+"""Commands one after the other in one process, which saves the others their imports."""
+
+
 def test_a_model_trains_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
-    actsr = installed / "actsr"
-    run(actsr, "download", "demo", folder=tmp_path)
-    small = (
-        "--epochs",
-        "1",
-        "--batch-size",
-        "2048",
-        "--threads",
-        "1",
-        "--set",
-        "model.layers=1",
-        "--set",
-        "model.hidden_size=8",
-        "--set",
-        "model.inner_size=8",
-    )
-    run(actsr, "train", "--model", "ac-sasrec", "--preset", "demo", *small, folder=tmp_path)
-    assert "Hit" in run(actsr, "evaluate", folder=tmp_path)
-    run(actsr, "inspect-attention", "--random", "1", "--sample", "20", "--output", "looks", folder=tmp_path)
+    run(installed / "actsr", "download", "demo", folder=tmp_path)
+    sizes = "--set model.layers=1 --set model.hidden_size=8 --set model.inner_size=8"
+    train = f"train --model ac-sasrec --preset demo --epochs 1 --batch-size 2048 --threads 1 {sizes}"
+    inspect = "inspect-attention --random 1 --sample 20 --output looks"
+    shown = run(installed / "python", "-c", SEVERAL, train, "evaluate", inspect, folder=tmp_path)
+    assert "test split" in shown and "Hit" in shown.partition("test split")[2]
     assert (tmp_path / "looks" / "report.html").stat().st_size > 10_000

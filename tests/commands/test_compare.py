@@ -12,15 +12,31 @@ import pytest
 import torch
 from processes import SMALL, call
 
+from actsr_cli.data.synthetic import generate_demo
+
 TWO = ("train", *SMALL, "--epochs", "2", "--seeds", "2")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with demo data and two series of two seeds, a weak and a strong one."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data" / "demo").mkdir(parents=True)
+    generate_demo(folder / "data" / "demo", users=300)
+    where = ("--data-dir", str(folder / "data"), "--runs-dir", str(folder / "runs"))
+    call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6", *where)
+    call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2", *where)
+    return folder
+
+
 @pytest.fixture
-def series(place: Path) -> Path:
-    """Two series with two seeds each: a weak model and a strong one."""
-    call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6")
-    call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2")
-    return place
+def series(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it for each test, to which ACTSR_DATA and ACTSR_RUNS point."""
+    folder = tmp_path / "series"
+    shutil.copytree(trained, folder)
+    monkeypatch.setenv("ACTSR_DATA", str(folder / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(folder / "runs"))
+    return folder
 
 
 def test_series_in_tables_and_files(series: Path) -> None:

@@ -77,7 +77,7 @@ def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
 
 
 def test_a_killed_run_goes_on_bit_for_bit(place: Path) -> None:
-    """SIGKILL in the middle of an epoch; resumed in another process, the model equals that of an uninterrupted run."""
+    """SIGKILL in the middle of an epoch; resumed in another process, this one, it ends as an uninterrupted one does."""
     options = ("train", "--model", "ac-sasrec", *SMALL, "--epochs", "6", "--patience", "9")
     call(*options, "--name", "straight")
     runs = place / "runs" / "demo" / "ac-sasrec"
@@ -86,9 +86,7 @@ def test_a_killed_run_goes_on_bit_for_bit(place: Path) -> None:
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert epochs_of(runs / "killed") < 6
-    resumed = start("train", "--resume", "demo/ac-sasrec/killed")
-    _, messages = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, messages
+    call("train", "--resume", "demo/ac-sasrec/killed")
     for file in ("model.safetensors", "checkpoint.safetensors"):
         one, other = load_file(runs / "straight" / file), load_file(runs / "killed" / file)
         assert one.keys() == other.keys()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
-from processes import SMALL, call, start, wait_until
+from processes import SMALL, ProcessHere, call, start, wait_until
 
 TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
 SPACE = """
@@ -21,6 +23,12 @@ model.hidden_dropout: {low: 0.1, high: 0.3, steps: 2}
 calibration.mask_weight: [0.1, 0.3]
 """
 PLAIN = SPACE.rpartition("calibration")[0]
+
+
+@pytest.fixture(autouse=True)
+def _workers_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own."""
+    monkeypatch.setattr("actsr_cli.tuning.worker.get_context", Mock(return_value=Mock(Process=ProcessHere)))
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def record(run: Path) -> dict[str, object]:
     return values
 
 
-def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
+def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("tune", "--grid", *TINY, "--epochs", "2", "--space", space)
     refused = " ".join(call(*options, "--model", "sasrec", exit_code=1).stderr.split())
     assert "calibration none has no such key, it belongs to adversarial and full" in refused
@@ -47,7 +55,9 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     assert "3 finished" in first.stdout
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
 
-    whole = call(*options, "--model", "sasrec", "--workers", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr("actsr_cli.tuning.worker.get_context", multiprocessing.get_context)
+        whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
     assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
     assert all(record(run)["study"] == "demo/sasrec/grid" and record(run)["preset"] == "demo" for run in runs)
@@ -102,7 +112,7 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--trials", "2", "--epochs", "20")
+    options = (*study, "--trials", "2", "--epochs", "12")
     runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)

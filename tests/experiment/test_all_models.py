@@ -35,9 +35,9 @@ SMALL = [
     "model.hidden_dropout=0.1",
     "model.attention_dropout=0.1",
     "model.mask_last=0.5",
-    "training.learning_rate=5e-3",
+    "training.learning_rate=1e-2",
     "training.window_stride=50",
-    "training.batch_size=256",
+    "training.batch_size=2048",
     "training.epochs=2",
 ]
 
