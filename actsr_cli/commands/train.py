@@ -117,8 +117,8 @@ def train(
 
     [bold]Example:[/]  actsr train --refit
     """
-    from actsr_cli import api
     from actsr_cli.presets import resolve
+    from actsr_cli.sessions import continue_run, train_resolved
 
     options: dict[str, Any] = {
         "dataset": dataset,
@@ -140,7 +140,7 @@ def train(
     if resume is not None or (refit and {model, preset, dataset, config} == {None}):
         how = "--resume" if resume is not None else "--refit of the latest run"
         _refuse_with(how, {"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
-        api.continue_run(
+        continue_run(
             resume,
             overrides=overrides or [],
             options=options,
@@ -153,7 +153,7 @@ def train(
         if refit:
             _refuse_with("--refit", {"--seeds": seeds})
         resolved = resolve(preset=preset, file=config, overrides=overrides or [], options=options)
-        launched = api.train_resolved(
+        launched = train_resolved(
             resolved, name=name, seeds=seeds, final=refit, data_dir=data_dir, runs_dir=runs_dir, on_trained=report
         )
         if seeds is not None and not report.interrupted and launched[0].leads:

@@ -45,8 +45,8 @@ def test_a_run_has_its_own_data_whatever_becomes_of_the_source(place: Path) -> N
 @pytest.mark.parametrize("model", ["ac-sasrec", "ac-sse-pt", "item-knn"])
 def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
     """Copied elsewhere, without its data, it ranks a history of raw ids as before."""
-    small = SMALL if model != "item-knn" else SMALL[:4]
-    call("train", "--model", model, *small, "--epochs", "1", "--name", "one")
+    small = (*SMALL, "--epochs", "1") if model != "item-knn" else SMALL[:4]
+    call("train", "--model", model, *small, "--name", "one")
     run = open_run(place / "runs" / "demo" / model / "one")
     data = data_of(run, place / "data").data
     names = [data.item_names[item] for item in data.items[:5]]

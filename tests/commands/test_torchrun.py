@@ -159,7 +159,7 @@ def test_an_interrupted_process_leaves_together_with_the_others(place: Path, mon
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("actsr_cli.api.joined_workers", joined)
+    monkeypatch.setattr("actsr_cli.sessions.joined_workers", joined)
     monkeypatch.setattr("actsr_cli.progress.TrainingProgress.epoch_finished", interrupted)
     said = call("train", "--model", "sasrec", *SMALL, "--epochs", "3", "--refit", "--name", "one", exit_code=130).stderr
     assert left == ["together"]
