@@ -30,7 +30,8 @@ def print_lists(name: str, known: KnownHistories, found: Recommendations) -> Non
     for row, each in enumerate(found):
         latest = known.histories.items[known.histories.starts[row] : known.histories.ends[row]][-_LATEST:]
         after = ", ".join(found.vocabulary.display_name(int(item)) for item in latest)
-        print_list(f"{name}{f', {each.user}' if each.user else ''}{f', after {after}' if after else ''}", each)
+        whose = f": user {each.user}" if each.user else ""
+        print_list(f"{name}{whose}{f', after {after}' if after else ''}", each)
 
 
 def print_list(title: str, found: ItemList) -> None:

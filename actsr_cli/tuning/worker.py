@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -57,15 +57,19 @@ def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes started in this context ignore Ctrl-C: only this process handles it, and it stops the others."""
-    if threading.current_thread() is not threading.main_thread():  # other threads cannot handle signals
+    """Processes started in this context ignore Ctrl-C: only this process handles it, and it stops the others.
+
+    A Ctrl-C within the context reaches this process at its end.
+    """
+    if sys.platform == "win32":  # signals cannot be blocked there
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # it would unblock the signal if it started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def work(plan: Plan, index: int, command: list[str]) -> None:
