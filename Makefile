@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python 3.11+, pip and make:
-#   make demo   environment, demo data, train AC-SASRec, evaluate, print the table
+#   make demo   environment, demo data, train AC-SASRec, evaluate, recommend
 #   make test   environment, lint, types, import rule, all tests
 # Other targets:
 #   make lint, make types, make imports, make pytest   the parts of make test
@@ -22,6 +22,7 @@ demo: $(READY)
 	$(BIN)/actsr preprocess demo
 	$(BIN)/actsr train --model ac-sasrec --preset demo
 	$(BIN)/actsr evaluate
+	$(BIN)/actsr recommend
 
 test: lint types imports pytest
 
