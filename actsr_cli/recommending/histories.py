@@ -98,9 +98,10 @@ def one_history(history: History, timestamps: Times | None = None, user: RawId |
         DataError: it is no sequence of raw ids, or its timestamps do not fit it.
     """
     several = isinstance(history, Mapping | pd.DataFrame)
-    if several or any(isinstance(item, _LISTS) for item in listed(history, "the history", "item ids")):
+    given = [] if several else _in_order(history, "the history")
+    if several or any(isinstance(item, _LISTS) for item in given):
         raise DataError("this is more than one history", hint="For several histories call recommend_many.")
-    items = _in_order(history, "the history")
+    items = raw_ids(given, "the history")
     times = None if timestamps is None else [checked_times(timestamps, len(items), "the history")]
     return RawHistories(["" if user is None else raw_id(user, "user")], [items], times, strangers=user is None)
 
@@ -124,7 +125,7 @@ def many_histories(
             raise DataError("a table has a column of timestamps: give no others")
         return table_histories(histories)
     by_name = _by_name(histories, "several histories")
-    items = [_in_order(history, f"history {name}") for name, history in by_name.items()]
+    items = [raw_ids(_in_order(history, f"history {name}"), f"history {name}") for name, history in by_name.items()]
     strangers = not isinstance(histories, Mapping)
     if timestamps is None:
         return RawHistories(list(by_name), items, strangers=strangers)
@@ -143,7 +144,7 @@ def _by_name(values: Mapping[Any, _T] | Sequence[_T], what: str) -> dict[str, _T
         named = list(values.items())
     else:
         named = list(enumerate(listed(values, what, "lists")))
-        if named and not isinstance(named[0][1], _LISTS):
+        if named and (isinstance(named[0][1], str) or not isinstance(named[0][1], Iterable)):
             raise DataError(f"{what} are a list of lists", hint="For one history call recommend.")
     found = {raw_id(name, "user"): value for name, value in named}
     if len(found) < len(named):
@@ -151,11 +152,11 @@ def _by_name(values: Mapping[Any, _T] | Sequence[_T], what: str) -> dict[str, _T
     return found
 
 
-def _in_order(history: History, where: str) -> list[str]:
-    """The raw ids of a history."""
+def _in_order(history: Any, where: str) -> list[Any]:
+    """What a history holds, oldest first."""
     if isinstance(history, set | frozenset):
         raise DataError(f"{where} is a set, which has no order: give a list, oldest item first")
-    return raw_ids(history, where)
+    return listed(history, where, "item ids")
 
 
 def table_histories(table: pd.DataFrame) -> RawHistories:

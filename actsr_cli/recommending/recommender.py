@@ -302,7 +302,7 @@ class Recommender:
         return items[0].numpy(), of_items[0].numpy()
 
     def _check_times(self, histories: Histories) -> None:
-        if self.model.needs_timestamps and histories.timestamps is None:
+        if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
             raise DataError(
                 f"{self.name} reads the times of interactions, and the histories have none",
                 hint="Give the time of each item, in seconds since 1970 or as ISO dates.",
