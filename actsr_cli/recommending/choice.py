@@ -87,6 +87,7 @@ def warned(choice: Choice) -> Choice:
     """The choice, after a warning about candidates that the model does not know."""
     if choice.unknown:
         shown = ", ".join(choice.unknown[:3])
-        message = f"{len(choice.unknown):,} items of `only` and `without` are unknown and not used, such as {shown}"
+        number = "1 item" if len(choice.unknown) == 1 else f"{len(choice.unknown):,} items"
+        message = f"{number} of `only` and `without` not used, as the model does not know them: {shown}"
         warnings.warn(message, stacklevel=3)
     return choice

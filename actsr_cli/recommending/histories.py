@@ -259,7 +259,7 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
     """
     times = _seconds(listed(values, f"the timestamps of {where}", "times"), where)
     if len(times) != n_items:
-        raise DataError(f"{where} has {n_items} items and {len(times)} timestamps")
+        raise DataError(f"{where} has {len(times)} timestamps for {n_items} items: give one per item")
     if (np.diff(times) < 0).any():
         place = int(np.argmax(np.diff(times) < 0)) + 2
         raise DataError(
