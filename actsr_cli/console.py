@@ -22,8 +22,8 @@ from rich.progress import (
 
 from actsr_cli.files import without_nan
 
-results = Console(highlight=False)
-messages = Console(stderr=True, highlight=False)
+results = Console(highlight=False, emoji=False)
+messages = Console(stderr=True, highlight=False, emoji=False)
 
 
 def be_quiet(quiet: bool) -> None:

@@ -23,6 +23,10 @@ _LISTS = (list, tuple, np.ndarray, pd.Series)
 RawId = str | int
 History = Sequence[RawId] | NDArray[Any] | pd.Series
 Times = Sequence[float] | Sequence[str] | Sequence[datetime] | NDArray[Any] | pd.Series
+ManyHistories = (
+    Mapping[str, History] | Mapping[int, History] | Mapping[RawId, History] | Sequence[History] | pd.DataFrame
+)
+ManyTimes = Mapping[str, Times] | Mapping[int, Times] | Mapping[RawId, Times] | Sequence[Times]
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,8 @@ def one_history(history: History, timestamps: Times | None = None, user: RawId |
 
 
 def many_histories(
-    histories: Mapping[RawId, History] | Sequence[History] | pd.DataFrame,
-    timestamps: Mapping[RawId, Times] | Sequence[Times] | None = None,
+    histories: ManyHistories,
+    timestamps: ManyTimes | None = None,
 ) -> RawHistories:
     """Several histories.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from actsr_cli.recommending.explanation import Explanation, explain
 from actsr_cli.recommending.histories import (
     History,
     KnownHistories,
+    ManyHistories,
+    ManyTimes,
     RawId,
     Times,
     known_histories,
@@ -103,10 +105,10 @@ class Recommender:
 
     def recommend_many(
         self,
-        histories: Mapping[RawId, History] | Sequence[History] | pd.DataFrame,
+        histories: ManyHistories,
         *,
         k: int = 10,
-        timestamps: Mapping[RawId, Times] | Sequence[Times] | None = None,
+        timestamps: ManyTimes | None = None,
         seen: Seen = "exclude",
         only: Sequence[RawId] | None = None,
         without: Sequence[RawId] = (),

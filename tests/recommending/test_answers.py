@@ -169,7 +169,7 @@ def test_the_item_that_is_explained() -> None:
             with pytest.raises(DataError, match="no item of the history is known"):
                 recommender.explain(history, chosen)
     with pytest.raises(DataError, match="the history holds the whole catalogue: name the item"):
-        recommender.explain(names(range(1, 10)))  # type: ignore[arg-type]
+        recommender.explain(names(range(1, 10)))
 
 
 def test_explanations_as_texts() -> None:

@@ -267,7 +267,7 @@ def test_columns_of_a_table() -> None:
         ({"item_id": [True] * 4}, "item ids are texts or whole numbers, not True"),
         ({"timestamp": [1, None, 2, 3]}, "the table: nan is no timestamp"),
         ({"timestamp": ["1", "x", "2", "3"]}, "the table: 'x' is no timestamp"),
-        ({"timestamp": pd.to_datetime(["2020-01-01", None] * 2)}, "the table: NaT is no timestamp"),
+        ({"timestamp": pd.Series(["2020-01-01", None] * 2, dtype="datetime64[s]")}, "the table: NaT is no timestamp"),
     ],
 )
 def test_tables_refused(columns: dict[str, Any], message: str) -> None:
@@ -315,7 +315,8 @@ def test_known_and_unknown_items(histories: list[list[int]]) -> None:
 def test_users_of_histories() -> None:
     def users_of(strangers: bool, known: Vocabulary) -> list[int]:
         found: KnownHistories = known_histories(RawHistories(["1", "x"], [["i1"]] * 2, strangers=strangers), known)
-        return found.histories.users.tolist()
+        users: list[int] = found.histories.users.tolist()
+        return users
 
     assert users_of(False, vocabulary(users=["0", "1"])) == [1, -1]
     assert users_of(True, vocabulary(users=["0", "1"])) == [-1, -1]

@@ -316,14 +316,14 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     pd.DataFrame(TABLE).to_parquet(buffer)
     enter(buffer.getvalue())
     assert read(STDIN, "parquet") == IN_ORDER
-    for name, text, message in (
+    for kind, text, message in (
         (None, b'["a"]\n[', "standard input, line 2: no JSON"),
         ("csv", b"user_id,item_id,timestamp\nb,,2\n", "standard input, line 2: no item"),
         ("parquet", b"x", "standard input is no readable Parquet file"),
     ):
         enter(text)
         with pytest.raises(ActsrError) as caught:
-            read(STDIN, name)
+            read(STDIN, kind)
         assert str(caught.value).startswith(message)
 
 

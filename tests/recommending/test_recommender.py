@@ -133,7 +133,7 @@ def test_unknown_items_are_skipped_and_named(name: str, calibration: str) -> Non
     known = None if times is None else [times[1], times[3]]
     assert found.ids == recommender.recommend(["i3", "i5"], k=3, timestamps=known).ids
     many = recommender.recommend_many(
-        {"a": ["x", "i3"], "b": ["i1"], "c": ["z"]}, timestamps=times and {"a": [1, 2], "b": [1], "c": [5]}
+        {"a": ["x", "i3"], "b": ["i1"], "c": ["z"]}, timestamps={"a": [1, 2], "b": [1], "c": [5]}
     )
     assert many.unknown == [("x",), (), ("z",)] and many.n_unknown == 2
     assert [each.by for each in many] == ["model", "model", "popularity"]
@@ -163,7 +163,7 @@ def test_no_item_left_for_one_history() -> None:
     recommender = shelf()
     found = recommender.recommend(["i3"], only=["i3"], k=5)
     assert found.ids == [] and len(found.to_frame()) == 0
-    whole = recommender.recommend_many([names(range(1, 10)), ["i1"]], k=5)  # type: ignore[arg-type]
+    whole = recommender.recommend_many([names(range(1, 10)), ["i1"]], k=5)
     assert [len(each) for each in whole] == [0, 5]
     assert len(whole.to_frame()) == 5
 
@@ -179,14 +179,15 @@ def test_only_and_without() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recommender.recommend(["i3"], only=["i1"], without=["i2"])
-    for arguments in (
+    refused: list[dict[str, Any]] = [
         {"only": []},
         {"only": ["q"]},
         {"without": names(range(1, 10))},
         {"only": ["i1"], "without": ["i1"]},
-    ):  # type: ignore[arg-type]
+    ]
+    for arguments in refused:
         with pytest.raises(DataError, match="no item is left"):
-            recommender.recommend(["i3"], **arguments)  # type: ignore[arg-type]
+            recommender.recommend(["i3"], **arguments)
 
 
 @pytest.mark.parametrize(
