@@ -383,3 +383,42 @@ def test_interrupted_and_killed(tmp_path: Path) -> None:
     call("recommend", "one", "--history", "p1", "--output", str(tmp_path / "lists.csv"))
     assert [path.name for path in tmp_path.iterdir()] == ["lists.csv"]
     assert len(pd.read_csv(tmp_path / "lists.csv")) == 10
+
+
+WATCHED = """
+import sys
+from actsr_cli.app import app
+app(sys.argv[1:], standalone_mode=False)
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+def peak(*arguments: str) -> float:
+    """The most memory of a command, in MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    return int(done.stdout.split()[-1]) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None:
+    rng = random.Random(0)  # noqa: S311
+    lines = [
+        json.dumps({"user": f"stranger {row}", "items": [*rng.choices(PLAIN, k=20), f"new {row}"]}) + "\n"
+        for row in range(50_000)
+    ]
+    peaks = []
+    for number in (5_000, 50_000):
+        (tmp_path / "h.jsonl").write_text("".join(lines[:number]))
+        output = tmp_path / f"lists{suffix}"
+        peaks.append(
+            peak("recommend", "one", "--histories", str(tmp_path / "h.jsonl"), "--k", "5", "--output", str(output))
+        )
+        rows = output.read_text().count("\n")
+        assert rows == (number if suffix == ".jsonl" else 1 + 5 * number)
+    print(peaks)
+    assert peaks[1] - peaks[0] < 12, peaks

@@ -64,7 +64,7 @@ def test_one_history(history: Any) -> None:
     found = one_history(history)
     assert found.items == [wanted] and found.strangers and found.users == [""] and found.timestamps is None
     assert many_histories([history, []]).items == [wanted, []]
-    assert many_histories({4: history, "b": ()}) == RawHistories(["4", "b"], [wanted, []])
+    assert many_histories({"4": history, "b": ()}) == RawHistories(["4", "b"], [wanted, []])
 
 
 def test_an_iterator_is_not_lost() -> None:
@@ -147,22 +147,24 @@ def test_many_histories() -> None:
     assert many_histories((("a",), np.array(["b"]), pd.Series([5]))).items == [["a"], ["b"], ["5"]]
     assert many_histories(np.array([["a", "b"], ["c", "d"]])).items == [["a", "b"], ["c", "d"]]  # type: ignore[arg-type]
     assert many_histories(pd.Series([["a"], ["b"]], index=["x", "y"])).items == [["a"], ["b"]]  # type: ignore[arg-type]
-    assert many_histories({"x": ["a"], 3: []}) == RawHistories(["x", "3"], [["a"], []])
+    mixed: dict[str | int, list[str]] = {"x": ["a"], 3: []}
+    assert many_histories(mixed) == RawHistories(["x", "3"], [["a"], []])
 
 
 def test_times_of_many_histories() -> None:
-    by_user = many_histories({"a": ["x"], 2: ["y", "z"]}, {2: [3, 3.5], "a": ["1970-01-02"]})
+    histories: dict[str | int, list[str]] = {"a": ["x"], 2: ["y", "z"]}
+    by_user = many_histories(histories, {"2": [3, 3.5], "a": ["1970-01-02"]})
     assert by_user.timestamps is not None
     assert [each.tolist() for each in by_user.timestamps] == [[86_400], [3, 3.5]]
     numbered = many_histories([["x"], []], [[4], []])
     assert numbered.timestamps is not None and [each.tolist() for each in numbered.timestamps] == [[4], []]
-    histories = [["x"], ["y", "z"]]
-    refused("1 lists of timestamps do not belong to these 2", many_histories, histories, [[1]])
+    lists = [["x"], ["y", "z"]]
+    refused("1 lists of timestamps do not belong to these 2", many_histories, lists, [[1]])
     refused("do not belong", many_histories, {"a": ["x"]}, {"b": [1]})
-    refused("timestamps of several histories are a list of lists", many_histories, histories, [1.0, 2.0])
-    refused("timestamps of several histories must be", many_histories, histories, 5)
-    refused("history 1 has 2 items and 1 timestamps", many_histories, histories, [[1], [2]])
-    refused("history 1: the timestamp of item 2 is before", many_histories, histories, [[1], [3, 2]])
+    refused("timestamps of several histories are a list of lists", many_histories, lists, [1.0, 2.0])
+    refused("timestamps of several histories must be", many_histories, lists, 5)
+    refused("history 1 has 1 timestamps for 2 items", many_histories, lists, [[1], [2]])
+    refused("history 1: the timestamp of item 2 is before", many_histories, lists, [[1], [3, 2]])
     refused("a table has a column of timestamps", many_histories, table(), [[1]])
 
 
@@ -185,9 +187,9 @@ def test_times_of_many_histories() -> None:
         ([{}, {}], "{} is no timestamp"),
         ([pd.NaT, pd.NaT], "NaT is no timestamp"),
         ([np.float64("nan"), 1], "the history: nan is no timestamp"),
-        ([1], "the history has 2 items and 1 timestamps"),
-        ([], "the history has 2 items and 0 timestamps"),
-        ([1, 2, 3], "the history has 2 items and 3 timestamps"),
+        ([1], "the history has 1 timestamps for 2 items"),
+        ([], "the history has 0 timestamps for 2 items"),
+        ([1, 2, 3], "the history has 3 timestamps for 2 items"),
         ([2, 1], "the timestamp of item 2 is before that of item 1"),
         (["1970-01-02", "1970-01-01"], "the timestamp of item 2 is before that of item 1"),
     ],

@@ -173,7 +173,7 @@ def test_only_and_without() -> None:
     scores = scores_by_hand(recommender.model, [3])
     for only in (["i1", "i5", "i9"], ("i1", "i5", "i9"), {"i1", "i5", "i9"}, np.array(["i1", "i5", "i9"])):
         assert recommender.recommend(["i3"], only=only).ids == top_by_hand(scores, 3, {2, 3, 4, 6, 7, 8})  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="2 items of `only` and `without` are unknown") as caught:
+    with pytest.warns(UserWarning, match="2 items of `only` and `without` not used") as caught:
         found = recommender.recommend(["i3"], only=["i1", "q"], without=["p"])
     assert found.ids == ["i1"] and caught[0].filename == __file__
     with warnings.catch_warnings():
@@ -281,7 +281,7 @@ def test_times_that_are_missing_or_wrong() -> None:
         assert caught.value.hint is not None
         with pytest.raises(DataError, match="timestamp of item 2 is before that of item 1"):
             ask(["i1", "i2"], timestamps=[5, 4])
-        with pytest.raises(DataError, match="2 items and 1 timestamps"):
+        with pytest.raises(DataError, match="1 timestamps for 2 items"):
             ask(["i1", "i2"], timestamps=[5])
     with pytest.raises(DataError, match="reads the times"):
         recommender.recommend_many([["i1"]])
