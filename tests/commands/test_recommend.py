@@ -404,21 +404,17 @@ def peak(*arguments: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, suffix: str) -> None:
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Who kept the histories, or what is unknown in them, would need 50 MB more."""
     rng = random.Random(0)  # noqa: S311
-    lines = [
-        json.dumps({"user": f"stranger {row}", "items": [*rng.choices(PLAIN, k=20), f"new {row}"]}) + "\n"
-        for row in range(50_000)
-    ]
     peaks = []
-    for number in (5_000, 50_000):
-        (tmp_path / "h.jsonl").write_text("".join(lines[:number]))
-        output = tmp_path / f"lists{suffix}"
-        peaks.append(
-            peak("recommend", "one", "--histories", str(tmp_path / "h.jsonl"), "--k", "5", "--output", str(output))
-        )
-        rows = output.read_text().count("\n")
-        assert rows == (number if suffix == ".jsonl" else 1 + 5 * number)
-    print(peaks)
-    assert peaks[1] - peaks[0] < 12, peaks
+    for number in (5_000, 30_000):
+        with (tmp_path / "h.jsonl").open("w") as file:
+            for row in range(number):
+                items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 2000}"]
+                file.write(json.dumps({"user": f"stranger {row}", "items": items}) + "\n")
+        output = tmp_path / "lists.csv"
+        histories = ("--histories", str(tmp_path / "h.jsonl"))
+        peaks.append(peak("recommend", "one", *histories, "--k", "5", "--output", str(output)))
+        assert output.read_text().count("\n") == 1 + 5 * number
+    assert peaks[1] - peaks[0] < 25, peaks
