@@ -46,13 +46,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on its first use (PEP 562)."""
-    if name not in _MODULES:
-        raise AttributeError(f"module 'actsr_cli' has no attribute '{name}'")
-    value = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name on its first use (PEP 562)."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'actsr_cli' has no attribute '{name}'")
+        value = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

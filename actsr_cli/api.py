@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from actsr_cli import console
 from actsr_cli.data.readers.columns import COLUMN_OPTIONS, Columns
@@ -46,6 +47,7 @@ def load(
         RunError: there is no such run, it has no model, or its files are damaged.
         ConfigError: the device is not there.
     """
+    _check_counts(threads=threads, batch_size=batch_size)
     use_threads(threads)
     root = runs_root(runs_dir)
     found = run if isinstance(run, Run) else latest_run(root, refits=True) if run is None else find_run(root, str(run))
@@ -92,7 +94,7 @@ def prepare(
         None if file is None else Path(file),
         None if items is None else Path(items),
         format,
-        Columns(**(columns or {})),
+        _columns(columns or {}),
     )
     with console.working(f"Preparing {name}") as say:
         return prepare_raw(
@@ -167,7 +169,9 @@ def train_seeds(
 
     Raises:
         RunError: a run of the series is there already with other settings; and see `train`.
+        ConfigError: seeds is below 1; and see `train`.
     """
+    _check_counts(seeds=seeds)
     resolved = _resolved(model, preset, dataset, config, settings)
     launched = train_resolved(resolved, name=name, seeds=seeds, data_dir=data_dir, runs_dir=runs_dir)
     return [each.run for each in launched]
@@ -208,8 +212,14 @@ def evaluate(
 
     Raises:
         RunError: there is no such run, it has no model, its data are gone, or nothing is held out.
-        ConfigError: options do not go together, or a metric is unknown.
+        ConfigError: an option is none of its choices, options do not go together, or a metric is unknown.
     """
+    _check_choices(split=(split, SplitName), seen=(seen, Seen), candidates=(candidates, Candidates))
+    _check_counts(threads=threads, batch_size=batch_size, n_candidates=n_candidates)
+    if isinstance(metrics, str) or isinstance(k, int):
+        raise ConfigError("metrics and k are lists, such as metrics=['ndcg'], k=[10]")
+    for cutoff in k or ():
+        _check_counts(k=cutoff)
     use_threads(threads)
     opened = run if isinstance(run, Run) else find_run(runs_root(runs_dir), None if run is None else str(run))
     data = data_of(opened, data_root(data_dir)).data
@@ -226,7 +236,7 @@ def evaluate(
 
 
 def resume(
-    run: str | Path,
+    run: str | Path | Run,
     *,
     settings: Mapping[str, Any] | None = None,
     refit: bool = False,
@@ -246,7 +256,15 @@ def resume(
         RunError: there is no such run, it cannot be continued, or the training fails.
         ConfigError: a setting is refused.
     """
-    return continue_run(str(run), options=settings, final=refit, data_dir=data_dir, runs_dir=runs_dir)[-1].run
+    continued = continue_run(
+        str(run.path if isinstance(run, Run) else run),
+        overrides=_nulls(settings),
+        options=settings,
+        final=refit,
+        data_dir=data_dir,
+        runs_dir=runs_dir,
+    )
+    return continued[-1].run
 
 
 def _resolved(
@@ -262,4 +280,29 @@ def _resolved(
         backbone, kind = parse_name(model)
         options |= {"model.name": backbone, "calibration.kind": kind}
     file = None if config is None else Path(config)
-    return resolve(preset=preset, file=file, options=options | dict(settings or {}))
+    return resolve(preset=preset, file=file, overrides=_nulls(settings), options=options | dict(settings or {}))
+
+
+def _nulls(settings: Mapping[str, Any] | None) -> list[str]:
+    """Overrides for the settings that are None on purpose: of options, None is one that was not given."""
+    return [f"{key}=null" for key, value in (settings or {}).items() if value is None]
+
+
+def _columns(names: Mapping[str, str]) -> Columns:
+    if unknown := [name for name in names if name not in COLUMN_OPTIONS]:
+        raise ConfigError(f"no column '{unknown[0]}' to name; {nearest(unknown[0], COLUMN_OPTIONS)}")
+    return Columns(**names)
+
+
+def _check_choices(**chosen: tuple[str | None, Any]) -> None:
+    """Raise ConfigError where a text is not None and none of its `Literal`."""
+    for name, (value, choices) in chosen.items():
+        if value is not None and value not in get_args(choices):
+            raise ConfigError(f"{name} must be {' or '.join(get_args(choices))}, not {value!r}")
+
+
+def _check_counts(**counts: int | None) -> None:
+    """Raise ConfigError where a number is not None and no whole number of at least 1."""
+    for name, value in counts.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
+            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")

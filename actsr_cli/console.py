@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 def _results() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 @cache
 def _messages() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, quiet=_quiet)
+    return Console(stderr=True, highlight=False, emoji=False, quiet=_quiet)
 
 
 _quiet = False

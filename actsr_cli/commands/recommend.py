@@ -129,7 +129,8 @@ def recommend(
     only_ids, without_ids = (None if file is None else read_ids(file) for file in (only, without))
     choice = choose(recommender.vocabulary, k, seen, only_ids, without_ids or [])
     if choice.unknown:
-        console.warn(f"{len(choice.unknown):,} items of --only and --without are unknown, such as {choice.unknown[0]}")
+        number = "1 item" if len(choice.unknown) == 1 else f"{len(choice.unknown):,} items"
+        console.warn(f"{number} of --only and --without unknown to the model, such as {choice.unknown[0]}")
     if output is None:
         _print(recommender, audience, choice, as_json=as_json)
     else:
@@ -181,12 +182,13 @@ class _Audience:
     def check(self) -> None:
         """Raise ConfigError where options do not go together."""
         ways = {
-            "--user and --users": bool(self.user or self.users),
+            "--user": bool(self.user),
+            "--users": self.users is not None and not self.user,
             "--history": bool(self.history),
             "--histories": self.histories is not None,
         }
         if len(given := [name for name, is_given in ways.items() if is_given]) > 1:
-            raise ConfigError(f"{' does not go with '.join(given[:2])}")
+            raise ConfigError(f"{' and '.join(given)} do not go together")
         if self.timestamps is not None and not self.history:
             raise ConfigError("--timestamps are those of --history: give it too")
         if self.histories is None:
@@ -241,6 +243,7 @@ def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_
     if audience.everybody:
         chunks = (chunk.part(slice(_SHOWN)) for chunk in [next(chunks)])
     found = [(chunk, tally.counted(recommender.lists(chunk, choice))) for chunk in chunks]
+    tally.check_any()
     if as_json:
         console.print_json([as_dict(each) for _, lists in found for each in lists])
     else:

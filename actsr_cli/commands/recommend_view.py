@@ -98,7 +98,7 @@ class Tally:
         if self._n_unknown:
             items = "1 item" if self._n_unknown == 1 else f"{self._n_unknown:,} items"
             histories = "1 history" if self._with_unknown == 1 else f"{self._with_unknown:,} histories"
-            console.warn(f"{items} of {histories} are unknown to the model and not used, such as {self._example}")
+            console.warn(f"{items} of {histories} not used, as the model does not know them, such as {self._example}")
         if self._n_popular:
             histories = "1 history has" if self._n_popular == 1 else f"{self._n_popular:,} histories have"
             console.warn(f"{histories} no known item: the list holds the most popular items")

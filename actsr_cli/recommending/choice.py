@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -50,17 +51,18 @@ def choose(
         without: items that they must not hold.
 
     Raises:
-        ConfigError: k is below 1, or `seen` is no choice.
+        ConfigError: k is no whole number of at least 1, or `seen` is no choice.
         DataError: nothing is left to list.
     """
     if seen not in ("rank", "exclude"):
         raise ConfigError(f"seen must be rank or exclude, not {seen!r}")
-    if only is None and not len(without):
+    only_names = None if only is None else raw_ids(only, "`only`")
+    without_names = raw_ids(without, "`without`")
+    if only_names is None and not without_names:
         return Choice(check_length(k), seen)
-    listed = np.full(vocabulary.n_items + 1, only is None)
+    listed = np.full(vocabulary.n_items + 1, only_names is None)
     unknown: list[str] = []
-    for ids, allowed in ((only, True), (without, False)):
-        names = [] if ids is None else raw_ids(ids, "items")
+    for names, allowed in ((only_names or [], True), (without_names, False)):
         found = vocabulary.known_ids(names)
         listed[found] = allowed
         unknown += [name for name, item in zip(names, found, strict=True) if not item]
@@ -74,8 +76,18 @@ def check_length(k: int) -> int:
     """The length of a list.
 
     Raises:
-        ConfigError: it is below 1.
+        ConfigError: it is no whole number of at least 1.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, not {k}")
-    return k
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
+    return int(k)
+
+
+def warned(choice: Choice) -> Choice:
+    """The choice, after a warning about candidates that the model does not know."""
+    if choice.unknown:
+        shown = ", ".join(choice.unknown[:3])
+        number = "1 item" if len(choice.unknown) == 1 else f"{len(choice.unknown):,} items"
+        message = f"{number} of `only` and `without` not used, as the model does not know them: {shown}"
+        warnings.warn(message, stacklevel=3)
+    return choice

@@ -19,9 +19,14 @@ from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError
 
 _T = TypeVar("_T")
+_LISTS = (list, tuple, np.ndarray, pd.Series)
 RawId = str | int
 History = Sequence[RawId] | NDArray[Any] | pd.Series
 Times = Sequence[float] | Sequence[str] | Sequence[datetime] | NDArray[Any] | pd.Series
+ManyHistories = (
+    Mapping[str, History] | Mapping[int, History] | Mapping[RawId, History] | Sequence[History] | pd.DataFrame
+)
+ManyTimes = Mapping[str, Times] | Mapping[int, Times] | Mapping[RawId, Times] | Sequence[Times]
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,9 @@ def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories
     rows = np.repeat(np.arange(len(raw)), lengths)
     ids = vocabulary.known_ids(names)
     known = ids > 0
-    unknown: list[tuple[str, ...]] = [()] * len(raw)
+    unknown: list[list[str]] = [[] for _ in range(len(raw))]
     for place in np.flatnonzero(~known).tolist():
-        unknown[rows[place]] = (*unknown[rows[place]], names[place])
+        unknown[rows[place]].append(names[place])
     ends = np.cumsum(np.bincount(rows[known], minlength=len(raw)))
     times = None if raw.timestamps is None else np.concatenate([np.zeros(0), *raw.timestamps])[known]
     histories = Histories(
@@ -87,7 +92,7 @@ def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories
         targets=np.zeros(len(raw), dtype=np.int64),
         timestamps=times,
     )
-    return KnownHistories(raw.users, histories, unknown)
+    return KnownHistories(raw.users, histories, list(map(tuple, unknown)))
 
 
 def one_history(history: History, timestamps: Times | None = None, user: RawId | None = None) -> RawHistories:
@@ -96,16 +101,18 @@ def one_history(history: History, timestamps: Times | None = None, user: RawId |
     Raises:
         DataError: it is no sequence of raw ids, or its timestamps do not fit it.
     """
-    if isinstance(history, Mapping | pd.DataFrame) or any(isinstance(item, list | tuple) for item in history):
+    several = isinstance(history, Mapping | pd.DataFrame)
+    given = [] if several else _in_order(history, "the history")
+    if several or any(isinstance(item, _LISTS) for item in given):
         raise DataError("this is more than one history", hint="For several histories call recommend_many.")
-    items = raw_ids(history, "the history")
+    items = raw_ids(given, "the history")
     times = None if timestamps is None else [checked_times(timestamps, len(items), "the history")]
     return RawHistories(["" if user is None else raw_id(user, "user")], [items], times, strangers=user is None)
 
 
 def many_histories(
-    histories: Mapping[RawId, History] | Sequence[History] | pd.DataFrame,
-    timestamps: Mapping[RawId, Times] | Sequence[Times] | None = None,
+    histories: ManyHistories,
+    timestamps: ManyTimes | None = None,
 ) -> RawHistories:
     """Several histories.
 
@@ -121,12 +128,12 @@ def many_histories(
         if timestamps is not None:
             raise DataError("a table has a column of timestamps: give no others")
         return table_histories(histories)
-    by_name = _by_name(histories)
-    items = [raw_ids(history, f"history {name}") for name, history in by_name.items()]
+    by_name = _by_name(histories, "several histories")
+    items = [raw_ids(_in_order(history, f"history {name}"), f"history {name}") for name, history in by_name.items()]
     strangers = not isinstance(histories, Mapping)
     if timestamps is None:
         return RawHistories(list(by_name), items, strangers=strangers)
-    of_name = _by_name(timestamps)
+    of_name = _by_name(timestamps, "timestamps of several histories")
     if of_name.keys() != by_name.keys():
         raise DataError(f"{len(of_name)} lists of timestamps do not belong to these {len(items)} histories")
     times = [
@@ -135,14 +142,25 @@ def many_histories(
     return RawHistories(list(by_name), items, times, strangers)
 
 
-def _by_name(values: Mapping[Any, _T] | Sequence[_T]) -> dict[str, _T]:
+def _by_name(values: Mapping[Any, _T] | Sequence[_T], what: str) -> dict[str, _T]:
     """The values by user, or by their number."""
-    if isinstance(values, str) or (
-        len(values) and not isinstance(values, Mapping) and isinstance(values[0], str | int)
-    ):
-        raise DataError("several histories are a list of lists", hint="For one history call recommend.")
-    named = values.items() if isinstance(values, Mapping) else enumerate(values)
-    return {raw_id(name, "user"): value for name, value in named}
+    if isinstance(values, Mapping):
+        named = list(values.items())
+    else:
+        named = list(enumerate(listed(values, what, "lists")))
+        if named and (isinstance(named[0][1], str) or not isinstance(named[0][1], Iterable)):
+            raise DataError(f"{what} are a list of lists", hint="For one history call recommend.")
+    found = {raw_id(name, "user"): value for name, value in named}
+    if len(found) < len(named):
+        raise DataError(f"{what} have a user twice: as a number and as a text of the same digits")
+    return found
+
+
+def _in_order(history: Any, where: str) -> list[Any]:
+    """What a history holds, oldest first."""
+    if isinstance(history, set | frozenset):
+        raise DataError(f"{where} is a set, which has no order: give a list, oldest item first")
+    return listed(history, where, "item ids")
 
 
 def table_histories(table: pd.DataFrame) -> RawHistories:
@@ -171,15 +189,39 @@ def rows_of_users(users: NDArray[np.int64], times: NDArray[np.float64] | None) -
     return np.split(order, np.cumsum(np.bincount(users))[:-1]) if len(users) else []
 
 
-def raw_ids(values: Iterable[object], where: str) -> list[str]:
-    """Raw item ids as texts.
+def listed(values: Iterable[_T], where: str, what: str) -> list[_T]:
+    """The values of a list, a tuple, an array or a column.
+
+    Args:
+        values: the values.
+        where: what they are, for errors.
+        what: what the list should hold, for errors.
+
+    Raises:
+        DataError: it is a text, a mapping, a table, or no list of anything.
+    """
+    if isinstance(values, str):
+        raise DataError(f"{where} must be a list of {what}, not the text '{values}'")
+    try:
+        if not isinstance(values, bytes | Mapping | pd.DataFrame):
+            return list(values)
+    except TypeError:  # it cannot be iterated over
+        pass
+    raise DataError(f"{where} must be a list of {what}, not {_shown(values)}")
+
+
+def raw_ids(values: Iterable[object], where: str, kind: str = "item") -> list[str]:
+    """Raw ids as texts.
+
+    Args:
+        values: the ids.
+        where: what they are, for errors.
+        kind: `item` or `user`.
 
     Raises:
         DataError: one is neither a text nor a whole number, or `values` is a text itself.
     """
-    if isinstance(values, str):
-        raise DataError(f"{where} must be a list of item ids, not the text '{values}'")
-    return [raw_id(value, "item") for value in values]
+    return [raw_id(value, kind) for value in listed(values, where, f"{kind} ids")]
 
 
 def raw_id(value: object, kind: str) -> str:
@@ -192,7 +234,12 @@ def raw_id(value: object, kind: str) -> str:
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
-    raise DataError(f"{kind} ids are texts or whole numbers, not {value!r}")
+    raise DataError(f"{kind} ids are texts or whole numbers, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """A value in one line, for errors."""
+    return " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
 
 
 def _column(table: pd.DataFrame, role: str) -> str:
@@ -201,6 +248,8 @@ def _column(table: pd.DataFrame, role: str) -> str:
     if found is None:
         names = ", ".join(map(str, table.columns))
         raise DataError(f"the table has no column for the {role}; it has: {names}", hint=f"Call it {role}_id.")
+    if list(table.columns).count(found) > 1:
+        raise DataError(f"the table has several columns '{found}'")
     if table[found].isna().any():
         raise DataError(f"the table has a row without a value in its column '{found}'")
     return found
@@ -212,9 +261,9 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
     Raises:
         DataError: there is not one for each item, one is no time, or they decrease.
     """
-    times = _seconds(pd.Series(list(values)), where)
+    times = _seconds(listed(values, f"the timestamps of {where}", "times"), where)
     if len(times) != n_items:
-        raise DataError(f"{where} has {n_items} items and {len(times)} timestamps")
+        raise DataError(f"{where} has {len(times)} timestamps for {n_items} items: give one per item")
     if (np.diff(times) < 0).any():
         place = int(np.argmax(np.diff(times) < 0)) + 2
         raise DataError(
@@ -223,9 +272,24 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
     return times
 
 
-def _seconds(values: pd.Series, where: str) -> NDArray[np.float64]:
-    seconds = read_numbers(values, dates=True) if len(values) else np.zeros(0)
-    if not np.isfinite(seconds).all():
-        wrong = values.iloc[int(np.argmin(np.isfinite(seconds)))]
-        raise DataError(f"{where}: {wrong!r} is no timestamp", hint="Give seconds since 1970, or ISO dates.")
+def _seconds(values: list[Any] | pd.Series, where: str) -> NDArray[np.float64]:
+    kinds = set(map(type, values)) if isinstance(values, list) else {object}
+    if kinds <= {int, float}:  # as in JSON: pandas would take a millisecond for each history
+        seconds = np.array(list(map(_as_float, values)), dtype=np.float64)
+    else:
+        seconds = read_numbers(pd.Series(values), dates=True) if len(values) else np.zeros(0)
+    wrong = ~np.isfinite(seconds)
+    if bool in kinds:
+        wrong |= np.array([isinstance(value, bool) for value in values])
+    if wrong.any():
+        shown = _shown(list(values)[int(np.argmax(wrong))])
+        raise DataError(f"{where}: {shown} is no timestamp", hint="Give seconds since 1970, or ISO dates.")
     return seconds
+
+
+def _as_float(number: float) -> float:
+    """A number as a float; infinite where it is too large for one."""
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf")

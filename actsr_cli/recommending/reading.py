@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers import Columns, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.columns import FILE_ORDER
 from actsr_cli.data.readers.interactions import BadLines, find_column
 from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.readers.text import decoded_lines, read_lines
-from actsr_cli.errors import DataError, nearest
+from actsr_cli.errors import ConfigError, DataError, nearest
 from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
 
 JSON_LINES = "jsonl"
@@ -57,19 +58,19 @@ def read_histories(
 
     Raises:
         DataError: the file is missing or malformed.
+        ConfigError: the format does not take an option of `columns`.
     """
-    name = format_name or (
-        JSON_LINES if path == STDIN or path.name.endswith(_JSON_SUFFIXES) else guess_reader(path).name
-    )
+    name = format_name or _guessed(path)
+    columns = columns or Columns()
+    _check_options(name, columns)
+    where = "standard input" if path == STDIN else str(path)
     if name == JSON_LINES:
-        where = "standard input" if path == STDIN else str(path)
         lines = decoded_lines(sys.stdin.buffer, where) if path == STDIN else read_lines(_existing(path))
-        yield from _chunks(_json_entries(lines, where))
+        yield from _chunks(_json_entries(lines, where), where)
         return
     with _on_disk(path) as file:
-        columns = columns or Columns()
         if name == "parquet" and (listed := _list_columns(file, columns)) is not None:
-            yield from _chunks(_listed_entries(file, listed))
+            yield from _chunks(_listed_entries(file, listed), where)
         else:
             yield from _interaction_chunks(file, name, columns)
 
@@ -88,11 +89,27 @@ def read_ids(path: Path) -> list[str]:
 
 def _guessed(path: Path) -> str:
     """The format that a file's name ends with."""
-    return JSON_LINES if path == STDIN or path.name.endswith(_JSON_SUFFIXES) else guess_reader(path).name
+    if path == STDIN or _existing(path).name.endswith(_JSON_SUFFIXES):
+        return JSON_LINES
+    try:
+        return guess_reader(path).name
+    except DataError as error:
+        raise DataError(error.message, hint=f"Give --format {'|'.join(history_formats())}.") from None
 
 
-def _chunks(entries: Iterator[Entry]) -> Iterator[RawHistories]:
-    """Entries, some thousand at a time.
+def _check_options(name: str, columns: Columns) -> None:
+    """Raise where there is no format of this name, or it does not take an option."""
+    if name not in (names := history_formats()):
+        raise DataError(f"unknown format '{name}'; {nearest(name, names)}")
+    options = () if name == JSON_LINES else find_reader(name).options
+    given = [key for key, value in columns.model_dump().items() if value is not None]
+    if unused := [key for key in given if key not in options]:
+        option = unused[0] if unused[0] == "separator" else f"{unused[0]}-column"
+        raise ConfigError(f"--{option} does not go with the format {name}")
+
+
+def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
+    """Entries of the file called `where`, some thousand at a time.
 
     Raises:
         DataError: only some histories have users, or times.
@@ -104,7 +121,10 @@ def _chunks(entries: Iterator[Entry]) -> Iterator[RawHistories]:
         has = (users[0] is not None, times[0] is not None) if has is None else has
         for number, (user, time) in enumerate(zip(users, times, strict=True), start=count + 1):
             if (user is not None, time is not None) != has:
-                raise DataError(f"history {number} has not the same keys as those before it: user, items, timestamps")
+                raise DataError(
+                    f"{where}: history {number} has not the same keys as those before it",
+                    hint="Give a user for all histories or for none, and likewise timestamps.",
+                )
         numbers = [str(number) for number in range(count + 1, count + 1 + len(items))]
         yield RawHistories(users if has[0] else numbers, items, times if has[1] else None, strangers=not has[0])
         count += len(items)
@@ -119,6 +139,8 @@ def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
             entry: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}, line {number}: no JSON ({error})", hint=_HINT) from None
+        if "\\ud" in line.lower() and not _can_be_written(entry):
+            raise DataError(f"{where}, line {number}: a text holds half of a character (\\ud800 to \\udfff)")
         try:
             yield _json_entry({"items": entry} if isinstance(entry, list) else entry)
         except DataError as error:
@@ -126,6 +148,15 @@ def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
 
 
 _HINT = 'A line holds ["B001", "B002"], or {"user": "anna", "items": ["B001", "B002"], "timestamps": [1400, 1500]}.'
+
+
+def _can_be_written(entry: Any) -> bool:
+    """Whether all texts are Unicode: JSON may hold halves of surrogate pairs."""
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_entry(entry: Any) -> Entry:
@@ -144,22 +175,27 @@ def _json_entry(entry: Any) -> Entry:
 def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
     """The columns of user, items and times of a Parquet file with a list of items per row; None of any other."""
     schema = _schema(path)
-    named = {"user": columns.user, "item": columns.item, "timestamp": columns.timestamp}
-    found = {
-        role: find_column(schema.names, given, (f"{role}s", *USUAL_NAMES[role]), role, path)
-        for role, given in named.items()
-    }
-    item = found["item"]
+
+    def find(role: str, given: str | None) -> str | None:
+        return find_column(schema.names, given, (f"{role}s", *USUAL_NAMES[role]), role, path)
+
+    item = find("item", columns.item)
     if item is None or not _is_list(schema.field(item).type):
         return None
-    return found["user"], item, found["timestamp"]
+    time = None if columns.timestamp == FILE_ORDER else find("timestamp", columns.timestamp)
+    if time is not None and not _is_list(schema.field(time).type):
+        raise DataError(
+            f"{path}: the column '{item}' holds lists, and the column '{time}' does not",
+            hint="Give the time of each item, or --timestamp-column none.",
+        )
+    return find("user", columns.user), item, time
 
 
 def _schema(path: Path) -> pa.Schema:
     try:
         return parquet.read_schema(path)
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is no readable Parquet file: {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from error
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -170,8 +206,7 @@ def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> 
     """A history per row of a Parquet file."""
     user, item, time = columns
     wanted = [name for name in columns if name is not None]
-    batches = parquet.ParquetFile(path).iter_batches(batch_size=_CHUNK, columns=wanted)
-    for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1):
+    for number, row in enumerate(_rows(path, wanted), start=1):
         try:
             items = raw_ids(row[item] or [], "items")
             times = None if time is None else checked_times(row[time] or [], len(items), "the history")
@@ -180,9 +215,26 @@ def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> 
             raise DataError(f"{path}, row {number}: {error.message}", hint=error.hint) from None
 
 
+def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, some thousand in memory at a time."""
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+
+class _Strict(BadLines):
+    """Raises at the first malformed line: nobody can choose to skip one here."""
+
+    def report(self, line: int, reason: str, unit: str = "line") -> None:
+        raise DataError(f"{self.path}, {unit} {line}: {reason}", hint=f"Correct the {unit}.")
+
+
 def _interaction_chunks(path: Path, format_name: str, columns: Columns) -> Iterator[RawHistories]:
     """The histories in a table with one interaction per row; users in order of appearance, rows in time order."""
-    raw = read_interactions(find_reader(format_name), columns, (), [BadLines(path)])
+    raw = read_interactions(find_reader(format_name), columns, (), [_Strict(path)])
     rows = rows_of_users(raw.users, raw.timestamps)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -209,4 +261,7 @@ def _on_disk(path: Path) -> Iterator[Path]:
         spooled = Path(folder) / "stdin"
         with spooled.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield spooled
+        try:
+            yield spooled
+        except DataError as error:
+            raise DataError(error.message.replace(str(spooled), "standard input"), error.hint) from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,11 +16,13 @@ from actsr_cli.errors import DataError, RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker, best_items
 from actsr_cli.models.base import Model
-from actsr_cli.recommending.choice import Choice, Seen, check_length, choose
+from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, warned
 from actsr_cli.recommending.explanation import Explanation, explain
 from actsr_cli.recommending.histories import (
     History,
     KnownHistories,
+    ManyHistories,
+    ManyTimes,
     RawId,
     Times,
     known_histories,
@@ -99,15 +100,15 @@ class Recommender:
         Raises:
             DataError: the history is no sequence of raw ids, or lacks the times that the model reads.
         """
-        choice = _warned(choose(self.vocabulary, k, seen, only, without))
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(known_histories(one_history(history, timestamps, user), self.vocabulary), choice)[0]
 
     def recommend_many(
         self,
-        histories: Mapping[RawId, History] | Sequence[History] | pd.DataFrame,
+        histories: ManyHistories,
         *,
         k: int = 10,
-        timestamps: Mapping[RawId, Times] | Sequence[Times] | None = None,
+        timestamps: ManyTimes | None = None,
         seen: Seen = "exclude",
         only: Sequence[RawId] | None = None,
         without: Sequence[RawId] = (),
@@ -126,7 +127,7 @@ class Recommender:
         Raises:
             DataError: see `recommend`.
         """
-        choice = _warned(choose(self.vocabulary, k, seen, only, without))
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(known_histories(many_histories(histories, timestamps), self.vocabulary), choice)
 
     def recommend_users(
@@ -151,8 +152,8 @@ class Recommender:
             DataError: a user is unknown.
             RunError: the data set is gone.
         """
-        choice = _warned(choose(self.vocabulary, k, seen, only, without))
-        return self.lists(self.histories_of_users(None if users is None else raw_ids(users, "users")), choice)
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
+        return self.lists(self.histories_of_users(None if users is None else raw_ids(users, "users", "user")), choice)
 
     def similar(self, item: RawId, k: int = 10) -> ItemList:
         """The items nearest to one: by the cosine of item vectors, of item-knn by its neighbours.
@@ -196,10 +197,13 @@ class Recommender:
         if items is None:
             return whole
         names = raw_ids(items, "items")
-        self.vocabulary.item_ids(names)  # raises for an unknown one
+        titles = self.vocabulary.titles
         of_item = {scored.item: scored for scored in whole}
         never = float("-inf")  # such an item is in no list
-        chosen = tuple(of_item.get(name) or ScoredItem(name, "", never) for name in names)
+        chosen = tuple(
+            of_item.get(name) or ScoredItem(name, titles[item] if titles else "", never)
+            for name, item in zip(names, self.vocabulary.item_ids(names).tolist(), strict=True)
+        )
         return ItemList(chosen, whole.user, whole.by, whole.unknown)
 
     def explain(
@@ -300,7 +304,7 @@ class Recommender:
         return items[0].numpy(), of_items[0].numpy()
 
     def _check_times(self, histories: Histories) -> None:
-        if self.model.needs_timestamps and histories.timestamps is None:
+        if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
             raise DataError(
                 f"{self.name} reads the times of interactions, and the histories have none",
                 hint="Give the time of each item, in seconds since 1970 or as ISO dates.",
@@ -309,12 +313,3 @@ class Recommender:
     def _check_known(self, found: ItemList) -> None:
         if found.by == "popularity":
             raise DataError(f"no item of the history is known{': ' if found.unknown else ''}{', '.join(found.unknown)}")
-
-
-def _warned(choice: Choice) -> Choice:
-    """The choice, after a warning about candidates that the model does not know."""
-    if choice.unknown:
-        shown = ", ".join(choice.unknown[:3])
-        message = f"{len(choice.unknown):,} items of `only` and `without` are unknown and not used, such as {shown}"
-        warnings.warn(message, stacklevel=3)
-    return choice

@@ -22,13 +22,17 @@ Write = Callable[[Recommendations], None]
 
 
 def check_output(path: Path) -> None:
-    """Raise where the suffix of an output file names no format.
+    """Raise where no output file can be written.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: its suffix names no format, its folder is missing, or there is a folder of its name.
     """
     if path.suffix not in _WRITERS:
         raise ConfigError(f"the format of {path} cannot be told from its name", hint=f"Call it {', '.join(_WRITERS)}.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"no folder {path.parent} to write {path.name} into", hint="Make the folder first.")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder")
 
 
 @contextmanager
@@ -42,7 +46,7 @@ def writing(path: Path, vocabulary: Vocabulary) -> Iterator[Write]:
         vocabulary: the items that lists hold.
 
     Raises:
-        ConfigError: the suffix names no format.
+        ConfigError: see `check_output`.
     """
     check_output(path)
     schema = no_recommendations(vocabulary).to_arrow().schema
