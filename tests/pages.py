@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from actsr_cli.app import app
@@ -167,37 +167,37 @@ def help_examples() -> dict[str, list[Command]]:
     return found
 
 
-def all_commands() -> dict[str, click.Command]:
+def all_commands() -> dict[str, Any]:
     """All commands and groups, by the words that call them: `actsr runs show`."""
     return dict(walk("actsr", typer.main.get_command(app)))
 
 
-def options_of(command: click.Command) -> set[str]:
-    """The names of all options, with those that every command has."""
-    names = {name for each in command.params if isinstance(each, click.Option) for name in each.opts}
-    return {*names, *(name for each in command.params for name in each.secondary_opts), "--help", "-h"}
+def options_of(command: Any) -> set[str]:
+    """The names of a command's options."""
+    options = [each for each in command.params if each.param_type_name == "option"]
+    return {name for each in options for name in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
 
 
-def unknown_options(words: list[str], known: dict[str, click.Command] | None = None) -> list[str]:
+def unknown_options(words: list[str], known: dict[str, Any] | None = None) -> list[str]:
     """The options among the words of a command that it does not have; the command itself, if it is unknown."""
     known = known or all_commands()
     name, wrong = words[0], []
     for word in words[1:]:
         command = known[name]
-        if isinstance(command, click.Group) and f"{name} {word}" in known:
+        if f"{name} {word}" in known:
             name = f"{name} {word}"
-        elif isinstance(command, click.Group) and not word.startswith("-") and not command.invoke_without_command:
+        elif hasattr(command, "commands") and not word.startswith("-") and not command.invoke_without_command:
             return [f"{name} {word}"]
         elif re.match(r"--?[a-zA-Z]", word) and word.partition("=")[0] not in options_of(command):
             wrong.append(word)
     return wrong
 
 
-def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command of Typer and all below it, by the words that call them."""
     yield name, command
-    if isinstance(command, click.Group):
-        for word, below in command.commands.items():
-            yield from walk(f"{name} {word}", below)
+    for word, below in getattr(command, "commands", {}).items():
+        yield from walk(f"{name} {word}", below)
 
 
 def _program(line: str) -> str:

@@ -14,8 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import repeat
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,20 +29,26 @@ from typer.testing import CliRunner
 from actsr_cli import presets
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig
+from actsr_cli.data import fetch
 from actsr_cli.data.catalog import CATALOG, all_names
 from actsr_cli.data.synthetic import generate_demo
+from actsr_cli.evaluation import significance
+from actsr_cli.inspection import faithfulness, importance
 from actsr_cli.presets import load_preset, preset_names
-from actsr_cli.tuning import planning, worker
+from actsr_cli.tuning import outcome, planning, worker
 
-AT_MOST = {
+AT_MOST: dict[str, dict[str, int | float]] = {
     "data": {"user_core": 2, "item_core": 2},
-    "model": {"max_length": 12, "hidden_size": 8, "inner_size": 8, "layers": 2, "heads": 2, "neighbours": 10},
+    "model": {"hidden_size": 8, "inner_size": 8, "layers": 2, "heads": 2, "neighbours": 10},
     "loss": {"negatives": 8},
-    "training": {"epochs": 1, "threads": 1},
+    "training": {"epochs": 3, "threads": 1, "ema": 0.0, "warmup": 0.0},
 }
 """Settings above these are lowered, whatever layer they come from."""
+AT_LEAST: dict[str, dict[str, int | float]] = {"training": {"learning_rate": 0.03}}
+"""And those below these are raised: with so few steps, a model learns nothing at lower rates."""
 TRIALS = 2
 USERS, LENGTH, ITEMS = 30, 9, 24
+DEMO_USERS = 60
 NAMED_RUNS = {
     "first": ("ac-sasrec", 1),
     "second": ("sasrec", 1),
@@ -51,7 +58,7 @@ NAMED_RUNS = {
     "five": ("ac-sasrec", 2),
     "20260131-101500": ("ac-sasrec", 1),
 }
-"""Runs that pages name without training them: the model, and how many seeds. They are trained when a command names them."""
+"""Runs that pages name without training them: model and number of seeds. A command that names one finds it."""
 STOPPED = {"20260131-101500"}
 """Those of them that have not finished."""
 LATEST = re.compile(r"actsr (evaluate|recommend|similar|inspect-attention|runs|train --re|tune)|(load|evaluate)\(\)")
@@ -102,12 +109,12 @@ class Sandbox:
         name = f"{block.page} "  # never the file itself
         linecache.cache[name] = (len(code), None, ["\n"] * (block.line - 1) + code.splitlines(keepends=True), name)
         try:
-            with redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
+            with redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings(), here_first():
                 warnings.simplefilter("error")
                 exec(compile("\n" * (block.line - 1) + code, name, "exec"), self.names)  # noqa: S102
         except Exception as error:  # noqa: BLE001 (the test shows it)
             frames = [each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == name]
-            at = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (frames or [block.line])[-1]
+            at = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (frames or [block.line])[0]
             line = linecache.getline(name, at or block.line).strip()
             self.fail(f"{block.page}:{at}", line, printed.getvalue() + traceback.format_exc())
 
@@ -186,7 +193,7 @@ class Sandbox:
         folder = self.folder / "dataset" / name
         folder.mkdir(parents=True)
         if name == "demo":
-            generate_demo(folder, users=60)
+            generate_demo(folder, users=DEMO_USERS)
             return
         inter, item = atomic_files()
         (folder / f"{name}.inter").write_text(inter, encoding="utf-8")
@@ -201,9 +208,9 @@ class Sandbox:
         runs = self.folder / "runs"
         if any(runs.glob(there)) or any(runs.glob(f"{there}-s0")):
             return
-        several = [] if seeds == 1 else ["--seeds", str(seeds)]
-        self._train(["--model", model, "--preset", dataset, "--name", name, *several])
-        if name in STOPPED:  # its settings ask for one more epoch
+        more = ["--epochs", "1"] if name in STOPPED else ["--seeds", str(seeds)] if seeds > 1 else []
+        self._train(["--model", model, "--preset", dataset, "--name", name, *more])
+        if name in STOPPED:  # its settings ask for another epoch
             config = runs / dataset / model / name / "config.yaml"
             config.write_text(re.sub(r"epochs: 1\n", "epochs: 2\n", config.read_text()))
 
@@ -237,8 +244,18 @@ def sandbox(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
             del sys.modules[name]
 
 
+@contextmanager
+def here_first() -> Iterator[None]:
+    """Modules are looked for in the working directory first, as in a notebook."""
+    before, sys.path = sys.path, [str(Path.cwd()), *sys.path]
+    try:
+        yield
+    finally:
+        sys.path = before
+
+
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the settings of all trainings, and let studies have few trials, which run in this process."""
+    """Make all work short: settings, demo data, measurements, and studies, whose trials run in this process."""
     make_plan = planning.make_plan
     checked = presets.checked
 
@@ -248,19 +265,28 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def checked_and_small(*arguments: Any) -> RunConfig:
         config = checked(*arguments)
-        return config.model_copy(update={name: _lowered(getattr(config, name), AT_MOST[name]) for name in AT_MOST})
+        small = {name: _within(getattr(config, name), AT_MOST[name], AT_LEAST.get(name, {})) for name in AT_MOST}
+        return config.model_copy(update=small)
 
     monkeypatch.setattr(presets, "checked", checked_and_small)
     monkeypatch.setattr(planning, "make_plan", make_short_plan)
+    monkeypatch.setattr(outcome, "_draw", lambda *_: None)
+    monkeypatch.setattr(importance, "PATH_STEPS", 4)
+    monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
+    monkeypatch.setattr(significance, "RESAMPLES", 100)
+    monkeypatch.setattr(fetch, "generate_demo", partial(generate_demo, users=DEMO_USERS))
     monkeypatch.setattr(worker, "get_context", lambda _: SimpleNamespace(Process=_Here))
 
 
-def _lowered(section: Any, limits: dict[str, int]) -> Any:
-    """A section with what is above its limit lowered to it."""
-    values = {key: getattr(section, key, None) for key in limits}
-    return section.model_copy(
-        update={key: min(value, limits[key]) for key, value in values.items() if value is not None}
-    )
+def _within(section: Any, highest: dict[str, int | float], lowest: dict[str, int | float]) -> Any:
+    """A section with what is outside of its limits moved to them."""
+    values = {key: getattr(section, key, None) for key in {**highest, **lowest}}
+    within = {
+        key: max(min(value, highest.get(key, value)), lowest.get(key, -inf))
+        for key, value in values.items()
+        if value is not None
+    }
+    return section.model_copy(update=within)
 
 
 class _Here:

@@ -1,7 +1,7 @@
 """Runs the examples of README.md, CONTRIBUTING.md, docs/ and of each command's help.
 
-A new page or example is run without a change here. `sandbox.py` makes the data, files and runs that it names, and lowers
-the settings of all trainings.
+A new page or example is run without a change here. `sandbox.py` makes the data, files and runs that it names, and
+lowers the settings of all trainings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from benchmarks.__main__ import app as benchmarks
 
 NOT_RUN = {
     "--storage postgresql://": "needs a database server",
-    "tensorboard --logdir": "serves pages until it is stopped",
 }
 """What is not run of the commands of pages and help texts, with the reason. Their options are checked."""
 NOT_RUN_PROGRAMS = {
@@ -126,11 +125,12 @@ def run_page(page: str, text: str, box: Sandbox) -> int:
     examples, heading = 0, ""
     exec(GIVEN.get(page, ""), box.names)  # noqa: S102
     for block in blocks(page, text):
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+    for block in blocks(page, text):
         if heading != block.heading and (page, block.heading) in NEW_FOLDER:
             box.start_anew(NEW_FOLDER[page, block.heading])
         heading = block.heading
-        if block.file:
-            Path(block.file).write_text(block.text, encoding="utf-8")
         if block.language in ("python", "pycon"):
             box.execute(block)
             examples += 1
