@@ -247,12 +247,12 @@ frobnicate
 def test_a_failing_example_is_reported_with_its_line(box: Sandbox) -> None:
     assert run_page("docs/own.md", THROW_AWAY, box) == 9
     python, option, yaml, program = box.failures
-    assert python.startswith("docs/own.md:16: shout(3)\nbefore\n")
+    assert python.startswith("docs/own.md:17: shout(3)\nbefore\n")
     assert "AttributeError: 'int' object has no attribute 'upper'" in python
-    assert "docs/own.md:24: actsr train --model sasrec     --preset demo --epoch 3\nexit code 2" in option
+    assert "docs/own.md:27: actsr train --model sasrec     --preset demo --epoch 3\nexit code 2" in option
     assert "No such option: --epoch" in option
-    assert yaml.startswith("docs/own.md:31: ") and "did you mean" in yaml
-    assert program == "docs/own.md:38: frobnicate\nno test knows how to run this program"
+    assert yaml.startswith("docs/own.md:33: ") and "did you mean" in yaml
+    assert program == "docs/own.md:40: frobnicate\nno test knows how to run this program"
     with pytest.raises(pytest.fail.Exception, match="No such option"):
         box.check()
 
