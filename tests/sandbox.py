@@ -39,14 +39,14 @@ from actsr_cli.tuning import outcome, planning, worker
 
 AT_MOST: dict[str, dict[str, int | float]] = {
     "data": {"user_core": 2, "item_core": 2},
-    "model": {"hidden_size": 16, "inner_size": 8, "layers": 2, "heads": 2, "neighbours": 10},
+    "model": {"hidden_size": 16, "inner_size": 8, "layers": 1, "heads": 2, "neighbours": 10},
     "loss": {"negatives": 8},
     "training": {"epochs": 3, "batch_size": 64, "threads": 1, "ema": 0.0, "warmup": 0.0},
 }
 """Settings above these are lowered, whatever layer they come from."""
 AT_LEAST: dict[str, dict[str, int | float]] = {"training": {"learning_rate": 0.03}}
 """And those below these are raised: with so few steps, a model learns nothing at lower rates."""
-TRIALS = 2
+TRIALS = 1
 USERS, LENGTH, ITEMS = 30, 9, 24
 DEMO_USERS = 60
 NAMED_RUNS = {
