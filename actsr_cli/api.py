@@ -290,7 +290,7 @@ def _nulls(settings: Mapping[str, Any] | None) -> list[str]:
 
 def _columns(names: Mapping[str, str]) -> Columns:
     if unknown := [name for name in names if name not in COLUMN_OPTIONS]:
-        raise ConfigError(f"no column '{unknown[0]}' to name; {nearest(unknown[0], COLUMN_OPTIONS)}")
+        raise ConfigError(f"unknown column '{unknown[0]}'; {nearest(unknown[0], COLUMN_OPTIONS)}")
     return Columns(**names)
 
 

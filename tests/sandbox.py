@@ -26,7 +26,6 @@ from loopback import Answer, make_zip, running, serve
 from pages import ROOT, Block, Command, code_of, help_examples, pages, read
 from typer.testing import CliRunner
 
-from actsr_cli import presets
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig, refusals
 from actsr_cli.data import fetch
@@ -268,7 +267,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
         small = {name: _within(getattr(config, name), AT_MOST[name], AT_LEAST.get(name, {})) for name in AT_MOST}
         return config.model_copy(update=small)
 
-    monkeypatch.setattr(presets, "checked", checked_and_small)
+    monkeypatch.setattr(refusals, "checked", checked_and_small)
     monkeypatch.setattr(planning, "make_plan", make_short_plan)
     monkeypatch.setattr(outcome, "_draw", lambda *_: None)
     monkeypatch.setattr(importance, "PATH_STEPS", 4)

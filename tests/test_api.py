@@ -235,7 +235,7 @@ def test_places_by_argument(place: Path, tmp_path: Path, monkeypatch: pytest.Mon
         (lambda: actsr.prepare("demo", settings={"user_cor": 5}), "unknown key 'data.user_cor'"),
         (
             lambda: actsr.prepare("mine2", "x.csv", columns={"usr": "x"}),
-            "no column 'usr' to name; did you mean 'user'?",
+            "unknown column 'usr'; did you mean 'user'?",
         ),
         (lambda: actsr.prepare("demo", columns={"user": "x"}), "give the file, too"),
         (lambda: actsr.train("sasrek", preset="demo"), "unknown model 'sasrek'; did you mean 'sasrec'"),

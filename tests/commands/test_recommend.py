@@ -110,7 +110,7 @@ def test_files_of_users(one: Recommender, tmp_path: Path) -> None:
 
 def test_tables_show_titles_as_they_are() -> None:
     printed = call("recommend", "one", "--user", "u3", "--k", "12").stdout
-    assert printed.startswith("shop/sasrec/one, u3, after The <b>")
+    assert printed.startswith("shop/sasrec/one: user u3, after The <b>")
     (entry,) = shown("--user", "u3", "--k", "12")
     for place, item in enumerate(entry["items"], start=1):
         (line,) = [line for line in printed.splitlines() if line.split("│")[1:2] == [f" {place:>2} "]]
@@ -120,7 +120,7 @@ def test_tables_show_titles_as_they_are() -> None:
 
 def test_nobody_is_named() -> None:
     result = call("recommend", "one", "--k", "1")
-    assert [line.split(",")[1].strip() for line in result.stdout.splitlines() if line.startswith("shop/")] == [
+    assert [re.split("[, ]", line)[2] for line in result.stdout.splitlines() if line.startswith("shop/")] == [
         "u0",
         "u1",
         "u2",
