@@ -32,9 +32,11 @@ COMMANDS = [
     "preprocess",
     "presets",
     "presets show",
+    "recommend",
     "runs",
     "runs delete",
     "runs show",
+    "similar",
     "train",
     "tune",
 ]

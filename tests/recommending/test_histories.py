@@ -153,7 +153,8 @@ def test_many_histories() -> None:
 
 def test_times_of_many_histories() -> None:
     histories: dict[str | int, list[str]] = {"a": ["x"], 2: ["y", "z"]}
-    by_user = many_histories(histories, {"2": [3, 3.5], "a": ["1970-01-02"]})
+    times: dict[int | str, list[float] | list[str]] = {2: [3, 3.5], "a": ["1970-01-02"]}
+    by_user = many_histories(histories, times)
     assert by_user.timestamps is not None
     assert [each.tolist() for each in by_user.timestamps] == [[86_400], [3, 3.5]]
     numbered = many_histories([["x"], []], [[4], []])
