@@ -33,7 +33,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Histories scored at a time; bounds memory, changes no number.", rich_help_panel=SPEED),
+    typer.Option(min=1, help="Histories scored at a time; bounds memory.", rich_help_panel=SPEED),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
 

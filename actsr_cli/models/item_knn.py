@@ -62,9 +62,10 @@ class ItemKNN(CountingModel):
         return scores
 
     def item_similarities(self, items: Tensor) -> Tensor:
-        """(items, n_items + 1) how strongly each item follows some items; 0 for those that are no neighbours."""
-        found = self.strengths.new_zeros(len(items), self.n_items + 1)
-        return found.scatter_add_(1, self.neighbours[items].long(), self.strengths[items])
+        """(items, n_items + 1) how strongly each item follows some items; -inf for items that are no neighbours."""
+        strengths = self.strengths[items]
+        found = self.strengths.new_full((len(items), self.n_items + 1), -torch.inf)
+        return found.scatter_(1, self.neighbours[items].long(), strengths.where(strengths > 0, -torch.inf))
 
     def _followers(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> sparse.csr_array[np.float64]:
         """(n_items + 1, n_items + 1) sum of 1 / distance over all pairs where column came after row."""

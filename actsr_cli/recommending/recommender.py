@@ -41,7 +41,7 @@ class Recommender:
         vocabulary: its items, and its users where it learns about them.
         name: of the run, for messages.
         device: where the model computes.
-        batch_size: histories scored at a time; bounds memory, changes no number.
+        batch_size: histories scored at a time; bounds memory.
         open_data: opens the data that the model was trained on, for `recommend_users`.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,6 @@ import pytest
 from processes import call, wait_until
 
 import actsr_cli as actsr
-from actsr_cli.app import app
 from actsr_cli.recommending import reading
 from actsr_cli.recommending.recommender import Recommender
 from actsr_cli.recommending.writing import as_dict
@@ -344,9 +344,7 @@ def test_models_that_read_times() -> None:
 
 def test_help_names_the_options() -> None:
     assert "--histories" in call("recommend", "--help").stdout
-    assert {"recommend", "similar"} <= {command.name for command in app.registered_commands if command.name} | {
-        command.callback.__name__ for command in app.registered_commands if command.callback
-    }
+    assert "ITEM" in call("similar", "--help").stdout
 
 
 def started(folder: Path) -> subprocess.Popen[str]:

@@ -84,7 +84,7 @@ def test_many_lists_are_the_single_ones(name: str, calibration: str, batch_size:
     only=st.none() | st.sets(st.integers(1, N_ITEMS), min_size=1),
     without=st.sets(st.integers(1, N_ITEMS), max_size=N_ITEMS - 1),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_histories_and_masks(
     histories: list[list[int]], k: int, seen: Seen, only: set[int] | None, without: set[int]
 ) -> None:
