@@ -47,7 +47,7 @@ AT_LEAST: dict[str, dict[str, int | float]] = {"training": {"learning_rate": 0.0
 """And those below these are raised: with so few steps, a model learns nothing at lower rates."""
 TRIALS = 1
 USERS, LENGTH, ITEMS = 30, 9, 24
-DEMO_USERS = 60
+DEMO_USERS = 200
 NAMED_RUNS = {
     "first": ("ac-sasrec", 1),
     "second": ("sasrec", 1),
@@ -155,6 +155,8 @@ class Sandbox:
                 self._provide_run(word)
         if LATEST.match(text):
             self._provide_latest()
+        if text.startswith("actsr models --dataset "):
+            self._call(["preprocess", text.split()[3]], "")
 
     def _call(self, arguments: list[str], given: str) -> tuple[int, str, str]:
         """Exit code, standard output and all output of a call."""
@@ -327,11 +329,12 @@ def archive(stem: str) -> bytes:
 
 @cache
 def named_ids() -> tuple[list[str], list[str]]:
-    """The raw ids of users and of items of Amazon that the documentation names."""
+    """The raw ids of users and items that the documentation names: of Amazon, and of the demo data."""
     helps = [example.text for examples in help_examples().values() for example in examples]
     text = "\n".join([*map(read, pages()), *helps])
     users = {each for each in re.findall(r"\bA[0-9A-Z]{5,14}\b", text) if any(sign.isdigit() for sign in each)}
-    return sorted(users), sorted(set(re.findall(r"\bB0[0-9A-Z]{8}\b", text)))
+    users |= set(re.findall(r"\bu\d{4}\b", text))
+    return sorted(users), sorted(set(re.findall(r"\b(?:B0[0-9A-Z]{8}|i\d{3})\b", text)))
 
 
 @cache
@@ -389,6 +392,11 @@ def write_items(path: Path) -> None:
     path.write_text("".join(f"{item}\n" for item in sorted({item for _, item, _ in interactions()})[:12]))
 
 
+def write_titles(path: Path) -> None:
+    rows = sorted({f"{item},Title of {item},soap|comb\n" for _, item, _ in interactions()})
+    path.write_text("item_id,title,categories\n" + "".join(rows))
+
+
 def write_space(path: Path) -> None:
     path.write_text("tune:\n  training.learning_rate: [1.0e-3, 2.0e-3]\n")
 
@@ -430,5 +438,6 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "--only": write_items,
     "--without": write_items,
     "--space": write_space,
+    "--items": write_titles,
 }
 """What a file holds that an option names."""

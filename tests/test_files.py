@@ -20,10 +20,15 @@ from actsr_cli.files import move_into, replacing, replacing_folder, scratch_fold
 PACKAGE = Path(actsr_cli.__file__).parent
 INTO_SCRATCH = "unpacks into a scratch folder of files.py"
 RESUMABLE = "an unfinished download is to stay"
+STREAMED = "writes to the place beside the file that `writing` got from replacing"
 BY_HAND = {
     "data/archive.py:_unpack": INTO_SCRATCH,
     "data/transfer.py:start": RESUMABLE,
     "data/transfer.py:_append": RESUMABLE,
+    "recommending/reading.py:_on_disk": "copies standard input into a temporary folder",
+    "recommending/writing.py:_csv": STREAMED,
+    "recommending/writing.py:_parquet": STREAMED,
+    "recommending/writing.py:_json_lines": STREAMED,
 }
 """Functions that may write without files.py, with the reason."""
 

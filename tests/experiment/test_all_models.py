@@ -57,8 +57,9 @@ def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequenc
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
 def test_two_epochs_on_ml_100k(name: str, calibration: str, movies: SequenceData, tmp_path: Path) -> None:
     options = {"model.name": name, "calibration.kind": calibration}
-    own = {f"model.{key}" for key in all_models()[name].model_fields}
-    small = [text for text in SMALL if text.startswith("training.") or text.partition("=")[0] in own]
+    model = all_models()[name]
+    own = {f"model.{key}" for key in model.model_fields}
+    small = [text for text in SMALL if text.partition("=")[0] in own or (model.trained and "training" in text)]
     config = resolve(preset="ml-100k", overrides=small, options=options).config
     with new_run(tmp_path, config, movies, name="run") as run:
         state = train_run(run, movies, Observer())

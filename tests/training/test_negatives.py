@@ -102,5 +102,5 @@ def test_bpr_draws_every_item_but_the_target() -> None:
 
 
 def test_a_single_item_has_no_other() -> None:
-    with pytest.raises(DataError, match="the catalogue has a single one"):
+    with pytest.raises(DataError, match="the catalogue has a single item"):
         prediction_loss("bpr", n_items=1)
