@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from actsr_cli.experiment.launch import Launched
     from actsr_cli.experiment.run import Run
+    from actsr_cli.training.trainer import TrainingState
 
 MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
 
@@ -99,6 +100,7 @@ def train(
         str | None,
         typer.Option(help="Go on with this run from its last finished epoch.", rich_help_panel=PLACE),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -136,7 +138,7 @@ def train(
     if model is not None:
         backbone, implied = parse_name(model)
         options |= {"model.name": backbone, "calibration.kind": calibration or implied}
-    report = _Report(runs_dir)
+    report = _Report(runs_dir, as_json=as_json)
     if resume is not None or (refit and {model, preset, dataset, config} == {None}):
         how = "--resume" if resume is not None else "--refit of the latest run"
         _refuse_with(how, {"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
@@ -156,27 +158,44 @@ def train(
         launched = train_resolved(
             resolved, name=name, seeds=seeds, final=refit, data_dir=data_dir, runs_dir=runs_dir, on_trained=report
         )
-        if seeds is not None and not report.interrupted and launched[0].leads:
+        if seeds is not None and not as_json and not report.interrupted and launched[0].leads:
             _print_series([each.run for each in launched])
+    if report.told:
+        console.print_json(report.told[0] if len(report.told) == 1 else report.told)
     if report.interrupted:
         raise typer.Exit(130)
 
 
 class _Report:
-    """Prints the best epoch of each trained run, and what to do next."""
+    """Prints the best epoch of each trained run, and what to do next; or keeps them for JSON.
 
-    def __init__(self, runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
+    Attributes:
+        interrupted: whether a training was interrupted.
+        told: the runs as JSON has them; empty if they are printed.
+    """
+
+    def __init__(self, runs_dir: Path, *, as_json: bool) -> None:
         self.interrupted = False
+        self.told: list[dict[str, Any]] = []
+        self._runs_dir = runs_dir
+        self._as_json = as_json
 
     def __call__(self, launched: Launched) -> None:
+        self.interrupted = self.interrupted or launched.interrupted
+        if not launched.leads:
+            return
+        if self._as_json:
+            self.told.append(_told(launched.run))
+        elif launched.state is None:
+            console.note(f"{launched.run.name} is finished already")
+        else:
+            self._print(launched, launched.state)
+
+    def _print(self, launched: Launched, state: TrainingState) -> None:
         from actsr_cli.commands.tables import print_metrics
         from actsr_cli.evaluation.protocol import Protocol
 
-        run, state = launched.run, launched.state
-        if state is None:
-            console.note(f"{run.name} is finished already")
-            return
+        run = launched.run
         best = next((record for record in state.history if record.epoch == state.best_epoch), None)
         if best is not None:
             title = f"{run.name}: validation split, best epoch {best.epoch} of {state.epoch}"
@@ -184,14 +203,28 @@ class _Report:
             print_metrics(title, {display_name(run.config): best.metrics}, protocol)
         console.note(f"Saved in {run.path}")
         if launched.interrupted:
-            self.interrupted = True
             saved = f"the best model is from epoch {best.epoch}" if best else "no epoch was validated"
             console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Continue: actsr train --resume {run.name}")
         elif run.config.split.by == "none":
             console.note(f"Next: actsr recommend {run.name}")
         else:
             console.note(f"Next: actsr evaluate {run.name}   actsr recommend {run.name}")
-            console.note(f"Curves: tensorboard --logdir {self.runs_dir}")
+            console.note(f"Curves: tensorboard --logdir {self._runs_dir}")
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """A trained run as JSON has it."""
+    record = run.record
+    return {
+        "run": run.name,
+        "path": str(run.path),
+        "status": run.status.value,
+        "epochs": record.epochs,
+        "best_epoch": record.best_epoch,
+        "monitor": record.monitor,
+        "value": record.value,
+        "metrics": run.metrics,
+    }
 
 
 def _print_series(runs: Sequence[Run]) -> None:

@@ -59,6 +59,15 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
     assert len(ranks) == test["users"] > 250 and test["hit@7"] == pytest.approx((ranks["rank"] <= 7).mean())
 
 
+def test_json_alone_goes_to_standard_output(place: Path) -> None:
+    one = json.loads(call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one", "--json").stdout)
+    assert one["run"] == "demo/sasrec/one" and Path(one["path"]) == place / "runs/demo/sasrec/one"
+    assert (one["status"], one["epochs"], one["best_epoch"], one["monitor"]) == ("finished", 1, 1, "ndcg@10")
+    assert one["metrics"]["valid/exclude"]["ndcg@10"] == one["value"] > 0
+    both = json.loads(call("train", "--resume", "one", "--epochs", "2", "--refit", "--json").stdout)
+    assert [(each["run"], each["epochs"]) for each in both] == [("demo/sasrec/one", 2), ("demo/sasrec/one-refit", 2)]
+
+
 def test_tensorboard_has_curves_and_hyper_parameters(place: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
