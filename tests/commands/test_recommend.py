@@ -342,6 +342,21 @@ def test_models_that_read_times() -> None:
     assert found == [as_dict(actsr.load("timed").recommend(["p1"], timestamps=[86_400]))]
 
 
+@pytest.mark.real_data
+def test_films_of_ml_100k_have_titles(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "ml-100k").mkdir(parents=True)
+    for file in real_data.glob("ml-100k.*"):
+        shutil.copy(file, tmp_path / "data" / "ml-100k")
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(tmp_path / "runs"))
+    call("train", "--model", "item-knn", "--preset", "ml-100k", "--name", "films")
+    printed = call("recommend", "--history", "50 172 181", "--k", "5").stdout
+    assert printed.startswith("ml-100k/item-knn/films, after Star Wars, Empire Strikes Back, The, Return of the Jedi\n")
+    (films,) = json.loads(call("recommend", "--history", "50 172 181", "--k", "5", "--json").stdout)
+    assert len(films["items"]) == 5 and all(film["title"] in printed for film in films["items"])
+    assert not {"50", "172", "181"} & {film["item"] for film in films["items"]}
+
+
 def test_help_names_the_options() -> None:
     assert "--histories" in call("recommend", "--help").stdout
     assert "ITEM" in call("similar", "--help").stdout
