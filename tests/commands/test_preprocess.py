@@ -128,7 +128,7 @@ def test_refusals(tmp_path: Path) -> None:
     )
     assert "no file" in preprocess("shop", "--from-file", tmp_path / "none.csv", exit_code=1).stderr
     assert "actsr download amazon-toys-games" in preprocess("toys", exit_code=1).stderr
-    assert "user says how a file is read" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
+    assert "user describes how to read a file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
     assert (
         "nothing is left" in preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1).stderr
     )

@@ -93,7 +93,7 @@ def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
     assert find_source(tmp_path / "data", "shop") == given
     assert prepare(given, DataConfig()).data.n_interactions == 9
     for part in ("valid", "test"):
-        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one part of data that come split") as caught:
+        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one of three files of a split") as caught:
             source_from_file(tmp_path / "data", "shop", folder / f"log.{part}.inter", None, Columns())
         assert "log.train.inter" in str(caught.value.hint)
 
