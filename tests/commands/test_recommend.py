@@ -261,7 +261,7 @@ def test_an_error_in_the_middle_leaves_no_output(tmp_path: Path, monkeypatch: py
         (["--timestamp-column", "x"], "--timestamp-column needs --histories FILE"),
         (["--separator", "x"], "--separator needs --histories FILE"),
         (["--json", "--output", "a.jsonl"], "--json does not go with --output"),
-        (["--output", "a.xls"], "the format of a.xls cannot be told"),
+        (["--output", "a.xls"], "the format of a.xls cannot be recognised"),
         (["--output", "missing/a.csv"], "there is no folder missing for a.csv"),
         (["--output", "data.csv/"], "data.csv is a folder"),
         (["--histories", "log.csv", "--format", "foo"], "unknown format 'foo'"),

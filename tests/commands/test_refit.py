@@ -57,7 +57,9 @@ def test_a_final_model_on_all_data(place: Path, runs: Path) -> None:
     assert torch.equal(saved["item_embedding.weight"], state[averaged])
 
     refused = said("evaluate", "one-refit")
-    assert "was trained on all data: it has no held-out items" in refused and "actsr evaluate demo/sasrec/one" in refused
+    assert (
+        "was trained on all data: it has no held-out items" in refused and "actsr evaluate demo/sasrec/one" in refused
+    )
     assert "no held-out items" in said("inspect-attention", "one-refit")
     assert "no held-out items" in said("compare", "one", "one-refit")
     assert json.loads(call("evaluate", "--json").stdout)["run"] == "demo/sasrec/one"

@@ -100,7 +100,7 @@ def test_an_iterator_is_not_lost() -> None:
 )
 def test_one_history_refused(history: Any, message: str) -> None:
     error = refused(message, one_history, history)
-    assert ("recommend_many" in (error.hint or "")) == ("more than one" in message)
+    assert ("recommend_many" in (error.hint or "")) == ("several histories" in message)
     refused(message, shelf().recommend, history)
 
 
@@ -271,7 +271,10 @@ def test_columns_of_a_table() -> None:
         ({"item_id": [True] * 4}, "item ids are texts or whole numbers, not True"),
         ({"timestamp": [1, None, 2, 3]}, "the table: nan is not a timestamp"),
         ({"timestamp": ["1", "x", "2", "3"]}, "the table: 'x' is not a timestamp"),
-        ({"timestamp": pd.Series(["2020-01-01", None] * 2, dtype="datetime64[s]")}, "the table: NaT is not a timestamp"),
+        (
+            {"timestamp": pd.Series(["2020-01-01", None] * 2, dtype="datetime64[s]")},
+            "the table: NaT is not a timestamp",
+        ),
     ],
 )
 def test_tables_refused(columns: dict[str, Any], message: str) -> None:
