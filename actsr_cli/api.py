@@ -1,4 +1,4 @@
-"""What the commands do, for notebooks and programs: `import actsr_cli as actsr`."""
+"""The commands as functions, for notebooks and programs: `import actsr_cli as actsr`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load(
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Recommender:
-    """The best model of a run, ready to recommend. It needs the run's folder alone, not its data.
+    """Load the best model of a run as a recommender. It needs only the run's folder, not its data.
 
     Args:
         run: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
@@ -69,22 +69,22 @@ def prepare(
 ) -> Preparation:
     """Turn raw interactions into prepared sequences; see `actsr preprocess`.
 
-    What is prepared is kept. A second call with the same input and settings opens it.
+    The prepared data are saved. A second call with the same input and settings opens them.
 
     Args:
         name: the data set: a name of the catalogue, or one of your own.
-        file: its interactions; None reads the folder of this name, or the file that was given before.
+        file: its interactions. Default: the files in the folder of this name, or the file that was given before.
         items: a file with titles and categories of items.
-        format: of `file`; None tells by its suffix.
+        format: format of `file`. Default: by its suffix.
         columns: names of columns for `user`, `item`, `timestamp` and `rating`, and the `separator` of a CSV.
-        preset: take the filters of this preset; None takes the data set's own preset, where there is one.
-        settings: filters by key, such as {"user_core": 5}; they win over the preset.
-        skip_bad_lines: count malformed lines instead of stopping at the first.
+        preset: take the filters of this preset. Default: the data set's own preset, if there is one.
+        settings: filters by key, such as {"user_core": 5}; they override the preset.
+        skip_bad_lines: skip and count malformed lines instead of stopping at the first.
         force: prepare again even if it was done before.
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
 
     Raises:
-        DataError: the input is missing or malformed, or nothing is left of it.
+        DataError: the input is missing or malformed, or no interactions are left.
         ConfigError: a setting is refused.
     """
     if unknown := sorted(set(columns or {}) - set(COLUMN_OPTIONS)):
@@ -126,17 +126,17 @@ def train(
         model: a name of `actsr models`, such as `ac-sasrec`; None takes the preset's.
         preset: a preset by name or file.
         dataset: the data set; None takes the preset's.
-        config: a YAML file of settings, which win over the preset.
-        settings: settings by dotted key, such as {"training.epochs": 3}; they win over all others.
-        name: last part of the run's name; None takes date and time.
-        refit: then train a final model on all data, for as many epochs as validation chose. It is returned.
+        config: a YAML file of settings, which override the preset.
+        settings: settings by dotted key, such as {"training.epochs": 3}; they override all others.
+        name: last part of the run's name. Default: date and time.
+        refit: then train a final model on all data, for as many epochs as validation chose, and return it.
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
     Raises:
         ConfigError: a setting is refused.
-        DataError: the data set is not there, or cannot be prepared.
-        RunError: there is a run of this name already, or the training fails.
+        DataError: the data set does not exist, or cannot be prepared.
+        RunError: a run of this name exists already, or the training fails.
     """
     resolved = _resolved(model, preset, dataset, config, settings)
     return train_resolved(resolved, name=name, final=refit, data_dir=data_dir, runs_dir=runs_dir)[-1].run
@@ -154,21 +154,21 @@ def train_seeds(
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> list[Run]:
-    """Train one run per seed, from `training.seed` on; see `train`. The same call again trains only what is missing.
+    """Train one run per seed, from `training.seed` upwards; see `train`. A repeated call trains only the missing runs.
 
     Args:
-        seeds: how many.
+        seeds: number of runs.
         model: see `train`.
         preset: see `train`.
         dataset: see `train`.
         config: see `train`.
         settings: see `train`.
-        name: of the series; its runs are called NAME-sSEED.
+        name: name of the series; its runs are called NAME-sSEED.
         data_dir: see `train`.
         runs_dir: see `train`.
 
     Raises:
-        RunError: a run of the series is there already with other settings; and see `train`.
+        RunError: a run of the series exists with other settings; and see `train`.
         ConfigError: seeds is below 1; and see `train`.
     """
     _check_counts(seeds=seeds)
@@ -192,7 +192,7 @@ def evaluate(
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Evaluation:
-    """Measure how well a run ranks the held-out items; see `actsr evaluate`. The metrics are kept in the run, too.
+    """Measure how well a run ranks the held-out items; see `actsr evaluate`. The metrics are also saved in the run.
 
     Args:
         run: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
@@ -208,11 +208,11 @@ def evaluate(
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
-    What is None is as the run was trained.
+    Arguments that are None take the run's settings.
 
     Raises:
-        RunError: there is no such run, it has no model, its data are gone, or nothing is held out.
-        ConfigError: an option is none of its choices, options do not go together, or a metric is unknown.
+        RunError: there is no such run, it has no model, its data are missing, or it has no held-out items.
+        ConfigError: an option has an invalid value, options conflict, or a metric is unknown.
     """
     _check_choices(split=(split, SplitName), seen=(seen, Seen), candidates=(candidates, Candidates))
     _check_counts(threads=threads, batch_size=batch_size, n_candidates=n_candidates)
@@ -247,8 +247,8 @@ def resume(
 
     Args:
         run: a folder, DATASET/MODEL/NAME or its end.
-        settings: what makes it longer, such as {"training.epochs": 50}, or where it is trained.
-        refit: then train the final model on all data; of a finished run that alone. It is returned.
+        settings: settings that may change, such as {"training.epochs": 50} or the device.
+        refit: then train the final model on all data and return it; if the run is finished, train only that model.
         data_dir: see `train`.
         runs_dir: see `train`.
 
@@ -284,7 +284,7 @@ def _resolved(
 
 
 def _nulls(settings: Mapping[str, Any] | None) -> list[str]:
-    """Overrides for the settings that are None on purpose: of options, None is one that was not given."""
+    """Overrides for settings that are None on purpose; an option that is None counts as not given."""
     return [f"{key}=null" for key, value in (settings or {}).items() if value is None]
 
 
@@ -295,14 +295,14 @@ def _columns(names: Mapping[str, str]) -> Columns:
 
 
 def _check_choices(**chosen: tuple[str | None, Any]) -> None:
-    """Raise ConfigError where a text is not None and none of its `Literal`."""
+    """Raise ConfigError if a text is neither None nor a value of its `Literal`."""
     for name, (value, choices) in chosen.items():
         if value is not None and value not in get_args(choices):
             raise ConfigError(f"{name} must be {' or '.join(get_args(choices))}, not {value!r}")
 
 
 def _check_counts(**counts: int | None) -> None:
-    """Raise ConfigError where a number is not None and no whole number of at least 1."""
+    """Raise ConfigError if a number is neither None nor a whole number of at least 1."""
     for name, value in counts.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
             raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")

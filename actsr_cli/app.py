@@ -36,7 +36,7 @@ COMMANDS = {
 }
 """The commands in the order of the help, each with its module in `commands`.
 
-There it is a function or a Typer of the same name, with _ for -.
+In the module it is a function or a Typer of the same name, with _ instead of -.
 """
 
 
@@ -71,9 +71,9 @@ def _built(name: str) -> Any:
 
 
 def _with_flags_off(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
-    """The parameters of a command; flags without a default, such as --help, are off by default.
+    """The parameters of a command, with a default for flags that have none, such as --help: off.
 
-    To read such a flag, Typer imports pydantic, which takes longer than to print a help text.
+    Without a default, Typer imports pydantic to read the flag, which takes longer than printing a help text.
     """
     parameters = get_params(context)
     for each in parameters:
@@ -83,14 +83,14 @@ def _with_flags_off(get_params: Callable[[Any], list[Any]], context: Any) -> lis
 
 
 def _summary(name: str) -> TyperCommand:
-    """A command with its help alone, for the list of commands."""
+    """A command with only its help, for the list of commands."""
     found = _found(name)
     callback: Any = found.registered_callback if isinstance(found, typer.Typer) else None
     return TyperCommand(name=name, callback=None, help=_help(found if callback is None else callback.callback))
 
 
 class _Group(TyperGroup):
-    """The commands; an expected error is printed as one line, with `--debug` after its traceback."""
+    """The commands; an expected error is printed as one line; `--debug` prints the traceback before it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -122,7 +122,7 @@ class _Group(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """The message of an error in one line; system errors without their number."""
+    """The message of an error in one line, without the number of a system error."""
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([" -> ".join(names), error.strerror]) if names else error.strerror

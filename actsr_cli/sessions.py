@@ -1,4 +1,4 @@
-"""Trainings as commands and notebooks start them: preparation, processes, progress, one run or several."""
+"""Starts trainings for commands and notebooks: preparation, processes, progress, one run or several."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def train_resolved(
     runs_dir: Place = None,
     on_trained: OnTrained | None = None,
 ) -> list[Launched]:
-    """Train what resolved settings ask for; `train` and `train_seeds` are this with settings by name.
+    """Train one run or a series with resolved settings, for `train` and `train_seeds`.
 
     Args:
-        resolved: the settings and where they came from.
+        resolved: the settings and their sources.
         name: last part of the run's name, or the name of the series.
         seeds: train one run per seed; None trains one run.
         final: then train a final model on all data.
@@ -86,13 +86,13 @@ def continue_run(
     runs_dir: Place = None,
     on_trained: OnTrained | None = None,
 ) -> list[Launched]:
-    """Continue a run, or only train the final model of a finished one; `resume` is this.
+    """Continue a run, or only train the final model of a finished one, for `resume`.
 
     Args:
         name: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
         overrides: `section.key=value` texts, below `options`.
         options: settings by dotted key.
-        final: train the final model on all data, too.
+        final: also train the final model on all data.
         data_dir: see `train`.
         runs_dir: see `train`.
         on_trained: called with each trained run.
@@ -129,7 +129,7 @@ def continue_run(
 def _trained(
     config: RunConfig, data: SequenceData, launch: Launch, name: str | None, seeds: int | None, final: bool
 ) -> Iterator[Launched]:
-    """Each run once it is trained; none comes after an interrupted one."""
+    """Each run after its training. An interrupted run is the last one."""
     if seeds is not None:
         yield from train_series(config, data, launch, seeds, name)
         return
@@ -161,13 +161,13 @@ def _observed(data: SequenceData, run: Run) -> Iterator[Observer]:
 
 @contextmanager
 def _workers() -> Iterator[Workers]:
-    """The processes of this training, of which the first alone prints."""
+    """The processes of this training; only the first one prints."""
     with joined_workers() as workers, console.silent(not workers.leads):
         yield workers
 
 
 def _name_preset(dataset: str) -> None:
-    """Say which preset there is for a data set."""
+    """Print a note about the preset for a data set."""
     if (fitting := preset_for(*all_names(dataset))) is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
 

@@ -217,7 +217,7 @@ def test_places_by_argument(place: Path, tmp_path: Path, monkeypatch: pytest.Mon
         (lambda: actsr.load(batch_size=0), "batch_size must be a whole number of at least 1, not 0"),
         (lambda: actsr.load(threads=0), "threads must be a whole number of at least 1, not 0"),
         (lambda: actsr.evaluate("nope"), "no run 'nope'"),
-        (lambda: actsr.evaluate("typed-refit"), "nothing is held out"),
+        (lambda: actsr.evaluate("typed-refit"), "no held-out items"),
         (lambda: actsr.evaluate("typed", split="train"), "split must be valid or test, not 'train'"),  # type: ignore[arg-type]
         (lambda: actsr.evaluate("typed", seen="foo"), "seen must be rank or exclude or exclude-repeats"),  # type: ignore[arg-type]
         (lambda: actsr.evaluate("typed", candidates="foo"), "candidates must be all or"),  # type: ignore[arg-type]

@@ -27,10 +27,10 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
 
     Args:
         inspected: the run.
-        subject: who is looked at.
-        view: by the run's model.
-        layer: from 0.
-        head: from 0; None takes the mean over heads.
+        subject: the history to show.
+        view: the attention of the run's model on it.
+        layer: index of the layer, from 0.
+        head: index of the head, from 0; None takes the mean over heads.
     """
     places = place_names(view, inspected.data.display_name)
     stages = view.trace.stages

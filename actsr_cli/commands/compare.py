@@ -1,4 +1,4 @@
-"""`actsr compare`: whether one run, or series of runs, ranks better than another."""
+"""`actsr compare`: test whether one run or series of runs ranks better than another."""
 
 from __future__ import annotations
 
@@ -114,14 +114,14 @@ def compare(
 
 
 def _sliced(by: str | None, wanted: tuple[Measure, ...]) -> Measure:
-    """The measure that is shown for groups of users.
+    """The metric to show for groups of users.
 
     Raises:
-        ConfigError: --metrics or --by names no measure with a value per user.
+        ConfigError: --metrics or --by names no metric with a value per user.
     """
     per_user = [measure for measure in wanted if not measure.metric.of_catalogue]
     if not per_user:
-        raise ConfigError("--metrics has none with a value per user: name one, such as ndcg")
+        raise ConfigError("--metrics has no metric with a value per user: add one, such as ndcg")
     if by is None:
         return next((measure for measure in per_user if measure.metric.name == "ndcg"), per_user[0])
     found = next((measure for measure in per_user if measure.name == by), None)
@@ -191,7 +191,7 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 
 def _print_slices(comparison: Comparison) -> None:
-    """Print the mean of each group of users; below that of a contender, the interval of its difference."""
+    """Print the mean of each group of users; for a contender, also the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
     measure = comparison.sliced

@@ -24,7 +24,7 @@ _INTERRUPTED = 130
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets that begin like `incomplete`."""
+    """Names of data sets that begin with `incomplete`."""
     return [entry.name for entry in CATALOG if entry.name.startswith(incomplete.casefold())]
 
 
@@ -41,7 +41,7 @@ def download(
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
     as_json: AsJson = False,
-    force: Annotated[bool, typer.Option("--force", help="Download again even if the files are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again even if the files exist.")] = False,
     from_file: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +113,7 @@ def download(
 
 
 def _read_names(names: list[str], from_file: Path | None, sha256: str | None) -> list[DatasetEntry]:
-    """The entries of some names, each once; an unknown name is refused before anything is downloaded."""
+    """The entries of the names, each once. Unknown names are refused before any download starts."""
     if not names:
         raise typer.BadParameter("name a data set; --list shows them", param_hint="NAME")
     entries = list(dict.fromkeys(find_entry(name) for name in names))
@@ -180,11 +180,11 @@ def _print_list(data_dir: Path, as_json: bool) -> None:
         counts = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * len(sizes)
         rows.append((entry.name, entry.title, *counts, "yes" if find_installed(entry, data_dir) else "no"))
     print_rows(("data set", "title", *sizes, "downloaded"), rows, right=sizes)
-    console.note("Sizes are those after the filters of the preset.")
+    console.note("The sizes are after the filters of the preset.")
 
 
 def _told(entry: DatasetEntry, data_dir: Path) -> dict[str, Any]:
-    """A data set as JSON has it; sizes are null where unknown, and `file` where it is not downloaded."""
+    """A data set for JSON; unknown sizes are null, and `file` is null if it is not downloaded."""
     file = find_installed(entry, data_dir)
     return {
         "name": entry.name,

@@ -72,11 +72,10 @@ def evaluate(
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Measure how well a run ranks the held-out items, beside ranking by popularity.
+    """Measure how well a run ranks the held-out items, compared with ranking by popularity.
 
     Every held-out item is ranked among all items of the catalogue. Items
-    with equal scores count as if they were in random order. The metrics are
-    kept in the run's metrics.json too.
+    with equal scores count as if they were in random order. The metrics are also saved in the run's metrics.json.
 
     [bold]Example:[/]  actsr evaluate --split test --seen rank --k 5,10,20
 

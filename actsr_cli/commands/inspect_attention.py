@@ -39,19 +39,19 @@ def inspect_attention(
         int | None,
         typer.Option(
             min=1,
-            help="Show the N users whose target's rank improves most by the calibration (largest factor).",
+            help="Show the N users whose target's rank the calibration improves most (by the largest factor).",
             rich_help_panel=WHO,
         ),
     ] = None,
     worsened: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Show the N users whose target's rank worsens most by the calibration.", rich_help_panel=WHO
+            min=1, help="Show the N users whose target's rank the calibration worsens most.", rich_help_panel=WHO
         ),
     ] = None,
     history: HistoryItems = None,
     target: Annotated[
-        str | None, typer.Option(help="The raw id of the item that comes after --history.", rich_help_panel=WHO)
+        str | None, typer.Option(help="Raw id of the item that comes after --history.", rich_help_panel=WHO)
     ] = None,
     split: Annotated[
         Literal["test", "valid"], typer.Option(help="Split whose last items are the targets.", rich_help_panel=WHO)
@@ -127,7 +127,7 @@ def inspect_attention(
     use_threads(threads)
     shares = _shares(noise)
     if target is not None and history is None:
-        raise ConfigError("--target belongs to --history: of a user the next item is known")
+        raise ConfigError("--target needs --history: the next item of a user of the data set is known")
     runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
     opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     choice = SubjectChoice(

@@ -58,10 +58,10 @@ def models(
 
 
 def _record(data_dir: Path, dataset: str | None) -> Record:
-    """The record of the data set that was prepared last, or of this one.
+    """The record of the given data set, or of the one that was prepared last.
 
     Raises:
-        DataError: it is not prepared yet.
+        DataError: the data set is not prepared yet.
     """
     from actsr_cli.data.prepare import latest_record  # brings pandas and pyarrow
 
@@ -75,7 +75,7 @@ def _record(data_dir: Path, dataset: str | None) -> Record:
 def _registered() -> dict[str, type[ModelOptions]]:
     """The models of installed packages; warns of each that cannot be used."""
     for name in hidden_names():
-        console.warn(f"an installed package registers a model '{name}': the built-in one hides it")
+        console.warn(f"an installed package registers a model '{name}': the built-in model of this name is used")
     found = {}
     for name in registered_names():
         try:
@@ -130,7 +130,7 @@ def _told(name: str, options: type[ModelOptions], record: Record | None, config:
 
 
 def _keys(options: type[ModelOptions]) -> list[str]:
-    """The settings that a model has besides its name."""
+    """The settings of a model, without its name."""
     from actsr_cli.config import CustomOptions
 
     if issubclass(options, CustomOptions):
@@ -141,7 +141,7 @@ def _keys(options: type[ModelOptions]) -> list[str]:
 def _sizes(
     name: str, options: type[ModelOptions], record: Record, config: RunConfig
 ) -> tuple[dict[str, int], str | None]:
-    """The sizes on a data set under each name of a model, and why there are none."""
+    """The sizes on a data set for each name of a model, or the reason why there are none."""
     from actsr_cli.models.registry import model_size
     from actsr_cli.presets import with_values
 

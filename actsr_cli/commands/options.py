@@ -1,4 +1,4 @@
-"""Options that several subcommands share, and what the shell completes for them."""
+"""Options that several commands share, and their shell completion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Histories scored at a time; bounds memory.", rich_help_panel=SPEED),
+    typer.Option(min=1, help="Histories scored at a time; limits memory.", rich_help_panel=SPEED),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
 
@@ -69,29 +69,29 @@ NCandidates = Annotated[
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Model names that begin like `incomplete`."""
+    """Model names that begin with `incomplete`."""
     from actsr_cli.models.registry import model_names
 
     return [name for name in model_names() if name.startswith(incomplete)]
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """Preset names that begin like `incomplete`."""
+    """Preset names that begin with `incomplete`."""
     from actsr_cli.presets import preset_names
 
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 def listed(text: str) -> list[str]:
-    """The names that an option holds, separated by commas."""
+    """The names in an option, separated by commas."""
     return [name.strip() for name in text.split(",")]
 
 
 def cutoffs(text: str) -> list[int]:
-    """The cut-offs that an option holds, separated by commas, in their order.
+    """The cut-offs in an option, separated by commas, in their order.
 
     Raises:
-        ConfigError: they are no positive whole numbers.
+        ConfigError: they are not positive whole numbers.
     """
     try:
         found = sorted({int(part) for part in text.split(",")})
@@ -108,11 +108,11 @@ def history_items(texts: list[str], known: Collection[str]) -> list[str]:
     If the option is repeated, each of its texts is one id.
 
     Args:
-        texts: what was given, at least one text.
-        known: the raw ids that there are.
+        texts: the values of the option, at least one.
+        known: the raw ids of the catalogue.
 
     Raises:
-        ConfigError: a quote is not closed, or the only text is one known id and several ids, too.
+        ConfigError: a quote is not closed, or a single text can be read as one known id or as several.
     """
     if len(texts) > 1:
         return texts

@@ -61,7 +61,9 @@ def preprocess(
     separator: Annotated[str | None, typer.Option(help="Separator of a CSV's fields.", rich_help_panel=INPUT)] = None,
     on_bad_line: Annotated[
         Literal["error", "skip"],
-        typer.Option(help="Malformed lines: stop at the first (error), or count and skip them.", rich_help_panel=INPUT),
+        typer.Option(
+            help="Malformed lines: stop at the first one (error), or skip and count them (skip).", rich_help_panel=INPUT
+        ),
     ] = "error",
     preset: Annotated[
         str | None,
@@ -75,22 +77,20 @@ def preprocess(
     ] = None,
     duplicates: Annotated[
         str | None,
-        typer.Option(
-            help="Repeated items of a user: keep all, only the first, or only the last.", rich_help_panel=FILTERS
-        ),
+        typer.Option(help="Repeated items of a user: keep all, the first, or the last.", rich_help_panel=FILTERS),
     ] = None,
     interval: Annotated[
         list[str] | None,
         typer.Option(
-            help="Keep rows with COLUMN from LOW to HIGH: COLUMN=LOW:HIGH. A side may be empty. Repeatable.",
+            help="Keep rows with COLUMN from LOW to HIGH, as COLUMN=LOW:HIGH. LOW or HIGH may be empty. Repeatable.",
             rich_help_panel=FILTERS,
         ),
     ] = None,
     user_core: Annotated[
-        int | None, typer.Option(help="Fewest interactions of a user.", rich_help_panel=FILTERS)
+        int | None, typer.Option(help="Drop users with fewer interactions.", rich_help_panel=FILTERS)
     ] = None,
     item_core: Annotated[
-        int | None, typer.Option(help="Fewest interactions of an item.", rich_help_panel=FILTERS)
+        int | None, typer.Option(help="Drop items with fewer interactions.", rich_help_panel=FILTERS)
     ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Keep only the latest N interactions of each user.", rich_help_panel=FILTERS)
@@ -101,9 +101,9 @@ def preprocess(
 ) -> None:
     """Turn raw interactions into prepared sequences, and show what each step removed.
 
-    Reads dataset/NAME, or any file with --from-file. The result is kept under
-    a fingerprint of input and settings: a second call is instant, and a changed
-    file is noticed.
+    Reads dataset/NAME, or any file with --from-file. The result is saved under
+    a fingerprint of input and settings. A second call with the same input and
+    settings only opens it; a changed file is prepared again.
 
     [bold]Example:[/]  actsr preprocess beauty --from-file Beauty.txt
 
@@ -143,7 +143,7 @@ def preprocess(
 
 
 def _intervals(texts: list[str] | None) -> dict[str, tuple[float | None, float | None]] | None:
-    """`COLUMN=LOW:HIGH` options as the config has them; None where there are none."""
+    """`COLUMN=LOW:HIGH` options as in the config; None if there are none."""
     if not texts:
         return None
     intervals: dict[str, tuple[float | None, float | None]] = {}
@@ -162,7 +162,7 @@ def _intervals(texts: list[str] | None) -> dict[str, tuple[float | None, float |
 
 
 def _told(prepared: Preparation) -> dict[str, Any]:
-    """What was prepared, as JSON has it."""
+    """Prepared data for JSON."""
     data, report = prepared.data, prepared.report
     return {
         "dataset": data.name,

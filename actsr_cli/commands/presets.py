@@ -61,7 +61,7 @@ def show(
     if as_json:
         console.print_json(_told(name, resolve(preset=name, file=config, overrides=overrides or []), resolved))
         return
-    if name in preset_names() and not resolved and config is None and not overrides:  # no need to check it
+    if name in preset_names() and not resolved and config is None and not overrides:  # a shipped preset is valid
         typer.echo((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").rstrip())
         return
     import yaml
@@ -78,7 +78,7 @@ def show(
 
 
 def _told(name: str, combined: ResolvedConfig, resolved: bool) -> dict[str, Any]:
-    """A preset for JSON; with `resolved` every setting and its source."""
+    """A preset for JSON; with `resolved`, every setting and its source."""
     told = {
         "preset": name,
         "settings": combined.config.model_dump(mode="json", exclude_unset=not resolved),

@@ -1,4 +1,4 @@
-"""`actsr recommend` and `actsr similar`: what comes next in a history, and which items are alike."""
+"""`actsr recommend` and `actsr similar`: recommend the next items of a history, and list similar items."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 WHAT = "What is recommended"
 RUN = "Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
 _SHOWN = 5
-"""Users whose lists are printed where nobody was named."""
+"""Number of users whose lists are printed if no user is given."""
 _AT_A_TIME = 4096
-"""Histories whose lists are in memory at a time."""
+"""Number of histories whose lists are in memory at a time."""
 
 
 def recommend(
@@ -67,25 +67,30 @@ def recommend(
         str | None,
         typer.Option("--format", help="Format of --histories. Default: by the file's suffix.", rich_help_panel=WHO),
     ] = None,
-    user_column: Annotated[str | None, typer.Option(help="Users' column in --histories.", rich_help_panel=WHO)] = None,
-    item_column: Annotated[str | None, typer.Option(help="Items' column in --histories.", rich_help_panel=WHO)] = None,
+    user_column: Annotated[
+        str | None, typer.Option(help="Column of user ids in --histories.", rich_help_panel=WHO)
+    ] = None,
+    item_column: Annotated[
+        str | None, typer.Option(help="Column of item ids in --histories.", rich_help_panel=WHO)
+    ] = None,
     timestamp_column: Annotated[
         str | None,
-        typer.Option(help="Times' column in --histories; 'none': rows are in time order.", rich_help_panel=WHO),
+        typer.Option(help="Column of times in --histories; 'none': rows are in time order.", rich_help_panel=WHO),
     ] = None,
     separator: Annotated[
-        str | None, typer.Option(help="Separator of the fields, if --histories is a CSV.", rich_help_panel=WHO)
+        str | None, typer.Option(help="Separator of a CSV's fields in --histories.", rich_help_panel=WHO)
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per list.", rich_help_panel=WHAT)] = 10,
     seen: Annotated[
         Literal["rank", "exclude"],
-        typer.Option(help="Items of the history: rank them too, or exclude them.", rich_help_panel=WHAT),
+        typer.Option(help="Items of the history: rank them like all others, or exclude them.", rich_help_panel=WHAT),
     ] = "exclude",
     only: Annotated[
         Path | None, typer.Option(help="Recommend only items of this file: one raw id per line.", rich_help_panel=WHAT)
     ] = None,
     without: Annotated[
-        Path | None, typer.Option(help="Recommend no item of this file: one raw id per line.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(help="Do not recommend the items of this file: one raw id per line.", rich_help_panel=WHAT),
     ] = None,
     output: Annotated[
         Path | None,
@@ -98,13 +103,13 @@ def recommend(
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Recommend the next items: to users of the data set, or to anybody whose history you give.
+    """Recommend the next items to users of the data set, or for any history that you give.
 
-    Users of the data set get items after their whole history, held-out items
-    included. If nobody is named, all of them do: the table shows the first
-    five, --output writes all.
+    The whole history of a user is read, including held-out items. Without
+    options, all users get a list: the table shows the first five, and --output
+    writes all.
 
-    Unknown items of a history are not used, and counted. A history without any
+    Unknown items of a history are skipped and counted. A history without any
     known item gets the most popular items.
 
     [bold]Example:[/]  actsr recommend --user A1YJEY40YUW4SE --k 5
@@ -164,7 +169,7 @@ def similar(
 
 @dataclass(frozen=True)
 class _Audience:
-    """To whom items are recommended; the options of the same names."""
+    """The users and histories that get lists, from the options of the same names."""
 
     user: list[str] | None
     users: Path | None
@@ -176,11 +181,11 @@ class _Audience:
 
     @property
     def everybody(self) -> bool:
-        """Whether nobody is named."""
+        """Whether no user or history is given."""
         return not (self.user or self.users or self.history or self.histories)
 
     def check(self) -> None:
-        """Raise ConfigError where options do not go together."""
+        """Raise ConfigError if options conflict."""
         ways = {
             "--user": bool(self.user),
             "--users": self.users is not None and not self.user,
@@ -190,16 +195,16 @@ class _Audience:
         if len(given := [name for name, is_given in ways.items() if is_given]) > 1:
             raise ConfigError(f"{' and '.join(given)} do not go together")
         if self.timestamps is not None and not self.history:
-            raise ConfigError("--timestamps are those of --history: give it too")
+            raise ConfigError("--timestamps needs --history")
         if self.histories is None:
             given_columns = {f"--{key}-column": value for key, value in self.columns.model_dump().items()}
             for option, value in {"--format": self.format_name, **given_columns}.items():
                 if value is not None:
                     option = option.replace("separator-column", "separator")
-                    raise ConfigError(f"{option} says how to read --histories FILE: give it too")
+                    raise ConfigError(f"{option} needs --histories FILE")
 
     def histories_known(self, recommender: Recommender) -> tuple[Iterator[KnownHistories], int | None]:
-        """The histories, some thousand at a time, and how many they are, where that is known before they are read."""
+        """The histories in chunks, and their number if it is known before they are read."""
         from actsr_cli.recommending.histories import known_histories
         from actsr_cli.recommending.reading import read_histories, read_ids
 
@@ -234,7 +239,7 @@ def _open(
 
 
 def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_json: bool) -> None:
-    """Print the lists; those of a few users where nobody is named."""
+    """Print the lists; only those of a few users if no user or history is given."""
     from actsr_cli.commands.recommend_view import Tally, print_lists
     from actsr_cli.recommending.writing import as_dict
 
@@ -255,7 +260,7 @@ def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_
 
 
 def _write(recommender: Recommender, audience: _Audience, choice: Choice, output: Path) -> None:
-    """Write the lists as they come, with a progress bar."""
+    """Write the lists chunk by chunk, with a progress bar."""
     from actsr_cli.commands.recommend_view import Tally
     from actsr_cli.recommending.writing import writing
 

@@ -1,4 +1,4 @@
-"""Recommendations in the terminal: tables, and what is counted while lists are made."""
+"""Recommendations in the terminal: tables, and counts of lists and unknown items."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from actsr_cli.recommending.recommendations import ItemList, Recommendations
 
 _LATEST = 3
-"""Items of a history that are shown above its list."""
+"""Number of items of a history shown above its list."""
 
 
 def print_lists(name: str, known: KnownHistories, found: Recommendations) -> None:
     """One table per history.
 
     Args:
-        name: of the run.
+        name: name of the run.
         known: the histories.
         found: their lists.
     """
@@ -35,7 +35,7 @@ def print_lists(name: str, known: KnownHistories, found: Recommendations) -> Non
 
 
 def print_list(title: str, found: ItemList) -> None:
-    """A table of items: rank, raw id, title where there is one, score."""
+    """Print a table of items: rank, raw id, title if there is one, score."""
     titled = any(item.title for item in found)
     popular = found.by == "popularity"
     table = Table()
@@ -54,10 +54,10 @@ def print_list(title: str, found: ItemList) -> None:
 
 
 class Tally:
-    """What is counted while lists are made.
+    """Counts lists and unknown items.
 
     Attributes:
-        n_lists: lists so far.
+        n_lists: number of lists so far.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the start."""
         return time.perf_counter() - self._start
 
     @property
@@ -79,7 +79,7 @@ class Tally:
         return self.n_lists / self.seconds
 
     def counted(self, found: Recommendations) -> Recommendations:
-        """The same lists, after they were counted."""
+        """Count lists, and return them."""
         self.n_lists += len(found)
         self._n_popular += int(found.popular.sum())
         self._n_unknown += found.n_unknown
@@ -88,12 +88,12 @@ class Tally:
         return found
 
     def check_any(self) -> None:
-        """Raise DataError where there was no history."""
+        """Raise DataError if there was no history."""
         if not self.n_lists:
             raise DataError("there is no history to recommend to")
 
     def report(self) -> None:
-        """Say what a reader of the lists should know."""
+        """Warn about unknown items, and about histories without a known item."""
         self.check_any()
         if self._n_unknown:
             items = "1 item" if self._n_unknown == 1 else f"{self._n_unknown:,} items"

@@ -1,4 +1,4 @@
-"""Tables, facts and numbers as people read them.
+"""Prints tables, facts and numbers for people.
 
 On a terminal, tables are drawn. Elsewhere, such as in a pipe or a file, each row is one line with aligned columns: no
 line is wrapped, and no name is cut.
@@ -15,11 +15,11 @@ from typing import Literal
 from actsr_cli import console
 
 _GAP = 2
-"""Blanks between two columns."""
+"""Number of blanks between two columns."""
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: `20.8 s`, `3 min 12 s`, `1 h 12 min`."""
+    """Seconds as readable text: `20.8 s`, `3 min 12 s`, `1 h 12 min`."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -35,7 +35,7 @@ def moment(text: str) -> str:
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """One line of a result, styled on a terminal; it is never wrapped."""
+    """Print one line of a result, styled on a terminal and never wrapped."""
     if console.on_terminal():
         console.results.print(text, style=style, markup=False, soft_wrap=True)
     else:
@@ -45,7 +45,7 @@ def print_line(text: str, *, style: str = "") -> None:
 def print_rows(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = (), header: bool = True
 ) -> None:
-    """A table without lines. On a narrow terminal its widest column goes over several lines.
+    """Print a table without lines. On a narrow terminal its widest column is wrapped.
 
     Args:
         columns: the titles.
@@ -71,9 +71,9 @@ def print_rows(
 
 
 def print_spread(title: str, name: str, runs: Sequence[Mapping[str, float]], protocol: str) -> None:
-    """Mean ± standard deviation (of a sample, n - 1) of the metrics of some runs that differ in their seed alone.
+    """Print mean ± sample standard deviation (n - 1) of the metrics of runs that differ only in their seed.
 
-    One run alone has its values without a spread.
+    A single run has values without a spread.
     """
     from actsr_cli.evaluation.metrics import parse_measure
 
@@ -87,11 +87,11 @@ def print_spread(title: str, name: str, runs: Sequence[Mapping[str, float]], pro
 
 
 def print_metrics(title: str, rows: Mapping[str, Mapping[str, float]], protocol: str) -> None:
-    """One group of lines per named row of metrics, one line per metric, one column per cut-off.
+    """Print a group of lines per named row of metrics: one line per metric, one column per cut-off.
 
     Args:
-        title: what the numbers are of.
-        rows: metrics such as {"hit@10": 0.08} by the name of what reached them.
+        title: title of the table.
+        rows: metrics such as {"hit@10": 0.08} by the name of the model.
         protocol: the protocol's title, which every table shows.
     """
     texts = {name: {metric: metric_text(metric, value) for metric, value in of.items()} for name, of in rows.items()}
@@ -99,7 +99,7 @@ def print_metrics(title: str, rows: Mapping[str, Mapping[str, float]], protocol:
 
 
 def metric_text(metric: str, value: float | None) -> str:
-    """A value with the decimals of its metric; a dash where there is none."""
+    """A value with the decimals of its metric; a dash if there is no value."""
     from actsr_cli.evaluation.metrics import parse_measure
 
     return "-" if value is None or math.isnan(value) else f"{value:.{parse_measure(metric).decimals}f}"

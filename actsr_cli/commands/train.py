@@ -1,4 +1,4 @@
-"""`actsr train`: train a model, go on with a run, or train a final model on all data."""
+"""`actsr train`: train a model, continue a run, or train a final model on all data."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def train(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="YAML file over the preset.", rich_help_panel=MODEL),
+        typer.Option("--config", "-c", help="YAML file of settings that override the preset.", rich_help_panel=MODEL),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", help="section.key=value over both; repeatable.", rich_help_panel=MODEL),
+        typer.Option("--set", "-s", help="Override a setting: section.key=value. Repeatable.", rich_help_panel=MODEL),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=TRAINING)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.", rich_help_panel=TRAINING)] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after N validations without gain.", rich_help_panel=TRAINING)
+        int | None, typer.Option(help="Stop after N validations without improvement.", rich_help_panel=TRAINING)
     ] = None,
     monitor: Annotated[
-        str | None, typer.Option(help="Validation metric that chooses the best epoch.", rich_help_panel=TRAINING)
+        str | None, typer.Option(help="Validation metric that selects the best epoch.", rich_help_panel=TRAINING)
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Targets per step.", rich_help_panel=TRAINING)] = None,
     learning_rate: Annotated[
@@ -84,7 +84,7 @@ def train(
         bool,
         typer.Option(
             "--refit",
-            help="Then train a final model on all data, for as many epochs as validation chose.",
+            help="Also train a final model on all data, for as many epochs as validation chose.",
             rich_help_panel=TRAINING,
         ),
     ] = False,
@@ -98,7 +98,7 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Go on with this run from its last finished epoch.", rich_help_panel=PLACE),
+        typer.Option(help="Continue this run after its last finished epoch.", rich_help_panel=PLACE),
     ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
@@ -107,9 +107,9 @@ def train(
     """Train a model to its best validation epoch.
 
     Settings: defaults < preset < --config < --set < the options below.
-    Prepares the data set first if needed. Ctrl-C ends cleanly
-    with the best model saved; --resume goes on.
-    --refit alone trains the final model of the latest finished run.
+    Prepares the data set first if needed. Ctrl-C stops the training and keeps
+    the best model; --resume continues it. --refit without other options trains
+    the final model of the latest finished run.
 
     [bold]Example:[/]  actsr train --model ac-sasrec --preset beauty
 
@@ -171,7 +171,7 @@ class _Report:
 
     Attributes:
         interrupted: whether a training was interrupted.
-        told: the runs as JSON has them; empty if they are printed.
+        told: the runs for JSON; empty if they are printed.
     """
 
     def __init__(self, runs_dir: Path, *, as_json: bool) -> None:
@@ -213,7 +213,7 @@ class _Report:
 
 
 def _told(run: Run) -> dict[str, Any]:
-    """A trained run as JSON has it."""
+    """A trained run for JSON."""
     record = run.record
     return {
         "run": run.name,

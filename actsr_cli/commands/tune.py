@@ -53,7 +53,7 @@ def tune(
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", "-d", help="Data set. Default: that of the preset or the run.", rich_help_panel=MODEL
+            "--dataset", "-d", help="Data set. Default: the data set of the preset or the run.", rich_help_panel=MODEL
         ),
     ] = None,
     overrides: Annotated[
@@ -68,7 +68,7 @@ def tune(
     space: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the search space. Default: that of the preset, else that of the model.",
+            help="YAML file with the search space. Default: the space of the preset, else of the model.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -140,7 +140,7 @@ def _chosen(given: dict[Sampler, bool]) -> Sampler:
 
 
 def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
-    """The plan of the study; prints which keys it does not search and what is unusual about its data."""
+    """The plan of the study. Prints notes about keys that are not searched and about its data."""
     from actsr_cli.tuning.planning import make_plan, space_of
 
     if basis.run is not None:
@@ -199,7 +199,7 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
 
 
 def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
-    """The winner's metrics on the test split by both protocols, evaluated if no former call has done so.
+    """The winner's metrics on the test split by both protocols; evaluates it if needed.
 
     Args:
         plan: the study.

@@ -127,7 +127,7 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
 
 
 def outcome_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """The state of a study as JSON has it: finished trials, the best first."""
+    """The state of a study for JSON: finished trials, the best first."""
     return {
         "study": plan.title,
         "folder": str(plan.folder),

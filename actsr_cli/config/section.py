@@ -45,7 +45,7 @@ def entry_points(*, group: str) -> EntryPoints:
 
 
 class Choice(Section):
-    """One choice of a section that offers several, each with keys of its own.
+    """One choice of a section with several choices, each with its own keys.
 
     The key that names the choice is always written, even if defaults are left out: the other keys depend on it.
 

@@ -72,6 +72,6 @@ class FileSplit(SplitConfig):
 
 @SPLITS.register
 class NoSplit(SplitConfig):
-    """All items are for training; nothing is held out."""
+    """All items are for training; no items are held out."""
 
     by: Literal["none"] = Field("none", description=_BY)

@@ -25,7 +25,7 @@ class DatasetEntry:
         name: its name in actsr; `actsr download` puts its files into DATA_DIR/name/name.inter and so on.
         title: a short description.
         archive: path of its archive on a mirror, or None if actsr generates the data.
-        aliases: other names: that of its preset, and that of its published folder.
+        aliases: other names: the names of its preset and of its published folder.
         expected: users, items and interactions after the filters of its preset, or None if unknown.
         sha256: hexadecimal digest of the archive, or None if unknown.
     """

@@ -102,7 +102,7 @@ def open_prepared(folder: Path, name: str) -> Prepared:
 
 
 def latest_record(data_dir: Path, name: str | None = None) -> store.Record | None:
-    """The record of the latest prepared data of one data set or of all, or None if nothing is prepared.
+    """The record of the latest prepared data of one data set or of all, or None if no data are prepared.
 
     Raises:
         DataError: there is no data set of that name, or the record is damaged.

@@ -1,8 +1,8 @@
-"""The raw ids behind a model's items and users, so that it can be used without its data.
+"""The raw ids behind a model's items and users, so that the model works without its data.
 
 FOLDER/
     items.parquet       per item id from 0 (padding): raw id, training interactions, title and categories where known
-    users.parquet       per user id from 0: raw id; only where the model knows its users
+    users.parquet       per user id from 0: raw id; only if the model learns about users
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from actsr_cli.files import replacing
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
 _COMPARED = 20_000
-"""Names that an unknown one is compared with at most."""
+"""Largest number of names that an unknown name is compared with."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The items of a model, and its users where it knows them.
+    """The items of a model, and its users if it learns about users.
 
     Attributes:
         item_names: the raw id of each item; index 0 is padding and the empty string.
         counts: (n_items + 1,) int64, training interactions of each item.
         titles: a title for each item id (empty where unknown), or None.
         categories: the categories of each item id (none where unknown), or None.
-        user_names: the raw id of each user, or None where the model knows no users.
+        user_names: the raw id of each user, or None if the model does not learn about users.
     """
 
     item_names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
-        """The vocabulary of some data; with their users if the model knows them."""
+        """The vocabulary of some data; it has users if the model learns about users."""
         return cls(
             item_names=data.item_names,
             counts=data.item_counts,
@@ -62,12 +62,12 @@ class Vocabulary:
         return len(self.item_names) - 1
 
     def display_name(self, item: int) -> str:
-        """The title of an item, or its raw id where it has none."""
+        """The title of an item, or its raw id if it has no title."""
         title = "" if self.titles is None else self.titles[item]
         return title or self.item_names[item]
 
     def display_name_of(self, name: str) -> str:
-        """The title behind a raw id, or the raw id where there is none."""
+        """The title of a raw id, or the raw id itself if it has no title."""
         return self.display_name(int(self.item_ids([name])[0]))
 
     def known_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
@@ -138,7 +138,7 @@ class Vocabulary:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
             raise DataError(f"the vocabulary in {folder} {reason}") from error
         if not found.item_names or found.item_names[0] != "":
-            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is no padding")
+            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is not padding")
         return found
 
     @cached_property

@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of a contender against that of the baseline.
+    """One metric of a contender compared with the baseline.
 
     Attributes:
         measure: such as ndcg@10.

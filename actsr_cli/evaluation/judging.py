@@ -120,7 +120,7 @@ def judge(
         on_batch: called with (done, total) targets.
 
     Raises:
-        DataError: nothing is held out.
+        DataError: no items are held out.
         ConfigError: a measure needs categories of items, and there are none.
         RunError: a score is not a number.
     """
@@ -137,7 +137,7 @@ def nothing_held_out(data: SequenceData) -> str:
     """Why there is nothing to rank, in one line."""
     match data.split.by:
         case "none":
-            return f"split.by is none: all of '{data.name}' is training data, and nothing is held out"
+            return f"split.by is none: all of '{data.name}' is training data, and no items are held out"
         case "last":
             return f"'{data.name}' has no user with three or more interactions: there is nothing to evaluate on"
         case _:

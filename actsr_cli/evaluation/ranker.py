@@ -1,4 +1,4 @@
-"""The one way to order a catalogue: histories in, ranks of their targets and lists of the best items out."""
+"""Ranks a catalogue for histories: the rank of each target, and lists of the best items."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import CandidateSampler, Protocol
 
 _SCORES_AT_A_TIME = 2**25
-"""Limit of one batch's scores, 128 MiB: of a catalogue of a million items, 33 histories at a time."""
+"""Limit of one batch's scores, 128 MiB: 33 histories with a catalogue of a million items."""
 
 
 class Scorer(Interface):
-    """What a ranker needs of a model."""
+    """The methods of a model that a ranker calls."""
 
     @property
     def n_items(self) -> int:
-        """Items of the catalogue, padding not counted."""
+        """Number of items in the catalogue, without padding."""
 
     @property
     def max_length(self) -> int:
-        """Latest items of a history that are read."""
+        """Number of latest items of a history that the model reads."""
 
     def score(self, batch: Batch) -> Tensor:
-        """(batch, n_items + 1) scores; column 0 is padding and means nothing."""
+        """(batch, n_items + 1) scores; column 0 is padding and has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Ranking:
             first. 0 where the list is shorter. An item with a score of -inf is never listed.
         top_scores: (rows, top) float32, their scores; -inf where the list is shorter.
         log_total: (rows,) log of the sum over the catalogue of exp(score): a score minus it is a log-probability. 0
-            unless `rank` was asked for it.
+            unless `rank` computed it.
         target_scores: (rows,) float32 score of each target; NaN without one.
     """
 
@@ -84,10 +84,10 @@ class Ranker:
         scorer: the model, on `device` and in evaluation mode.
         device: where to score.
         protocol: which items a target is ranked among.
-        batch_size: histories at a time. A large catalogue lowers it, so that scores stay below 128 MiB.
+        batch_size: histories scored at a time; fewer if the scores of a large catalogue would exceed 128 MiB.
         item_counts: (n_items + 1,) training interactions of each item; sampled candidates need them.
         workers: the processes that share the histories. Each gets the whole ranking.
-        listed: (n_items + 1,) bool, the items that lists may hold; None allows all. Ranks do not depend on it.
+        listed: (n_items + 1,) bool, items allowed in lists; None allows all. Ranks do not depend on it.
     """
 
     def __init__(
@@ -126,8 +126,8 @@ class Ranker:
 
         Args:
             histories: histories of any length, at least one item each.
-            top: length of the lists; 0 makes none.
-            log_probability: compute `log_total` too.
+            top: length of the lists; 0 makes no lists.
+            log_probability: also compute `log_total`.
             on_batch: called with (done, total) histories.
 
         Raises:
@@ -151,12 +151,12 @@ class Ranker:
         return found.ranking(histories, self.workers, self.device)
 
     def _at_a_time(self, top: int) -> int:
-        """Histories in a batch; making lists needs about four times the memory of the scores."""
+        """Number of histories in a batch; lists need about four times the memory of the scores."""
         limit = _SCORES_AT_A_TIME // (4 if top else 1)
         return max(1, min(self.batch_size, limit // self.scorer.n_items))
 
     def _rank_rows(self, histories: Histories, rows: NDArray[np.int64], scores: Tensor, found: _Found) -> None:
-        """Fill in the places of the targets, and the lists, of some rows."""
+        """Fill in the ranks and the lists of some rows."""
         targets = torch.from_numpy(histories.targets[rows]).to(self.device)
         seen = None if self.protocol.seen == "rank" else torch.from_numpy(histories.padded(rows)).to(self.device)
         candidates = self._candidates(histories, rows)
@@ -194,7 +194,7 @@ class Ranker:
         found.target_scores[rows] = of_target.masked_fill(unknown, torch.nan).cpu().numpy()
 
     def _candidates(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor | None:
-        """(rows, n_candidates) sampled items, padded with 0; None where the whole catalogue is ranked."""
+        """(rows, n_candidates) sampled items, padded with 0; None if the whole catalogue is ranked."""
         if self._sampler is None:
             return None
         drawn = np.stack(
@@ -210,7 +210,7 @@ class Ranker:
         return torch.from_numpy(drawn).to(self.device)
 
     def _listable(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
-        """(rows, n_items + 1) float32 scores, -inf where a list may not hold the item."""
+        """(rows, n_items + 1) float32 scores, -inf for items that are not allowed in the list."""
         if len(self._scratch) < len(scores):  # memory that is used again costs less than new memory for each batch
             self._scratch = torch.empty(scores.shape, dtype=torch.float32, device=self.device)
         listable = self._scratch[: len(scores)].copy_(scores)
@@ -229,19 +229,19 @@ class Ranker:
 
 
 def places(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """How many items score higher than each target, and how many others score the same.
+    """Number of items that score higher than each target, and of other items with an equal score.
 
     Args:
         scores: (batch, n_items + 1); column 0 is padding and never counts.
         targets: (batch,) item ids.
-        seen: (batch, any) item ids to leave out, padded with 0; a target among them stays. None ranks every item.
+        seen: (batch, any) item ids to leave out, padded with 0; the target is never left out. None ranks every item.
 
     Returns:
         Two (batch,) int64.
     """
     columns = targets.unsqueeze(1)
     of_target = scores.gather(1, columns)
-    # Comparisons are written as numbers, whose sums are vectorised where those of bool are not; float32 counts to 2²⁴.
+    # Comparisons are stored as float32: sums of bool are not vectorised. float32 counts exactly up to 2²⁴.
     exact = torch.float32 if scores.shape[1] <= 2**24 else torch.float64
     marks = torch.empty_like(scores, dtype=exact)
     counts = []
@@ -257,7 +257,7 @@ def places(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> tuple
 
 
 def _places_among(scores: Tensor, targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """As `places`, among (batch, any) candidates alone, padded with 0, the target not among them."""
+    """Like `places`, but only among (batch, any) candidates, padded with 0 and without the target."""
     of_target = scores.gather(1, targets.unsqueeze(1))
     of_candidates = scores.gather(1, candidates)
     real = candidates != PADDING
@@ -268,14 +268,14 @@ def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The best items of each row; of equal scores the lowest id comes first.
 
     Args:
-        scores: (batch, n_items + 1) float32; -inf marks what must not be listed, padding among it.
-        k: how many, at most the number of columns.
+        scores: (batch, n_items + 1) float32; -inf marks items that must not be listed, including padding.
+        k: length of the lists, at most the number of columns.
 
     Returns:
-        (batch, k) int64 item ids, 0 where no more may be listed, and (batch, k) scores, -inf there.
+        (batch, k) int64 item ids, 0 after the last allowed item, and (batch, k) scores, -inf there.
     """
     best, items = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    # Of several items with the score of the last place, topk takes any: these rows are done again, exactly.
+    # If several items tie for the last place, topk takes any of them: these rows are ranked again, exactly.
     tied = torch.nonzero((best[:, k - 1] == best[:, -1]) & (best[:, -1] > -torch.inf)).squeeze(1)
     items = items[:, :k]
     if best.shape[1] > k and len(tied):
@@ -287,7 +287,7 @@ def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _lowest_ids_first(scores: Tensor, k: int) -> Tensor:
     """(batch, k) ids of the best items; of equal scores those with the lowest ids."""
-    bits = (scores + 0.0).view(torch.int32).long()  # + 0.0 makes 0 of -0
+    bits = (scores + 0.0).view(torch.int32).long()  # + 0.0 turns -0 into 0
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # whole numbers in the order of the scores
     keys = (ordered << 32) - torch.arange(scores.shape[1], device=scores.device)
     return keys.topk(k, dim=1).indices
@@ -305,7 +305,7 @@ class _Found:
         self.target_scores = np.zeros(rows, dtype=np.float32)
 
     def ranking(self, histories: Histories, workers: Workers, device: torch.device) -> Ranking:
-        """The ranking, once all rows are filled: what each process has not ranked is 0, so that sums are the whole."""
+        """The ranking after all rows are filled; rows of other processes are 0, so the sum over processes is whole."""
         if workers.count > 1:
             for name, array in vars(self).items():
                 setattr(self, name, workers.sum(torch.from_numpy(array).to(device)).cpu().numpy())

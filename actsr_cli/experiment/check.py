@@ -31,7 +31,7 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     if not isinstance(config.model, CustomOptions):  # building a custom model without memory may fail
         model_size(config.model, config.calibration, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
-        raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
+        raise DataError(f"'{data.name}' has no training targets: no user has two training interactions")
     if config.split.by == "none":
         return
     if not len(data.held_out("valid")):

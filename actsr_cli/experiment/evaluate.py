@@ -1,4 +1,4 @@
-"""Evaluating a finished run, with popularity as the floor."""
+"""Evaluates a finished run, with ranking by popularity as the baseline."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _DECIMALS = "{:.4f}".format
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured.
+    """What an evaluation measures.
 
     Attributes:
         split: `valid` or `test`.
-        protocol: what targets are ranked among.
-        wanted: the measures.
+        protocol: which items a target is ranked among.
+        wanted: the metrics.
         batch_size: histories scored at a time.
         device: where to score, as in `training.device`.
     """
@@ -52,11 +52,11 @@ class Evaluation:
     Attributes:
         run: the name of the run.
         request: what was measured.
-        epoch: the epoch that the parameters are from.
+        epoch: the epoch of the parameters.
         judgement: the model's ranking and metrics.
         popularity: metrics of ranking by popularity, by name.
-        facts: what the split holds and leaves out.
-        data: what was ranked.
+        facts: size of the split, and the users it leaves out.
+        data: the data that were ranked.
     """
 
     run: str
@@ -100,12 +100,12 @@ def request_for(
     batch_size: int | None = None,
     device: str = "auto",
 ) -> Request:
-    """What is to be measured on a run; None takes the run's setting.
+    """The request for a run; None takes the run's setting.
 
     Args:
-        settings: the run's.
-        data: what is ranked; says whether metrics of categories are among `all`.
-        protocol: what targets are ranked among.
+        settings: the settings of the run.
+        data: the data to rank; without categories, `all` has no metrics of categories.
+        protocol: which items a target is ranked among.
         split: `valid` or `test`.
         metrics: names of metrics, or `all`, see `chosen_metrics`.
         k: cut-offs.
@@ -126,10 +126,10 @@ def request_for(
 
 
 def trained_model(run: Run, data: SequenceData) -> tuple[Model, int]:
-    """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
+    """The best model of a run, in evaluation mode on the CPU, and its epoch.
 
     Raises:
-        RunError: the run has no model, or `data` are not what it was trained on.
+        RunError: the run has no model, or was trained on other data.
     """
     fingerprint = run.record.fingerprint
     if fingerprint != data.fingerprint:
@@ -143,14 +143,14 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Model, int]:
 
 
 def _said(split: SplitConfig) -> str:
-    """A split for people."""
+    """A split as text."""
     return ", ".join(f"{key} {value}" for key, value in split.model_dump().items())
 
 
 def judge_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> tuple[Judgement, int]:
-    """How a run's best model ranks a split, and the epoch it is from; see `evaluate_run`."""
+    """The ranking of a split by a run's best model, and the model's epoch; see `evaluate_run`."""
     check_held_out(run)
     model, epoch = trained_model(run, data)
     return judge(_ranker(model, data, request), data, request.split, request.wanted, on_batch), epoch
@@ -159,13 +159,13 @@ def judge_run(
 def evaluate_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Rank every target of a split; the metrics are kept in the run's metrics.json.
+    """Rank every target of a split. The metrics are saved in the run's metrics.json.
 
     Args:
         run: a trained run.
-        data: the data it was trained on, split as it was.
-        request: what is measured.
-        on_batch: hears (done, total) targets of the model's pass.
+        data: the data that the run was trained on, with the same split.
+        request: what to measure.
+        on_batch: called with the number of ranked targets and of all targets.
     """
     judgement, epoch = judge_run(run, data, request, on_batch)
     floor = popularity_model(data)
@@ -182,7 +182,7 @@ def evaluate_run(
 
 
 def popularity_model(data: SequenceData) -> Model:
-    """Scores every item by its number of training interactions: the floor under every model."""
+    """A model that scores every item by its number of training interactions: the baseline of every model."""
     model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
     model.fit(*data.training_part())
     return model

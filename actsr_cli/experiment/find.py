@@ -17,7 +17,7 @@ from actsr_cli.experiment.run import Run, has_config, open_run, status_of
 from actsr_cli.version import __version__
 
 Name = tuple[str, ...]
-"""A name in its parts: DATASET, MODEL, NAME, or the last ones of these."""
+"""The parts of a name: DATASET, MODEL, NAME, or only the last ones."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Listed:
     Attributes:
         path: the folder.
         place: the parts of its path below the root of the runs.
-        record: the record, or None where it cannot be read.
+        record: the record, or None if it cannot be read.
         problem: why the record cannot be read, or None.
     """
 
@@ -43,7 +43,7 @@ class Listed:
 
     @property
     def recorded(self) -> Name:
-        """The name under which it was made."""
+        """The name in its record."""
         return self.place if self.record is None else (self.record.dataset, self.record.model, self.record.name)
 
 
@@ -191,7 +191,7 @@ def _summary(listed: Listed) -> Summary:
         )
     try:
         status = status_of(listed.path, record) if _can_be_opened(listed.path, record) else Status.UNREADABLE
-    except RunError:  # it has just been damaged or deleted
+    except RunError:  # the run was damaged or deleted in the meantime
         status = Status.UNREADABLE
     shared = {name: getattr(record, name) for name in Summary.model_fields if hasattr(record, name)}
     return Summary.model_validate(shared | {"run": listed.name, "status": status})

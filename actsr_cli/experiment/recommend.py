@@ -1,4 +1,4 @@
-"""Opening a run to recommend with it."""
+"""Opens a run for recommendations."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from actsr_cli.training.device import choose_device
 
 
 def open_recommender(run: Run, data_dir: Path, device: str = "auto", batch_size: int | None = None) -> Recommender:
-    """The best model of a run, ready to recommend. It needs the run's folder alone.
+    """The best model of a run as a recommender. It needs only the run's folder.
 
     Args:
         run: a run with a trained model.
-        data_dir: where the histories of the data set's users are, for whoever asks for them.
+        data_dir: root of the data sets, for the histories of the data set's users.
         device: where to compute, as in `training.device`.
-        batch_size: histories scored at a time; None takes the run's.
+        batch_size: histories scored at a time; Default: the run's.
 
     Raises:
         RunError: the run has no model, or its files are damaged.
         DataError: its vocabulary is missing or damaged.
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
     where = choose_device(device)
     model, _ = open_model(run)

@@ -29,7 +29,7 @@ class Recorder(Observer):
     Args:
         run: the run.
         board: its TensorBoard.
-        observer: gets every event, too.
+        observer: also gets every event.
         watch: draws the attention, or None.
     """
 
@@ -56,7 +56,7 @@ class Recorder(Observer):
 
 @contextmanager
 def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
-    """Record an error within this context: the run is then a failed one.
+    """Record an error within this context as the failure of the run.
 
     Args:
         run: the run.

@@ -137,7 +137,7 @@ def moved_users(
         RunError: the model is not calibrated, or its calibration moved no rank that way.
     """
     if not is_calibrated(model):
-        raise RunError("this attention is not calibrated, so calibration moves no rank")
+        raise RunError("this attention is not calibrated, so calibration does not change ranks")
 
     ranker = Ranker(model, device=device, protocol=Protocol(seen), batch_size=batch_size)
     held_out = data.held_out(split)
@@ -148,7 +148,7 @@ def moved_users(
     order = np.argsort(-gain, kind="stable")[:count]
     moved = order[gain[order] > 0]
     if not len(moved):
-        raise RunError(f"calibration {'improved' if improved else 'worsened'} nobody's rank")
+        raise RunError(f"calibration {'improved' if improved else 'worsened'} no user's rank")
     return _subjects(data, split, moved)
 
 

@@ -1,4 +1,4 @@
-"""What recommendations may hold: how many items, which ones, and whether those of the history."""
+"""The choice of items in recommendations: how many, which ones, and whether items of the history are allowed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Seen = Literal["rank", "exclude"]
 
 @dataclass(frozen=True)
 class Choice:
-    """What lists may hold.
+    """The items that lists may contain.
 
     Attributes:
         k: length of the lists.
         seen: `exclude` leaves the items of a history out of its list, `rank` does not.
-        listed: (n_items + 1,) bool, the items that lists may hold; None allows all.
+        listed: (n_items + 1,) bool, the items that lists may contain; None allows all.
         unknown: raw ids among the chosen candidates that the model does not know.
     """
 
@@ -41,18 +41,18 @@ def choose(
     only: Sequence[RawId] | None = None,
     without: Sequence[RawId] = (),
 ) -> Choice:
-    """What lists may hold, by raw ids.
+    """The items that lists may contain, chosen by raw ids.
 
     Args:
         vocabulary: the items that the model knows.
         k: length of the lists.
         seen: see `Choice`.
-        only: the items that lists may hold; None allows all.
-        without: items that they must not hold.
+        only: the items that lists may contain; None allows all.
+        without: items that lists must not contain.
 
     Raises:
-        ConfigError: k is no whole number of at least 1, or `seen` is no choice.
-        DataError: nothing is left to list.
+        ConfigError: k is not a whole number of at least 1, or `seen` is invalid.
+        DataError: no item is left to list.
     """
     if seen not in ("rank", "exclude"):
         raise ConfigError(f"seen must be rank or exclude, not {seen!r}")
@@ -73,10 +73,10 @@ def choose(
 
 
 def check_length(k: int) -> int:
-    """The length of a list.
+    """The length of a list, checked.
 
     Raises:
-        ConfigError: it is no whole number of at least 1.
+        ConfigError: it is not a whole number of at least 1.
     """
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")

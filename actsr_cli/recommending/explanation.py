@@ -29,9 +29,9 @@ class Explanation:
 
     Attributes:
         target: the recommended item; its score is its log-probability among all items.
-        rank: of the target among all items, from 1.
+        rank: rank of the target among all items, from 1.
         items: raw ids of the history's items that the model reads, oldest first.
-        titles: of these items; "" where there is none.
+        titles: titles of these items; "" if unknown.
         importance: one value per item under the name of each measure. `left out`: by how much the target's
             log-probability falls without the item. `integrated gradients`: the item's share in the target's
             log-probability, against the mean item of the history (Sundararajan et al., ICML 2017). The others: the last
@@ -50,7 +50,7 @@ class Explanation:
 
     @property
     def probability(self) -> float:
-        """Of the target, by the softmax over all items."""
+        """The probability of the target, by the softmax over all items."""
         return float(np.exp(self.target.score))
 
     def to_frame(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Histories as people have them, raw item ids in time order, and as a model reads them."""
+"""Converts histories of raw item ids in time order to histories that a model reads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RawHistories:
         users: a name for each history.
         items: raw item ids of each history, oldest first.
         timestamps: seconds of each item, or None. They never decrease within a history.
-        strangers: the names are mere numbers. Else they are raw ids of users, whom the model may know.
+        strangers: whether the names are only numbers. Otherwise they are raw ids of users, which the model may know.
     """
 
     users: Sequence[str]
@@ -73,7 +73,7 @@ class KnownHistories:
 
 
 def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories:
-    """Histories by the ids of a vocabulary. An item that it does not have is left out and reported as unknown."""
+    """Histories by the ids of a vocabulary. Items that are not in it are left out and reported as unknown."""
     names = list(chain.from_iterable(raw.items))
     lengths = np.fromiter(map(len, raw.items), dtype=np.int64, count=len(raw))
     rows = np.repeat(np.arange(len(raw)), lengths)
@@ -99,12 +99,12 @@ def one_history(history: History, timestamps: Times | None = None, user: RawId |
     """A single history. It has no name unless `user` gives one.
 
     Raises:
-        DataError: it is no sequence of raw ids, or its timestamps do not fit it.
+        DataError: it is not a sequence of raw ids, or its timestamps do not match it.
     """
     several = isinstance(history, Mapping | pd.DataFrame)
     given = [] if several else _in_order(history, "the history")
     if several or any(isinstance(item, _LISTS) for item in given):
-        raise DataError("this is more than one history", hint="For several histories call recommend_many.")
+        raise DataError("these are several histories", hint="For several histories call recommend_many.")
     items = raw_ids(given, "the history")
     times = None if timestamps is None else [checked_times(timestamps, len(items), "the history")]
     return RawHistories(["" if user is None else raw_id(user, "user")], [items], times, strangers=user is None)
@@ -117,16 +117,16 @@ def many_histories(
     """Several histories.
 
     Args:
-        histories: by user; or one after another, which are then named 0, 1, …; or a table with one interaction per row
-            and columns for user, item and, optionally, time. Rows of a table are put in time order.
-        timestamps: of each item of each history, in the form of `histories`; a table has its own.
+        histories: a mapping by user; a list of histories, which are named 0, 1, …; or a table with one interaction per
+            row and columns for user, item and, optionally, time. Rows of a table are sorted by time.
+        timestamps: the time of each item, in the form of `histories`; a table has its own column.
 
     Raises:
-        DataError: a history is no sequence of raw ids, timestamps do not fit, or the table lacks a column.
+        DataError: a history is not a sequence of raw ids, timestamps do not match, or the table lacks a column.
     """
     if isinstance(histories, pd.DataFrame):
         if timestamps is not None:
-            raise DataError("a table has a column of timestamps: give no others")
+            raise DataError("a table has its own column of timestamps: do not give timestamps")
         return table_histories(histories)
     by_name = _by_name(histories, "several histories")
     items = [raw_ids(_in_order(history, f"history {name}"), f"history {name}") for name, history in by_name.items()]
@@ -152,22 +152,22 @@ def _by_name(values: Mapping[Any, _T] | Sequence[_T], what: str) -> dict[str, _T
             raise DataError(f"{what} are a list of lists", hint="For one history call recommend.")
     found = {raw_id(name, "user"): value for name, value in named}
     if len(found) < len(named):
-        raise DataError(f"{what} have a user twice: as a number and as a text of the same digits")
+        raise DataError(f"{what} have a user twice: as a number, and as a text with the same digits")
     return found
 
 
 def _in_order(history: Any, where: str) -> list[Any]:
-    """What a history holds, oldest first."""
+    """The items of a history, oldest first."""
     if isinstance(history, set | frozenset):
         raise DataError(f"{where} is a set, which has no order: give a list, oldest item first")
     return listed(history, where, "item ids")
 
 
 def table_histories(table: pd.DataFrame) -> RawHistories:
-    """The histories in a table with one interaction per row: users in order of appearance, their rows in time order.
+    """The histories in a table with one interaction per row: users by first appearance, their rows by time.
 
     Raises:
-        DataError: a column is missing, or a user, item or time is.
+        DataError: a column is missing, or a row has no user, item or time.
     """
     table = table.set_axis(list(map(str, table.columns)), axis=1)
     user, item = (_column(table, role) for role in ("user", "item"))
@@ -184,7 +184,7 @@ def table_histories(table: pd.DataFrame) -> RawHistories:
 
 
 def rows_of_users(users: NDArray[np.int64], times: NDArray[np.float64] | None) -> list[NDArray[np.int64]]:
-    """The rows of each user, by user code from 0, in time order; rows of equal times stay in their order."""
+    """The rows of each user, by user code from 0, in time order; rows with equal times keep their order."""
     order = np.argsort(users, kind="stable") if times is None else np.lexsort((times, users))
     return np.split(order, np.cumsum(np.bincount(users))[:-1]) if len(users) else []
 
@@ -194,18 +194,18 @@ def listed(values: Iterable[_T], where: str, what: str) -> list[_T]:
 
     Args:
         values: the values.
-        where: what they are, for errors.
-        what: what the list should hold, for errors.
+        where: what the values are, for errors.
+        what: what the list should contain, for errors.
 
     Raises:
-        DataError: it is a text, a mapping, a table, or no list of anything.
+        DataError: `values` is a text, a mapping or a table, or is not a list.
     """
     if isinstance(values, str):
         raise DataError(f"{where} must be a list of {what}, not the text '{values}'")
     try:
         if not isinstance(values, bytes | Mapping | pd.DataFrame):
             return list(values)
-    except TypeError:  # it cannot be iterated over
+    except TypeError:  # not iterable
         pass
     raise DataError(f"{where} must be a list of {what}, not {_shown(values)}")
 
@@ -215,11 +215,11 @@ def raw_ids(values: Iterable[object], where: str, kind: str = "item") -> list[st
 
     Args:
         values: the ids.
-        where: what they are, for errors.
+        where: what the values are, for errors.
         kind: `item` or `user`.
 
     Raises:
-        DataError: one is neither a text nor a whole number, or `values` is a text itself.
+        DataError: an id is neither a text nor a whole number, or `values` is itself a text.
     """
     return [raw_id(value, kind) for value in listed(values, where, f"{kind} ids")]
 
@@ -259,7 +259,7 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
     """Times as seconds since 1970: numbers are seconds, dates are ISO texts or date objects.
 
     Raises:
-        DataError: there is not one for each item, one is no time, or they decrease.
+        DataError: their number is not that of the items, one is not a time, or they decrease.
     """
     times = _seconds(listed(values, f"the timestamps of {where}", "times"), where)
     if len(times) != n_items:
@@ -274,7 +274,7 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
 
 def _seconds(values: list[Any] | pd.Series, where: str) -> NDArray[np.float64]:
     kinds = set(map(type, values)) if isinstance(values, list) else {object}
-    if kinds <= {int, float}:  # as in JSON: pandas would take a millisecond for each history
+    if kinds <= {int, float}:  # usual in JSON, and pandas takes a millisecond per history
         seconds = np.array(list(map(_as_float, values)), dtype=np.float64)
     else:
         seconds = read_numbers(pd.Series(values), dates=True) if len(values) else np.zeros(0)
@@ -283,12 +283,12 @@ def _seconds(values: list[Any] | pd.Series, where: str) -> NDArray[np.float64]:
         wrong |= np.array([isinstance(value, bool) for value in values])
     if wrong.any():
         shown = _shown(list(values)[int(np.argmax(wrong))])
-        raise DataError(f"{where}: {shown} is no timestamp", hint="Give seconds since 1970, or ISO dates.")
+        raise DataError(f"{where}: {shown} is not a timestamp", hint="Give seconds since 1970, or ISO dates.")
     return seconds
 
 
 def _as_float(number: float) -> float:
-    """A number as a float; infinite where it is too large for one."""
+    """A number as a float; infinite if it is too large."""
     try:
         return float(number)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Histories from files: JSON lines and lists in Parquet as a stream, tables by the readers of data sets."""
+"""Reads histories from files: JSON lines and Parquet lists as a stream, tables with the readers of data sets."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ STDIN = Path("-")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
 _KEYS = ("user", "items", "timestamps")
 _CHUNK = 4096
-"""Histories that are read, and kept in memory, at a time."""
+"""Number of histories read at a time and kept in memory."""
 
 Entry = tuple[str | None, list[str], NDArray[np.float64] | None]
-"""A user, raw item ids and their times; None where the file has no users or times."""
+"""A user, raw item ids and their times; None if the file has no users or times."""
 
 
 def history_formats() -> tuple[str, ...]:
-    """Names of the formats that histories are read in."""
+    """Names of the formats of histories."""
     return (JSON_LINES, *format_names())
 
 
 def read_histories(
     path: Path, format_name: str | None = None, columns: Columns | None = None
 ) -> Iterator[RawHistories]:
-    """The histories in a file, some thousand at a time.
+    """The histories in a file, in chunks.
 
     JSON lines hold a history per line: a list of item ids, or an object with `items` and, optionally, `user` and
-    `timestamps`. A Parquet file holds a list per row, or an interaction per row. All other formats are those of data
-    sets; tables of interactions are read whole.
+    `timestamps`. A Parquet file holds a list per row, or an interaction per row. All other
+    formats are those of data sets. Tables of interactions are read as a whole.
 
     Args:
         path: the file; `-` is standard input.
-        format_name: one of `history_formats`; None tells by the file's suffix, and takes JSON lines of standard input.
-        columns: which columns of a table hold what.
+        format_name: one of `history_formats`; Default: by the file's suffix; JSON lines for standard input.
+        columns: names of the columns of a table.
 
     Raises:
         DataError: the file is missing or malformed.
@@ -76,10 +76,10 @@ def read_histories(
 
 
 def read_ids(path: Path) -> list[str]:
-    """The raw ids in a text file, one per line; empty lines are passed over.
+    """The raw ids in a text file, one per line; empty lines are skipped.
 
     Raises:
-        DataError: there is no such file, or no id in it.
+        DataError: the file does not exist, or holds no ids.
     """
     ids = [line.strip() for line in read_lines(_existing(path)) if line.strip()]
     if not ids:
@@ -88,7 +88,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def _guessed(path: Path) -> str:
-    """The format that a file's name ends with."""
+    """The format of a file, by its suffix."""
     if path == STDIN or _existing(path).name.endswith(_JSON_SUFFIXES):
         return JSON_LINES
     try:
@@ -98,7 +98,7 @@ def _guessed(path: Path) -> str:
 
 
 def _check_options(name: str, columns: Columns) -> None:
-    """Raise where there is no format of this name, or it does not take an option."""
+    """Check that a format exists, and takes the given options."""
     if name not in (names := history_formats()):
         raise DataError(f"unknown format '{name}'; {nearest(name, names)}")
     options = () if name == JSON_LINES else find_reader(name).options
@@ -109,7 +109,7 @@ def _check_options(name: str, columns: Columns) -> None:
 
 
 def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
-    """Entries of the file called `where`, some thousand at a time.
+    """The entries of a file in chunks; `where` names the file in errors.
 
     Raises:
         DataError: only some histories have users, or times.
@@ -122,7 +122,7 @@ def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
         for number, (user, time) in enumerate(zip(users, times, strict=True), start=count + 1):
             if (user is not None, time is not None) != has:
                 raise DataError(
-                    f"{where}: history {number} has not the same keys as those before it",
+                    f"{where}: history {number} has other keys than the histories before it",
                     hint="Give a user for all histories or for none, and likewise timestamps.",
                 )
         numbers = [str(number) for number in range(count + 1, count + 1 + len(items))]
@@ -131,14 +131,14 @@ def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
 
 
 def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
-    """A history per line."""
+    """The histories in JSON lines."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             entry: Any = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}, line {number}: no JSON ({error})", hint=_HINT) from None
+            raise DataError(f"{where}, line {number}: not JSON ({error})", hint=_HINT) from None
         if "\\ud" in line.lower() and not _can_be_written(entry):
             raise DataError(f"{where}, line {number}: a text holds half of a character (\\ud800 to \\udfff)")
         try:
@@ -151,7 +151,7 @@ _HINT = 'A line holds ["B001", "B002"], or {"user": "anna", "items": ["B001", "B
 
 
 def _can_be_written(entry: Any) -> bool:
-    """Whether all texts are Unicode: JSON may hold halves of surrogate pairs."""
+    """Whether all texts are valid Unicode: JSON may contain halves of surrogate pairs."""
     try:
         json.dumps(entry, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -167,13 +167,13 @@ def _json_entry(entry: Any) -> Entry:
     items = raw_ids(entry["items"], "items")
     times = entry.get("timestamps")
     if times is not None and not isinstance(times, list):
-        raise DataError("timestamps are no list")
+        raise DataError("timestamps are not a list")
     user = None if entry.get("user") is None else raw_id(entry["user"], "user")
     return user, items, None if times is None else checked_times(times, len(items), "the history")
 
 
 def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
-    """The columns of user, items and times of a Parquet file with a list of items per row; None of any other."""
+    """The columns of user, items and times of a Parquet file with a list of items per row; None for other files."""
     schema = _schema(path)
 
     def find(role: str, given: str | None) -> str | None:
@@ -195,7 +195,7 @@ def _schema(path: Path) -> pa.Schema:
     try:
         return parquet.read_schema(path)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -203,7 +203,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> Iterator[Entry]:
-    """A history per row of a Parquet file."""
+    """The histories in the rows of a Parquet file."""
     user, item, time = columns
     wanted = [name for name in columns if name is not None]
     for number, row in enumerate(_rows(path, wanted), start=1):
@@ -216,7 +216,7 @@ def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> 
 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, some thousand in memory at a time."""
+    """The rows of a Parquet file, read in chunks."""
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
@@ -226,14 +226,14 @@ def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
 
 
 class _Strict(BadLines):
-    """Raises at the first malformed line: nobody can choose to skip one here."""
+    """Raises at the first malformed line: histories have no option to skip lines."""
 
     def report(self, line: int, reason: str, unit: str = "line") -> None:
         raise DataError(f"{self.path}, {unit} {line}: {reason}", hint=f"Correct the {unit}.")
 
 
 def _interaction_chunks(path: Path, format_name: str, columns: Columns) -> Iterator[RawHistories]:
-    """The histories in a table with one interaction per row; users in order of appearance, rows in time order."""
+    """The histories in a table with one interaction per row; users by first appearance, rows by time."""
     raw = read_interactions(find_reader(format_name), columns, (), [_Strict(path)])
     rows = rows_of_users(raw.users, raw.timestamps)
     for start in range(0, len(rows), _CHUNK):
@@ -253,7 +253,7 @@ def _existing(path: Path) -> Path:
 
 @contextmanager
 def _on_disk(path: Path) -> Iterator[Path]:
-    """The file, or standard input as one: readers of tables read some places twice."""
+    """The file, or standard input saved as a file: readers of tables read some parts twice."""
     if path != STDIN:
         yield _existing(path)
         return

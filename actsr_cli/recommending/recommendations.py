@@ -1,4 +1,4 @@
-"""Lists of items for people and programs: raw ids, titles and scores."""
+"""Recommended lists of items: raw ids, titles and scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from actsr_cli.data.vocabulary import Vocabulary
 
 By = Literal["model", "popularity"]
 _SHOWN = 5
-"""Lists that a notebook shows of many."""
+"""Number of lists that a notebook shows."""
 
 
 class ScoredItem(NamedTuple):
-    """An item of a list: its raw id, its title ("" where there is none) and its score."""
+    """An item of a list: its raw id, its title ("" if unknown) and its score."""
 
     item: str
     title: str
@@ -67,7 +67,7 @@ class ItemList(Sequence[ScoredItem]):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader should know of this list, in sentences."""
+        """Notes about this list, in sentences."""
         notes = []
         if self.by == "popularity":
             notes.append("The history has no known item: these are the most popular items.")
@@ -133,11 +133,11 @@ class Recommendations(Sequence[ItemList]):
 
     @cached_property
     def n_unknown(self) -> int:
-        """Items of all histories that were left out as unknown."""
+        """Number of unknown items in all histories."""
         return sum(map(len, self.unknown))
 
     def to_arrow(self) -> pa.Table:
-        """One row per listed item: user, rank, item, title (where items have titles), score, by."""
+        """One row per listed item: user, rank, item, title (if items have titles), score, by."""
         listed = self.item_ids > 0
         rows, places = np.nonzero(listed)
         items = pa.array(self.item_ids[listed])
@@ -152,7 +152,7 @@ class Recommendations(Sequence[ItemList]):
         return pa.table({name: column for name, column in columns.items() if column is not None})
 
     def to_frame(self) -> pd.DataFrame:
-        """The same as a pandas table."""
+        """The lists as a pandas table."""
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
@@ -177,6 +177,6 @@ class Recommendations(Sequence[ItemList]):
 
 
 def no_recommendations(vocabulary: Vocabulary) -> Recommendations:
-    """Not a single list."""
+    """Empty recommendations."""
     nothing = np.zeros((0, 1), dtype=np.int64)
     return Recommendations(vocabulary, [], nothing, nothing.astype(np.float32), np.zeros(0, dtype=np.bool_), [])

@@ -1,4 +1,4 @@
-"""A trained model that takes raw histories and gives raw items."""
+"""A trained model that reads raw histories and recommends raw items."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Recommender:
 
     Args:
         model: the model, on `device` and in evaluation mode.
-        vocabulary: its items, and its users where it learns about them.
-        name: of the run, for messages.
+        vocabulary: its items, and its users if it learns about users.
+        name: name of the run, for messages.
         device: where the model computes.
-        batch_size: histories scored at a time; bounds memory.
+        batch_size: histories scored at a time; limits memory.
         open_data: opens the data that the model was trained on, for `recommend_users`.
     """
 
@@ -83,22 +83,22 @@ class Recommender:
         only: Sequence[RawId] | None = None,
         without: Sequence[RawId] = (),
     ) -> ItemList:
-        """What comes next in one history.
+        """Recommend the next items of one history.
 
         An item that the model does not know is not used; the list's `unknown` names it. A history without any known
         item gets the most popular items; the list's `by` says so.
 
         Args:
             history: raw item ids, oldest first; of any length.
-            k: length of the list. It is shorter where fewer items may be listed.
+            k: length of the list; it is shorter if fewer items are allowed.
             timestamps: the time of each item, in seconds since 1970 or as ISO dates. TiSASRec needs them.
             user: the raw id of the user, for a model that learns about users.
             seen: `exclude` leaves the items of the history out of the list, `rank` does not.
-            only: the items that the list may hold; None allows all.
-            without: items that it must not hold.
+            only: the items that the list may contain; None allows all.
+            without: items that it must not contain.
 
         Raises:
-            DataError: the history is no sequence of raw ids, or lacks the times that the model reads.
+            DataError: the history is not a sequence of raw ids, or lacks the times that the model reads.
         """
         choice = warned(choose(self.vocabulary, k, seen, only, without))
         return self.lists(known_histories(one_history(history, timestamps, user), self.vocabulary), choice)[0]
@@ -113,13 +113,13 @@ class Recommender:
         only: Sequence[RawId] | None = None,
         without: Sequence[RawId] = (),
     ) -> Recommendations:
-        """What comes next in each of several histories; see `recommend`.
+        """Recommend the next items of several histories; see `recommend`.
 
         Args:
             histories: a mapping by user; or a list of histories; or a table with one interaction per row and columns
-                `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are put in order.
+                `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are sorted.
             k: length of the lists.
-            timestamps: the times of each history, in the form of `histories`; a table has its own.
+            timestamps: the times of each history, in the form of `histories`; a table has its own column.
             seen: see `recommend`.
             only: see `recommend`.
             without: see `recommend`.
@@ -139,7 +139,7 @@ class Recommender:
         only: Sequence[RawId] | None = None,
         without: Sequence[RawId] = (),
     ) -> Recommendations:
-        """What comes next for users of the data set, after their whole history; see `recommend`.
+        """Recommend the next items to users of the data set, after their whole history; see `recommend`.
 
         Args:
             users: raw user ids; None takes all.
@@ -156,7 +156,7 @@ class Recommender:
         return self.lists(self.histories_of_users(None if users is None else raw_ids(users, "users", "user")), choice)
 
     def similar(self, item: RawId, k: int = 10) -> ItemList:
-        """The items nearest to one: by the cosine of item vectors, of item-knn by its neighbours.
+        """The most similar items of an item, by the cosine of item vectors; for item-knn, its neighbours.
 
         Raises:
             DataError: the item is unknown.
@@ -181,11 +181,11 @@ class Recommender:
         timestamps: Times | None = None,
         user: RawId | None = None,
     ) -> ItemList:
-        """The model's score of some items as the next one of a history.
+        """The model's scores of items as the next item of a history.
 
         Args:
             history: raw item ids, oldest first, at least one of them known.
-            items: raw item ids, whose order is kept; None takes the whole catalogue, best first.
+            items: raw item ids, in the order of the result; None takes the whole catalogue, best first.
             timestamps: see `recommend`.
             user: see `recommend`.
 
@@ -199,7 +199,7 @@ class Recommender:
         names = raw_ids(items, "items")
         titles = self.vocabulary.titles
         of_item = {scored.item: scored for scored in whole}
-        never = float("-inf")  # such an item is in no list
+        never = float("-inf")  # an item with this score is never listed
         chosen = tuple(
             of_item.get(name) or ScoredItem(name, titles[item] if titles else "", never)
             for name, item in zip(names, self.vocabulary.item_ids(names).tolist(), strict=True)
@@ -229,7 +229,7 @@ class Recommender:
             best = self.recommend(history, k=1, timestamps=timestamps, user=user)
             self._check_known(best)
             if not best:
-                raise DataError("the history holds the whole catalogue: name the item to explain")
+                raise DataError("the history contains the whole catalogue: give the item to explain")
             item = best[0].item
         known = known_histories(one_history(history, timestamps, user), self.vocabulary)
         if not known.histories.lengths[0]:
@@ -246,7 +246,7 @@ class Recommender:
             RunError: the data set is gone.
         """
         if self._open_data is None:
-            raise RunError(f"{self.name} does not know where its data are: give histories instead")
+            raise RunError(f"{self.name} has no path to its data: give histories instead")
         data = self._open_data()
         rows = np.arange(data.n_users)
         if users is not None:
@@ -269,7 +269,7 @@ class Recommender:
 
         Args:
             known: the histories.
-            choice: what lists may hold.
+            choice: the items that lists may contain.
             on_batch: called with (done, total) histories.
 
         Raises:
@@ -306,7 +306,7 @@ class Recommender:
     def _check_times(self, histories: Histories) -> None:
         if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
             raise DataError(
-                f"{self.name} reads the times of interactions, and the histories have none",
+                f"{self.name} needs timestamps, and the histories have none",
                 hint="Give the time of each item, in seconds since 1970 or as ISO dates.",
             )
 

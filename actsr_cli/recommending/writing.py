@@ -1,4 +1,4 @@
-"""Recommendations as files: CSV, JSON lines or Parquet, written as they come."""
+"""Writes recommendations to CSV, JSON lines or Parquet while they are made."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ Write = Callable[[Recommendations], None]
 
 
 def check_output(path: Path) -> None:
-    """Raise where no output file can be written.
+    """Check that an output file can be written.
 
     Raises:
-        ConfigError: its suffix names no format, its folder is missing, or there is a folder of its name.
+        ConfigError: its suffix is unknown, its folder is missing, or a folder has its name.
     """
     if path.suffix not in _WRITERS:
-        raise ConfigError(f"the format of {path} cannot be told from its name", hint=f"Call it {', '.join(_WRITERS)}.")
+        raise ConfigError(
+            f"the format of {path} cannot be recognised from its name", hint=f"End its name in {', '.join(_WRITERS)}."
+        )
     if not path.parent.is_dir():
-        raise ConfigError(f"no folder {path.parent} to write {path.name} into", hint="Make the folder first.")
+        raise ConfigError(f"there is no folder {path.parent} for {path.name}", hint="Create the folder first.")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder")
 
 
 @contextmanager
 def writing(path: Path, vocabulary: Vocabulary) -> Iterator[Write]:
-    """Opens a file for recommendations, which is there once all are written.
+    """Open a file for recommendations. The file appears when all are written.
 
     CSV and Parquet have one row per listed item, JSON lines one object per history.
 
     Args:
         path: its suffix chooses the format: .csv, .jsonl or .parquet.
-        vocabulary: the items that lists hold.
+        vocabulary: the items.
 
     Raises:
         ConfigError: see `check_output`.
@@ -55,7 +57,7 @@ def writing(path: Path, vocabulary: Vocabulary) -> Iterator[Write]:
 
 
 def as_dict(found: ItemList) -> dict[str, Any]:
-    """A list as JSON has it: user, by, unknown, items."""
+    """A list for JSON: user, by, unknown, items."""
     return {
         "user": found.user,
         "by": found.by,
@@ -65,7 +67,7 @@ def as_dict(found: ItemList) -> dict[str, Any]:
 
 
 def _shortest(score: float) -> float:
-    """A float32 with no more digits than it has: 0.1, not 0.10000000149011612."""
+    """A float32 with the fewest digits: 0.1, not 0.10000000149011612."""
     return float(str(np.float32(score)))
 
 

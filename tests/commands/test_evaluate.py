@@ -155,7 +155,7 @@ def test_comparing_by_any_metric(home: Path) -> None:
     assert set(table.index) == {"hit@10", "coverage@10", "rank"}
     assert table["p_users"].isna().to_dict() == {"hit@10": False, "coverage@10": True, "rank": False}
     refused = call("compare", "both-s0", "both-s1", "--metrics", "coverage", *places(home), exit_code=1).stderr
-    assert "--metrics has none with a value per user" in refused
+    assert "--metrics has no metric with a value per user" in refused
 
 
 @pytest.mark.parametrize(

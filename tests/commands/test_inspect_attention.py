@@ -120,7 +120,7 @@ class TestTheTerminal:
             (("--user", "nobody"), "unknown user 'nobody'"),
             (("--history", "i085 x9"), "unknown item 'x9'"),
             (("--history", " "), "the history is empty"),
-            (("--target", "i085"), "--target belongs to --history"),
+            (("--target", "i085"), "--target needs --history"),
             (("--noise", "0.1,much"), "--noise takes shares above 0"),
             (("gru",), "no calibrated or plain attention"),
             (("plain", "--improved", "1"), "not calibrated"),

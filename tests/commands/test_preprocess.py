@@ -128,7 +128,7 @@ def test_refusals(tmp_path: Path) -> None:
     )
     assert "no file" in preprocess("shop", "--from-file", tmp_path / "none.csv", exit_code=1).stderr
     assert "actsr download amazon-toys-games" in preprocess("toys", exit_code=1).stderr
-    assert "user says how a file is read" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
+    assert "user describes how to read a file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
     assert (
         "nothing is left" in preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1).stderr
     )
@@ -154,7 +154,7 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
     assert "train 12 / valid 4 / test 8" in preprocess("mine", "--from-file", file).stdout
     (data_dir / "shop" / "shop.test.inter").unlink()
     for arguments in (("shop",), ("other", "--from-file", file)):
-        assert "there is no shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
+        assert "missing: shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
 
 
 def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Path) -> None:
@@ -166,7 +166,7 @@ def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Pa
         (folder / f"amazon-beauty.{part}.inter").write_text(ATOMIC + rows)
     result = preprocess("amazon-beauty")
     said = " ".join(result.stderr.split())
-    assert "left out, as it would change the split: user_core, item_core" in said and "expected" not in said
+    assert "that would change the split are left out: user_core, item_core" in said and "expected" not in said
     assert "train 6 / valid 3 / test 3" in result.stdout
     refused = preprocess("amazon-beauty", "--item-core", "2", exit_code=1).stderr
     assert "and item_core would change the split" in refused

@@ -234,7 +234,7 @@ def test_an_error_in_the_middle_leaves_no_output(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(reading, "_CHUNK", 2)
     (tmp_path / "h.jsonl").write_text('["p1"]\n' * 5 + "nonsense\n")
     arguments = ("recommend", "one", "--histories", str(tmp_path / "h.jsonl"), "--output")
-    assert "line 6: no JSON" in refused(*arguments, str(tmp_path / "lists.csv"))
+    assert "line 6: not JSON" in refused(*arguments, str(tmp_path / "lists.csv"))
     (tmp_path / "older.csv").write_text("older")
     refused(*arguments, str(tmp_path / "older.csv"))
     assert {path.name for path in tmp_path.iterdir()} == {"h.jsonl", "older.csv"}
@@ -252,26 +252,26 @@ def test_an_error_in_the_middle_leaves_no_output(tmp_path: Path, monkeypatch: py
         (["--users", "f", "--history", "p1"], "--users and --history do not go together"),
         (["--user", "u3", "--histories", "f"], "--user and --histories do not go together"),
         (["--history", "p1", "--histories", "f"], "--history and --histories do not go together"),
-        (["--timestamps", "5"], "--timestamps are those of --history"),
-        (["--user", "u3", "--timestamps", "5"], "--timestamps are those of --history"),
-        (["--format", "csv"], "--format says how to read --histories"),
-        (["--history", "p1", "--format", "csv"], "--format says how to read --histories"),
-        (["--user-column", "x"], "--user-column says how to read --histories"),
-        (["--item-column", "x"], "--item-column says how to read --histories"),
-        (["--timestamp-column", "x"], "--timestamp-column says how to read --histories"),
-        (["--separator", "x"], "--separator says how to read --histories"),
+        (["--timestamps", "5"], "--timestamps needs --history"),
+        (["--user", "u3", "--timestamps", "5"], "--timestamps needs --history"),
+        (["--format", "csv"], "--format needs --histories FILE"),
+        (["--history", "p1", "--format", "csv"], "--format needs --histories FILE"),
+        (["--user-column", "x"], "--user-column needs --histories FILE"),
+        (["--item-column", "x"], "--item-column needs --histories FILE"),
+        (["--timestamp-column", "x"], "--timestamp-column needs --histories FILE"),
+        (["--separator", "x"], "--separator needs --histories FILE"),
         (["--json", "--output", "a.jsonl"], "--json does not go with --output"),
-        (["--output", "a.xls"], "the format of a.xls cannot be told"),
-        (["--output", "missing/a.csv"], "no folder missing to write a.csv into"),
+        (["--output", "a.xls"], "the format of a.xls cannot be recognised"),
+        (["--output", "missing/a.csv"], "there is no folder missing for a.csv"),
         (["--output", "data.csv/"], "data.csv is a folder"),
         (["--histories", "log.csv", "--format", "foo"], "unknown format 'foo'"),
-        (["--histories", "log.csv", "--format", "jsonl"], "line 1: no JSON"),
+        (["--histories", "log.csv", "--format", "jsonl"], "line 1: not JSON"),
         (["--histories", "missing.csv"], "no file missing.csv"),
         (["--histories", "log.csv", "--item-column", "x"], "no column 'x' for the item"),
         (["--users", "missing.txt"], "no file missing.txt"),
         (["--history", "p1", "--timestamps", "1,2"], "2 timestamps for 1 items"),
         (["--history", "p1 p2", "--timestamps", "2,1"], "the timestamp of item 2 is before that of item 1"),
-        (["--history", "p1", "--timestamps", "soon"], "'soon' is no timestamp"),
+        (["--history", "p1", "--timestamps", "soon"], "'soon' is not a timestamp"),
         (["--device", "foo"], "there is no device 'foo'"),
     ],
 )
@@ -337,7 +337,7 @@ def test_similar_items(one: Recommender) -> None:
 def test_models_that_read_times() -> None:
     call("train", "--model", "tisasrec", *TRAIN, "--name", "timed")
     said = refused("recommend", "timed", "--history", "p1")
-    assert "reads the times of interactions" in said and "--timestamps" not in said.splitlines()[0]
+    assert "needs timestamps" in said and "--timestamps" not in said.splitlines()[0]
     found = json.loads(call("recommend", "timed", "--history", "p1", "--timestamps", "1970-01-02", "--json").stdout)
     assert found == [as_dict(actsr.load("timed").recommend(["p1"], timestamps=[86_400]))]
 

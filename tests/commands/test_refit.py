@@ -57,9 +57,11 @@ def test_a_final_model_on_all_data(place: Path, runs: Path) -> None:
     assert torch.equal(saved["item_embedding.weight"], state[averaged])
 
     refused = said("evaluate", "one-refit")
-    assert "was trained on all data: nothing is held out" in refused and "actsr evaluate demo/sasrec/one" in refused
-    assert "nothing is held out" in said("inspect-attention", "one-refit")
-    assert "nothing is held out" in said("compare", "one", "one-refit")
+    assert (
+        "was trained on all data: it has no held-out items" in refused and "actsr evaluate demo/sasrec/one" in refused
+    )
+    assert "no held-out items" in said("inspect-attention", "one-refit")
+    assert "no held-out items" in said("compare", "one", "one-refit")
     assert json.loads(call("evaluate", "--json").stdout)["run"] == "demo/sasrec/one"
     assert "is finished: epoch" in said("train", "--resume", "one-refit")
     assert "is a refit already" in said("train", "--resume", "one-refit", "--refit")

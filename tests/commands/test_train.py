@@ -168,7 +168,7 @@ def test_errors_are_one_line(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"), [("a,x\nb,y\n", "nothing to train on"), ("a,x\na,y\n", "no users to validate on")]
+    ("rows", "message"), [("a,x\nb,y\n", "no training targets"), ("a,x\na,y\n", "no users to validate on")]
 )
 def test_data_that_are_too_small(place: Path, rows: str, message: str) -> None:
     (place / "log.csv").write_text(f"user,item\n{rows}")

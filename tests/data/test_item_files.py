@@ -80,8 +80,8 @@ def test_the_first_row_of_an_item_counts(tmp_path: Path) -> None:
     [
         ("x.csv", "id,year\n1,1995\n", "no column of titles or categories; it has: id, year"),
         ("x.csv", "year,title\n1995,Heat\n", "no column of item ids"),
-        ("x.txt", "id,title\n", "is no file of items"),
-        ("x.parquet", "id,title\n", "no readable Parquet file"),
+        ("x.txt", "id,title\n", "is not a file of items"),
+        ("x.parquet", "id,title\n", "not a readable Parquet file"),
     ],
 )
 def test_a_file_that_says_nothing_of_items_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -93,7 +93,7 @@ def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
     assert find_source(tmp_path / "data", "shop") == given
     assert prepare(given, DataConfig()).data.n_interactions == 9
     for part in ("valid", "test"):
-        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one part of data that come split") as caught:
+        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one of three files of a split") as caught:
             source_from_file(tmp_path / "data", "shop", folder / f"log.{part}.inter", None, Columns())
         assert "log.train.inter" in str(caught.value.hint)
 
@@ -102,7 +102,7 @@ def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_is_named(tmp_path: Path, missing: str) -> None:
     folder = split(tmp_path / "shop")
     (folder / f"shop.{missing}.inter").unlink()
-    with pytest.raises(DataError, match=rf"there is no shop\.{missing}\.inter"):
+    with pytest.raises(DataError, match=rf"missing: shop\.{missing}\.inter"):
         find_source(tmp_path, "shop")
 
 
@@ -110,7 +110,7 @@ def test_a_lone_part_is_not_taken_for_everything(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     lone = tmp_path / "shop" / "log.train.inter"
     write_part(lone, TRAIN)
-    message = r"log\.train\.inter is one part of .* there is no log\.valid\.inter and no log\.test\.inter"
+    message = r"log\.train\.inter is one of three files of a split; missing: log\.valid\.inter, log\.test\.inter"
     with pytest.raises(DataError, match=message) as caught:
         find_source(tmp_path, "shop")
     assert "must be called log.inter" in str(caught.value.hint)

@@ -109,10 +109,10 @@ def test_refusals(tmp_path: Path) -> None:
         source_from_file(tmp_path, "x", file, None, Columns())
     with pytest.raises(DataError, match="unknown format 'atom'; did you mean 'atomic'"):
         source_from_file(tmp_path, "x", file, "atom", Columns())
-    with pytest.raises(DataError, match="plain folder name"):
+    with pytest.raises(DataError, match="single folder name"):
         source_from_file(tmp_path, "../x", file, "csv", Columns())
     for name in ("../x", "", ".", "a/b"):
-        with pytest.raises(DataError, match="plain folder name"):
+        with pytest.raises(DataError, match="single folder name"):
             find_source(tmp_path, name)
 
 

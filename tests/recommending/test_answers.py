@@ -168,7 +168,7 @@ def test_the_item_that_is_explained() -> None:
         for chosen in (None, "i3"):
             with pytest.raises(DataError, match="no item of the history is known"):
                 recommender.explain(history, chosen)
-    with pytest.raises(DataError, match="the history holds the whole catalogue: name the item"):
+    with pytest.raises(DataError, match="the history contains the whole catalogue: give the item"):
         recommender.explain(names(range(1, 10)))
 
 

@@ -91,10 +91,10 @@ def test_strangers_and_users(lines: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('["a"', "no JSON (Expecting ',' delimiter"),
-        ("a b c", "no JSON ("),
-        ("[" * 100_000, "no JSON ("),
-        ("[1" + "0" * 5000 + "]", "no JSON ("),
+        ('["a"', "not JSON (Expecting ',' delimiter"),
+        ("a b c", "not JSON ("),
+        ("[" * 100_000, "not JSON ("),
+        ("[1" + "0" * 5000 + "]", "not JSON ("),
         ("5", "no list of items"),
         ("null", "no list of items"),
         ('"a"', "no list of items"),
@@ -112,17 +112,17 @@ def test_strangers_and_users(lines: Any) -> None:
         ('{"items": [], "user": "\\uDFFF"}', "a text holds half of a character"),
         ('{"items": ["a"], "user": 1.5}', "user ids are texts or whole numbers, not 1.5"),
         ('{"items": ["a"], "user": ["x"]}', "user ids are texts or whole numbers, not ['x']"),
-        ('{"items": ["a"], "timestamps": "5"}', "timestamps are no list"),
+        ('{"items": ["a"], "timestamps": "5"}', "timestamps are not a list"),
         ('{"items": ["a"], "timestamps": []}', "the history has 0 timestamps for 1 items"),
         ('{"items": ["a"], "timestamps": [1, 2]}', "the history has 2 timestamps for 1 items"),
         ('{"items": ["a", "b"], "timestamps": [2, 1]}', "the timestamp of item 2 is before that of item 1"),
-        ('{"items": ["a"], "timestamps": [true]}', "True is no timestamp"),
-        ('{"items": ["a"], "timestamps": [null]}', "None is no timestamp"),
-        ('{"items": ["a"], "timestamps": [[1]]}', "[1] is no timestamp"),
-        ('{"items": ["a"], "timestamps": [{}]}', "{} is no timestamp"),
-        ('{"items": ["a"], "timestamps": [1e400]}', "inf is no timestamp"),
-        ('{"items": ["a"], "timestamps": [NaN]}', "nan is no timestamp"),
-        ('{"items": ["a"], "timestamps": ["soon"]}', "'soon' is no timestamp"),
+        ('{"items": ["a"], "timestamps": [true]}', "True is not a timestamp"),
+        ('{"items": ["a"], "timestamps": [null]}', "None is not a timestamp"),
+        ('{"items": ["a"], "timestamps": [[1]]}', "[1] is not a timestamp"),
+        ('{"items": ["a"], "timestamps": [{}]}', "{} is not a timestamp"),
+        ('{"items": ["a"], "timestamps": [1e400]}', "inf is not a timestamp"),
+        ('{"items": ["a"], "timestamps": [NaN]}', "nan is not a timestamp"),
+        ('{"items": ["a"], "timestamps": ["soon"]}', "'soon' is not a timestamp"),
     ],
 )
 def test_json_lines_refused(lines: Any, line: str, message: str) -> None:
@@ -141,7 +141,7 @@ def test_json_lines_refused(lines: Any, line: str, message: str) -> None:
 def test_mixed_keys(lines: Any, monkeypatch: pytest.MonkeyPatch, second: str, chunk: int) -> None:
     monkeypatch.setattr(reading, "_CHUNK", chunk)
     path = lines('{"items": ["a"], "user": "x"}\n' + second)
-    with pytest.raises(DataError, match="history 2 has not the same keys as those before it") as caught:
+    with pytest.raises(DataError, match="history 2 has other keys than the histories before it") as caught:
         read(path)
     assert str(path) in str(caught.value)
 
@@ -253,7 +253,7 @@ def test_lists_in_parquet_refused(tmp_path: Path, columns: dict[str, Any], messa
 def test_damaged_parquet(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     path.write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         read(path)
     whole = table(path, items=[[f"item {number}" for number in range(500)]] * 200).read_bytes()
     for start in (4, 200, 1500):
@@ -317,9 +317,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     enter(buffer.getvalue())
     assert read(STDIN, "parquet") == IN_ORDER
     for kind, text, message in (
-        (None, b'["a"]\n[', "standard input, line 2: no JSON"),
+        (None, b'["a"]\n[', "standard input, line 2: not JSON"),
         ("csv", b"user_id,item_id,timestamp\nb,,2\n", "standard input, line 2: no item"),
-        ("parquet", b"x", "standard input is no readable Parquet file"),
+        ("parquet", b"x", "standard input is not a readable Parquet file"),
     ):
         enter(text)
         with pytest.raises(ActsrError) as caught:

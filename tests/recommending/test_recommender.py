@@ -276,14 +276,14 @@ def test_times_that_are_missing_or_wrong() -> None:
     recommender = shelf("tisasrec")
     asked: list[Any] = [recommender.recommend, recommender.score, recommender.explain]
     for ask in asked:
-        with pytest.raises(DataError, match="reads the times of interactions") as caught:
+        with pytest.raises(DataError, match="needs timestamps") as caught:
             ask(["i1", "i2"])
         assert caught.value.hint is not None
         with pytest.raises(DataError, match="timestamp of item 2 is before that of item 1"):
             ask(["i1", "i2"], timestamps=[5, 4])
         with pytest.raises(DataError, match="1 timestamps for 2 items"):
             ask(["i1", "i2"], timestamps=[5])
-    with pytest.raises(DataError, match="reads the times"):
+    with pytest.raises(DataError, match="needs timestamps"):
         recommender.recommend_many([["i1"]])
     assert recommender.recommend(["i1", "i2"], timestamps=[5, 5], k=1).by == "model"
     assert shelf("sasrec").recommend(["i1"], timestamps=[5]).ids == shelf("sasrec").recommend(["i1"]).ids
@@ -311,7 +311,7 @@ def test_users_of_the_data() -> None:
             recommender.recommend_users("u0")
         with pytest.raises(DataError, match="user ids are texts"):
             recommender.recommend_users([None])  # type: ignore[list-item]
-    with pytest.raises(RunError, match="does not know where its data are"):
+    with pytest.raises(RunError, match="has no path to its data"):
         shelf().recommend_users()
 
 

@@ -110,10 +110,10 @@ def test_an_error_leaves_no_file_and_keeps_an_older_one(
 
 def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
     for name in ("lists", "lists.xls", "lists.csv.gz", "lists.CSV", ".csv"):
-        with pytest.raises(ConfigError, match=r"the format of .* cannot be told from its name") as caught:
+        with pytest.raises(ConfigError, match=r"the format of .* cannot be recognised from its name") as caught:
             check_output(tmp_path / name)
         assert ".csv, .jsonl, .parquet" in str(caught.value.hint)
-    with pytest.raises(ConfigError, match=r"no folder .*missing to write lists.csv into"):
+    with pytest.raises(ConfigError, match=r"there is no folder .*missing for lists.csv"):
         check_output(tmp_path / "missing" / "lists.csv")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ConfigError, match=r"folder.csv is a folder"):

@@ -63,7 +63,7 @@ def check_item_file(path: Path) -> None:
     if not columns.details:
         raise DataError(
             f"{path} has no column of titles or categories; it has: {', '.join(names)}",
-            hint=f"Call the column of titles {TITLES[0]}, or that of categories {CATEGORIES[0]}.",
+            hint=f"Name the column of titles {TITLES[0]}, or the column of categories {CATEGORIES[0]}.",
         )
 
 
@@ -118,14 +118,14 @@ def _opened(path: Path) -> tuple[list[str], _Columns, Callable[[list[str]], Tabl
         kinds = {column.name: _kind(column.type) for column in schema}
         columns = _columns(path, schema.names, {name: kind for name, kind in kinds.items() if kind})
         return schema.names, columns, lambda used: _parquet_table(path, used)
-    raise DataError(f"{path} is no file of items", hint="Items are read from .item, .csv, .tsv and .parquet files.")
+    raise DataError(f"{path} is not a file of items", hint="Items are read from .item, .csv, .tsv and .parquet files.")
 
 
 def _columns(path: Path, names: list[str], classed: dict[str, str]) -> _Columns:
     """The columns to read. `classed` has those that may hold categories, and how they are written."""
     item = find_column(names, None, IDS, "item", path)
     if item is None:
-        raise DataError(f"{path} has no column of item ids; it has: {', '.join(names)}", hint=f"Call it {IDS[0]}.")
+        raise DataError(f"{path} has no column of item ids; it has: {', '.join(names)}", hint=f"Name it {IDS[0]}.")
     title = find_column(names, None, TITLES, "title", path)
     category = find_column(list(classed), None, CATEGORIES, "category", path)
     return _Columns(item, title, category, classed.get(category or "", _ONE))
@@ -135,7 +135,7 @@ def _schema(path: Path) -> pa.Schema:
     try:
         return parquet.read_schema(path)
     except pa.ArrowException as error:
-        raise DataError(f"{path} is no readable Parquet file: {error}") from error
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
 
 
 def _kind(column: pa.DataType) -> str | None:
