@@ -15,6 +15,7 @@ from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 from actsr_cli.experiment.data import Preparation, Raw, data_of, prepare_raw
 from actsr_cli.experiment.evaluate import Evaluation, evaluate_run, request_for
 from actsr_cli.experiment.find import find_run, latest_run
+from actsr_cli.experiment.launch import Launched
 from actsr_cli.experiment.recommend import open_recommender
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import parse_name
@@ -94,7 +95,7 @@ def prepare(
         None if file is None else Path(file),
         None if items is None else Path(items),
         format,
-        _columns(columns or {}),
+        Columns(**(columns or {})),
     )
     with console.working(f"Preparing {name}") as say:
         return prepare_raw(
@@ -139,7 +140,7 @@ def train(
         RunError: a run of this name exists already, or the training fails.
     """
     resolved = _resolved(model, preset, dataset, config, settings)
-    return train_resolved(resolved, name=name, final=refit, data_dir=data_dir, runs_dir=runs_dir)[-1].run
+    return _ended(train_resolved(resolved, name=name, final=refit, data_dir=data_dir, runs_dir=runs_dir))[-1]
 
 
 def train_seeds(
@@ -173,8 +174,7 @@ def train_seeds(
     """
     _check_counts(seeds=seeds)
     resolved = _resolved(model, preset, dataset, config, settings)
-    launched = train_resolved(resolved, name=name, seeds=seeds, data_dir=data_dir, runs_dir=runs_dir)
-    return [each.run for each in launched]
+    return _ended(train_resolved(resolved, name=name, seeds=seeds, data_dir=data_dir, runs_dir=runs_dir))
 
 
 def evaluate(
@@ -218,6 +218,8 @@ def evaluate(
     _check_counts(threads=threads, batch_size=batch_size, n_candidates=n_candidates)
     if isinstance(metrics, str) or isinstance(k, int):
         raise ConfigError("metrics and k are lists, such as metrics=['ndcg'], k=[10]")
+    if (metrics is not None and not len(metrics)) or (k is not None and not len(k)):
+        raise ConfigError("metrics and k must name at least one")
     for cutoff in k or ():
         _check_counts(k=cutoff)
     use_threads(threads)
@@ -258,13 +260,25 @@ def resume(
     """
     continued = continue_run(
         str(run.path if isinstance(run, Run) else run),
-        overrides=_nulls(settings),
-        options=settings,
+        settings=settings,
         final=refit,
         data_dir=data_dir,
         runs_dir=runs_dir,
     )
-    return continued[-1].run
+    return _ended(continued)[-1]
+
+
+def _ended(launched: Sequence[Launched]) -> list[Run]:
+    """The runs of a training.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; the best model so far is saved.
+    """
+    for each in launched:
+        if each.interrupted:
+            console.warn(f"interrupted. Continue: resume('{each.run.name}')")
+            raise KeyboardInterrupt
+    return [each.run for each in launched]
 
 
 def _resolved(
@@ -275,23 +289,11 @@ def _resolved(
     settings: Mapping[str, Any] | None,
 ) -> ResolvedConfig:
     """The settings of a training, from the arguments of `train`."""
-    options: dict[str, Any] = {"dataset": dataset}
+    chosen: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
     if model is not None:
-        backbone, kind = parse_name(model)
-        options |= {"model.name": backbone, "calibration.kind": kind}
+        chosen["model.name"], chosen["calibration.kind"] = parse_name(model)
     file = None if config is None else Path(config)
-    return resolve(preset=preset, file=file, overrides=_nulls(settings), options=options | dict(settings or {}))
-
-
-def _nulls(settings: Mapping[str, Any] | None) -> list[str]:
-    """Overrides for settings that are None on purpose; an option that is None counts as not given."""
-    return [f"{key}=null" for key, value in (settings or {}).items() if value is None]
-
-
-def _columns(names: Mapping[str, str]) -> Columns:
-    if unknown := [name for name in names if name not in COLUMN_OPTIONS]:
-        raise ConfigError(f"unknown column '{unknown[0]}'; {nearest(unknown[0], COLUMN_OPTIONS)}")
-    return Columns(**names)
+    return resolve(preset=preset, file=file, settings=chosen | dict(settings or {}))
 
 
 def _check_choices(**chosen: tuple[str | None, Any]) -> None:

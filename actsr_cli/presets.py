@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from actsr_cli.config import Choice, RunConfig
 
 DEFAULT = "default"
+SETTINGS = "settings"
+"""The origin of what is set in Python."""
 TUNE = "tune"
 """The section of a preset that holds a search space."""
 COUNTED_KEYS = frozenset({"training.device", "training.monitor", "training.seed", "training.threads"})
@@ -165,6 +167,7 @@ def resolve(
     file: Path | None = None,
     overrides: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> ResolvedConfig:
     """Build a configuration from its layers; later layers win.
 
@@ -176,6 +179,7 @@ def resolve(
         file: a YAML file in the form of a preset.
         overrides: `section.key=value` texts, values in YAML.
         options: dotted keys with their values; None means not given.
+        settings: dotted keys with their values, given in Python; None is a value.
 
     Raises:
         ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
@@ -193,6 +197,7 @@ def resolve(
         for key, value in (options or {}).items()
         if value is not None
     ]
+    given += [(SETTINGS, spelled_out(nested(key, value))) for key, value in (settings or {}).items()]
     own = {} if loaded is None else loaded.values
     layers = given if loaded is None else [(loaded.origin, without_foreign(own, _chosen_over(own, given))), *given]
     values: dict[str, Any] = {}
@@ -249,7 +254,11 @@ def _check_counted(config: RunConfig, origins: Mapping[str, str]) -> None:
     if config.model.trained:
         return
     for key, origin in origins.items():
-        if key.startswith(("training.", "loss.")) and key not in COUNTED_KEYS and origin.startswith("--"):
+        if (
+            key.startswith(("training.", "loss."))
+            and key not in COUNTED_KEYS
+            and (origin.startswith("--") or origin == SETTINGS)
+        ):
             raise ConfigError(
                 f"{key} ({origin}): {config.model.name} is counted in one pass and does not read this key",
                 hint=f"Leave it out. Of training and loss it reads only {', '.join(sorted(COUNTED_KEYS))}.",

@@ -25,6 +25,7 @@ from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumab
 from actsr_cli.experiment.run import Origin, Run
 from actsr_cli.presets import ResolvedConfig, preset_for, preset_name, resolve
 from actsr_cli.progress import training_progress
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from actsr_cli.training.trainer import Observer
@@ -81,6 +82,7 @@ def continue_run(
     *,
     overrides: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     final: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
@@ -91,7 +93,8 @@ def continue_run(
     Args:
         name: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
         overrides: `section.key=value` texts, below `options`.
-        options: settings by dotted key.
+        options: settings by dotted key; None means not given.
+        settings: settings by dotted key, given in Python.
         final: also train the final model on all data.
         data_dir: see `train`.
         runs_dir: see `train`.
@@ -103,7 +106,7 @@ def continue_run(
     root = runs_root(runs_dir)
     with _workers() as workers:
         run = find_run(root, name)
-        wanted = resolve(file=run.path / "config.yaml", overrides=overrides, options=options).config
+        wanted = resolve(file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings).config
         if name is None:
             console.note(f"The latest finished run is {run.name}")
         if final:
@@ -153,7 +156,9 @@ def _launch(runs_dir: Path, workers: Workers, prepared: Prepared, preset: str | 
 @contextmanager
 def _observed(data: SequenceData, run: Run) -> Iterator[Observer]:
     """Progress of a new run in the terminal."""
-    everything = "" if run.config.split.by != "none" else f" for {run.config.training.last_epoch} epochs on all data"
+    everything = (
+        "" if run.config.split.by != "none" else f" for {counted(run.config.training.last_epoch, 'epoch')} on all data"
+    )
     console.note(f"Training {run.name}{everything}: {data.n_users:,} users, {data.n_items:,} items")
     with training_progress(run.config.training) as progress:
         yield progress

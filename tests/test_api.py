@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,6 +177,21 @@ def test_series() -> None:
     stamps = [(run.path / "model.safetensors").stat().st_mtime_ns for run in runs]
     again = actsr.train_seeds(2, "sasrec", preset="demo", settings=settings, name="pair")
     assert [(run.path / "model.safetensors").stat().st_mtime_ns for run in again] == stamps
+
+
+def test_an_interrupted_training(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("actsr_cli.progress.TrainingProgress.epoch_finished", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        actsr.train("sasrec", preset="demo", settings={**TINY, "training.epochs": 3}, name="stopped")
+    run = place / "runs" / "demo" / "sasrec" / "stopped"
+    assert repr(open_run(run)).startswith("Run(demo/sasrec/stopped, interrupted, best ndcg@10 0.")
+    assert "Continue: resume('demo/sasrec/stopped')" in " ".join(capsys.readouterr().err.split())
+    assert (run / "model.safetensors").exists()
 
 
 def test_settings_that_are_none() -> None:

@@ -84,11 +84,14 @@ def evaluate(
     [bold]Example:[/]  actsr evaluate beauty/ac-sasrec/first --per-user ranks.csv
     """
     from actsr_cli import api
+    from actsr_cli.evaluation.export import check_ranks
     from actsr_cli.experiment.series import find_group
 
     group = find_group(runs_dir, run)
     if per_user is not None and len(group.runs) > 1:
         raise ConfigError(f"--per-user takes one run, and {group.name} has {len(group.runs)}")
+    if per_user is not None:
+        check_ranks(per_user)
     found = [
         api.evaluate(
             each,

@@ -11,11 +11,12 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.download import complete_dataset
 from actsr_cli.commands.options import AsJson, DataDir, complete_preset
+from actsr_cli.commands.tables import print_rows
 from actsr_cli.data.readers import format_names
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from actsr_cli.data.report import Report, Step
+    from actsr_cli.data.report import Report
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.experiment.data import Preparation
 
@@ -39,7 +40,7 @@ def preprocess(
     items: Annotated[
         Path | None,
         typer.Option(
-            help="Titles and categories of items: a CSV, Parquet or .item file. It is remembered under NAME.",
+            help="File of titles and categories of items: CSV, Parquet or .item. It is remembered under NAME.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -183,7 +184,7 @@ def _print(prepared: Preparation) -> None:
         console.note(prepared.left_out)
     for text in report.warnings:
         console.warn(text)
-    console.results.print(_steps_table(report, data.name))
+    _print_steps(report, data.name)
     found = (data.n_users, data.n_items, data.n_interactions)
     mean = data.n_interactions / data.n_users
     console.results.print(
@@ -208,20 +209,16 @@ def _n_titles(data: SequenceData) -> int:
     return sum(map(bool, data.titles or ()))
 
 
-def _steps_table(report: Report, name: str) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"Preparing {name}", title_justify="left")
-    table.add_column("step")
-    for title in ("users", "items", "interactions"):
-        table.add_column(title, justify="right")
-    before: Step | None = None
+def _print_steps(report: Report, name: str) -> None:
+    sizes = ("users", "items", "interactions")
+    rows, before = [], None
     for step in report.steps:
         counts = (step.users, step.items, step.interactions)
         if before is None:
-            table.add_row(step.name, *(f"{count:,}" for count in counts))
+            rows.append((step.name, *(f"{count:,}" for count in counts)))
         else:
             removed = (before.users - step.users, before.items - step.items, before.interactions - step.interactions)
-            table.add_row(step.name, *(f"-{count:,}" if count else "0" for count in removed))
+            rows.append((step.name, *(f"-{count:,}" if count else "0" for count in removed)))
         before = step
-    return table
+    console.results.print(f"Preparing {name}", style="italic", markup=False)
+    print_rows(("step", *sizes), rows, right=sizes)

@@ -22,6 +22,7 @@ from actsr_cli.commands.options import (
     history_items,
 )
 from actsr_cli.errors import ConfigError
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,8 +135,10 @@ def recommend(
     only_ids, without_ids = (None if file is None else read_ids(file) for file in (only, without))
     choice = choose(recommender.vocabulary, k, seen, only_ids, without_ids or [])
     if choice.unknown:
-        number = "1 item" if len(choice.unknown) == 1 else f"{len(choice.unknown):,} items"
-        console.warn(f"{number} of --only and --without unknown to the model, such as {choice.unknown[0]}")
+        number = counted(len(choice.unknown), "item")
+        console.warn(
+            f"{number} of --only and --without unknown to the model and not used, such as '{choice.unknown[0]}'"
+        )
     if output is None:
         _print(recommender, audience, choice, as_json=as_json)
     else:
@@ -274,4 +277,4 @@ def _write(recommender: Recommender, audience: _Audience, choice: Choice, output
             progress.update(bar, advance=len(lists), status=f"{tally.per_second:,.0f} histories/s")
         tally.check_any()
     tally.report()
-    console.note(f"{tally.n_lists:,} lists written to {output} in {tally.seconds:.1f} s")
+    console.note(f"{counted(tally.n_lists, 'list')} written to {output} in {tally.seconds:.1f} s")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from actsr_cli import console
+from actsr_cli.commands.tables import print_rows
 from actsr_cli.errors import DataError
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from actsr_cli.recommending.histories import KnownHistories
@@ -38,19 +39,22 @@ def print_list(title: str, found: ItemList) -> None:
     """Print a table of items: rank, raw id, title if there is one, score."""
     titled = any(item.title for item in found)
     popular = found.by == "popularity"
-    table = Table()
-    table.add_column("", justify="right")
-    table.add_column("item", overflow="fold")
-    if titled:
-        table.add_column("title", overflow="fold")
-    table.add_column("interactions" if popular else "score", justify="right", no_wrap=True)
-    for place, item in enumerate(found, start=1):
-        cells = [Text(item.item), *([Text(item.title)] if titled else [])]
-        table.add_row(str(place), *cells, f"{item.score:,.0f}" if popular else f"{item.score:#.4g}")
+    value = "interactions" if popular else "score"
     console.results.print(Text(title, style="bold"), soft_wrap=True)
-    console.results.print(table)
-    if popular:
-        console.results.print("No item of the history is known: these are the most popular items.", style="dim")
+    if not found:
+        console.results.print("no item is left to recommend\n")
+        return
+    rows = [
+        [
+            str(place),
+            item.item,
+            *([item.title] if titled else []),
+            f"{item.score:,.0f}" if popular else f"{item.score:#.4g}",
+        ]
+        for place, item in enumerate(found, start=1)
+    ]
+    print_rows(("", "item", *(["title"] if titled else []), value), rows, right=("", value))
+    console.results.print()
 
 
 class Tally:
@@ -63,6 +67,7 @@ class Tally:
     def __init__(self) -> None:
         self.n_lists = 0
         self._n_popular = 0
+        self._n_empty = 0
         self._n_unknown = 0
         self._with_unknown = 0
         self._example = ""
@@ -82,6 +87,7 @@ class Tally:
         """Count lists, and return them."""
         self.n_lists += len(found)
         self._n_popular += int(found.popular.sum())
+        self._n_empty += int((found.item_ids[:, 0] == 0).sum())
         self._n_unknown += found.n_unknown
         self._with_unknown += sum(map(bool, found.unknown))
         self._example = self._example or next((ids[0] for ids in found.unknown if ids), "")
@@ -93,12 +99,14 @@ class Tally:
             raise DataError("there is no history to recommend to")
 
     def report(self) -> None:
-        """Warn about unknown items, and about histories without a known item."""
+        """Warn about unknown items, histories without a known item, and empty lists."""
         self.check_any()
         if self._n_unknown:
-            items = "1 item" if self._n_unknown == 1 else f"{self._n_unknown:,} items"
-            histories = "1 history" if self._with_unknown == 1 else f"{self._with_unknown:,} histories"
-            console.warn(f"{items} of {histories} not used, as the model does not know them, such as {self._example}")
+            items, histories = counted(self._n_unknown, "item"), counted(self._with_unknown, "history", "histories")
+            console.warn(f"{items} of {histories} unknown to the model and not used, such as '{self._example}'")
         if self._n_popular:
-            histories = "1 history has" if self._n_popular == 1 else f"{self._n_popular:,} histories have"
-            console.warn(f"{histories} no known item: the list holds the most popular items")
+            histories = counted(self._n_popular, "history", "histories")
+            console.warn(f"no known item in {histories}: the most popular items are recommended there")
+        if self._n_empty:
+            histories = counted(self._n_empty, "history", "histories")
+            console.warn(f"no item is left to recommend in {histories}; --seen rank keeps the items of a history")

@@ -161,7 +161,7 @@ def train(
         if seeds is not None and not as_json and not report.interrupted and launched[0].leads:
             _print_series([each.run for each in launched])
     if report.told:
-        console.print_json(report.told[0] if len(report.told) == 1 else report.told)
+        console.print_json(report.told)
     if report.interrupted:
         raise typer.Exit(130)
 

@@ -51,8 +51,20 @@ def assemble(
         bad_lines=sum(each.count for each in bad_lines),
         bad_examples=[example for each in bad_lines for example in each.examples],
         parts=_part_sizes(raw),
+        item_note=_unmatched(source, raw, details),
     )
     return _sequences(raw, source.name, fingerprint, details), report
+
+
+def _unmatched(source: Source, raw: Interactions, details: ItemDetails) -> str:
+    """A note if the file of items describes no item of the data, or empty."""
+    described = list(details.titles or details.categories)
+    if source.item_file is None or not described or not set(described).isdisjoint(raw.item_names):
+        return ""
+    return (
+        f"{source.item_file.name} describes none of the items: its ids look like {', '.join(described[:3])}, "
+        f"those of the data like {', '.join(raw.item_names[:3])}"
+    )
 
 
 def _check_filters(settings: DataConfig, name: str) -> None:

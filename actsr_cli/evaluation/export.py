@@ -15,6 +15,18 @@ from actsr_cli.files import replacing
 SUFFIXES = (".csv", ".parquet")
 
 
+def check_ranks(path: Path) -> None:
+    """Check where ranks are to be written.
+
+    Raises:
+        DataError: the suffix is neither .csv nor .parquet, or the folder does not exist.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
+    if not path.parent.is_dir():
+        raise DataError(f"there is no folder {path.parent}", hint="Make the folder first.")
+
+
 def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence[Measure]) -> None:
     """Write one row per target: user, history length, target item, rank, and each metric that has a value per target.
 
@@ -25,10 +37,9 @@ def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence
         wanted: the measures to write.
 
     Raises:
-        DataError: the suffix is neither .csv nor .parquet.
+        DataError: see `check_ranks`.
     """
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
+    check_ranks(path)
     histories = judged.ranking.histories
     columns = {
         "user": [data.user_names[user] for user in histories.users],
@@ -40,7 +51,6 @@ def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence
         if not measure.metric.of_catalogue:
             columns[measure.name] = measure.metric.compute(judged, measure.k)
     table = pd.DataFrame(columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         if path.suffix == ".csv":
             table.to_csv(partial, index=False)

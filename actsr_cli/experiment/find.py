@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -136,6 +137,9 @@ def find_folder(runs_dir: Path, name: str) -> Path:
     runs = list_runs(runs_dir)
     found = called(runs, name)
     if not found:
+        series = called(runs, name, lambda parts: (*parts[:-1], re.sub(r"-s\d+$", "", parts[-1])))
+        if series:
+            raise RunError(f"'{name}' is a series of {len(series)} runs", hint=f"Name one: {series[0].name}")
         close = get_close_matches(Path(name).name, {run.place[-1] for run in runs}, n=1)
         hint = f"Did you mean '{close[0]}'?" if close else "Names are DATASET/MODEL/NAME; actsr runs lists them."
         raise RunError(f"no run '{name}' in {runs_dir}", hint=hint)

@@ -62,7 +62,7 @@ class Origin:
     source: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run on disk.
 
@@ -75,6 +75,13 @@ class Run:
     path: Path
     config: RunConfig
     name: str
+
+    def __repr__(self) -> str:
+        record = self.record
+        best = (
+            "" if record.value is None else f", best {record.monitor} {record.value:.4f} in epoch {record.best_epoch}"
+        )
+        return f"Run({self.name}, {self.status}{best})"
 
     @property
     def model_file(self) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.recommending.histories import RawId, raw_ids
+from actsr_cli.words import counted
 
 Seen = Literal["rank", "exclude"]
 
@@ -68,7 +69,9 @@ def choose(
         unknown += [name for name, item in zip(names, found, strict=True) if not item]
     listed[0] = False
     if not listed.any():
-        raise DataError("no item is left to recommend: the model knows none of the allowed items")
+        none_known = only_names is not None and not vocabulary.known_ids(only_names).any()
+        reason = "the model knows none of `only`" if none_known else "`without` excludes all that are allowed"
+        raise DataError(f"no item is left to recommend: {reason}")
     return Choice(check_length(k), seen, listed, tuple(unknown))
 
 
@@ -87,7 +90,7 @@ def warned(choice: Choice) -> Choice:
     """The choice, after a warning about candidates that the model does not know."""
     if choice.unknown:
         shown = ", ".join(choice.unknown[:3])
-        number = "1 item" if len(choice.unknown) == 1 else f"{len(choice.unknown):,} items"
-        message = f"{number} of `only` and `without` not used, as the model does not know them: {shown}"
+        number = counted(len(choice.unknown), "item")
+        message = f"{number} of `only` and `without` unknown to the model and not used, such as {shown}"
         warnings.warn(message, stacklevel=3)
     return choice

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.words import counted
 
 By = Literal["model", "popularity"]
 _SHOWN = 5
@@ -37,12 +38,14 @@ class ItemList(Sequence[ScoredItem]):
         user: the name of the history behind the list; "" without one.
         by: `model`, or `popularity` for a history without any known item.
         unknown: raw ids of the history that the model does not know and did not use.
+        ranked: whether the items are in the order of their scores, best first.
     """
 
     items: tuple[ScoredItem, ...]
     user: str = ""
     by: By = "model"
     unknown: tuple[str, ...] = ()
+    ranked: bool = True
 
     @overload
     def __getitem__(self, place: int) -> ScoredItem: ...
@@ -60,9 +63,10 @@ class ItemList(Sequence[ScoredItem]):
         return [item.item for item in self.items]
 
     def to_frame(self) -> pd.DataFrame:
-        """A table with the columns rank, item, title and score."""
+        """A table with the columns rank (if the items are ranked), item, title and score."""
         frame = pd.DataFrame(self.items, columns=list(ScoredItem._fields))
-        frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+        if self.ranked:
+            frame.insert(0, "rank", np.arange(1, len(frame) + 1))
         return frame
 
     @property
@@ -166,7 +170,7 @@ class Recommendations(Sequence[ItemList]):
 
     @property
     def _counted(self) -> str:
-        counts = f"{len(self):,} lists"
+        counts = counted(len(self), "list")
         if len(self) > _SHOWN:
             counts += f", the first {_SHOWN} shown"
         if self.popular.any():

@@ -204,7 +204,7 @@ class Recommender:
             of_item.get(name) or ScoredItem(name, titles[item] if titles else "", never)
             for name, item in zip(names, self.vocabulary.item_ids(names).tolist(), strict=True)
         )
-        return ItemList(chosen, whole.user, whole.by, whole.unknown)
+        return ItemList(chosen, whole.user, whole.by, whole.unknown, ranked=False)
 
     def explain(
         self,
@@ -262,15 +262,12 @@ class Recommender:
         )
         return KnownHistories(data.user_names if users is None else users, histories, [()] * len(rows))
 
-    def lists(
-        self, known: KnownHistories, choice: Choice, on_batch: Callable[[int, int], None] | None = None
-    ) -> Recommendations:
+    def lists(self, known: KnownHistories, choice: Choice) -> Recommendations:
         """The lists of some histories.
 
         Args:
             known: the histories.
             choice: the items that lists may contain.
-            on_batch: called with (done, total) histories.
 
         Raises:
             DataError: the model reads times, and the histories have none.
@@ -289,7 +286,7 @@ class Recommender:
             batch_size=self.batch_size,
             listed=choice.listed,
         )
-        ranking = ranker.rank(known.histories.take(rows), top=k, on_batch=on_batch)
+        ranking = ranker.rank(known.histories.take(rows), top=k)
         items[rows], scores[rows] = ranking.top_items, ranking.top_scores
         items[~filled], scores[~filled] = self._popular(k, choice.listed)
         return Recommendations(self.vocabulary, known.users, items, scores, ~filled, known.unknown)

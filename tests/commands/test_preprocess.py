@@ -63,6 +63,11 @@ def test_titles_from_a_file_are_remembered(tmp_path: Path, data_dir: Path) -> No
     assert "2 of 4 items have a title" in again.stdout and "Prepared before" in again.stderr
     titles.write_text("item,title\ni1,Up\n")
     assert "1 of 4 items have a title" in preprocess("shop").stdout
+    titles.write_text("item,title\nelse,Up\n")
+    assert "titles.csv describes none of the items: its ids look like else, those of the data like i0" in (
+        preprocess("shop").stderr
+    )
+    titles.write_text("item,title\ni1,Up\n")
     assert "no file" in preprocess("shop", "--items", tmp_path / "none.csv", exit_code=1).stderr
     (data_dir / "lying").mkdir()
     (data_dir / "lying" / "lying.inter").write_text(ATOMIC + "u1\ti1\t1\nu1\ti2\t2\n")
@@ -77,8 +82,8 @@ def test_bad_lines(tmp_path: Path) -> None:
     refused = preprocess("shop", "--from-file", file, exit_code=1)
     assert f"{file}, line 35: time 'soon' is not a number" in refused.stderr
     assert "--on-bad-line skip" in refused.stderr
-    assert "1 malformed lines were skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
-    assert "1 malformed lines were skipped" in preprocess("shop").stderr, "prepared is prepared"
+    assert "1 line skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
+    assert "1 line skipped" in preprocess("shop").stderr, "prepared is prepared"
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:

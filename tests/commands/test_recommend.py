@@ -113,8 +113,9 @@ def test_tables_show_titles_as_they_are() -> None:
     assert printed.startswith("shop/sasrec/one: user u3, after The <b>")
     (entry,) = shown("--user", "u3", "--k", "12")
     for place, item in enumerate(entry["items"], start=1):
-        (line,) = [line for line in printed.splitlines() if line.split("│")[1:2] == [f" {place:>2} "]]
-        assert [cell.strip() for cell in line.split("│")[2:5]] == [item["item"], item["title"], f"{item['score']:#.4g}"]
+        (line,) = [line for line in printed.splitlines() if line.startswith(f"{place:>2}  ")]
+        cells = [cell for cell in line.split("  ")[1:] if cell]  # columns have at least two blanks between them
+        assert [cell.strip() for cell in cells] == [item["item"], item["title"], f"{item['score']:#.4g}"]
     assert "[bold]:dog:" in printed and "interactions" not in printed
 
 
@@ -168,11 +169,11 @@ def test_histories_without_known_items() -> None:
     (unknown,) = shown("--history", "q1 q2", "--k", "3")
     assert empty["items"] == unknown["items"] and unknown["unknown"] == ["q1", "q2"] and empty["by"] == "popularity"
     result = call("recommend", "one", "--history", "q1 q2")
-    assert "interactions" in result.stdout and "these are the most popular items" in result.stdout
-    assert "2 items of 1 history not used, as the model does not know them, such as q1" in result.stderr
-    assert "1 history has no known item" in result.stderr
+    assert "interactions" in result.stdout
+    assert "2 items of 1 history unknown to the model and not used, such as 'q1'" in result.stderr
+    assert "no known item in 1 history: the most popular items are recommended there" in result.stderr
     said = call("recommend", "one", "--history", "q1 p1").stderr
-    assert "1 item of 1 history not used" in said and "no known item" not in said
+    assert "1 item of 1 history unknown to the model and not used" in said and "no known item" not in said
 
 
 def test_only_and_without(one: Recommender, tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_only_and_without(one: Recommender, tmp_path: Path) -> None:
         assert json.loads(result.stdout) == [
             as_dict(one.recommend(["p5"], only=["p1", "p2", "x y", "new"], without=["p2"]))
         ]
-    assert "1 item of --only and --without unknown to the model, such as new" in result.stderr
+    assert "1 item of --only and --without unknown to the model and not used, such as 'new'" in result.stderr
     nothing = ("--only", str(tmp_path / "without.txt"), "--without", str(tmp_path / "only.txt"))
     assert "no item is left to recommend" in refused("recommend", "one", *nothing).replace("\n", " ")
     assert "no file" in refused("recommend", "one", "--only", "missing.txt")
@@ -355,6 +356,13 @@ def test_films_of_ml_100k_have_titles(real_data: Path, tmp_path: Path, monkeypat
     (films,) = json.loads(call("recommend", "--history", "50 172 181", "--k", "5", "--json").stdout)
     assert len(films["items"]) == 5 and all(film["title"] in printed for film in films["items"])
     assert not {"50", "172", "181"} & {film["item"] for film in films["items"]}
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "only.txt").write_text("p1\np2\n")
+    result = call("recommend", "one", "--history", "p1 p2", "--only", str(tmp_path / "only.txt"))
+    assert "no item is left to recommend" in result.stdout
+    assert "no item is left to recommend in 1 history; --seen rank keeps the items of a history" in result.stderr
 
 
 def test_help_names_the_options() -> None:

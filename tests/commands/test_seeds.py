@@ -42,6 +42,8 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     assert said.count("is finished already") == 2 and (runs / "three-s2" / "model.safetensors").exists()
     value = ndcg(runs / "three-s1")
     call("evaluate", "three-s1", "--split", "valid", "--k", "7")
+    refused = " ".join(call("recommend", "three", exit_code=1).stderr.split())
+    assert "'three' is a series of 3 runs Name one: demo/sasrec/three-s0" in refused
     assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs are added to the existing ones
     assert "± " in call(*SERIES, "--seeds", "3").stdout
     assert (runs / "three-s0" / "run.json").read_bytes() == kept

@@ -60,7 +60,7 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
 
 
 def test_json_alone_goes_to_standard_output(place: Path) -> None:
-    one = json.loads(call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one", "--json").stdout)
+    (one,) = json.loads(call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one", "--json").stdout)
     assert one["run"] == "demo/sasrec/one" and Path(one["path"]) == place / "runs/demo/sasrec/one"
     assert (one["status"], one["epochs"], one["best_epoch"], one["monitor"]) == ("finished", 1, 1, "ndcg@10")
     assert one["metrics"]["valid/exclude"]["ndcg@10"] == one["value"] > 0

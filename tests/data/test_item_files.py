@@ -72,7 +72,7 @@ def test_the_first_row_of_an_item_counts(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "id,title\n1,Heat\n1,Heat\n2,Alien\n1,Heat 2\n")
     bad_lines = BadLines(path, "skip")
     assert read_item_file(path, bad_lines).titles == {"1": "Heat", "2": "Alien"}
-    assert bad_lines.examples == [f"{path}, line 5: item 1 again, with other details"]
+    assert bad_lines.examples == [f"{path}, line 5: item 1 again, with other details: its first row counts"]
 
 
 @pytest.mark.parametrize(

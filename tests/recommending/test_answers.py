@@ -86,6 +86,11 @@ def test_scores_keep_the_order_of_the_items(name: str, calibration: str) -> None
     assert whole.ids == top_by_hand(by_hand, N_ITEMS)
 
 
+def test_scores_in_a_given_order_have_no_ranks() -> None:
+    assert list(shelf().score(["i1"], ["i3", "i2"]).to_frame().columns) == ["item", "title", "score"]
+    assert shelf().score(["i1"]).to_frame()["rank"].tolist() == list(range(1, N_ITEMS + 1))
+
+
 def test_scores_refused() -> None:
     for items in (["i1", "x"], ["i1", ""]):
         with pytest.raises(DataError, match="unknown item"):

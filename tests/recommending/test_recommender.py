@@ -173,7 +173,7 @@ def test_only_and_without() -> None:
     scores = scores_by_hand(recommender.model, [3])
     for only in (["i1", "i5", "i9"], ("i1", "i5", "i9"), {"i1", "i5", "i9"}, np.array(["i1", "i5", "i9"])):
         assert recommender.recommend(["i3"], only=only).ids == top_by_hand(scores, 3, {2, 3, 4, 6, 7, 8})  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="2 items of `only` and `without` not used") as caught:
+    with pytest.warns(UserWarning, match="2 items of `only` and `without` unknown to the model and not used") as caught:
         found = recommender.recommend(["i3"], only=["i1", "q"], without=["p"])
     assert found.ids == ["i1"] and caught[0].filename == __file__
     with warnings.catch_warnings():

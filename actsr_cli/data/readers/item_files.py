@@ -89,7 +89,9 @@ def read_item_file(path: Path, bad_lines: BadLines) -> ItemDetails:
         places = table.places()
         for row in np.flatnonzero(again).tolist():
             bad_lines.report(
-                int(places[row]), f"item {frame[columns.item].iloc[row]} again, with other details", table.unit
+                int(places[row]),
+                f"item {frame[columns.item].iloc[row]} again, with other details: its first row counts",
+                table.unit,
             )
     frame = frame.drop_duplicates(columns.item)
     ids = frame[columns.item]
