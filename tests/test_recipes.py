@@ -260,7 +260,7 @@ class TestFormat:
         file.write_text(f"{RATINGS}1::2\n7::7::high::7\n")
         assert "ratings.dat, line 55: 4 fields expected, 2 found" in refused(*prepare)
         skipped = call(*prepare, "--on-bad-line", "skip")
-        assert "2 malformed lines" in one_line(skipped.stderr) and "/ 54 interactions" in skipped.stdout
+        assert "2 lines skipped" in one_line(skipped.stderr) and "/ 54 interactions" in skipped.stdout
         assert "unknown format 'movielense'; did you mean 'movielens'?" in refused(*prepare, "--format", "movielense")
         assert "the format movielens has no separator to choose" in refused(*prepare, "--separator", ";")
         other = file.rename(tmp_path / "ratings.xyz")
