@@ -1,11 +1,11 @@
 # Two commands do everything on a fresh machine with Python 3.11+, pip and make:
-#   make demo   environment, demo data, train AC-SASRec, evaluate, print the table
+#   make demo   environment, demo data, train AC-SASRec, evaluate, recommend
 #   make test   environment, lint, types, import rule, all tests
-# And singly:
+# Other targets:
 #   make lint, make types, make imports, make pytest   the parts of make test
-#   make bench                                         training, evaluation, preparation: how long they take on this machine
-#   make clean                                         remove the environment and what tools left
-# Another interpreter: make test PYTHON=python3.12
+#   make bench                                         benchmarks of training, evaluation and preparation on this machine
+#   make clean                                         remove the environment and the caches and builds of tools
+# To use another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,6 +22,7 @@ demo: $(READY)
 	$(BIN)/actsr preprocess demo
 	$(BIN)/actsr train --model ac-sasrec --preset demo
 	$(BIN)/actsr evaluate
+	$(BIN)/actsr recommend
 
 test: lint types imports pytest
 
@@ -38,14 +39,14 @@ imports: $(READY)
 pytest: $(READY) browser
 	$(BIN)/pytest -n auto --dist worksteal
 
-# The report's tests need a browser; without one they are skipped, and say so.
+# The tests of the report need a browser; they are skipped without one.
 browser:
 	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null; then \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	        apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null \
 	            || echo "chromium could not be installed"; \
 	    else \
-	        echo "no chromium and chromedriver here: the report is not tested in a browser"; \
+	        echo "chromium or chromedriver is missing: the report is not tested in a browser"; \
 	    fi; \
 	fi
 

@@ -1,36 +1,115 @@
-"""Assembles the command line from `commands/`, and turns errors into one line and an exit code."""
+"""Assembles the command line from `commands/`, and turns errors into one line and an exit code.
+
+A command's module is imported when the command is run or its help is shown.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import UserDict
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from actsr_cli import __version__, console
-from actsr_cli.commands.compare import compare
-from actsr_cli.commands.download import download
-from actsr_cli.commands.evaluate import evaluate
-from actsr_cli.commands.inspect_attention import inspect_attention
-from actsr_cli.commands.models import models
-from actsr_cli.commands.preprocess import preprocess
-from actsr_cli.commands.presets import presets
-from actsr_cli.commands.runs import runs
-from actsr_cli.commands.train import train
-from actsr_cli.commands.tune import tune
+from actsr_cli import console
 from actsr_cli.errors import ActsrError
+from actsr_cli.version import __version__
+
+COMMANDS = {
+    "download": "download",
+    "preprocess": "preprocess",
+    "train": "train",
+    "evaluate": "evaluate",
+    "recommend": "recommend",
+    "similar": "recommend",
+    "compare": "compare",
+    "tune": "tune",
+    "inspect-attention": "inspect_attention",
+    "models": "models",
+    "presets": "presets",
+    "runs": "runs",
+}
+"""The commands in the order of the help, each with its module in `commands`.
+
+In the module it is a function or a Typer of the same name, with _ instead of -.
+"""
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each built when it is first asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(COMMANDS))
+
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            self.data[name] = _built(name)
+        return self.data[name]
+
+
+def _found(name: str) -> Any:
+    """The function or the Typer of a command."""
+    return getattr(import_module(f"actsr_cli.commands.{COMMANDS[name]}"), name.replace("-", "_"))
+
+
+def _built(name: str) -> Any:
+    """The command of this name, built by Typer."""
+    found = _found(name)
+    if not isinstance(found, typer.Typer):
+        function, found = found, typer.Typer(rich_markup_mode="rich", add_completion=False)
+        found.command(help=_help(function))(function)
+    command: Any = typer.main.get_command(found)
+    command.name = name
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.get_params = partial(_with_flags_off, each.get_params)
+    return command
+
+
+def _with_flags_off(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
+    """The parameters of a command, with a default for flags that have none, such as --help: off.
+
+    Without a default, Typer imports pydantic to read the flag, which takes longer than printing a help text.
+    """
+    parameters = get_params(context)
+    for each in parameters:
+        if getattr(each, "is_flag", False) and each.default is None:
+            each.default = False
+    return parameters
+
+
+def _summary(name: str) -> TyperCommand:
+    """A command with only its help, for the list of commands."""
+    found = _found(name)
+    callback: Any = found.registered_callback if isinstance(found, typer.Typer) else None
+    return TyperCommand(name=name, callback=None, help=_help(found if callback is None else callback.callback))
 
 
 class _Group(TyperGroup):
-    """Shows an expected error as one line; `--debug` shows its traceback, too."""
+    """The commands; an expected error is printed as one line; `--debug` prints the traceback before it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _with_flags_off(super().get_params, ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        built, self.commands = self.commands, {name: _summary(name) for name in COMMANDS}
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.commands = built
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has had enough: Typer ends without a word
+        except BrokenPipeError:  # the reader of our output has closed it: Typer ends quietly
             raise
         except KeyboardInterrupt:
             console.show_error("interrupted")
@@ -43,7 +122,7 @@ class _Group(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """What happened, in one line; the system's errors without their number."""
+    """The message of an error in one line, without the number of a system error."""
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([" -> ".join(names), error.strerror]) if names else error.strerror
@@ -71,7 +150,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def actsr(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
@@ -84,21 +163,14 @@ def actsr(
       actsr train --model ac-sasrec --preset demo
       actsr evaluate
 
-    The options of this page stand before the command: actsr --quiet evaluate
+    Put the options of this page before the command: actsr --quiet evaluate
     """
     console.be_quiet(quiet)
 
 
 def _help(command: Callable[..., None]) -> str:
-    """A docstring with each paragraph in one line, so that it wraps where the terminal ends."""
+    """A docstring with each paragraph in one line, so that it wraps at the width of the terminal."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
-
-
-for _command in (download, preprocess, train, evaluate, compare, tune, inspect_attention):
-    app.command(help=_help(_command))(_command)
-app.add_typer(presets, name="presets")
-app.add_typer(runs, name="runs")
-app.command(help=_help(models))(models)
 
 
 def main() -> None:

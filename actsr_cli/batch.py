@@ -1,4 +1,4 @@
-"""What data hands to models: padded tensors of item ids, the language of two floors that do not know each other."""
+"""Batches of padded item ids: the interface between data and models, which do not depend on each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 PADDING = 0
-"""The id of no item: it fills the right end of shorter sequences and is never recommended."""
+"""The padding id: it fills the right end of shorter sequences, is no item and is never recommended."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Batch:
     """Histories of some users, right-padded with `PADDING`.
 
     Attributes:
-        item_ids: (batch, length) int64, each row `lengths[i]` real items in time order, then padding.
+        item_ids: (batch, length) int64; row i has `lengths[i]` real items in time order, then padding.
         lengths: (batch,) int64, at least 1.
-        user_ids: (batch,) int64 from 0, the data set's users; -1 is a stranger. None where nobody is known.
-        timestamps: (batch, length) float64 seconds (float32 on MPS), 0 at padding, or None where there are no times.
+        user_ids: (batch,) int64 user ids of the data set, from 0; -1 is an unknown user. None if all are unknown.
+        timestamps: (batch, length) float64 seconds (float32 on MPS), 0 at padding; None without times.
     """
 
     item_ids: Tensor
@@ -38,7 +38,7 @@ class Batch:
         return replace(self, **moved)
 
     def latest(self, n_items: int) -> Batch:
-        """The latest `n_items` of each history; the batch itself where none is longer."""
+        """The latest `n_items` of each history; the batch itself if none is longer."""
         if self.item_ids.shape[1] <= n_items:
             return self
         skipped = (self.lengths - n_items).clamp_min(0)
@@ -49,12 +49,12 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch(Batch):
-    """Histories whose rows are trained, each to predict an item.
+    """Histories with a target for each trained row.
 
     Attributes:
-        targets: (batch, length) int64, the item that each row is to predict, `PADDING` where a row is not trained. In a
-            causal model it is the item after the row's position, in cloze training the item that is masked there.
-        n_targets: how many rows are trained, where that is known without asking the device.
+        targets: (batch, length) int64, the item that each row is to predict, `PADDING` if the row is not trained. In a
+            causal model it is the next item, in cloze training the item that is masked at this position.
+        n_targets: number of trained rows, if it is known without waiting for the device.
         first_trained: no row before it is trained, in any sequence.
     """
 

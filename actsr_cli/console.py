@@ -1,35 +1,70 @@
-"""Where actsr speaks: results go to standard output, messages and progress to standard error."""
+"""Where actsr speaks: results go to standard output, messages and progress to standard error.
+
+`results` and `messages` are rich consoles. They are made when they are first used: rich takes its time, and some
+commands print plain text only.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+import typer
 
-results = Console(highlight=False)
-messages = Console(stderr=True, highlight=False)
+from actsr_cli.files import without_nan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    results: Console
+    messages: Console
+
+
+@cache
+def _results() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False)
+
+
+@cache
+def _messages() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False, quiet=_quiet)
+
+
+_quiet = False
+"""Whether `messages` is quiet, for as long as it has not been made."""
+
+
+def __getattr__(name: str) -> Console:
+    """`results` and `messages`."""
+    if name == "results":
+        return _results()
+    if name == "messages":
+        return _messages()
+    raise AttributeError(f"module {__name__} has no attribute {name}")
 
 
 def be_quiet(quiet: bool) -> None:
-    """Keep notes and progress to oneself; results, warnings and errors stay."""
-    messages.quiet = quiet
+    """Print no notes and no progress; results, warnings and errors stay."""
+    global _quiet
+    _quiet = quiet
+    if _messages.cache_info().currsize:
+        _messages().quiet = quiet
 
 
 @contextmanager
 def silent(wanted: bool) -> Iterator[None]:
-    """Within this context, if `wanted`, nothing is said but errors: another process speaks for this one."""
+    """Within this context, if `wanted`, print nothing but errors: another process prints for this one."""
+    results, messages = _results(), _messages()
     before = results.quiet, messages.quiet
     if wanted:
         results.quiet = messages.quiet = True
@@ -39,31 +74,59 @@ def silent(wanted: bool) -> Iterator[None]:
         results.quiet, messages.quiet = before
 
 
+def on_terminal() -> bool:
+    """Whether results go to a terminal; elsewhere, such as into a pipe, each is a line that nothing wraps or cuts."""
+    return sys.stdout.isatty()
+
+
+def echo(text: str) -> None:
+    """Print a line of a result as it is."""
+    if not (_results.cache_info().currsize and _results().quiet):  # else another process prints it
+        typer.echo(text)
+
+
+def print_json(values: Any) -> None:
+    """Print values as JSON, indented; NaN becomes null, and no number is rounded."""
+    echo(json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False))
+
+
 def note(text: str) -> None:
-    """Say what is going on; silent with --quiet."""
-    messages.print(escape(text), soft_wrap=True)
+    """Print a note; hidden with --quiet."""
+    if _messages.cache_info().currsize:  # a progress bar may be drawn, above which it is printed
+        from rich.markup import escape
+
+        _messages().print(escape(text), soft_wrap=True)
+    elif not _quiet:
+        typer.echo(text, err=True)
 
 
 def warn(text: str) -> None:
-    """Say what may surprise; not silent with --quiet."""
-    if results.quiet:  # another process says it
+    """Warn; --quiet does not silence it."""
+    from rich.markup import escape
+
+    if _results().quiet:  # another process prints it
         return
     _even_if_quiet(f"[yellow]warning:[/] {escape(text)}")
 
 
 def show_error(text: str, hint: str | None = None) -> None:
-    """Say what went wrong and, below it, what to do."""
+    """Print an error and, below it, what to do."""
+    from rich.markup import escape
+
     _even_if_quiet(f"[bold red]error:[/] {escape(text)}")
     if hint:
         _even_if_quiet(escape(hint))
 
 
 def show_traceback() -> None:
-    """Show where the exception that is being handled comes from."""
+    """Print the traceback of the exception that is being handled."""
+    from rich.markup import escape
+
     _even_if_quiet(escape(traceback.format_exc()))
 
 
 def _even_if_quiet(markup: str) -> None:
+    messages = _messages()
     quiet, messages.quiet = messages.quiet, False
     try:
         messages.print(markup, soft_wrap=True)
@@ -74,6 +137,16 @@ def _even_if_quiet(markup: str) -> None:
 @contextmanager
 def transfer_progress() -> Iterator[Progress]:
     """A progress bar in bytes, with speed and time left."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    messages = _messages()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -89,6 +162,9 @@ def transfer_progress() -> Iterator[Progress]:
 @contextmanager
 def step_progress() -> Iterator[Progress]:
     """A progress bar in steps, with time left; the task field `status` is free text at its end."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    messages = _messages()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -103,7 +179,10 @@ def step_progress() -> Iterator[Progress]:
 
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner beside `title`; call what is yielded to say what is being done."""
+    """A spinner beside `title`; call what is yielded to show the current step."""
+    from rich.markup import escape
+
+    messages = _messages()
     if messages.quiet or not messages.is_terminal:
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""The processes that share a training, as `torchrun` starts them; one process alone is the usual case."""
+"""The processes that share a training, as `torchrun` starts them; usually there is only one."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from actsr_cli.errors import DataError, RunError
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
-"""How long processes wait for one another: a preparation of data may take its time."""
+"""How long processes wait for one another, for example while one of them prepares data."""
 _FAREWELL = 0.2
-"""Seconds in which Gloo's threads may let go of the last tensors; they abort a process whose interpreter has ended
+"""Seconds for Gloo's threads to release the last tensors; they abort a process whose interpreter has ended
 (discussed in pytorch/pytorch#179291)."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Which of how many processes this is.
+    """The rank of this process, and the number of processes.
 
     Attributes:
-        rank: this process, from 0; the first alone writes and prints.
-        count: all of them.
-        local_rank: this process among those on its machine, from 0.
+        rank: number of this process, from 0; only the first process writes and prints.
+        count: number of processes.
+        local_rank: number of this process on its machine, from 0.
     """
 
     rank: int = 0
@@ -49,13 +49,13 @@ class Workers:
         return rows[self.rank :: self.count]
 
     def own_device(self, device: torch.device) -> torch.device:
-        """The GPU of this process, where several processes of a machine are to use `cuda`."""
+        """The device of this process: with several processes, `cuda` becomes the GPU at `local_rank`."""
         if self.count > 1 and device.type == "cuda" and device.index is None:
             return torch.device("cuda", self.local_rank)
         return device
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in the place of `tensor`; every process must call it.
+        """Sum a tensor over all processes, in place; every process must call it.
 
         Raises:
             RunError: another process has ended.
@@ -82,9 +82,9 @@ class Workers:
                 buffer.copy_(self.sum(buffer.int()) > 0)
 
     def in_turn(self, work: Callable[[], _T]) -> _T:
-        """What `work` returns, done by the first process, then by the first of each machine, then by the others.
+        """Call `work` in the first process, then in the first of each machine, then in the others; return its result.
 
-        What the first ones leave on disk, the others find there.
+        Later processes find the files that earlier ones have written.
         """
         turn = 0 if self.leads else 1 if self.local_rank == 0 else 2
         results: list[_T] = []
@@ -95,7 +95,7 @@ class Workers:
         return results[0]
 
     def from_leader(self, make: Callable[[], _T]) -> _T:
-        """What `make` returns in the first process, which alone calls it."""
+        """Call `make` in the first process only, and return its result in every process."""
         made: list[Any] = [make() if self.leads else None]
         if self.count > 1:
             with _others_reached():
@@ -104,11 +104,11 @@ class Workers:
         return result
 
     def agree_on(self, fingerprint: str) -> None:
-        """DataError where the processes have not prepared the same data."""
+        """Raise a DataError if the processes have prepared different data."""
         if self.from_leader(lambda: fingerprint) != fingerprint:
             raise DataError(
                 "the processes of this training have prepared different data",
-                hint="Copy the data set to every machine, or let all see one folder: ACTSR_DATA.",
+                hint="Copy the data set to every machine, or set ACTSR_DATA to a folder that all machines share.",
             )
 
 
@@ -117,10 +117,10 @@ ALONE = Workers()
 
 @contextmanager
 def joined_workers() -> Iterator[Workers]:
-    """The processes that `torchrun` has started with this one, connected while the context lasts; or this one alone.
+    """Within this context, connect the processes that `torchrun` has started; without it, yield this process alone.
 
     Raises:
-        RunError: the others cannot be reached.
+        RunError: another process cannot be reached.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -129,10 +129,10 @@ def joined_workers() -> Iterator[Workers]:
     with _others_reached():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     workers = Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
-    # torchrun ends the others when one has failed: they notice it themselves, and are to say so before they end.
+    # torchrun ends the others when one has failed. They notice it themselves, and report it before they end.
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     yield workers
-    workers.sum(torch.zeros(1))  # whoever leaves before the others breaks their connections
+    workers.sum(torch.zeros(1))  # a process that ends first breaks the connections
     time.sleep(_FAREWELL)
     dist.destroy_process_group()
     time.sleep(_FAREWELL)
@@ -146,5 +146,5 @@ def _others_reached() -> Iterator[None]:
     except (RuntimeError, OSError) as error:
         raise RunError(
             f"another process of this training has ended or cannot be reached ({str(error).splitlines()[0]})",
-            hint="Its own message says why. With the same torchrun command, --resume RUN goes on.",
+            hint="Its own message says why. To continue, start train --resume RUN with the same torchrun options.",
         ) from error

@@ -1,4 +1,4 @@
-"""The errors that actsr raises on purpose: each carries one clear line and, where it helps, what to do next."""
+"""The errors that actsr raises on purpose: each has a message of one line and, if it helps, a hint what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class ActsrError(Exception):
-    """Something a user can understand and mend: shown without a traceback, and the command ends with `exit_code`.
+    """An error that the user can fix: it is shown without a traceback, and the command ends with `exit_code`.
 
     Args:
         message: what is wrong and where, in one line.
@@ -23,7 +23,7 @@ class ActsrError(Exception):
 
 
 class ConfigError(ActsrError):
-    """A preset, a config file, a `--set` override or an option holds something that the schema refuses."""
+    """A preset, a config file, a `--set` override or an option has a key or value that the schema does not allow."""
 
 
 class DataError(ActsrError):
@@ -31,7 +31,7 @@ class DataError(ActsrError):
 
 
 class DownloadError(ActsrError):
-    """An archive could not be fetched, or what was fetched is not what it should be."""
+    """An archive could not be downloaded, or its content is not as expected."""
 
 
 class RunError(ActsrError):
@@ -39,7 +39,7 @@ class RunError(ActsrError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error line for an unknown `name`: the closest known name, or the list of all of them."""
+    """The end of an error message for an unknown `name`: the closest known name, or a list of all known names."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

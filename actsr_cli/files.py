@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there at all: everything that actsr writes goes through here."""
+"""Atomic writing of files and folders: everything that actsr writes goes through here."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:  # pydantic takes its time, and most of what is written is no record
+    from pydantic import BaseModel
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a place beside `path` to write to; what is there at the end is renamed into place, nothing on an error.
+    """Yield a temporary path beside `path`; the file there is renamed to `path` at the end, and removed on an error.
 
-    Each process has a place of its own, so that of several at once the last one's file stands, whole.
+    Each process has its own temporary path. If several write at once, the file of the last one stays, complete.
     """
     partial = _place_beside(path)
     try:
@@ -33,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; whatever is left in it at the end is removed."""
+    """Yield an empty temporary folder beside `path`; it is removed at the end."""
     scratch = _place_beside(path)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -45,10 +46,10 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`, which takes its place at the end; nothing changes on an error.
+    """Yield an empty folder beside `path`, which replaces `path` at the end; nothing changes on an error.
 
-    Of several processes at once the folder of one of them stands, whole. The old folder is moved aside before the new
-    one is moved in, and deleted last.
+    If several processes write at once, the folder of one of them stays, complete. The old folder is moved aside before
+    the new one is moved in, and deleted last.
     """
     with scratch_folder(path) as scratch, scratch_folder(path.with_name(f"{path.name}.old")) as aside:
         yield scratch
@@ -62,9 +63,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
-    """Put files of a scratch folder into `folder` in the order of `names`, in place of files of the same names.
+    """Move files of a scratch folder into `folder` in the order of `names`; they replace files of the same names.
 
-    A folder that is not there yet appears at once, with everything that the scratch folder holds.
+    If `folder` does not exist, the whole scratch folder is renamed to it.
     """
     if not folder.exists():
         scratch.rename(folder)
@@ -74,7 +75,7 @@ def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, with its line ends as they are."""
+    """Write a text file in UTF-8, with unchanged line ends."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
@@ -85,7 +86,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def without_nan(values: Any) -> Any:
-    """The same for JSON, which knows no NaN: null stands in its place, in mappings and lists however deep."""
+    """The same values with None for each NaN, which JSON does not have, also in nested mappings and lists."""
     if isinstance(values, Mapping):
         return {key: without_nan(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
@@ -99,17 +100,17 @@ def write_record(path: Path, record: BaseModel, *, without: Iterable[str] = ()) 
 
 
 def _place_beside(path: Path) -> Path:
-    """A place of this process beside `path`; what processes that were killed on this machine left there is removed."""
+    """The temporary path of this process beside `path`; removes those of killed processes of this machine."""
     start, end = f".{path.name}.{platform.node()}.", ".partial"
     for left in path.parent.glob(f"{escape(start)}*{end}"):
         if _has_ended(left.name.removeprefix(start).removesuffix(end)):
-            with suppress(OSError):  # another user's file, or another process was faster: no reason not to write
+            with suppress(OSError):  # another user's file, or another process was faster: writing still works
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return path.with_name(f"{start}{os.getpid()}{end}")
 
 
 def _has_ended(process: str) -> bool:
-    """Whether the process of this number is no more; what cannot be known is taken for running."""
+    """Whether the process of this number has ended; False if that cannot be known."""
     if sys.platform == "win32" or not process.isdecimal():
         return False
     try:

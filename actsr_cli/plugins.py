@@ -1,4 +1,4 @@
-"""Classes by `module:Class`: the built-in ones, imported when one is used, and models and losses of one's own."""
+"""Imports classes by `module:Class`: built-in ones when they are used, and custom models and losses."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import TypeVar
 
 from actsr_cli.errors import ConfigError, nearest
 
-SEE_TRACEBACK = "actsr --debug … shows where."
+SEE_TRACEBACK = "Run actsr --debug … to see the traceback."
 
 T = TypeVar("T")
 
 
 def import_class(target: str, base: type[T] | tuple[type[T], ...], *, what: str, hint: str) -> type[T]:
-    """The class at `module:Class`; modules in the working directory are found, too.
+    """The class at `module:Class`; modules in the working directory are found as well.
 
     Args:
-        target: where it is.
-        base: what it must be a subclass of.
-        what: what it is for, such as `model`.
-        hint: said where it is something else.
+        target: module and class.
+        base: the class, or classes, that it must be a subclass of.
+        what: what the class is for, such as `model`.
+        hint: hint of the error if there is no such class.
 
     Raises:
-        ConfigError: it cannot be imported, or is no such class.
+        ConfigError: the module cannot be imported, or has no such class.
     """
     module_name, _, class_name = target.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
@@ -39,16 +39,16 @@ def import_class(target: str, base: type[T] | tuple[type[T], ...], *, what: str,
         raise ConfigError(f"{what} '{target}' cannot be imported: {in_words(error)}", hint=SEE_TRACEBACK) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type) or not issubclass(found, base):
-        problem = "has no such class" if found is None else f"holds something else than a {what} class"
+        problem = "has no such class" if found is None else f"holds something that is not a {what} class"
         raise ConfigError(f"{what} '{target}': {module_name} {problem}", hint=hint)
     return found
 
 
 def check_own_options(section: str, given: Iterable[str], known: Iterable[str], title: str) -> None:
-    """Raise where `options` of a section has what a class of one's own does not read.
+    """Check that a custom class reads every key in the `options` of its section.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: it does not read a key.
     """
     known = tuple(known)
     for option in given:
@@ -58,5 +58,5 @@ def check_own_options(section: str, given: Iterable[str], known: Iterable[str], 
 
 
 def in_words(error: Exception) -> str:
-    """An error of somebody's code in one line."""
+    """An error of a custom class in one line."""
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,7 @@
-"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options."""
+"""Presets, and how a run's configuration comes together: defaults < preset < file < --set < options.
+
+Listing the shipped presets needs no schema: it is imported where settings are checked.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actsr_cli.config import Choice, RunConfig
-from actsr_cli.config.reading import parse_override, read_yaml
-from actsr_cli.config.refusals import checked
-from actsr_cli.config.schema import chosen, leaves, merged, nested, spelled_out, without_foreign
 from actsr_cli.errors import ConfigError, nearest
 
+if TYPE_CHECKING:
+    from actsr_cli.config import Choice, RunConfig
+
 DEFAULT = "default"
+SETTINGS = "settings"
+"""The origin of what is set in Python."""
 TUNE = "tune"
 """The section of a preset that holds a search space."""
+COUNTED_KEYS = frozenset({"training.device", "training.monitor", "training.seed", "training.threads"})
+"""What a model that is counted reads of the sections `training` and `loss`."""
 _OPTIONS = {"model.name": "--model", "calibration.kind": "--calibration", "data.intervals": "--interval"}
 _PACKAGE = Path(__file__).parent
 
@@ -26,11 +32,11 @@ class Preset:
     """A file of settings.
 
     Attributes:
-        name: its name, or the path where it was given by one.
+        name: its name, or its path if it was given as a path.
         path: the file.
         values: its settings, as nested mappings.
-        config: the same over the defaults.
-        space: its `tune` section, which only `actsr tune` reads: what to search, by dotted key.
+        config: the same settings completed by the defaults.
+        space: its `tune` section, read only by `actsr tune`: the search space by dotted key.
     """
 
     name: str
@@ -41,18 +47,36 @@ class Preset:
 
     @property
     def origin(self) -> str:
-        """How it is called as the source of a setting."""
+        """Its name as the source of a setting."""
         return f"preset {self.name}"
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """A shipped preset in one line.
+
+    Attributes:
+        name: its name.
+        dataset: the data set that it is made for.
+        model, calibration: what it trains.
+        description: what it is.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    calibration: str
+    description: str
+
+
+@dataclass(frozen=True)
 class ResolvedConfig:
-    """A configuration that knows where it came from.
+    """A configuration with the source of every setting.
 
     Attributes:
         config: the settings.
         sources: for every dotted key, `default`, `preset NAME`, `file PATH`, `--set` or the option's name.
-        preset: the preset behind it, or None.
+        preset: the preset that it is based on, or None.
     """
 
     config: RunConfig
@@ -61,13 +85,13 @@ class ResolvedConfig:
 
     @property
     def given(self) -> dict[str, str]:
-        """Sources of what was given on purpose: not by default, nor by the preset, which may serve several models."""
+        """Sources of explicit settings: neither defaults, nor from the preset, which may serve several models."""
         own = {DEFAULT, self.preset.origin if self.preset else DEFAULT}
         return {key: source for key, source in self.sources.items() if source not in own}
 
 
 def preset_folder() -> Path:
-    """Where the shipped presets are: in the package when installed, beside it in a checkout."""
+    """The folder of the shipped presets: in the installed package, or beside the package in a checkout."""
     installed = _PACKAGE / "preset_files"
     return installed if installed.is_dir() else _PACKAGE.parent / "presets"
 
@@ -77,12 +101,35 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in preset_folder().glob("*.yaml"))
 
 
+def shipped_presets() -> list[Shipped]:
+    """The shipped presets, read without the schema; each names its model and calibration."""
+    import yaml
+
+    found = []
+    for name in preset_names():
+        values = yaml.load((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8"), _fast_loader())  # noqa: S506
+        model, calibration = values["model"]["name"], values["calibration"]["kind"]
+        found.append(Shipped(name, values["dataset"], model, calibration, values["description"]))
+    return found
+
+
+def _fast_loader() -> type[Any]:
+    """A safe YAML loader: the one in C where libyaml is installed."""
+    import yaml
+
+    loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return loader
+
+
 def load_preset(name: str | Path) -> Preset:
-    """A shipped preset by name, or any preset by the path of its file.
+    """Load a shipped preset by name, or any preset by the path of its file.
 
     Raises:
-        ConfigError: there is no such preset, or it holds what the schema refuses.
+        ConfigError: there is no such preset, or the schema refuses a setting in it.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves
+
     text = str(name)
     shipped = text in preset_names()
     path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
@@ -95,7 +142,10 @@ def load_preset(name: str | Path) -> Preset:
 
 
 def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a file in the schema of a preset sets, and its `tune` section."""
+    """The settings of a file in the form of a preset, and its `tune` section."""
+    from actsr_cli.config.reading import read_yaml
+    from actsr_cli.config.schema import spelled_out
+
     values = spelled_out(read_yaml(path))
     space = values.pop(TUNE, None) or {}
     if not isinstance(space, dict):
@@ -105,7 +155,7 @@ def _settings_and_space(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @cache
 def preset_for(*datasets: str) -> str | None:
-    """The preset made for a data set that goes by these names (not its published variant), or None."""
+    """The preset for a data set with one of these names (not its published variant), or None."""
     names = [name for name in preset_names() if not name.endswith("-published")]
     wanted = set(datasets) - {""}
     return next((name for name in names if load_preset(name).config.dataset in wanted), None)
@@ -117,22 +167,28 @@ def resolve(
     file: Path | None = None,
     overrides: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> ResolvedConfig:
-    """Put a configuration together; what comes later wins.
+    """Build a configuration from its layers; later layers win.
 
-    A preset is made for its own model, calibration and loss. Where another is chosen over it, those of its keys that
-    the choice does not have are left out. Everything else is given on purpose: a key of another choice is an error.
+    A preset is made for its own model, calibration and loss. If a later layer makes another choice, keys of the preset
+    that this choice does not have are dropped. In all other layers, a key of another choice is an error.
 
     Args:
         preset: name or path of a preset.
-        file: a YAML file in the schema of a preset.
+        file: a YAML file in the form of a preset.
         overrides: `section.key=value` texts, values in YAML.
         options: dotted keys with their values; None means not given.
+        settings: dotted keys with their values, given in Python; None is a value.
 
     Raises:
         ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
-            to write.
+            to write; or `--set` or an option gives a counted model a setting of a training.
     """
+    from actsr_cli.config.reading import parse_override
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import leaves, merged, nested, spelled_out, without_foreign
+
     loaded = None if preset is None else load_preset(preset)
     given = [] if file is None else [(f"file {file}", _settings_and_space(file)[0])]
     given += [("--set", spelled_out(parse_override(text))) for text in overrides]
@@ -141,6 +197,7 @@ def resolve(
         for key, value in (options or {}).items()
         if value is not None
     ]
+    given += [(SETTINGS, spelled_out(nested(key, value))) for key, value in (settings or {}).items()]
     own = {} if loaded is None else loaded.values
     layers = given if loaded is None else [(loaded.origin, without_foreign(own, _chosen_over(own, given))), *given]
     values: dict[str, Any] = {}
@@ -148,15 +205,16 @@ def resolve(
     for origin, layer in layers:
         values = merged(values, layer)
         for key, _ in leaves(layer):
-            origins.pop(key, None)  # the latest origin stands last
+            origins.pop(key, None)  # keeps the latest origin last
             origins[key] = origin
     config = checked(values, origins)
+    _check_counted(config, origins)
     sources = {key: origins.get(key, DEFAULT) for key, _ in leaves(config.model_dump())}
     return ResolvedConfig(config, sources, loaded)
 
 
 def preset_name(resolved: ResolvedConfig) -> str | None:
-    """The preset behind a configuration as any other command finds it: a name, or the whole path of a file."""
+    """The preset of a configuration in a form that works everywhere: a name, or the absolute path of a file."""
     preset = resolved.preset
     if preset is None:
         return None
@@ -164,18 +222,47 @@ def preset_name(resolved: ResolvedConfig) -> str | None:
 
 
 def with_values(config: RunConfig, values: Mapping[str, object]) -> RunConfig:
-    """A configuration with other values of some dotted keys.
+    """A configuration with some values replaced, by dotted key.
 
-    Where one of them makes another choice (of a model, a calibration, a loss), keys that it does not have are dropped.
+    If one of them makes another choice (of model, calibration or loss), keys that this choice lacks are dropped.
 
     Raises:
-        ConfigError: they do not go together with the rest.
+        ConfigError: the new values do not fit the others.
     """
+    from actsr_cli.config.refusals import checked
+    from actsr_cli.config.schema import chosen, merged, nested, without_foreign
+
     wanted: dict[str, Any] = {}
     for key, value in values.items():
         wanted = merged(wanted, nested(key, value))
     before = config.model_dump()
     return checked(merged(without_foreign(before, chosen(merged(before, wanted))), wanted), {})
+
+
+def _check_counted(config: RunConfig, origins: Mapping[str, str]) -> None:
+    """Raise where `--set` or an option gives a counted model a setting of a training that it does not have.
+
+    Presets and files may have such settings: they serve several models.
+
+    Args:
+        config: the configuration.
+        origins: by dotted key, where its value is from; what has its default is left out.
+
+    Raises:
+        ConfigError: there is such a setting.
+    """
+    if config.model.trained:
+        return
+    for key, origin in origins.items():
+        if (
+            key.startswith(("training.", "loss."))
+            and key not in COUNTED_KEYS
+            and (origin.startswith("--") or origin == SETTINGS)
+        ):
+            raise ConfigError(
+                f"{key} ({origin}): {config.model.name} is counted in one pass and does not read this key",
+                hint=f"Leave it out. Of training and loss it reads only {', '.join(sorted(COUNTED_KEYS))}.",
+            )
 
 
 def option_name(key: str) -> str:
@@ -184,7 +271,9 @@ def option_name(key: str) -> str:
 
 
 def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:
-    """The choices that hold when layers lie over some settings."""
+    """The choices that are in force after all layers."""
+    from actsr_cli.config.schema import chosen, merged
+
     values = dict(below)
     for _, layer in layers:
         values = merged(values, layer)

@@ -1,1 +1,1 @@
-"""Repeatable measurements: each compares two things in one run, since machines differ and are noisy."""
+"""Benchmarks. Each compares two quantities in one run, because machines differ and timings are noisy."""

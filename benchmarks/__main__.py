@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME` runs one measurement and prints its table."""
+"""`python -m benchmarks NAME` runs one benchmark and prints its table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from benchmarks.curves import curves
 from benchmarks.evaluation import evaluation
 from benchmarks.intervals import intervals
 from benchmarks.preparation import preparation
+from benchmarks.recommending import recommending
 from benchmarks.training import training
 
-app = typer.Typer(no_args_is_help=True, help="Measurements of actsr, each a ratio of two things in one run.")
-for _measurement in (training, evaluation, preparation, curves, intervals):
+app = typer.Typer(no_args_is_help=True, help="Benchmarks of actsr. Each compares two quantities in one run.")
+for _measurement in (training, evaluation, recommending, preparation, curves, intervals):
     app.command()(_measurement)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data that is measured on: Amazon Beauty where it is, or generated data of its shape."""
+"""Data of the benchmarks: Amazon Beauty if available, else generated data of the same size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def beauty(users: int | None = None) -> SequenceData:
     """Amazon Beauty, 5-core, from the folder in ACTSR_REAL_DATA; without it, generated data of the same size.
 
     Args:
-        users: generate data with this many users in its place.
+        users: generate data with this many users instead.
     """
     folder = _folder(users)
     if folder is None:
@@ -35,12 +35,12 @@ def data_name(users: int | None = None) -> str:
 
 
 def items_for(users: int) -> int:
-    """As many items for these users as Beauty has for its own."""
+    """The number of items for this number of users, in the same ratio as Beauty."""
     return max(_ITEMS_AT_LEAST, round(users * ITEMS / USERS))
 
 
 def generated(users: int, items: int, seed: int = 0) -> SequenceData:
-    """At least five interactions of each user, few with many, with items as unevenly popular as items are."""
+    """Generated data: at least five interactions per user, geometric lengths, and power-law item popularity."""
     random = np.random.default_rng(seed)
     lengths = 5 + random.geometric(1 / (_MEAN_LENGTH - 4), users) - 1
     popularity = 1 / np.arange(1, items + 1) ** 0.8

@@ -1,4 +1,4 @@
-"""What the arithmetic alone would take: multiply-adds that cannot be saved, at the machine's own rate."""
+"""A lower bound of run time: the necessary multiply-adds, at the rate of a large matrix product."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import EncoderModel
 
 SIZES = (256, 1024, 2048)
-"""Rows of the matrices whose product is timed: the last of them, unless a smaller one takes long enough."""
+"""Sizes of the timed square matrices; the first that takes longer than `_LONG_ENOUGH` seconds counts, else the last."""
 _LONG_ENOUGH = 0.1
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """Multiply-adds per second of a large matrix product: the best of some.
+    """Multiply-adds per second of a large matrix product, the best of `repeats`.
 
-    A CPU without instructions for bfloat16 would take minutes for the largest one.
+    Starts with small sizes: a CPU without bfloat16 instructions would take minutes for the largest one.
     """
     seconds, size = [0.0], 0
     for size in SIZES:
@@ -37,19 +37,19 @@ def _seconds_of_a_product(matrix: torch.Tensor) -> float:
 
 
 def now(device: torch.device) -> float:
-    """The time in seconds, when the device has done all it was asked for."""
+    """The time in seconds, after waiting for all pending work of the device."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def epoch_multiply_adds(model: EncoderModel, batches: TrainingBatches) -> float:
-    """Multiply-adds that the losses of an epoch and their gradients need, nothing spent on padding.
+    """Multiply-adds of the losses of an epoch and their gradients, without padding.
 
-    Each real token meets each weight once forward and twice backward, each allowed pair the scores and the values
-    likewise; each target meets the catalogue once per loss forward, once backward for its hidden state, and once for
-    the item vectors, which the adversary's loss does not train. What the perturbed stream and the adversary's backward
-    pass add within the layers is left out, so that the bound is a little too low.
+    Each real token uses each weight once forward and twice backward; each allowed pair uses scores and values likewise.
+    Each target uses the catalogue once forward per loss, once backward for its hidden state, and once for the item
+    vectors, which the adversary's loss does not train. The work of the perturbed stream and of the adversary's backward
+    pass within the layers is ignored, so the bound is slightly too low.
     """
     lengths = batches.windows.lengths.astype(float)
     adversarial = bool(split_parameters(model).adversary)

@@ -1,4 +1,4 @@
-"""Validation curves of the fast path and of the plain one: a padded row per prefix, all logits, dropout of torch."""
+"""Validation curves of the fast path and of a plain one: one padded row per prefix, all logits, torch's dropout."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from benchmarks.output import new_table, show, significant
 _CPU = torch.device("cpu")
 _PATHS = ("fast", "plain")
 Curves = Mapping[str, Sequence[Sequence[EpochRecord]]]
-"""The epochs of each seed, by path."""
+"""The epochs of each seed, by name of the path."""
 
 
 def curves(
-    model: Annotated[str, typer.Option(help="A causal model.")] = "sasrec",
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings by each path, with seeds from 0.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each training.")] = 4,
-    layers: Annotated[int, typer.Option(help="Layers.")] = 2,
+    model: Annotated[str, typer.Option(help="Name of a causal model.")] = "sasrec",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings per path, with seeds 0, 1, …")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs per training.")] = 4,
+    layers: Annotated[int, typer.Option(help="Number of layers.")] = 2,
     threads: Threads = 1,
     users: Users = None,
     output: Annotated[Path | None, typer.Option(help="Write the curves to this JSON file.", show_default=False)] = None,
 ) -> None:
-    """NDCG@10 of validation after each epoch, mean and range over seeds, by both paths; seconds per epoch."""
+    """Validation NDCG@10 after each epoch (mean and range over seeds) and seconds per epoch, for both paths."""
     torch.set_num_threads(threads)
     data, progress = beauty(users), Console(stderr=True)
     found: dict[str, list[list[EpochRecord]]] = {path: [] for path in _PATHS}
@@ -66,7 +66,7 @@ def curves(
 
 
 def train(config: RunConfig, data: SequenceData, *, plain: bool) -> list[EpochRecord]:
-    """The epochs of a training by one of the paths.
+    """Train a model by one of the paths; returns its epochs.
 
     Raises:
         typer.BadParameter: the model does not train prefixes.
@@ -74,7 +74,7 @@ def train(config: RunConfig, data: SequenceData, *, plain: bool) -> list[EpochRe
     torch.manual_seed(config.training.seed)
     model = built(config, data.n_items, data.n_users)
     if not model.causal:
-        raise typer.BadParameter(f"{config.model.name} does not train prefixes")
+        raise typer.BadParameter(f"{config.model.name} does not train prefixes: choose a causal model")
     counts = item_counts(data, _CPU)
     batches: Batches
     if plain:
@@ -90,19 +90,19 @@ def train(config: RunConfig, data: SequenceData, *, plain: bool) -> list[EpochRe
 
 
 class PlainCrossEntropy(PredictionLoss):
-    """Cross-entropy of all logits at once."""
+    """Cross-entropy over all logits at once."""
 
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return F.cross_entropy(hidden @ items.T, targets)
 
 
 class PrefixBatches:
-    """The published way: each prefix is a row of its own, padded to `max_length`, in an order without regard to length.
+    """Batches as published: each prefix is one row, padded to `max_length`; rows are not grouped by length.
 
     Args:
         data: the prepared data.
-        max_length: latest items of a prefix.
-        batch_size: prefixes per batch.
+        max_length: number of latest items kept of a prefix.
+        batch_size: number of prefixes per batch.
     """
 
     def __init__(self, data: SequenceData, max_length: int, batch_size: int) -> None:
@@ -140,7 +140,7 @@ class PrefixBatches:
 
 @contextmanager
 def _dropout_of_torch() -> Iterator[None]:
-    """Inside, torch's own dropout takes the place of the package's."""
+    """Replace the package's dropout with that of torch within this context."""
 
     def forward(module: Dropout, values: Tensor) -> Tensor:
         return F.dropout(values, module.probability, module.training)

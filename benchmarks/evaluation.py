@@ -1,4 +1,4 @@
-"""Ranking every held-out item over the whole catalogue: time beside its products alone, and what memory grows with."""
+"""Evaluation over the whole catalogue: time against the bound of its matrix products, and peak memory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _DEFAULTS = EvaluationConfig()
 
 @dataclass(frozen=True)
 class Case:
-    """What is ranked.
+    """A case to evaluate.
 
     Attributes:
         seen: whether items of the history are ranked.
-        users: of generated data; None: Beauty.
-        items: the catalogue of generated data; None: as many as Beauty has for its users.
+        users: number of users of generated data; None: Beauty.
+        items: number of items of generated data; None: in the same ratio to users as Beauty.
     """
 
     seen: Seen
@@ -38,15 +38,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One evaluation.
+    """Result of one evaluation.
 
     Attributes:
-        users: in the data.
-        items: of the catalogue.
-        seconds: forward pass, ranks and all metrics.
+        users: number of users.
+        items: number of items in the catalogue.
+        seconds: time of forward pass, ranks and all metrics.
         bound: seconds that the products with the catalogue take at the rate of a large matrix product.
         megabytes: peak memory of the process.
-        own_megabytes: of it, what was not there before the evaluation.
+        own_megabytes: increase of the peak memory by the evaluation.
     """
 
     users: int
@@ -58,10 +58,10 @@ class Ranked:
 
 
 def evaluation(threads: Threads = 2, users: Users = None, record: Record = None) -> None:
-    """Beauty by both protocols; four times its users; a catalogue of a million items (not with --users)."""
+    """Evaluate Beauty by both protocols, four times its users, and a million items (not with --users)."""
     table = new_table(
         f"Evaluation of plain SASRec, 2 layers, width 64, all metrics, {threads} threads",
-        *("data", "seen", "users", "items", "seconds", "bound s", "peak MB", "of it own"),
+        *("data", "seen", "users", "items", "seconds", "bound s", "peak MB", "increase MB"),
         texts=2,
     )
     for case in cases(users):
@@ -81,7 +81,7 @@ def evaluation(threads: Threads = 2, users: Users = None, record: Record = None)
 
 
 def cases(users: int | None) -> list[Case]:
-    """What is ranked: small generated data where `users` are given."""
+    """The cases to evaluate; small generated data if `users` is given."""
     if users is not None:
         return [Case("rank", users), Case("exclude", users), Case("rank", 4 * users, items_for(users))]
     return [
@@ -94,7 +94,7 @@ def cases(users: int | None) -> list[Case]:
 
 
 def measure(case: Case, threads: int) -> tuple[str, Ranked]:
-    """The name of the data and an evaluation in this process."""
+    """Evaluate a case in this process; returns the name of the data and the result."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     data = generated(case.users, case.items) if case.users and case.items else beauty(case.users)

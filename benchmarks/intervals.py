@@ -1,4 +1,4 @@
-"""TiSASRec's interval terms: a table that queries are projected on, against a vector for every pair."""
+"""TiSASRec's interval terms: projecting queries on the interval table, against one vector per pair."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH, WIDTH, HEADS = 32, 64, 2
 
 
 class VectorsPerPair(Relations):
-    """The plain way: (batch, queries, keys, hidden) interval vectors, for keys and for values."""
+    """The plain way: interval vectors of shape (batch, queries, keys, hidden), for keys and for values."""
 
     def scores(self, queries: Tensor) -> Tensor:
         return einsum(queries, self._pairs(self.key_intervals), "b h q d, b h q k d -> b h q k")
@@ -33,12 +33,12 @@ class VectorsPerPair(Relations):
 
 
 def intervals(
-    lengths: Annotated[str, typer.Option(help="Lengths of the histories, comma-separated.")] = "50,100,200",
-    span: Annotated[int, typer.Option(min=1, help="Largest time interval: rows of the table.")] = 256,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed passes.")] = 5,
+    lengths: Annotated[str, typer.Option(help="History lengths, comma-separated.")] = "50,100,200",
+    span: Annotated[int, typer.Option(min=1, help="Largest time interval; the table has one row more.")] = 256,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of timed passes.")] = 5,
     threads: Threads = 1,
 ) -> None:
-    """Peak memory and time of one attention, forward and backward, by both ways."""
+    """Peak memory and time of one attention layer, forward and backward, in both ways."""
     table = new_table(
         f"One attention of TiSASRec: batch {BATCH}, width {WIDTH}, {HEADS} heads, time_span {span}",
         *("length", "table MB", "per pair MB", "memory ratio", "table ms", "per pair ms", "time ratio"),
@@ -51,7 +51,7 @@ def intervals(
         table.add_row(
             str(length),
             *(f"{value:,.0f}" for value in megabytes),
-            f"{megabytes[1] / megabytes[0]:.1f}" if megabytes[0] else "",  # it fitted into what was there
+            f"{megabytes[1] / megabytes[0]:.1f}" if megabytes[0] else "",  # 0: no new memory
             *map(significant, milliseconds),
             f"{milliseconds[1] / milliseconds[0]:.1f}",
         )
@@ -59,7 +59,7 @@ def intervals(
 
 
 def measure(way: type[Relations], length: int, span: int, repeats: int, threads: int) -> tuple[float, float]:
-    """Megabytes on top of what the process had before, and the median of milliseconds per pass."""
+    """Increase of the peak memory in megabytes, and median milliseconds per pass."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     attention = CalibratedSelfAttention(WIDTH, HEADS)

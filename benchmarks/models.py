@@ -1,4 +1,4 @@
-"""Models and their settings, by the names that `actsr train --model` takes."""
+"""Models and their settings, by the names of `actsr train --model`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from actsr_cli.models.registry import build_model, parse_name
 from actsr_cli.presets import resolve
 
 _MASK_WEIGHT = 0.03
-"""As in the presets."""
+"""The value of the presets."""
 
 
 def configured(model: str, settings: Mapping[str, object]) -> RunConfig:
-    """The defaults with a model and settings by dotted key.
+    """The default configuration with a model and settings by dotted key.
 
     Raises:
-        typer.BadParameter: the model or one of the values is refused.
+        typer.BadParameter: the model or a value is not valid.
     """
     try:
         name, calibration = parse_name(model)
@@ -34,10 +34,10 @@ def configured(model: str, settings: Mapping[str, object]) -> RunConfig:
 
 
 def built(config: RunConfig, n_items: int, n_users: int = 0) -> SequentialModel:
-    """A freshly initialised model.
+    """A newly initialised model.
 
     Raises:
-        typer.BadParameter: it is not trained by gradients.
+        typer.BadParameter: the model is not trained by gradients.
     """
     model = build_model(config.model, config.calibration, n_items, n_users)
     if not isinstance(model, SequentialModel):
@@ -46,5 +46,5 @@ def built(config: RunConfig, n_items: int, n_users: int = 0) -> SequentialModel:
 
 
 def item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
-    """(n_items + 1,) training interactions of each item, as losses take them."""
+    """Number of training interactions of each item, (n_items + 1,), as input of losses."""
     return torch.from_numpy(data.item_counts).to(device)

@@ -1,4 +1,4 @@
-"""Tables of results, and their history in a JSON file."""
+"""Prints tables of results and records results in a JSON file."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def new_table(title: str, *columns: str, texts: int = 0) -> Table:
 
 
 def significant(value: float) -> str:
-    """A number with three digits that say something."""
+    """A number with three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def show(table: Table) -> None:
-    """Print a table: as wide as the terminal, or in full into a file."""
+    """Print a table, as wide as the terminal or, if the output is a file, in full."""
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_FILE
@@ -44,7 +44,7 @@ def show(table: Table) -> None:
 
 
 def remember(path: Path | None, benchmark: str, result: DataclassInstance, **settings: str | int) -> None:
-    """Append a result with its settings, date, versions and machine to the file at `path`, if there is one."""
+    """Append a result with its settings, date, versions and machine to the file `path`, unless it is None."""
     if path is None:
         return
     entry = {

@@ -1,4 +1,4 @@
-"""Preparing data of growing size: time, peak memory, and what reading and parsing alone take."""
+"""Preparation of data of growing size: time, peak memory, and the time of reading and parsing alone."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from benchmarks.process import in_a_new_process, peak_megabytes
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preparing one file.
+    """Result for one file.
 
     Attributes:
-        seconds: from the file to opened arrays.
-        parsing: seconds that Arrow takes to parse the file's columns as text, and no more.
+        seconds: time from the file to opened arrays.
+        parsing: seconds that Arrow takes only to parse the file's columns as text.
         megabytes: peak memory of the process.
     """
 
@@ -38,11 +38,11 @@ class Preparation:
 
 
 def preparation(
-    sizes: Annotated[str, typer.Option(help="Interactions, comma-separated.")] = "200000,2000000,20000000",
-    plot: Annotated[Path | None, typer.Option(help="Draw the growth into this picture.", show_default=False)] = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of interactions, comma-separated.")] = "200000,2000000,20000000",
+    plot: Annotated[Path | None, typer.Option(help="Draw the growth to this image file.", show_default=False)] = None,
     record: Record = None,
 ) -> None:
-    """A 5-core of generated interactions, 100 for each user and 200 for each item."""
+    """Prepare a 5-core of generated interactions, 100 per user and 200 per item on average."""
     table = new_table(
         "Preparation of an atomic file: 5-core, sorting by user and time, saving, opening",
         *("interactions", "seconds", "µs each", "of parsing alone", "peak MB"),
@@ -66,7 +66,7 @@ def preparation(
 
 
 def generate(folder: Path, size: int) -> None:
-    """Write `size` interactions in random order to the folder's raw.inter."""
+    """Write `size` random interactions to raw.inter in the folder."""
     random = np.random.default_rng(0)
     users, items = max(1, size // 100), max(1, size // 200)
     popularity = 1 / np.arange(1, items + 1) ** 0.8
@@ -82,13 +82,13 @@ def generate(folder: Path, size: int) -> None:
 
 
 def measure(folder: Path) -> Preparation:
-    """Prepare the folder's raw.inter in this process."""
+    """Prepare raw.inter of the folder in this process."""
     source = Source(name="generated", folder=folder, file=folder / "raw.inter", format="atomic")
     started = time.perf_counter()
     prepared = prepare(source, DataConfig(user_core=5, item_core=5))
     seconds = time.perf_counter() - started
     if not prepared.data.n_interactions:
-        raise typer.BadParameter("nothing is left of so few interactions")
+        raise typer.BadParameter("the 5-core is empty: give larger --sizes")
     megabytes, started = peak_megabytes(), time.perf_counter()
     arrow_csv.read_csv(
         source.file,
@@ -100,7 +100,7 @@ def measure(folder: Path) -> Preparation:
 
 
 def draw(results: dict[int, Preparation], path: Path) -> None:
-    """Seconds and memory over interactions, beside growth in proportion."""
+    """Draw seconds and memory over interactions, with proportional growth for comparison."""
     sizes = sorted(results)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, title, values in (
@@ -108,7 +108,7 @@ def draw(results: dict[int, Preparation], path: Path) -> None:
         (axes[1], "peak memory, MB", [results[size].megabytes for size in sizes]),
     ):
         axis.loglog(sizes, values, "o-", label="measured")
-        axis.loglog(sizes, [values[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="in proportion")
+        axis.loglog(sizes, [values[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="proportional")
         for size, value in zip(sizes, values, strict=True):
             axis.annotate(
                 f"{value:,.0f}" if value > 10 else f"{value:.1f}",

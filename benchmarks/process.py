@@ -1,4 +1,4 @@
-"""Measurements in processes of their own: peak memory does not fall again within one."""
+"""Runs measurements in separate processes, because the peak memory of a process never falls."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _STATUS = Path("/proc/self/status")
 
 
 def in_a_new_process(measure: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What `measure` returns, called in a process that has done nothing else."""
+    """Call `measure` in a new process and return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *args, **kwargs).result()
 
 
 def peak_megabytes() -> float:
-    """The largest resident memory that this process has had, libraries and all.
+    """Peak resident memory of this process in megabytes, including libraries.
 
-    On Linux `getrusage` is not asked: it counts in what the process that started this one had.
+    On Linux it is read from /proc, because `getrusage` includes the peak of the parent process.
     """
     if _STATUS.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""An epoch of each model beside the time that its multiply-adds alone would take."""
+"""Time of a training epoch of each model, against the time that its multiply-adds alone would take."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _WARM_UP = 5
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch of training.
+    """Result for an epoch of training.
 
     Attributes:
-        seconds: extrapolated from the batches that were timed.
+        seconds: time of the epoch, extrapolated from the timed batches.
         bound: seconds that its multiply-adds take at the rate of a large matrix product.
-        targets: trained per epoch.
-        megabytes: peak memory of the process; of the GPU, where there is one.
+        targets: number of targets per epoch.
+        megabytes: peak memory of the process or, with a GPU, of the GPU.
     """
 
     seconds: float
@@ -47,16 +47,16 @@ class Epoch:
 
 
 class TimedBatches:
-    """Some batches to warm up, and some that are timed; the epoch begins anew where it has fewer.
+    """A few batches as warm-up, then timed batches; if an epoch has too few batches, it is repeated.
 
     Args:
         batches: the batches of a training.
-        timed: how many are timed.
-        device: where they are trained on.
+        timed: number of timed batches.
+        device: the device of the training.
 
     Attributes:
-        seconds: from the end of the warm-up until all are trained.
-        targets: trained in that time.
+        seconds: time from the end of the warm-up to the end of training.
+        targets: number of targets trained in that time.
     """
 
     def __init__(self, batches: TrainingBatches, timed: int, device: torch.device) -> None:
@@ -78,17 +78,17 @@ class TimedBatches:
 
 
 def training(
-    models: Annotated[str, typer.Option(help="Models, comma-separated.")] = MODELS,
+    models: Annotated[str, typer.Option(help="Names of models, comma-separated.")] = MODELS,
     threads: Annotated[str, typer.Option(help="Numbers of CPU threads, comma-separated.")] = "1,2",
-    precisions: Annotated[str, typer.Option(help="float32, bf16 or both, comma-separated.")] = "float32,bf16",
-    layers: Annotated[int, typer.Option(help="Layers; 3 is the published number.")] = 3,
-    heads: Annotated[int, typer.Option(help="Heads; 4 is the published number.")] = 4,
-    batches: Annotated[int, typer.Option(min=1, help="Batches that are timed.")] = 60,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precisions: Annotated[str, typer.Option(help="Precisions (float32, bf16), comma-separated.")] = "float32,bf16",
+    layers: Annotated[int, typer.Option(help="Number of layers (published: 3).")] = 3,
+    heads: Annotated[int, typer.Option(help="Number of heads (published: 4).")] = 4,
+    batches: Annotated[int, typer.Option(min=1, help="Number of timed batches.")] = 60,
+    device: Annotated[str, typer.Option(help="Device: cpu or cuda.")] = "cpu",
     users: Users = None,
     record: Record = None,
 ) -> None:
-    """Seconds per epoch on Beauty (or data of its shape), and how near they are to the bound of the arithmetic."""
+    """Seconds per epoch on Beauty (or generated data), and efficiency: the bound divided by the seconds."""
     table = new_table(
         f"An epoch on {data_name(users)}: {layers} layers, {heads} heads, width 64, 512 targets per batch",
         *("model", "precision", "threads", "epoch s", "bound s", "efficiency", "targets/s", "peak MB"),
@@ -113,13 +113,13 @@ def training(
 
 
 def measure(config: RunConfig, timed: int, users: int | None) -> Epoch:
-    """An epoch in this process."""
+    """Time an epoch in this process."""
     torch.set_num_threads(config.training.threads or 1)
     torch.manual_seed(config.training.seed)
     data, device = beauty(users), choose_device(config.training.device)
     model = built(config, data.n_items, data.n_users).to(device)
     if not isinstance(model, EncoderModel):
-        raise typer.BadParameter(f"the arithmetic of {config.model.name} is not known")
+        raise typer.BadParameter(f"the number of multiply-adds of {config.model.name} is unknown: choose another model")
     batches = batches_for(config, data, model.causal, device)
     some = TimedBatches(batches, timed, device)
     loss = build_loss(config.loss, data.n_items, item_counts(data, device))

@@ -1,18 +1,21 @@
-"""What tests share."""
+"""Fixtures and settings for all tests."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-# Small matrices on many threads are slow, the slower the busier the machine: tests, and the processes that they start,
-# take one thread each and run side by side instead. Set before anything imports torch.
+# Small matrices are slow on many threads, above all on a busy machine. Tests and the processes that they start use one
+# thread each, and run in parallel instead. Must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell starts background jobs with Ctrl-C ignored, and the processes under test would inherit that.
+# Shells start background jobs with Ctrl-C ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -24,12 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _commands_are_built_once() -> Iterator[None]:
+    """Typer builds the whole command line anew for each call of it, which takes longer than many a command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with the real files, named by ACTSR_REAL_DATA; tests that need it skip without."""
+    """The folder with the real files, given by ACTSR_REAL_DATA; without it, tests that need it are skipped."""
     folder = os.environ.get("ACTSR_REAL_DATA")
     if not folder:
-        pytest.skip("real files are not here: ACTSR_REAL_DATA is not set")
+        pytest.skip("no real files: ACTSR_REAL_DATA is not set")
     return Path(folder)
 
 

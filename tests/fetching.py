@@ -1,4 +1,4 @@
-"""What the tests of downloading share: one small archive, fetched from a loopback server."""
+"""Helpers for tests of downloads: a small archive, fetched from a loopback server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loopback import INTER, ITEM, LoopbackServer, beauty_zip
 
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import Installed, fetch_dataset
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 
 BEAUTY = find_entry("beauty")
@@ -22,7 +22,7 @@ def fetch(server: LoopbackServer, data_dir: Path, **options: object) -> Installe
 
 
 def refusal(server: LoopbackServer, data_dir: Path, **options: object) -> str:
-    """What the failing download says, hint included."""
+    """The message of the failing download, including its hint."""
     with pytest.raises(DownloadError) as caught:
         fetch(server, data_dir, **options)
     assert caught.value.hint is not None

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that serves one archive, and misbehaves on demand."""
+"""A real HTTP server on loopback that serves one archive and can simulate failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_zip(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED)
 
 
 def beauty_zip(padding: int = 0) -> bytes:
-    """The archive of Amazon Beauty in small, made larger by `padding` bytes that do not compress."""
+    """A small archive of Amazon Beauty, with `padding` additional bytes that do not compress."""
     members = {"Amazon_Beauty/Amazon_Beauty.inter": INTER, "Amazon_Beauty/Amazon_Beauty.item": ITEM}
     if padding:
         members["Amazon_Beauty/notes.txt"] = bytes(position * 131 % 251 for position in range(padding))
@@ -34,7 +34,7 @@ def beauty_zip(padding: int = 0) -> bytes:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One request: recorded, then answered by the next misbehaviour, or properly."""
+    """Handles one request: records it, then answers with the next scripted failure, or properly."""
 
     server: LoopbackServer
 
@@ -44,17 +44,17 @@ class Answer(BaseHTTPRequestHandler):
         behaviour(self)
 
     def log_message(self, *args: object) -> None:
-        """Tests need no log."""
+        """Do nothing: tests need no log."""
 
     def start(self, status: int, **headers: str | int) -> None:
-        """Status line and headers; `content_length` becomes Content-Length."""
+        """Send status line and headers; `content_length` becomes Content-Length."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-").title(), str(value))
         self.end_headers()
 
     def reset(self) -> None:
-        """Break the connection as a failing network does: a TCP reset in place of a farewell."""
+        """Break the connection with a TCP reset, like a failing network."""
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
@@ -85,12 +85,12 @@ class LoopbackServer(ThreadingHTTPServer):
         return [headers.get("Range") for _, headers in self.requests]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of the tests."""
+        """Do nothing: clients that disconnect are part of the tests."""
 
 
 @contextmanager
 def running(body: bytes) -> Iterator[LoopbackServer]:
-    """A server in a thread of its own."""
+    """Run a server in a separate thread."""
     server = LoopbackServer(body)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -103,7 +103,7 @@ def running(body: bytes) -> Iterator[LoopbackServer]:
 
 
 def serve_properly(answer: Answer) -> None:
-    """All of the body, or what a Range with the right If-Range asks for."""
+    """Send the whole body, or the requested Range if its If-Range matches."""
     body, etag = answer.server.body, answer.server.etag
     wanted = answer.headers.get("Range")
     if not wanted or answer.headers.get("If-Range") != etag:
@@ -120,13 +120,13 @@ def serve_properly(answer: Answer) -> None:
 
 
 def serve_without_range(answer: Answer) -> None:
-    """All of the body from a server that has never heard of Range or ETag."""
+    """Send the whole body, like a server without support for Range and ETag."""
     answer.start(200, content_length=len(answer.server.body))
     answer.wfile.write(answer.server.body)
 
 
 def drop_after(count: int, *, reset: bool = True, **headers: str) -> Behaviour:
-    """Promise all of the body, send its first `count` bytes, and break the connection (or just end it)."""
+    """Announce the whole body, send its first `count` bytes, and reset the connection (or just close it)."""
 
     def behave(answer: Answer) -> None:
         answer.start(200, content_length=len(answer.server.body), **(headers or {"etag": answer.server.etag}))

@@ -1,4 +1,4 @@
-"""Given noise in place of what the adversarial calibrators draw."""
+"""Replaces the random noise of the adversarial calibrators by given noise."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from actsr_cli.attention import AdversarialCalibrator
 
 @contextmanager
 def given_noise(model: nn.Module, noise: Sequence[Tensor]) -> Iterator[None]:
-    """Within this context each adversarial calibrator of a model, in the order of its modules, has its own noise."""
+    """Context in which the adversarial calibrators of a model use the given noise, one each, in module order."""
     with _drawing(model, [_always(each) for each in noise]):
         yield
 
 
 @contextmanager
 def no_noise(model: nn.Module) -> Iterator[None]:
-    """Within this context the adversarial calibrators of a model perturb with zeros."""
+    """Context in which the adversarial calibrators of a model use zeros as noise."""
     with _drawing(model, [torch.zeros_like for _ in _calibrators(model)]):
         yield
 

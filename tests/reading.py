@@ -1,4 +1,4 @@
-"""What the tests of readers share: writing a file, reading it, and what came out."""
+"""Helpers for tests of readers: writing a file, reading it, and listing the result."""
 
 from __future__ import annotations
 

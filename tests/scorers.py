@@ -1,4 +1,4 @@
-"""Scorers without a model, for tests that know what they must rank."""
+"""Scorers without a model, for tests with known rankings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class By:
 
 
 def fixed(scores: list[float]) -> By:
-    """The same scores for everybody; the first is padding's."""
+    """The same scores for all users; the first is the score of padding."""
     return By(lambda batch: torch.tensor(scores).expand(len(batch.lengths), -1), len(scores) - 1)
 
 
@@ -41,7 +41,7 @@ def ranking(
     users: list[int] | None = None,
     top: list[list[int]] | None = None,
 ) -> Ranking:
-    """A ranking made by hand: how many items are better than each target, and how many are equal."""
+    """A ranking given by the numbers of items better than each target and equal to it."""
     rows = len(better)
     histories = Histories.of([np.array([1])] * rows, targets=[1] * rows, users=users or list(range(rows)))
     lists = np.array(top, dtype=np.int64) if top is not None else np.zeros((rows, 0), dtype=np.int64)
@@ -57,7 +57,7 @@ def ranking(
 
 
 def judged(found: Ranking, counts: list[int] | None = None, categories: list[list[str]] | None = None) -> Judged:
-    """A ranking with what is known of the items, from item 1 on."""
+    """A ranking with counts and categories of the items, from item 1 on."""
     return Judged(
         found,
         Catalogue(

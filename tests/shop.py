@@ -1,4 +1,4 @@
-"""What the tests of preparation share: a small log in CSV."""
+"""Helpers for tests of the preparation: a small log in CSV."""
 
 from __future__ import annotations
 

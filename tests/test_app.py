@@ -1,7 +1,8 @@
-"""The shell of actsr: help, errors and their exit codes, quiet, completion, and what it costs to start."""
+"""The command line of actsr: help, errors, exit codes, --quiet, completion and start time."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,9 +20,10 @@ from typer.testing import CliRunner, Result
 from actsr_cli import __version__, console
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig
+from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.errors import RunError
 from actsr_cli.models.registry import model_names
-from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve
+from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve, shipped_presets
 
 COMMANDS = [
     "compare",
@@ -32,18 +34,38 @@ COMMANDS = [
     "preprocess",
     "presets",
     "presets show",
+    "recommend",
     "runs",
     "runs delete",
     "runs show",
+    "similar",
     "train",
     "tune",
 ]
+HEAVY = (
+    "einops",
+    "filelock",
+    "httpx",
+    "matplotlib",
+    "numpy",
+    "optuna",
+    "pandas",
+    "plotly",
+    "pyarrow",
+    "safetensors",
+    "scipy",
+    "sqlalchemy",
+    "tabulate",
+    "tensorboard",
+    "torch",
+)
+"""What takes long to import, and what only tensors, tables and downloads need."""
 EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")
 
 
 @pytest.fixture(autouse=True)
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """80 columns without colours; --quiet is forgotten afterwards."""
+    """80 columns without colours; resets --quiet afterwards."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     yield
@@ -124,7 +146,20 @@ class TestHelp:
         assert "Settings: defaults < preset < --config < --set < the options below." in text
         wide = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "300"}).stdout
         paragraph = next(line for line in wide.splitlines() if "Settings: defaults" in line)
-        assert "--resume goes on." in paragraph
+        assert "--resume continues it." in paragraph
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Prepared data and two runs, as environment variables."""
+    place = tmp_path_factory.mktemp("place")
+    where = {"ACTSR_DATA": str(place / "data"), "ACTSR_RUNS": str(place / "runs")}
+    (place / "data" / "demo").mkdir(parents=True)
+    generate_demo(place / "data" / "demo", users=300)
+    for name in ("first", "second"):
+        command = ["train", "--preset", "demo", "--model", "popularity", "--name", name]
+        assert CliRunner().invoke(app, command, env=where).exit_code == 0
+    return where
 
 
 class TestStart:
@@ -132,21 +167,75 @@ class TestStart:
         assert actsr("--version").stdout == f"actsr {__version__}\n"
         assert process("-m", "actsr_cli", "--version").stdout == f"actsr {__version__}\n"
 
+    def imported(self, arguments: list[str], where: dict[str, str]) -> set[str]:
+        """The modules that a process has after a command, packages with their parts."""
+        code = (
+            "import atexit, sys\n"
+            "atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))\n"
+            "from actsr_cli.app import main\n"
+            "sys.argv = ['actsr', *sys.argv[1:]]\n"
+            "main()"
+        )
+        result = process("-c", code, *arguments, **where)
+        assert result.returncode == (0 if arguments else 2) and result.stdout, result.stderr
+        return set(result.stderr.splitlines())
+
     @pytest.mark.parametrize(
         "arguments",
-        [["--help"], ["--version"], ["presets"], ["presets", "show", "beauty", "--resolved"]]
-        + [[name, "--help"] for name in ("download", "preprocess", "train", "evaluate", "models")],
+        [
+            [],
+            ["--help"],
+            ["--version"],
+            *([*path.split(), "--help"] for path in COMMANDS),
+            ["download", "--list"],
+            ["models"],
+            ["presets"],
+            ["presets", "show", "beauty"],
+            ["presets", "show", "beauty", "--resolved", "--set", "loss=bpr"],
+            ["runs"],
+            ["runs", "--json"],
+            ["runs", "show", "first"],
+            ["runs", "show", "first", "--json"],
+        ],
+        ids=lambda arguments: " ".join(arguments) or "(none)",
+    )
+    def test_nothing_heavy_is_imported_to_tell_what_there_is(self, arguments: list[str], place: dict[str, str]) -> None:
+        assert not self.imported(arguments, place) & set(HEAVY)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--help"],
+            ["--version"],
+            ["presets"],
+            # Typer reads the options of `runs` before the help of its subcommands
+            *([*path.split(), "--help"] for path in COMMANDS if not path.startswith("runs ")),
+        ],
         ids=" ".join,
     )
-    def test_nothing_heavy_is_imported_to_tell_what_there_is(self, arguments: list[str]) -> None:
+    def test_texts_need_no_pydantic(self, arguments: list[str], place: dict[str, str]) -> None:
+        assert "pydantic" not in self.imported(arguments, place)
+
+    def test_deleting_a_run_imports_the_lock_alone(self, place: dict[str, str]) -> None:
         code = (
-            "import sys; from actsr_cli.app import app\n"
-            "app(sys.argv[1:], standalone_mode=False)\n"
-            "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'tensorboard'} & set(sys.modules)\n"
-            "sys.exit(f'imported {heavy}' if heavy else 0)"
+            "import sys; from actsr_cli.app import app; app(sys.argv[1:], standalone_mode=False)\nprint(*sys.modules)"
         )
-        result = process("-c", code, *arguments)
-        assert (result.returncode, result.stderr) == (0, "")
+        modules = process("-c", code, "runs", "delete", "second", "--yes", **place).stdout.split()
+        assert set(modules) & set(HEAVY) == {"filelock"}
+
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["presets"], ["runs"], ["download", "--list"]])
+    def test_the_schema_is_not_imported_where_no_settings_are_read(
+        self, arguments: list[str], place: dict[str, str]
+    ) -> None:
+        assert "actsr_cli.config" not in self.imported(arguments, place)
+
+    def test_a_command_does_not_import_the_others(self, place: dict[str, str]) -> None:
+        modules = self.imported(["runs"], place)
+        assert {name for name in modules if name.startswith("actsr_cli.commands.")} == {
+            "actsr_cli.commands.options",
+            "actsr_cli.commands.runs",
+            "actsr_cli.commands.tables",
+        }
 
     def test_unknown_names_are_usage_errors(self) -> None:
         for arguments in (["trian"], ["train", "--epoch", "3"], ["presets", "beauty"], ["--loud"]):
@@ -157,7 +246,7 @@ class TestStart:
 
 
 def failing_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on `actsr models` meets `error`."""
+    """Make `actsr models` raise `error`."""
 
     def fail() -> tuple[object, ...]:
         raise error
@@ -232,7 +321,7 @@ class TestQuiet:
     def test_notes_go_and_results_stay(self, tmp_path: Path) -> None:
         loud = actsr("download", "demo", "--data-dir", tmp_path)
         quiet = actsr("--quiet", "download", "demo", "--data-dir", tmp_path, "--force")
-        assert "go on with: actsr preprocess demo" in loud.stderr
+        assert "Next: actsr preprocess demo" in loud.stderr
         assert quiet.stderr == ""
         assert quiet.stdout == loud.stdout != ""
 
@@ -244,8 +333,26 @@ class TestPresets:
     def test_a_line_for_each(self) -> None:
         stdout = actsr("presets").stdout
         for name in preset_names():
-            assert re.search(rf"^{name} +{load_preset(name).config.dataset} +ac-sasrec ", stdout, re.MULTILINE)
-        assert max(map(len, stdout.splitlines())) <= 80
+            config = load_preset(name).config
+            assert re.search(rf"^{name} +{config.dataset} +ac-sasrec +{config.description}$", stdout, re.MULTILINE)
+        assert len(stdout.splitlines()) == 1 + len(preset_names())
+
+    def test_the_list_reads_what_the_schema_reads(self) -> None:
+        for each in shipped_presets():
+            config = load_preset(each.name).config
+            assert (each.dataset, each.description) == (config.dataset, config.description)
+            assert (each.model, each.calibration) == (config.model.name, config.calibration.kind)
+
+    def test_json(self) -> None:
+        told = json.loads(actsr("presets", "--json").stdout)
+        assert [each["name"] for each in told] == preset_names()
+        assert told[0].keys() == {"name", "dataset", "model", "calibration", "description"}
+        beauty = json.loads(actsr("presets", "show", "beauty", "--set", "loss=bpr", "--json").stdout)
+        assert beauty["settings"]["loss"] == {"name": "bpr"} and "evaluation" not in beauty["settings"]
+        assert beauty["tune"] == load_preset("beauty").space and beauty["preset"] == "beauty"
+        resolved = json.loads(actsr("presets", "show", "beauty", "--resolved", "--json").stdout)
+        assert RunConfig.model_validate(resolved["settings"]) == resolve(preset="beauty").config
+        assert resolved["sources"] == resolve(preset="beauty").sources
 
     @pytest.mark.parametrize("name", preset_names())
     def test_show_prints_the_file(self, name: str) -> None:
@@ -283,7 +390,7 @@ def test_models_are_listed() -> None:
 
 class TestCompletion:
     def complete(self, line: str) -> list[str]:
-        """What bash offers for the last word of `line`."""
+        """The completions that bash offers for the last word of `line`."""
         words = line.split(" ")
         asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
         code = "from actsr_cli.app import app; app(prog_name='actsr')"

@@ -1,4 +1,4 @@
-"""Every measurement runs on small data, and its table is filled with numbers."""
+"""Every benchmark runs on small data, and its table contains numbers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
-from benchmarks import bound, evaluation, intervals, preparation, training
+from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.recommending.recommender import Recommender
+from benchmarks import bound, evaluation, intervals, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
+from benchmarks.models import built
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
-MAY_BE_ZERO = {"of it own", "table MB", "per pair MB", "memory ratio"}
-"""Memory that fits into what the process had before."""
+MAY_BE_ZERO = {"increase MB", "table MB", "per pair MB", "memory ratio"}
+"""Columns of memory that may be 0, because the process already had it."""
 
 
 class Small(NamedTuple):
-    """A measurement on small data.
+    """A benchmark on small data.
 
     Attributes:
         arguments: its options.
-        columns: of its table; those of `texts` hold no numbers.
-        rows: of its table.
+        columns: columns of its table; those in `texts` hold no numbers.
+        rows: number of rows of its table.
         record: the option that names a JSON file, if there is one.
     """
 
@@ -57,9 +62,17 @@ SMALL = {
     "evaluation": [
         Small(
             "--users 30 --threads 1",
-            ("data", "seen", "users", "items", "seconds", "bound s", "peak MB", "of it own"),
+            ("data", "seen", "users", "items", "seconds", "bound s", "peak MB", "increase MB"),
             rows=3,
             texts=("data", "seen"),
+        )
+    ],
+    "recommending": [
+        Small(
+            "--users 30 --histories 40 --threads 1",
+            ("way", "users", "seconds", "users/s", "increase MB"),
+            rows=3,
+            texts=("way",),
         )
     ],
     "preparation": [
@@ -88,7 +101,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands if 
 
 
 def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
-    """A call in this process, which starts at once; what goes to the other process and back is pickled all the same."""
+    """Call a function in this process, which is faster, but pickle arguments and result as for another process."""
     there, sent = pickle.loads(pickle.dumps((measure, arguments)))  # noqa: S301
     result: T = pickle.loads(pickle.dumps(there(*sent)))  # noqa: S301
     return result
@@ -97,7 +110,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, evaluation, preparation, intervals):
+    for module in (training, evaluation, recommending, preparation, intervals):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 
@@ -106,7 +119,7 @@ def cells(line: str) -> list[str]:
 
 
 def table(output: str) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the one table in what a command has printed."""
+    """Columns and rows of the only table in a command's output."""
     [columns] = [cells(line) for line in output.splitlines() if line.startswith("┃")]
     return columns, [cells(line) for line in output.splitlines() if line.startswith("│")]
 
@@ -127,7 +140,7 @@ def run(command: str, *arguments: str | Path) -> str:
 @pytest.mark.usefixtures("_starts_at_once")
 @pytest.mark.parametrize(
     ("command", "small"),
-    # a command that SMALL lacks is an error here
+    # fails if a command is missing in SMALL
     [pytest.param(name, small, id=f"{name}-{index}") for name in COMMANDS for index, small in enumerate(SMALL[name])],
 )
 def test_a_measurement_fills_its_table(command: str, small: Small, tmp_path: Path) -> None:
@@ -182,7 +195,7 @@ def test_both_paths_train_the_same_targets() -> None:
     fast = TrainingBatches(data, max_length=8, batch_size=64)
 
     def pairs(batches: PrefixBatches | TrainingBatches) -> list[tuple[int, int]]:
-        """What each trained row has last and is to predict."""
+        """The latest item and the target of each trained row."""
         parts = [part for batch in batches.epoch(torch.Generator().manual_seed(0)) for part in batch]
         items = torch.cat([part.item_ids[part.targets != 0] for part in parts])
         targets = torch.cat([part.targets[part.targets != 0] for part in parts])
@@ -190,6 +203,22 @@ def test_both_paths_train_the_same_targets() -> None:
 
     assert pairs(plain) == pairs(fast)
     assert len(pairs(plain)) == fast.n_targets
+
+
+def test_all_ways_recommend_the_same(tmp_path: Path) -> None:
+    data = beauty(users=40)
+    torch.manual_seed(0)
+    model, vocabulary = built(RunConfig(), data.n_items).eval(), Vocabulary.of(data, users=False)
+    file = tmp_path / "histories.jsonl"
+    recommending.write_histories(file, data, 60)
+    recommender = Recommender(model, vocabulary, name="sasrec", device=torch.device("cpu"))
+    recommending.stream(file, tmp_path / "stream.parquet", recommender)
+    expected = pd.read_parquet(tmp_path / "stream.parquet")
+    assert len(expected) == 600
+    for batch_size in (1, 7):
+        recommending.loop(file, tmp_path / "loop.parquet", model, vocabulary, batch_size)
+        found = pd.read_parquet(tmp_path / "loop.parquet")
+        assert found[["user", "rank", "item"]].equals(expected[["user", "rank", "item"]].astype({"rank": "int64"}))
 
 
 def test_a_new_process_has_a_peak_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""The schema of a run: what it takes, what it refuses, and that every key is explained."""
+"""The schema of a run: accepted values, refused values, and a description of every key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from actsr_cli.attention.calibrated import CalibrationSettings
 from actsr_cli.config import (
@@ -35,9 +36,13 @@ SECTIONS = [options for name in RunConfig.model_fields for options in options_of
 
 
 def made(section: type[Section], values: dict[str, Any]) -> Section:
-    """A section of some values; choices of one's own get a name."""
+    """A section with some values; custom choices get a name."""
     nameless = issubclass(section, Choice) and section.model_fields[section.named_by].is_required()
     return section.model_validate({"name": "own:Own", **values} if nameless else values)
+
+
+def is_section(field: FieldInfo) -> bool:
+    return isinstance(field.get_default(call_default_factory=True, validated_data={}), BaseModel)
 
 
 @pytest.mark.parametrize("section", [*SECTIONS, RunConfig])
@@ -46,7 +51,7 @@ def test_every_key_is_described_and_every_default_is_valid(section: type[Section
     described = {
         name for name, field in section.model_fields.items() if field.description and field.description.endswith(".")
     }
-    nested = {name for name, field in section.model_fields.items() if isinstance(field.default, BaseModel)}
+    nested = {name for name, field in section.model_fields.items() if is_section(field)}
     assert described | nested == set(section.model_fields)
 
 
@@ -84,7 +89,7 @@ def test_a_config_survives_json() -> None:
         (
             TrainingConfig,
             "monitor",
-            ["hit@10", "ndcg@1", "mrr@200", "rank", "mean_popularity@5"],  # which there are, the registry knows
+            ["hit@10", "ndcg@1", "mrr@200", "rank", "mean_popularity@5"],  # taken from the registry
             ["", "hit@", "hit@0", "Hit@10", "hit@10 ", "hit@1.5", "@10"],
         ),
         (TrainingConfig, "device", ["auto", "cpu", "mps", "cuda", "cuda:12"], ["gpu", "cuda:", "cuda:a", ""]),
@@ -101,13 +106,13 @@ def test_the_bounds_of_a_key(section: type[Section], key: str, good: list[object
 
 
 class TestPage:
-    """docs/configuration.md against the schema."""
+    """docs/configuration.md agrees with the schema."""
 
     page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
     @staticmethod
     def takes(schema: dict[str, Any]) -> str:
-        """What a key takes, in words: its type, choices and bounds."""
+        """A description of the values of a key: type, choices and bounds."""
         words = {"integer": "whole number", "number": "number", "string": "text", "array": "list", "object": "mapping"}
         parts = []
         for option in schema.get("anyOf", [schema]):
@@ -121,18 +126,18 @@ class TestPage:
         return ", ".join(parts)
 
     def row(self, section: type[Section], key: str, prefix: str) -> tuple[str, str]:
-        """A key's row in two parts; between them stands, where there are choices, whose it is."""
+        """A key's row in two parts; in sections with choices, the owners of the key stand between them."""
         schema = section.model_json_schema()["properties"]
         default = made(section, {}).model_dump(mode="json")[key]
         meaning = section.model_fields[key].description
         return f"| `{prefix}{key}` ", f"| {self.takes(schema[key])} | `{json.dumps(default)}` | {meaning} |"
 
     def rows(self, section: type[Section], prefix: str) -> list[str]:
-        keys = [key for key, field in section.model_fields.items() if not isinstance(field.default, BaseModel)]
+        keys = [key for key, field in section.model_fields.items() if not is_section(field)]
         return ["".join(self.row(section, key, prefix)) for key in keys]
 
     def rows_of_choices(self, choices: Choices[Any]) -> list[str]:
-        """First which choices there are, then each key with those that have it; once, where it is alike in all."""
+        """A row with all choices, then one row per key with the choices that have it; keys equal in all share a row."""
         names = [*choices.by_name, *(["package.module:Class"] if choices.own else [])]
         field = choices.classes[0].model_fields[choices.named_by]
         listed = ", ".join(f"`{name}`" for name in names)

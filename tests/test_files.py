@@ -1,4 +1,4 @@
-"""Files are whole or not there, and nothing in the package writes them by hand."""
+"""Files are written atomically, and all writes in the package use files.py."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from actsr_cli.files import move_into, replacing, replacing_folder, scratch_fold
 PACKAGE = Path(actsr_cli.__file__).parent
 INTO_SCRATCH = "unpacks into a scratch folder of files.py"
 RESUMABLE = "an unfinished download is to stay"
+STREAMED = "writes to the place beside the file that `writing` got from replacing"
 BY_HAND = {
     "data/archive.py:_unpack": INTO_SCRATCH,
     "data/transfer.py:start": RESUMABLE,
     "data/transfer.py:_append": RESUMABLE,
+    "recommending/reading.py:_on_disk": "copies standard input into a temporary folder",
+    "recommending/writing.py:_csv": STREAMED,
+    "recommending/writing.py:_parquet": STREAMED,
+    "recommending/writing.py:_json_lines": STREAMED,
 }
-"""Functions that may write without files.py, and why."""
+"""Functions that may write without files.py, with the reason."""
 
 
 def names(folder: Path) -> list[str]:
@@ -68,7 +73,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_a_folder_that_two_processes_replace_is_that_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    """Another process moves its folder in after this one has moved the old one aside."""
+    """Another process moves its folder into place after this process has moved the old folder away."""
     folder, rename = tmp_path / "folder", Path.rename
     if before:
         folder.mkdir()
@@ -137,7 +142,7 @@ def test_leavings_of_ended_processes_are_swept_and_those_of_others_stay(tmp_path
 
 
 def is_a_rename(call: ast.Call, function: str) -> bool:
-    """`path.replace(other)` has one argument, the `replace` of text two, that of a dataclass keywords."""
+    """Whether a call renames a file. `Path.replace` has one argument, `str.replace` two, in dataclasses keywords."""
     if function in ("os.replace", "os.rename", "os.renames", "shutil.move"):
         return True
     return isinstance(call.func, ast.Attribute) and (
@@ -146,7 +151,7 @@ def is_a_rename(call: ast.Call, function: str) -> bool:
 
 
 def is_a_write(call: ast.Call, function: str) -> bool:
-    """Whether a call writes to a file; `frame.to_csv()` without a place returns text."""
+    """Whether a call writes to a file; `frame.to_csv()` without a path returns text."""
     name = function.rpartition(".")[2]
     if name in ("write_text", "write_bytes") and isinstance(call.func, ast.Attribute):
         return True
@@ -168,12 +173,12 @@ def is_a_write(call: ast.Call, function: str) -> bool:
 
 
 def text_of(node: ast.AST) -> str:
-    """The text that a node is, or an empty one."""
+    """The value of a text constant; empty for other nodes."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def hand_written(tree: ast.AST, function: str = "", safe: bool = False) -> Iterator[tuple[str, str]]:
-    """(function, code) of every write outside a `with replacing(…)` and every name of a partial file of one's own."""
+    """(function, code) of every write outside `with replacing(…)` and of every hand-made name of a partial file."""
     for node in ast.iter_child_nodes(tree):
         inner, covered = function, safe
         if isinstance(node, ast.FunctionDef):

@@ -1,4 +1,4 @@
-"""docs/your-own-loss.md, run as it is written."""
+"""Runs the code of docs/your-own-loss.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(options: LossOptions) -> float:
-    """The loss of two targets, the first of which beats its negative by 1, the second by 3."""
+    """The loss of two targets whose scores exceed those of their negatives by 1 and 3."""
     loss = build_loss(options, 3, COUNTS)
     items = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
     drawn = loss.draw(torch.tensor([2, 3]))
@@ -73,7 +73,7 @@ def test_its_entry_point_registers_it(monkeypatch: pytest.MonkeyPatch) -> None:
         ("hinge:Hinge", {"margn": 1}, r"unknown key 'loss\.options\.margn' for Hinge; did you mean 'margin'"),
         ("odd:Needy", {}, "loss 'odd:Needy' cannot be built: KeyError: 'width'"),
         ("odd:Nothing", {}, "odd has no such class"),
-        ("odd:not_a_loss", {}, "odd holds something else than a loss class"),
+        ("odd:not_a_loss", {}, "odd holds something that is not a loss class"),
         ("nowhere:Loss", {}, "loss 'nowhere:Loss' cannot be imported: ModuleNotFoundError"),
     ],
 )

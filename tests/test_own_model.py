@@ -1,8 +1,7 @@
-"""docs/your-own-model.md, run as it is written."""
+"""Runs the code of docs/your-own-model.md."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -56,82 +55,74 @@ def test_it_fits_into_pytorch_layers(training: bool) -> None:
         assert torch.isfinite(stack(hidden, src_key_padding_mask=padding)).all()
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory; what commands import from it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("tiny", "hinge"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return tmp_path
+
+
 @pytest.mark.slow
-def test_its_entry_point_registers_the_model(tmp_path: Path) -> None:
-    """A package as pip leaves it: the module, and metadata with the page's entry point."""
+def test_its_entry_point_registers_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package as installed by pip: the module, and metadata with the page's entry point."""
     (toml,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     points = tomllib.loads(toml)["project"]["entry-points"]["actsr.models"]
-    package = tmp_path / "site" / "tiny-1.0.dist-info"
+    package = folder / "site" / "tiny-1.0.dist-info"
     package.mkdir(parents=True)
     (package.parent / "tiny.py").write_text(MODULE)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
     lines = [f"{name} = {target}" for name, target in points.items()]
     (package / "entry_points.txt").write_text("\n".join(["[actsr.models]", *lines]))
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setenv("COLUMNS", "100")
 
-    def run(*arguments: str) -> str:
-        places = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": places, "COLUMNS": "100"}
-        done = subprocess.run(
-            [sys.executable, "-m", "actsr_cli", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("download", "demo")
-    run("preprocess", "demo")
-    listed = run("models")
+    call("download", "demo")
+    call("preprocess", "demo")
+    listed = call("models").stdout
     assert "tiny, ac-tiny" in listed
     assert "our own, unpublished" in listed
     assert "model.options.scale" in listed
-    run("train", "--model", "ac-tiny", "--preset", "demo", "--epochs", "1")
-    assert "demo/ac-tiny/" in run("evaluate")
+    call("train", "--model", "ac-tiny", *SMALL, "--epochs", "1")
+    assert "demo/ac-tiny/" in call("evaluate").stdout
 
 
 @pytest.mark.slow
-def test_its_commands_train_the_module(tmp_path: Path) -> None:
-    (tmp_path / "tiny.py").write_text(MODULE)
-    actsr = Path(sys.executable).parent / "actsr"
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run([actsr, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("download", "demo")
+def test_its_commands_train_the_module(folder: Path) -> None:
+    """The first in a process of its own, as from a shell; the others here."""
+    (folder / "tiny.py").write_text(MODULE)
+    (folder / "dataset" / "demo").mkdir(parents=True)
+    generate_demo(folder / "dataset" / "demo", users=300)
     assert [command[1] for command in COMMANDS] == ["train", "train", "evaluate"]
-    for command in COMMANDS:
-        shorter = ["--epochs", "2"] if command[1] == "train" else []
-        output = run(*command[1:], *shorter)
+    first, second, third = (command[1:] for command in COMMANDS)
+    actsr = Path(sys.executable).parent / "actsr"
+    done = subprocess.run([actsr, *first, "--epochs", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    call(*second, "--epochs", "2")
+    output = call(*third).stdout
     assert "demo/ac-Tiny/" in output
     assert "popularity" in output
 
 
 @pytest.mark.slow
-def test_it_is_compared_looked_into_and_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a loss of one's own, and the options of both searched."""
-    (tmp_path / "dataset" / "demo").mkdir(parents=True)
-    generate_demo(tmp_path / "dataset" / "demo", users=300)
+def test_it_is_compared_looked_into_and_tuned(folder: Path) -> None:
+    """With a custom loss, and a search over options of both."""
+    (folder / "dataset" / "demo").mkdir(parents=True)
+    generate_demo(folder / "dataset" / "demo", users=300)
     for page, module in ((PAGE, "tiny"), (LOSS_PAGE, "hinge")):
-        (tmp_path / f"{module}.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    for module in ("tiny", "hinge"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
+        (folder / f"{module}.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1])
     train = ("train", *SMALL, "--epochs", "1")
     call(*train, "--model", "tiny:Tiny", "--name", "plain")
     call(*train, "--model", "ac-tiny:Tiny", "--name", "full", "--set", "loss=hinge:Hinge")
     assert "(1) demo/ac-Tiny/full against demo/Tiny/plain" in call("compare", "plain", "full").stdout
     shown = call("inspect-attention", "full", "--random", "1").stdout
     assert "ac-Tiny/full: user" in shown and "spatial" in shown and "calibrated" in shown
-    (tmp_path / "space.yaml").write_text("model.options.scale: [0.5, 1.0]\nloss.options.margin: {low: 1, high: 2}\n")
+    (folder / "space.yaml").write_text("model.options.scale: [0.5, 1.0]\nloss.options.margin: {low: 1, high: 2}\n")
     chosen = ("--model", "ac-tiny:Tiny", "--set", "loss=hinge:Hinge", "--epochs", "1", "--space", "space.yaml")
     assert "2 finished" in call("tune", "--grid", "--preset", "demo", *chosen, "--trials", "2").stdout
-    best = yaml.safe_load((tmp_path / "runs/studies/demo/ac-Tiny/grid/best.yaml").read_text())
+    best = yaml.safe_load((folder / "runs/studies/demo/ac-Tiny/grid/best.yaml").read_text())
     assert best["model"]["options"]["scale"] in (0.5, 1.0) and best["loss"]["options"]["margin"] in (1, 2)
     call("train", "--preset", "runs/studies/demo/ac-Tiny/grid/best.yaml", "--epochs", "1", "--name", "best")
     assert "demo/ac-Tiny/best" in call("evaluate", "best").stdout

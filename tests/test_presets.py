@@ -1,4 +1,4 @@
-"""The shipped presets against schema and paper, and the layering of settings: what wins, and where it came from."""
+"""The shipped presets agree with schema and paper; layers of settings: which one wins, and the source of each."""
 
 from __future__ import annotations
 
@@ -36,6 +36,29 @@ PUBLISHED = {  # layers, heads, hidden, inner, mask weight
 }
 
 
+def test_a_counted_model_is_given_no_setting_of_a_training(tmp_path: Path) -> None:
+    assert resolve(preset="demo", options={"model.name": "item-knn"}).config.training.epochs == 15  # the preset's
+    file = written(tmp_path / "file.yaml", "training: {learning_rate: 0.5}\nloss: bpr")  # may serve several models
+    assert resolve(preset="demo", file=file, options={"model.name": "item-knn"}).config.training.learning_rate == 0.5
+    for overrides, options, said in (
+        (["training.learning_rate=0.1"], {}, "training.learning_rate (--set)"),
+        ([], {"training.epochs": 5}, "training.epochs (--epochs)"),
+        (["loss=bpr"], {}, "loss.name (--set)"),
+        (["loss.label_smoothing=0.1"], {}, "loss.label_smoothing (--set)"),
+    ):
+        for model in ("item-knn", "popularity"):
+            with pytest.raises(ConfigError) as caught:
+                resolve(preset="demo", overrides=overrides, options={"model.name": model, **options})
+            assert caught.value.message == f"{said}: {model} is counted in one pass and does not read this key"
+            assert "training.monitor" in str(caught.value.hint)
+
+
+def test_a_counted_model_reads_where_it_runs_and_how_it_is_judged() -> None:
+    options = {"training.device": "cpu", "training.threads": 1, "training.seed": 3, "training.monitor": "mrr@5"}
+    config = resolve(options={"model.name": "popularity", **options}).config
+    assert config.training.seed == 3 and config.training.monitor == "mrr@5"
+
+
 def written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
@@ -68,7 +91,7 @@ class TestShipped:
     @pytest.mark.parametrize("path", sorted(preset_folder().glob("*.yaml")), ids=lambda path: path.stem)
     @pytest.mark.parametrize("calibration", ["none", "spatial", "adversarial", "full"])
     def test_leaves_learned_positions_to_what_has_no_other(self, path: Path, calibration: str) -> None:
-        """A plain baseline without positions would lose to its calibrated twin for the wrong reason."""
+        """A plain baseline without positions would be an unfair comparison for its calibrated version."""
         options = {"model.name": "bert4rec", "calibration.kind": calibration}
         model = built(resolve(preset=path.stem, options=options).config, n_items=5, n_users=0)
         positions = [name for name, _ in model.named_parameters() if "position_embedding" in name]
@@ -224,7 +247,7 @@ class TestOverrides:
             parse_override(text)
 
     def test_a_value_that_is_no_yaml(self) -> None:
-        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is no YAML value: line 1, column 2"):
+        with pytest.raises(ConfigError, match=r"--set training.epochs: '\[' is not a YAML value: line 1, column 2"):
             parse_override("training.epochs=[")
 
 
@@ -290,7 +313,7 @@ class TestLayers:
 
 
 class TestChoicesOverAPreset:
-    """A preset is made for its own model, calibration and loss; everything else is given on purpose."""
+    """Keys of a preset are dropped if another choice lacks them; in all other layers they are errors."""
 
     def test_keys_that_another_choice_does_not_have_are_left_out(self) -> None:
         options = {"model.name": "gru4rec", "calibration.kind": "none"}
@@ -397,7 +420,7 @@ class TestRefusals:
     def test_a_key_of_another_split_says_how_to_name_it(self) -> None:
         with pytest.raises(ConfigError, match="split last has no such key, it belongs to time and files") as caught:
             resolve(overrides=["split.target=last"])
-        assert caught.value.hint == "Name the split, too: --set split.by=time or --set split.by=files"
+        assert caught.value.hint == "Also name the split: --set split.by=time or --set split.by=files"
         assert resolve(overrides=["split.by=files", "split.target=last"]).config.split == FileSplit(target="last")
 
     def test_a_preset_a_file_and_an_option_are_blamed_for_their_own(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, followed as it is written: its code is put where the page says, and what it promises is tried."""
+"""Follows the recipes of CONTRIBUTING.md: puts the code where the page says, and tests what it promises."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RATINGS = "".join(f"{user}::{item}::{1 + (user + item) % 5}::{item}\n" for user 
 
 @dataclass(frozen=True)
 class Block:
-    """Code of a recipe, and the file that it is or that it ends."""
+    """Code of a recipe: a new file, or the end of an existing file."""
 
     is_new: bool
     place: str
@@ -67,7 +67,7 @@ Follow = Callable[[str], None]
 
 @pytest.fixture
 def follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
-    """Does to the imported package what a recipe says, until the test ends."""
+    """A function that applies a recipe to the imported package; undone after the test."""
     for owner, name in ((metrics, "_METRICS"), (readers, "_READERS"), (MODELS, "by_name"), (LOSSES, "by_name")):
         monkeypatch.setattr(owner, name, dict(getattr(owner, name)))
     added = []
@@ -173,7 +173,7 @@ class TestMetric:
         assert pd.read_csv(ranks)["rbp@5"].mean() == pytest.approx(told["rbp@5"])
         assert "RBP" in call("evaluate", "one", "--metrics", "all").stdout
         assert "RBP" in call("runs", "show", "one").stdout
-        assert "unknown metric 'rpb' (--metrics); did you mean 'rbp'?" in refused("evaluate", "--metrics", "rpb")
+        assert "unknown metric 'rpb' (metrics); did you mean 'rbp'?" in refused("evaluate", "--metrics", "rpb")
 
         every = ("--set", "evaluation.metrics=[hit, rbp]", "--set", "evaluation.k=[10]")
         call(*TRAIN, "--model", "sasrec", "--name", "two", "--seed", "1", *every)
@@ -227,7 +227,7 @@ class TestBackbone:
         )
         assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
 
-        listed = call("models").stdout
+        listed = call("models", "--dataset", "demo").stdout
         assert "sine-sasrec, ac-sine-sasrec" in listed and "model.wave_height" in listed
         assert re.search(r"Attention Is All You Need.*?\n.*\n +options .*\n +size +[\d,]+, [\d,]+ on demo", listed)
         assert complete_model("ac-si") == ["ac-sine-sasrec"]
@@ -260,7 +260,7 @@ class TestFormat:
         file.write_text(f"{RATINGS}1::2\n7::7::high::7\n")
         assert "ratings.dat, line 55: 4 fields expected, 2 found" in refused(*prepare)
         skipped = call(*prepare, "--on-bad-line", "skip")
-        assert "2 malformed lines" in one_line(skipped.stderr) and "/ 54 interactions" in skipped.stdout
+        assert "2 lines skipped" in one_line(skipped.stderr) and "/ 54 interactions" in skipped.stdout
         assert "unknown format 'movielense'; did you mean 'movielens'?" in refused(*prepare, "--format", "movielense")
         assert "the format movielens has no separator to choose" in refused(*prepare, "--separator", ";")
         other = file.rename(tmp_path / "ratings.xyz")
@@ -282,7 +282,7 @@ class TestFormat:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package in which all four recipes are followed."""
+    """A copy of the package with all four recipes applied."""
     copy = tmp_path_factory.mktemp("copy")
     for folder in ("actsr_cli", "presets", "tests/data"):
         shutil.copytree(ROOT / folder, copy / folder)
@@ -305,7 +305,7 @@ def test_the_code_is_as_the_linter_wants_it(copy: Path) -> None:
 
 @pytest.mark.slow
 def test_all_four_together(copy: Path) -> None:
-    """A study in several processes: the new backbone, loss and metric on data in the new format."""
+    """A study in several processes with the new backbone, loss and metric, on data in the new format."""
     (copy / "ratings.dat").write_text(RATINGS)
     (copy / "space.yaml").write_text("loss.score_weight: [0.5, 1.0]\nmodel.wave_height: [0.1]\n")
 

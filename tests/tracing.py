@@ -1,4 +1,4 @@
-"""A few histories, and small models with attention of some sharpness to trace."""
+"""A few histories, and small models with sufficiently sharp attention for traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibrated attention (Zhou et al., CIKM 2023): tensors in, tensors out, nothing else known."""
+"""Calibrated attention (Zhou et al., CIKM 2023): it depends on tensors only, not on the rest of actsr."""
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
 from actsr_cli.attention.calibrated import CalibratedSelfAttention, attending_with, calibrated_self_attention

@@ -1,4 +1,4 @@
-"""The adversarial calibrator: a mask learned to hurt shows which weights matter (AC-TSR, "adversarial calibrator")."""
+"""The adversarial calibrator of AC-TSR: an adversary learns a mask, which shows the attention weights that matter."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Combine = Literal["gate", "fixed", "annealing"]
 class AdversarialCalibrator(nn.Module):
     """Learns a mask M over (query, key) pairs, and calibrates attention A with it.
 
-    M = softmax(Q'K'ᵀ/√d), Q' and K' being linear maps of the projected queries and keys. The maps behind Q' and K' are
-    the adversary: they learn to make the perturbed attention A·M + ε(1 - M) predict badly at a small mask, so that M is
-    small where attention matters; the reweighted attention C = renorm(A·exp(1 - M)) then gives such places more.
+    M = softmax(Q'K'ᵀ/√d), where Q' and K' are linear maps of the projected queries and keys. These maps are the
+    adversary. They learn to raise the prediction loss under the perturbed attention A·M + ε(1 - M) while ‖1 - M‖ stays
+    small, so M is small where attention matters. The reweighted attention C = renorm(A·exp(1 - M)) gives these pairs
+    more weight.
 
     Args:
         hidden_size: width of all heads together.
         heads: number of heads.
         max_length: number of key positions; the gate has one slot for each.
-        combine: how A and the reweighted attention C are combined: by a learned `gate` g·A + (1 - g)·C, `fixed` as
-            softmax(A + C/2), or by `annealing`, where the share of A decays as exp(-step / annealing_steps).
-        annealing_steps: optimiser steps after which annealing has brought the share of A down to 1/e.
+        combine: how A and C are combined: `gate` is g·A + (1 - g)·C with a learned g, `fixed` is softmax(A + C/2), and
+            in `annealing` the share of A decays as exp(-step / annealing_steps).
+        annealing_steps: optimiser steps until the share of A has decayed to 1/e.
         renorm: how each result becomes a distribution again, see `renormalise`.
-        published_faults: let forbidden keys in where the published code does: in the first softmax of `fixed`, and with
-            `renorm: none` in the perturbed attention, which then sees noise at later keys and at padding.
+        published_faults: include forbidden keys where the published code does: in the first softmax of `fixed`, and
+            with `renorm: none` in the perturbed attention, which then has noise at later keys and at padding.
     """
 
     def __init__(
@@ -78,8 +79,8 @@ class AdversarialCalibrator(nn.Module):
         return torch.randn_like(attention)
 
     def perturb(self, attention: Tensor, mask: Tensor, allowed: Tensor) -> Tensor:
-        """P = renorm(A·M + ε(1 - M)); all (batch, heads, queries, keys), `allowed` with one head."""
-        mask = mask.to(attention.dtype)  # autocast may have made them differ
+        """Perturbed attention renorm(A·M + ε(1 - M)). All are (batch, heads, queries, keys); `allowed` has one head."""
+        mask = mask.to(attention.dtype)  # their types may differ under autocast
         return self._renormalise(torch.lerp(self.draw_noise(attention), attention, mask), allowed, noisy=True)
 
     def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class AdversarialCalibrator(nn.Module):
         return self._renormalise(self._combine(attention, reweighted, queries, allowed), allowed)
 
     def gate_shares(self, queries: Tensor, n_keys: int) -> Tensor:
-        """(batch, queries, hidden) to the gate g, (batch, 1, queries, n_keys): A's share, one for all heads."""
+        """The gate g, A's share for all heads: (batch, 1, queries, n_keys), from queries (batch, queries, hidden)."""
         if self.gate is None:
             raise ValueError(f"there is no gate with combine: {self.combine_by}")
         logits = F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])

@@ -1,4 +1,4 @@
-"""Multi-head attention with either calibrator, both, or none."""
+"""Multi-head attention with one calibrator, both or none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RichCombine = Literal["fixed", "trainable"]
 
 
 class CalibratedSelfAttention(nn.Module):
-    """Multi-head self-attention, its weights calibrated in space and by an adversary.
+    """Multi-head self-attention with an optional spatial and an optional adversarial calibrator.
 
     Args:
         hidden_size: width of input and output.
@@ -31,9 +31,9 @@ class CalibratedSelfAttention(nn.Module):
         spatial: the spatial calibrator, or None.
         adversarial: the adversarial calibrator, or None.
         dropout: dropout on attention weights and on the adversarial mask.
-        two_level: calibrate adversarially what the spatial calibrator returns; otherwise calibrate the plain attention
-            and mix the result with the spatially calibrated one. Read only where there are both calibrators.
-        rich_combine: in that mixture, the adversarial side's share is one half (`fixed`) or learned (`trainable`).
+        two_level: apply the adversarial calibrator to the spatially calibrated attention. If off, apply it to the plain
+            attention and mix the result with the spatially calibrated one. Used only if there are both calibrators.
+        rich_combine: the adversarial side's share in that mixture: one half (`fixed`) or learned (`trainable`).
 
     Attributes:
         attends_with: the stage that the layer attends with; see `attending_with`.
@@ -79,15 +79,15 @@ class CalibratedSelfAttention(nn.Module):
         perturb: bool = False,
         keep_stages: bool = False,
     ) -> AttentionOutput:
-        """Attend from some rows to all.
+        """Compute attention from the queries to all keys.
 
         Args:
             hidden: (batch, keys, hidden_size) hidden states.
             allowed: (batch, 1, queries, keys) bool, see `allowed_pairs`.
             query_positions: (batch or 1, queries) position of each query.
-            query_hidden: (batch, queries, hidden_size) hidden states of the queries, where they are not all rows.
-            first_query: queries before it attend to nothing: of them only the adversarial mask is computed.
-            relations: positions and time intervals of the pairs, where the model has them.
+            query_hidden: (batch, queries, hidden_size) hidden states of the queries; all rows of `hidden` by default.
+            first_query: first query to compute; for earlier queries only the adversarial mask is computed.
+            relations: positions and time intervals of the pairs, if the model uses them.
             perturb: also return the perturbed stream.
             keep_stages: also return every stage of the attention.
 
@@ -143,7 +143,7 @@ class CalibratedSelfAttention(nn.Module):
         perturb: bool,
         keep_stages: bool,
     ) -> AttentionStages:
-        """Every stage of the attention, (batch, heads, queries, keys); `plain` only where it is read or to be kept."""
+        """Every stage of the attention, (batch, heads, queries, keys); `plain` only if it is used or kept."""
         plain, spatial, target = self._calibrate_in_space(
             scores, queries, keys, allowed, query_positions, keep_plain=keep_stages or self.attends_with == "plain"
         )
@@ -155,14 +155,14 @@ class CalibratedSelfAttention(nn.Module):
         return self._attending(AttentionStages(plain, spatial, mask, perturbed, adversarial, calibrated))
 
     def _attending(self, stages: AttentionStages) -> AttentionStages:
-        """The stages with the one as `calibrated` that `attends_with` asks for; without such a stage an earlier one."""
+        """The stages with `calibrated` set to the stage that `attends_with` names, or to an earlier one without it."""
         if self.attends_with == "calibrated":
             return stages
         earlier = stages.plain if self.attends_with == "plain" or stages.spatial is None else stages.spatial
         return stages if earlier is None else replace(stages, calibrated=earlier)
 
     def _with_readings(self, stages: AttentionStages, queries: Tensor, keys: Tensor) -> AttentionStages:
-        """The stages with what the calibrators read off queries and keys, (batch, positions, hidden) both."""
+        """The stages with the calibrators' readings of queries and keys, which are both (batch, positions, hidden)."""
         order = distance = gate = None
         if self.spatial is not None:
             order, distance = self.spatial.readings(self._split_heads(queries), self._split_heads(keys))
@@ -173,7 +173,7 @@ class CalibratedSelfAttention(nn.Module):
     def _calibrate_in_space(
         self, scores: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
     ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Attention before and after the spatial calibrator, and which of them the adversarial calibrator works on."""
+        """Plain attention, spatially calibrated attention, and the one that the adversarial calibrator works on."""
         queries, keys = self._split_heads(queries), self._split_heads(keys)
         if self.spatial is None:
             plain = self._drop(masked_softmax(scores, allowed))
@@ -205,13 +205,13 @@ class CalibratedSelfAttention(nn.Module):
 
 @contextmanager
 def attending_with(model: nn.Module, stage: Stage) -> Iterator[None]:
-    """Within this context every calibrated attention of a model attends with an earlier stage of its weights.
+    """Within this context, let every calibrated attention of a model attend with an earlier stage of its weights.
 
-    `plain` shows what the model would predict without its calibrators, all other parameters being as they are.
+    `plain` shows what the model would predict without its calibrators, with all other parameters unchanged.
 
     Args:
-        model: a model of any kind; where none of its attentions is calibrated, nothing changes.
-        stage: `plain`, `spatial` (in a layer without a spatial calibrator: plain), or `calibrated`, as always.
+        model: any model; nothing changes if none of its attentions is calibrated.
+        stage: `plain`, `spatial` (plain in a layer without a spatial calibrator), or `calibrated`, the default.
     """
     attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
     before = [attention.attends_with for attention in attentions]
@@ -230,10 +230,10 @@ class CalibrationSettings:
 
     Attributes:
         calibration: `none`, `spatial`, `adversarial`, or `full` for both.
-        use_order: see `SpatialCalibrator`, as `use_distance`.
-        combine: see `AdversarialCalibrator`, as `annealing_steps` and `renorm`.
-        two_level: see `CalibratedSelfAttention`, as `rich_combine`.
-        published_faults: compute what the published code computes, its faults included.
+        use_order, use_distance: see `SpatialCalibrator`.
+        combine, annealing_steps, renorm: see `AdversarialCalibrator`.
+        two_level, rich_combine: see `CalibratedSelfAttention`.
+        published_faults: reproduce the published code including its faults.
     """
 
     calibration: Calibration = "full"
@@ -250,12 +250,12 @@ class CalibrationSettings:
 def calibrated_self_attention(
     hidden_size: int, heads: int, *, max_length: int, dropout: float = 0.0, **settings: Any
 ) -> CalibratedSelfAttention:
-    """An attention with the calibrators that its settings name.
+    """Build an attention with the calibrators that the settings name.
 
     Args:
         hidden_size: width of input and output.
         heads: number of heads; divides `hidden_size`.
-        max_length: longest sequence that it can see.
+        max_length: maximum sequence length.
         dropout: see `CalibratedSelfAttention`.
         **settings: see `CalibrationSettings`.
     """

@@ -1,4 +1,4 @@
-"""Dropout whose random bits cost little on a CPU."""
+"""Dropout that draws its random bits cheaply on a CPU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LEVELS = 2**16
-"""A draw has 16 bits: the share that stays is a multiple of 1/65536, and what stays is scaled by just that share."""
+"""A draw has 16 bits: the share of kept entries is a multiple of 1/65536, and they are divided by that share."""
 
 
 def dropout(values: Tensor, probability: float, training: bool) -> Tensor:
-    """Set entries to 0 with `probability`, to within 1/131072, and scale the others so that the mean stays.
+    """Set entries to 0 with `probability`, rounded to within 1/131072, and scale the others to keep the mean.
 
-    On a CPU `torch.nn.functional.dropout` draws each entry by itself, nine times as slowly as four entries are cut from
-    one 64-bit number here.
+    On a CPU `torch.nn.functional.dropout` draws each entry by itself. Here one 64-bit number serves four entries, which
+    is nine times as fast.
     """
     if not training or not probability:
         return values
@@ -55,7 +55,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def _factors(values: Tensor, probability: float) -> Tensor:
-    """What each entry is multiplied with: 0, or one over the share that stays."""
+    """The factor of each entry: 0, or one over the share of kept entries."""
     kept = max(1, round((1 - probability) * _LEVELS))
     draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     draws = draws.view(torch.int16)[: values.numel()].view(values.shape)

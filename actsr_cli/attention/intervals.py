@@ -1,4 +1,4 @@
-"""Positions and time intervals as parts of keys and values (TiSASRec), without a vector for any pair."""
+"""Positions and time intervals added to keys and values (TiSASRec), without a vector per pair."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ IntervalScale = Literal["user", "raw"]
 
 
 def time_intervals(times: Tensor, span: int, scale: IntervalScale) -> Tensor:
-    """How far apart in time each pair of a sequence is, as a row of an interval table.
+    """The time interval of each pair of a sequence, as a row number of an interval table.
 
     Args:
         times: (batch, length) seconds in ascending order, then padding of 0.
         span: longer intervals are clipped to it.
-        scale: `user` divides by the sequence's smallest interval above 0 (TiSASRec, section 3.2). Row i takes the
-            smallest up to position i, so that it never knows the future and equals the last row of its prefix. `raw`
-            counts seconds, as the published AC code does.
+        scale: `user` divides by the sequence's smallest interval above 0 (TiSASRec, section 3.2). Row i uses the
+            smallest up to position i: it depends on no later item and equals the last row of its prefix. `raw` counts
+            seconds, as the published AC code does.
 
     Returns:
         (batch, length, length) int64 from 0 to `span`.
@@ -32,7 +32,7 @@ def time_intervals(times: Tensor, span: int, scale: IntervalScale) -> Tensor:
 
 
 def _smallest_gap(times: Tensor) -> Tensor:
-    """(batch, length) the smallest gap above 0 between neighbours up to each position; 1 where there is none yet."""
+    """(batch, length) the smallest gap above 0 between neighbours up to each position; 1 if there is none yet."""
     gaps = times.diff(dim=1, prepend=times[:, :1])
     gaps = gaps.masked_fill(gaps <= 0, torch.inf)
     smallest = gaps.cummin(dim=1).values
@@ -41,13 +41,13 @@ def _smallest_gap(times: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Relations:
-    """What a pair's absolute positions and its time interval add to attention (Li et al., WSDM 2020, equation 7 on).
+    """What absolute positions and time intervals of pairs add to attention (Li et al., WSDM 2020, from equation 7 on).
 
     Attributes:
         key_positions: (keys, hidden) added to the keys.
         value_positions: (keys, hidden) added to the values.
-        key_intervals: (span + 1, hidden) a vector per interval, met by the query.
-        value_intervals: (span + 1, hidden) a vector per interval, attended to.
+        key_intervals: (span + 1, hidden) a vector per interval, multiplied with the query.
+        value_intervals: (span + 1, hidden) a vector per interval, weighted by the attention.
         intervals: (batch, queries, keys) int64 the interval of each pair.
     """
 
@@ -58,19 +58,19 @@ class Relations:
     intervals: Tensor
 
     def rows(self, places: Tensor) -> Relations:
-        """The same for one query per sequence, at `places`, (batch,)."""
+        """The relations of one query per sequence, at positions `places`, (batch,)."""
         batch = torch.arange(len(places), device=places.device)
         return replace(self, intervals=self.intervals[batch, places].unsqueeze(1))
 
     def behind(self, first: int) -> Relations:
-        """The same for the queries from `first` on."""
+        """The relations of the queries from `first` on."""
         return replace(self, intervals=self.intervals[:, first:])
 
     def scores(self, queries: Tensor) -> Tensor:
         """Products of queries with the vectors of their intervals.
 
-        Each query meets the table once, and the products are looked up: (batch, heads, queries, span + 1) numbers in
-        place of (batch, queries, keys, hidden).
+        Each query is multiplied with the whole table, and the products are looked up. This needs
+        (batch, heads, queries, span + 1) numbers instead of (batch, queries, keys, hidden).
 
         Args:
             queries: (batch, heads, queries, width).
@@ -83,7 +83,7 @@ class Relations:
         return products.gather(-1, self._index(heads))
 
     def values(self, attention: Tensor) -> Tensor:
-        """The interval vectors that are attended to: attention is summed per interval before it meets the table.
+        """Interval vectors weighted by attention: attention is summed per interval, then multiplied with the table.
 
         Args:
             attention: (batch, heads, queries, keys).

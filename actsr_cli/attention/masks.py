@@ -1,4 +1,4 @@
-"""Which key a query may look at, and the normalisations that respect it."""
+"""Which keys a query may attend to, and normalisations over these keys."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 Renorm = Literal["softmax", "sum", "none"]
 
 _SMALLEST_SUM = 1e-9
-"""A row whose weights were all dropped out has the sum 0 and stays 0."""
+"""Smallest divisor: a row whose weights were all dropped out has the sum 0 and stays 0."""
 
 
 def allowed_pairs(lengths: Tensor, query_positions: Tensor, n_keys: int, *, causal: bool) -> Tensor:
     """Pairs (query, key) that attention may use: no padding, and no later key in a causal model.
 
     Args:
-        lengths: (batch,) real positions of each right-padded sequence, at least 1.
+        lengths: (batch,) number of real positions of each right-padded sequence, at least 1.
         query_positions: (batch or 1, queries) position of each query in its sequence.
         n_keys: number of key positions.
-        causal: forbid keys behind the query.
+        causal: forbid keys after the query.
 
     Returns:
-        (batch, 1, queries, keys) bool; every row allows a key (a causal query at position i always has key 0).
+        (batch, 1, queries, keys) bool; every row allows at least one key (key 0 for a causal query).
     """
     key_positions = torch.arange(n_keys, device=lengths.device)
     real = rearrange(key_positions < rearrange(lengths, "b -> b 1"), "b k -> b 1 1 k")
@@ -36,7 +36,7 @@ def allowed_pairs(lengths: Tensor, query_positions: Tensor, n_keys: int, *, caus
 def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
     """Softmax over the allowed keys of each row; 0 elsewhere. Both (batch, heads or 1, queries, keys)."""
     barred = torch.zeros((), dtype=logits.dtype, device=logits.device)
-    barred = barred.where(allowed, torch.finfo(logits.dtype).min)  # added, it needs no backward pass
+    barred = barred.where(allowed, torch.finfo(logits.dtype).min)  # an added mask needs no backward pass
     return (logits + barred).softmax(dim=-1)
 
 
@@ -46,9 +46,9 @@ def renormalise(weights: Tensor, allowed: Tensor, renorm: Renorm, *, noisy: bool
     Args:
         weights: (batch, heads, queries, keys) attention-like weights.
         allowed: (batch, 1, queries, keys) bool.
-        renorm: `softmax` is the published way: one more softmax over numbers between 0 and 1, so that no two weights
-            differ by more than a factor e. `sum` cuts off what is negative and divides by the sum, which keeps the
-            attention as sharp as it was. `none` only leaves out forbidden keys.
+        renorm: `softmax`, the published way, is one more softmax over numbers between 0 and 1: no two weights then
+            differ by more than a factor e. `sum` sets negative weights to 0 and divides by the sum, which keeps the
+            attention as sharp as it was. `none` only removes forbidden keys.
         noisy: forbidden keys may have weights, and weights may be negative.
 
     Returns:
@@ -67,7 +67,7 @@ def renormalise(weights: Tensor, allowed: Tensor, renorm: Renorm, *, noisy: bool
 
 
 class _DividedBySum(torch.autograd.Function):
-    """w / Σw along the last axis, with a backward pass of few steps: (g - Σ g·y) / Σw."""
+    """w / Σw along the last axis, with a short backward pass: (g - Σ g·y) / Σw."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor) -> Tensor:

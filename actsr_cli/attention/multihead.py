@@ -1,4 +1,4 @@
-"""Calibrated attention with the interface of `torch.nn.MultiheadAttention`, for anybody's encoder."""
+"""Calibrated attention with the interface of `torch.nn.MultiheadAttention`, for any encoder."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from actsr_cli.attention.stages import AttentionOutput
 
 
 class CalibratedAttention(nn.Module):
-    """Self-attention that takes the place of `torch.nn.MultiheadAttention` and calibrates its weights (AC-TSR).
+    """Self-attention that replaces `torch.nn.MultiheadAttention` and calibrates its weights (AC-TSR).
 
-    It is called like the original for self-attention, so that it also fits into `torch.nn.TransformerEncoderLayer` as
-    its `self_attn`. A model with it is trained by `calibration_losses`.
+    It is called like the original for self-attention, so it also works as the `self_attn` of a
+    `torch.nn.TransformerEncoderLayer`. Train a model that contains it with `calibration_losses`.
 
     Args:
         embed_dim: width of input and output.
         num_heads: number of heads; divides `embed_dim`.
         dropout: dropout on attention weights and on the adversarial mask.
-        batch_first: tensors are (batch, length, embed_dim) in place of (length, batch, embed_dim).
-        device: where the parameters lie.
-        dtype: their type.
-        max_length: longest sequence that it can see.
-        **settings: which calibrators it has (both without any setting) and how they work: see `CalibrationSettings`.
+        batch_first: tensors are (batch, length, embed_dim) instead of (length, batch, embed_dim).
+        device: device of the parameters.
+        dtype: type of the parameters.
+        max_length: maximum sequence length.
+        **settings: which calibrators it has (both by default) and how they work, see `CalibrationSettings`.
     """
 
     in_proj_bias = None
     _qkv_same_embed_dim = False
-    """`torch.nn.TransformerEncoderLayer` reads these two, and then leaves its fused path alone."""
+    """`torch.nn.TransformerEncoderLayer` reads these two, and then does not use its fused path."""
 
     @property
     def in_proj_weight(self) -> Tensor:
-        """Asked for by the fused path of a `torch.nn.TransformerEncoder` that was built around another attention."""
+        """Read by the fused path of a `torch.nn.TransformerEncoder` that was built with another attention."""
         raise RuntimeError("a TransformerEncoder over CalibratedAttention needs enable_nested_tensor=False")
 
     def __init__(
@@ -73,7 +73,7 @@ class CalibratedAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend.
+        """Compute calibrated self-attention.
 
         Args:
             query: (batch, length, embed_dim), or (length, batch, embed_dim) without `batch_first`.
@@ -83,14 +83,14 @@ class CalibratedAttention(nn.Module):
             need_weights: also return the calibrated attention weights.
             attn_mask: (length, length) or (batch × heads, length, length), True or -inf where attention is forbidden.
             average_attn_weights: return the mean over heads.
-            is_causal: no query sees a later key, with or without an `attn_mask` that says so.
+            is_causal: forbid later keys, with or without an `attn_mask` that does so.
 
         Returns:
-            Attended values in the shape of `query`; attention weights (batch, length, length), by head
+            Attended values in the shape of `query`, and attention weights: (batch, length, length), or per head
             (batch, heads, length, length), or None.
 
         Raises:
-            ValueError: this is no self-attention, or a sequence or mask has a shape that does not fit.
+            ValueError: this is not self-attention, or a sequence or mask has a wrong shape or value.
         """
         if key is not query or value is not query:
             raise ValueError("calibrated attention is self-attention: query, key and value must be one tensor")
@@ -143,7 +143,7 @@ class CalibratedAttention(nn.Module):
 
 
 class _Recording:
-    """What forward passes shall do in an attention, and what they left there.
+    """Options of the forward passes of one attention, and their outputs.
 
     Recordings nest: an option that an outer one has set stays on, and the outer one also gets the outputs.
     """
@@ -164,16 +164,16 @@ class _Recording:
 def recorded(
     model: nn.Module, *, perturb: bool = False, keep_stages: bool = False
 ) -> Iterator[Callable[[], list[AttentionOutput]]]:
-    """Within this context a forward pass keeps what each `CalibratedAttention` of a model computes.
+    """Within this context, record the outputs of each `CalibratedAttention` of a model.
 
     Args:
         model: the model.
-        perturb: let the last `CalibratedAttention` with an adversary (in the order of `model.modules()`) pass its
-            perturbed stream on.
+        perturb: let the last `CalibratedAttention` with an adversary (in the order of `model.modules()`) return its
+            perturbed stream.
         keep_stages: keep every stage of the attention.
 
     Yields:
-        A function that returns what the attentions have put out, in the order of `model.modules()`.
+        A function that returns the recorded outputs, in the order of `model.modules()`.
     """
     attentions = [module for module in model.modules() if isinstance(module, CalibratedAttention)]
     adversaries = [index for index, module in enumerate(attentions) if module.attention.adversarial is not None]
@@ -192,9 +192,9 @@ def recorded(
 
 
 def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, mask_weight: float = 0.03) -> Losses:
-    """Both objectives of a model that attends with `CalibratedAttention`; send them back by `split_parameters`.
+    """Compute both objectives of a model that attends with `CalibratedAttention`.
 
-    The model runs once as it is and, where it has an adversary, once more with the perturbed attention in the last
+    The model runs once as it is. If it has an adversary, it runs once more with the perturbed attention in the last
     layer that has one. The mask penalty counts every (query, key) entry of the batch.
 
     Args:
@@ -203,10 +203,10 @@ def calibration_losses(model: nn.Module, compute_loss: Callable[[], Tensor], *, 
         mask_weight: the weight λ of the mask penalty.
 
     Returns:
-        The losses; `split_parameters(model).backward(losses)` adds each gradient where it belongs.
+        The losses; `split_parameters(model).backward(losses)` adds each gradient to its own parameters.
 
     Raises:
-        ValueError: no attention with an adversary ran.
+        ValueError: the model has an adversary, but no attention with one ran.
     """
     with recorded(model) as outputs:
         calibrated = compute_loss()

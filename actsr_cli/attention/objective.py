@@ -1,4 +1,4 @@
-"""The two objectives of AC-TSR: what the adversary minimises, what everything else does, whose gradient is whose."""
+"""The two objectives of AC-TSR, and the parameters that each of them trains."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ParameterSplit:
     adversary: list[nn.Parameter]
 
     def backward(self, losses: Losses) -> None:
-        """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
+        """Add the gradient of each loss to its own parameters; no other gradient is computed."""
         if losses.adversary is not None:
             torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
         if self.predictor:  # all of it may be frozen
@@ -50,9 +50,9 @@ class ParameterSplit:
 
 
 def split_parameters(model: nn.Module) -> ParameterSplit:
-    """The parameters of any model that holds calibrated attention, by the objective that trains them.
+    """Split the parameters of a model with calibrated attention by the objective that trains them.
 
-    Parameters that are frozen (`requires_grad` off) are in neither part.
+    Frozen parameters (`requires_grad` off) are in neither part.
     """
     adversary = [
         parameter
@@ -75,7 +75,7 @@ def prefix_counts(trained: Tensor) -> Tensor:
         trained: (batch, length) bool, rows that predict a target; each is the end of one prefix.
 
     Returns:
-        (batch, length) int64: trained rows at or behind each row; 0 at padding.
+        (batch, length) int64: number of trained rows at or after each row; 0 at padding.
     """
     return trained.flip(1).cumsum(dim=1).flip(1)
 
@@ -83,7 +83,8 @@ def prefix_counts(trained: Tensor) -> Tensor:
 def mask_squares(masks: Sequence[Tensor], row_counts: Tensor) -> Tensor:
     """(layers,) float32: what the real rows change in each layer's sum of squares of 1 - M, see `mask_penalty`.
 
-    An entry changes (1 - M)² - 1 = M² - 2M, once for each training sequence that contains its row.
+    Without them every entry counts 1. An entry of a real row adds (1 - M)² - 1 = M² - 2M, once for each training
+    sequence that contains the row.
 
     Args:
         masks: one (batch, heads, length, length) adversarial mask per layer, 0 at forbidden keys.
@@ -94,15 +95,15 @@ def mask_squares(masks: Sequence[Tensor], row_counts: Tensor) -> Tensor:
 
 
 def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:
-    """Mean over layers of ‖1 - M‖₂, as the padded batch of all training sequences would have it (AC-TSR).
+    """Mean over layers of ‖1 - M‖₂ of the padded batch of all training sequences (AC-TSR).
 
     That batch has n_sequences × heads × max_length² entries. A real row contributes its (1 - M)² once for each sequence
-    that contains it, every other entry contributes 1.
+    that contains it; every other entry contributes 1.
 
     Args:
         squares: (layers,) sum of `mask_squares` over the parts of the batch.
-        n_sequences: training sequences in the batch: its prefixes, where one pass trains several.
-        heads: of each layer.
+        n_sequences: number of training sequences in the batch; each trained prefix is one if a pass trains several.
+        heads: heads of each layer.
         max_length: length that each sequence would be padded to.
 
     Returns:

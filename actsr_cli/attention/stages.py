@@ -15,18 +15,18 @@ Stage = Literal["plain", "spatial", "calibrated"]
 class AttentionStages:
     """The attention of one layer, stage by stage, in the order of computation.
 
-    Each field is (batch, heads, queries, keys), or None without such a stage. These names stand wherever the stages are
-    shown or written. The last three fields are no stages: they say what the calibrators read off queries and keys, and
-    are None where stages are not kept.
+    Each field is (batch, heads, queries, keys), or None without such a stage. Outputs and files use the same names. The
+    last three fields are not stages but readings: what the calibrators compute from queries and keys. They are None
+    unless stages are kept.
 
     Attributes:
-        plain: softmax of the scaled products; None where nothing reads it and stages are not kept.
+        plain: softmax of the scaled products; None if it is not used and stages are not kept.
         spatial: the same after the spatial calibrator.
         mask: the adversarial mask M.
-        perturbed: what the adversary's loss sees.
+        perturbed: the attention under the adversary's loss.
         adversarial: the adversarial calibrator's result.
-        calibrated: what the layer attends with: `adversarial`, mixed with `spatial` where two_level is off, or the
-            last stage before it where there is no adversarial calibrator.
+        calibrated: what the layer attends with: `adversarial`, mixed with `spatial` if two_level is off, or the last
+            stage before it if there is no adversarial calibrator.
         order: the order term's probability that the key is later than the query.
         distance: the distance term's prediction of log(|i - j| + 1).
         gate: (batch, 1, queries, keys) share of the uncalibrated weights.
@@ -44,7 +44,7 @@ class AttentionStages:
 
 
 READINGS = ("order", "distance", "gate")
-"""What the calibrators read off queries and keys."""
+"""The names of the readings: what the calibrators compute from queries and keys."""
 STAGES = tuple(field.name for field in fields(AttentionStages) if field.name not in READINGS)
 """The names of the stages in the order of computation."""
 
@@ -54,10 +54,10 @@ class AttentionOutput:
     """What a calibrated attention returns.
 
     Attributes:
-        attended: (batch, queries, hidden) attended values, the stream that the model goes on with.
-        perturbed: the same under the perturbed attention; None unless it was asked for.
+        attended: (batch, queries, hidden) attended values, the stream that the model continues with.
+        perturbed: the same under the perturbed attention; None unless requested.
         mask: (batch, heads, queries, keys) adversarial mask, of all queries; None without the adversarial calibrator.
-        stages: every stage of the attention; None unless asked for.
+        stages: every stage of the attention; None unless requested.
     """
 
     attended: Tensor

@@ -1,1 +1,1 @@
-"""One module per subcommand: its options and what it prints. What it does lives on the floors below."""
+"""One module per command: its options and its output. Other packages do the work."""

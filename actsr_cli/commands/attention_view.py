@@ -1,4 +1,4 @@
-"""Attention in the terminal: bars per history item, and the tables of what was measured."""
+"""Attention in the terminal: a bar per item of the history, and the tables of the measurements."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, head: int | None) -> None:
-    """One subject's history with a bar per item and stage.
+    """Print the history of a subject with a bar per item and stage.
 
     Args:
         inspected: the run.
-        subject: who is looked at.
-        view: by the run's model.
-        layer: from 0.
-        head: from 0; None takes the mean over heads.
+        subject: the history to show.
+        view: the attention of the run's model on it.
+        layer: index of the layer, from 0.
+        head: index of the head, from 0; None takes the mean over heads.
     """
     places = place_names(view, inspected.data.display_name)
     stages = view.trace.stages
     width = console.results.width
     label = max(4, min(max(map(len, places)), width // 3))
-    bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # the columns' frames and numbers beside it
+    bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # without the frames and numbers of the columns
     which = "mean over heads" if head is None else f"head {head + 1}"
     table = Table(pad_edge=False)
     table.add_column("", justify="right")
@@ -48,17 +48,17 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     for place, item in enumerate(places):
         bars = (_bar(weights[stage][place], highest, bar) for stage in stages)
         table.add_row(str(place + 1), Text(item), *bars)
-    caption = f"layer {layer + 1}, {which}: what the prediction looks at, in percent of its attention"
+    caption = f"layer {layer + 1}, {which}: share of the attention of the prediction, in percent"
     _print(_headline(inspected, subject, view), table, caption)
     recommended = ", ".join(
         f"{inspected.data.display_name(item)} ({probability:.1%})" for item, probability in view.recommended
     )
-    console.results.print(Text(f"recommended beside the history: {recommended}"), style="dim")
+    console.results.print(Text(f"recommended (not in the history): {recommended}"), style="dim")
     console.results.print()
 
 
 def print_findings(findings: Sequence[Findings]) -> None:
-    """The tables of what was measured, one run after the other."""
+    """Print the tables of the measurements, one run after the other."""
     for found in findings:
         for measured in findings_tables(found):
             table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold underline")  # fits into 80 columns

@@ -1,8 +1,7 @@
-"""`actsr compare`: whether one run, or series of runs, ranks better than another."""
+"""`actsr compare`: test whether one run or series of runs ranks better than another."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,18 +12,18 @@ from actsr_cli import console
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
+    AsJson,
     CandidateItems,
     DataDir,
     NCandidates,
     RunsDir,
     SeenItems,
     Split,
-    chosen_protocol,
+    Threads,
     cutoffs,
-    metric_names,
+    listed,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,44 +51,45 @@ def compare(
         str | None,
         typer.Option(
             metavar="METRIC",
-            help="Metric shown by history length and item popularity. Default: NDCG, or the first.",
+            help="Metric shown by history length and item popularity. Default: NDCG, else the first metric.",
             rich_help_panel=MEASURED,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
+    threads: Threads = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Folder for CSV, Markdown, LaTeX and a picture.",
+            help="Write the tables (CSV, Markdown, LaTeX) and a picture into this folder.",
             show_default=False,
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in place of the tables.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Compare runs, or series of seeds, with the first one named.
+    """Compare runs, or series of seeds, with the first one.
 
-    Paired tests over users and, of series, over seeds; intervals, effect sizes,
-    and for whom the gain is. All must have been trained on the same data.
+    Shows paired tests over users (and over seeds, for series), intervals, effect
+    sizes, and which users gain. All runs must be trained on the same data.
 
     [bold]Example:[/]  actsr compare beauty/sasrec/five beauty/ac-sasrec/five
 
     [bold]Example:[/]  actsr compare plain full --k 5,10 --output compared
     """
-    from actsr_cli.evaluation.metrics import measures
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.compare import common_protocol, find_groups
     from actsr_cli.experiment.compare import compare as compare_groups
     from actsr_cli.experiment.compare_export import write_comparison
     from actsr_cli.experiment.data import data_of
-    from actsr_cli.experiment.evaluate import Request
+    from actsr_cli.experiment.evaluate import request_for
     from actsr_cli.experiment.record import Status
+    from actsr_cli.training.device import use_threads
 
+    use_threads(threads)
     groups = find_groups(runs_dir, names)
     for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
         console.warn(f"{run.name} is not finished: it is {run.status}")
@@ -97,13 +97,13 @@ def compare(
     if seen is None and candidates is None and n_candidates is None:
         protocol = common_protocol(groups)
     else:
-        protocol = chosen_protocol(settings, seen, candidates, n_candidates)
+        protocol = Protocol.chosen(settings, seen, candidates, n_candidates)
     with console.working("Ranking") as say:
         data = data_of(groups[0].runs[0], data_dir).data
-        chosen = metric_names(metrics, has_categories=data.categories is not None)
-        wanted = tuple(measures(chosen, cutoffs(k), "--metrics"))
-        request = Request(split, protocol, wanted, settings.batch_size, device)
-        comparison = compare_groups(groups, data, request, _sliced(by, wanted), lambda run: say(run.name))
+        request = request_for(
+            settings, data, protocol, split=split, metrics=listed(metrics), k=cutoffs(k), device=device
+        )
+        comparison = compare_groups(groups, data, request, _sliced(by, request.wanted), lambda run: say(run.name))
     if as_json:
         _print_json(comparison)
     else:
@@ -114,10 +114,14 @@ def compare(
 
 
 def _sliced(by: str | None, wanted: tuple[Measure, ...]) -> Measure:
-    """The measure that is shown for parts of the users."""
+    """The metric to show for groups of users.
+
+    Raises:
+        ConfigError: --metrics or --by names no metric with a value per user.
+    """
     per_user = [measure for measure in wanted if not measure.metric.of_catalogue]
     if not per_user:
-        raise ConfigError("--metrics has none with a value per user: name one, such as ndcg")
+        raise ConfigError("--metrics has no metric with a value per user: add one, such as ndcg")
     if by is None:
         return next((measure for measure in per_user if measure.metric.name == "ndcg"), per_user[0])
     found = next((measure for measure in per_user if measure.name == by), None)
@@ -134,7 +138,7 @@ def _print_json(comparison: Comparison) -> None:
         "differences": [_told(each) for each in comparison.differences],
         "slices": [asdict(each) for each in comparison.slices],
     }
-    console.results.print_json(json.dumps(without_nan(told), allow_nan=False))
+    console.print_json(told)
 
 
 def _told(difference: Difference) -> dict[str, Any]:
@@ -155,7 +159,7 @@ def _print_tables(comparison: Comparison) -> None:
 
 
 def _print_differences(comparison: Comparison, number: int) -> None:
-    """A contender against the baseline; what chance may explain is not in bold."""
+    """Print a contender against the baseline; significant differences are in bold."""
     from actsr_cli.experiment.compare_export import bounds, p_value, signed, spread, titled
 
     baseline, contender = comparison.contenders[0], comparison.contenders[number]
@@ -187,7 +191,7 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 
 def _print_slices(comparison: Comparison) -> None:
-    """The means of parts of the users, and below those of a contender the interval of its difference."""
+    """Print the mean of each group of users; for a contender, also the interval of its difference."""
     from actsr_cli.experiment.compare_export import bounds, number, titled
 
     measure = comparison.sliced

@@ -1,62 +1,58 @@
-"""`actsr download`: fetch data sets of the catalogue, or generate the demo."""
+"""`actsr download`: download data sets of the catalogue, or generate the demo."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.filesize import decimal
-from rich.table import Table
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir
-from actsr_cli.data.catalog import CATALOG, DatasetEntry, find_entry
-from actsr_cli.data.fetch import (
-    Installed,
-    fetch_dataset,
-    find_installed,
-    install_demo,
-    install_from_file,
-    list_mirrors,
-)
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.commands.options import AsJson, DataDir
+from actsr_cli.commands.tables import print_rows
+from actsr_cli.data.catalog import CATALOG, Counts, DatasetEntry, find_entry, find_installed
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import ActsrError, DownloadError
 
-SOURCE, NETWORK = "Where data come from", "Network"
+if TYPE_CHECKING:
+    from actsr_cli.data.fetch import Installed
+
+SOURCE, NETWORK = "Source of the data", "Network"
 _INTERRUPTED = 130
 
 
 def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets that begin like `incomplete`."""
+    """Names of data sets that begin with `incomplete`."""
     return [entry.name for entry in CATALOG if entry.name.startswith(incomplete.casefold())]
 
 
 def _read_sha256(text: str | None) -> str | None:
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise typer.BadParameter("64 hexadecimal digits are wanted")
+        raise typer.BadParameter("must be 64 hexadecimal digits")
     return text
 
 
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Data sets, as --list names them.", autocompletion=complete_dataset),
+        typer.Argument(metavar="NAME", help="Data sets, see --list.", autocompletion=complete_dataset),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List the data sets and leave.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is already there.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the data sets and exit.")] = False,
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again even if the files exist.")] = False,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="ARCHIVE", help="Unpack this zip archive instead.", rich_help_panel=SOURCE),
+        typer.Option(
+            metavar="ARCHIVE", help="Unpack this zip archive instead of downloading one.", rich_help_panel=SOURCE
+        ),
     ] = None,
     mirror: Annotated[
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="Ask this host first; may be given several times. Then those in ACTSR_MIRROR, then the built-in ones.",
+            help="Try this host first; may be repeated. The hosts in ACTSR_MIRROR and the built-in ones come next.",
             rich_help_panel=SOURCE,
         ),
     ] = None,
@@ -65,27 +61,36 @@ def download(
         typer.Option(
             metavar="DIGEST",
             callback=_read_sha256,
-            help="Refuse an archive with another SHA-256.",
+            help="Refuse an archive with a different SHA-256.",
             rich_help_panel=SOURCE,
         ),
     ] = None,
     retries: Annotated[
-        int, typer.Option(min=0, help="Fruitless retries before a mirror is given up.", rich_help_panel=NETWORK)
+        int,
+        typer.Option(
+            min=0,
+            help="Number of retries in a row without new data before the next mirror is tried.",
+            rich_help_panel=NETWORK,
+        ),
     ] = RetryPolicy.retries,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of silence that count as a failure.", rich_help_panel=NETWORK)
+        float, typer.Option(min=0.1, help="Seconds without data after which a try has failed.", rich_help_panel=NETWORK)
     ] = RetryPolicy.timeout,
     data_dir: DataDir = Path("dataset"),
 ) -> None:
     """Download data sets, or generate the [bold]demo[/].
 
-    The files of NAME land in DATA_DIR/NAME, with a manifest. An interrupted download goes on where it stopped.
+    The files of NAME go into DATA_DIR/NAME, with a manifest. An interrupted download continues where it stopped.
 
     [bold]Example:[/]  actsr download demo amazon-beauty
     """
     if show_list:
-        _print_list(data_dir)
+        _print_list(data_dir, as_json)
         return
+    if as_json:
+        raise typer.BadParameter("goes with --list only", param_hint="--json")
+    from actsr_cli.data.fetch import list_mirrors
+
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
     policy = RetryPolicy(retries=retries, timeout=timeout)
@@ -100,7 +105,7 @@ def download(
             console.show_error(str(error), getattr(error, "hint", None))
             failures[entry.name] = error
         except KeyboardInterrupt:
-            console.warn("interrupted; the same command goes on where this one stopped")
+            console.warn("interrupted: the same command continues the download")
             raise typer.Exit(_INTERRUPTED) from None
     if failures:
         message = f"{len(failures)} of {len(entries)} data sets failed: {', '.join(failures)}"
@@ -108,9 +113,9 @@ def download(
 
 
 def _read_names(names: list[str], from_file: Path | None, sha256: str | None) -> list[DatasetEntry]:
-    """The entries asked for, each once; a name that is wrong is refused before anything is fetched."""
+    """The entries of the names, each once. Unknown names are refused before any download starts."""
     if not names:
-        raise typer.BadParameter("name a data set, or see them with --list", param_hint="NAME")
+        raise typer.BadParameter("name a data set; --list shows them", param_hint="NAME")
     entries = list(dict.fromkeys(find_entry(name) for name in names))
     for option, value in (("--from-file", from_file), ("--sha256", sha256)):
         if value is not None and (len(entries) > 1 or entries[0].archive is None):
@@ -133,6 +138,8 @@ def _install(
     sha256: str | None,
     policy: RetryPolicy,
 ) -> Installed:
+    from actsr_cli.data.fetch import fetch_dataset, install_demo, install_from_file
+
     if from_file is not None:
         return install_from_file(entry, from_file, data_dir, sha256)
     if entry.archive is None:
@@ -151,6 +158,8 @@ def _install(
 
 
 def _report(entry: DatasetEntry, installed: Installed) -> None:
+    from rich.filesize import decimal
+
     if installed.earlier_sha256:
         console.warn(
             f"the archive of {entry.name} is not the one downloaded earlier: "
@@ -158,22 +167,29 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
         )
     files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
     console.results.print(f"{entry.name}: {files} in {installed.folder}", markup=False, soft_wrap=True)
-    console.note(f"go on with: actsr preprocess {entry.name}")
+    console.note(f"Next: actsr preprocess {entry.name}")
 
 
-def _print_list(data_dir: Path) -> None:
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 1, 0, 0),
-        caption="Sizes are those after the filtering of the preset.",
-        caption_justify="left",
-    )
-    table.add_column("Name", no_wrap=True)
-    table.add_column("Title")
-    for column in ("Users", "Items", "Interactions"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("There", no_wrap=True)
+def _print_list(data_dir: Path, as_json: bool) -> None:
+    if as_json:
+        console.print_json([_told(entry, data_dir) for entry in CATALOG])
+        return
+    sizes = ("users", "items", "interactions")
+    rows = []
     for entry in CATALOG:
-        sizes = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * 3
-        table.add_row(entry.name, entry.title, *sizes, "yes" if find_installed(entry, data_dir) else "")
-    console.results.print(table)
+        counts = [f"{count:,}" for count in entry.expected] if entry.expected else ["?"] * len(sizes)
+        rows.append((entry.name, entry.title, *counts, "yes" if find_installed(entry, data_dir) else "no"))
+    print_rows(("data set", "title", *sizes, "downloaded"), rows, right=sizes)
+    console.note("The sizes are after the filters of the preset.")
+
+
+def _told(entry: DatasetEntry, data_dir: Path) -> dict[str, Any]:
+    """A data set for JSON; unknown sizes are null, and `file` is null if it is not downloaded."""
+    file = find_installed(entry, data_dir)
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "aliases": entry.aliases,
+        **(dict.fromkeys(Counts._fields) if entry.expected is None else entry.expected._asdict()),
+        "file": None if file is None else str(file),
+    }

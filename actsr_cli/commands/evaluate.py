@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,26 +12,26 @@ from actsr_cli import console
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
+    AsJson,
+    BatchSize,
     CandidateItems,
     DataDir,
+    Device,
     NCandidates,
     RunsDir,
     SeenItems,
     Split,
-    chosen_protocol,
+    Threads,
     cutoffs,
-    metric_names,
+    listed,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.files import without_nan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from actsr_cli.data.sequences import SequenceData
     from actsr_cli.evaluation.judging import SplitFacts
-    from actsr_cli.experiment.evaluate import Evaluation, Request
-    from actsr_cli.experiment.run import Run
+    from actsr_cli.experiment.evaluate import Evaluation
     from actsr_cli.experiment.series import Group
 
 
@@ -60,30 +59,23 @@ def evaluate(
         str | None,
         typer.Option("--k", help="Cut-offs, separated by commas. Default: the run's.", rich_help_panel=MEASURED),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Histories scored at a time; bounds memory, changes no number.", rich_help_panel=MEASURED
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=MEASURED)] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in place of the table.", rich_help_panel=OUTPUT)
-    ] = False,
+    batch_size: BatchSize = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
     per_user: Annotated[
         Path | None,
         typer.Option(
-            help="Also write rank and metrics of each target to this .csv or .parquet file.", rich_help_panel=OUTPUT
+            help="Also write the rank and metrics of each target to this .csv or .parquet file.", rich_help_panel=OUTPUT
         ),
     ] = None,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Measure how well a run ranks the held-out items, with popularity as the floor.
+    """Measure how well a run ranks the held-out items, compared with ranking by popularity.
 
     Every held-out item is ranked among all items of the catalogue. Items
-    with equal scores count as if they stood in random order. The metrics are
-    kept in the run's metrics.json too.
+    with equal scores count as if they were in random order. The metrics are also saved in the run's metrics.json.
 
     [bold]Example:[/]  actsr evaluate --split test --seen rank --k 5,10,20
 
@@ -91,83 +83,82 @@ def evaluate(
 
     [bold]Example:[/]  actsr evaluate beauty/ac-sasrec/first --per-user ranks.csv
     """
-    from actsr_cli.evaluation.metrics import measures
-    from actsr_cli.experiment.data import data_of
-    from actsr_cli.experiment.evaluate import Request
+    from actsr_cli import api
+    from actsr_cli.evaluation.export import check_ranks
     from actsr_cli.experiment.series import find_group
 
     group = find_group(runs_dir, run)
     if per_user is not None and len(group.runs) > 1:
         raise ConfigError(f"--per-user takes one run, and {group.name} has {len(group.runs)}")
-    settings = group.runs[0].config.evaluation
-    data = data_of(group.runs[0], data_dir).data
-    names = settings.metrics if metrics is None else metric_names(metrics, has_categories=data.categories is not None)
-    request = Request(
-        split=split,
-        protocol=chosen_protocol(settings, seen, candidates, n_candidates),
-        wanted=tuple(measures(names, settings.k if k is None else cutoffs(k), "--metrics")),
-        batch_size=batch_size or settings.batch_size,
-        device=device,
-    )
-    found = [_evaluated(each, data, request) for each in group.runs]
     if per_user is not None:
-        _write_ranks(per_user, data, found[0], request)
+        check_ranks(per_user)
+    found = [
+        api.evaluate(
+            each,
+            split=split,
+            seen=seen,
+            candidates=candidates,
+            n_candidates=n_candidates,
+            metrics=None if metrics is None else listed(metrics),
+            k=None if k is None else cutoffs(k),
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            data_dir=data_dir,
+        )
+        for each in group.runs
+    ]
+    if per_user is not None:
+        _write_ranks(per_user, found[0])
     if as_json:
-        _print_json(group, found, request)
+        _print_json(group, found)
     else:
-        _print_tables(group, found, request)
+        _print_tables(group, found)
 
 
-def _evaluated(run: Run, data: SequenceData, request: Request) -> Evaluation:
-    from actsr_cli.experiment.evaluate import evaluate_run
-
-    with console.step_progress() as progress:
-        bar = progress.add_task(f"ranking {run.name}", total=None, status="")
-        return evaluate_run(run, data, request, lambda done, total: progress.update(bar, completed=done, total=total))
-
-
-def _write_ranks(path: Path, data: SequenceData, evaluation: Evaluation, request: Request) -> None:
+def _write_ranks(path: Path, evaluation: Evaluation) -> None:
     from actsr_cli.evaluation.export import write_ranks
 
-    write_ranks(path, data, evaluation.judgement.judged, request.wanted)
+    write_ranks(path, evaluation.data, evaluation.judgement.judged, evaluation.request.wanted)
     console.note(f"Ranks of {evaluation.facts.targets:,} targets written to {path}")
 
 
-def _print_json(group: Group, found: Sequence[Evaluation], request: Request) -> None:
+def _print_json(group: Group, found: Sequence[Evaluation]) -> None:
     told = [
         {
-            "run": run.name,
+            "run": evaluation.run,
             "epoch": evaluation.epoch,
-            "split": request.split,
-            "protocol": request.protocol.key,
+            "split": evaluation.request.split,
+            "protocol": evaluation.request.protocol.key,
             **asdict(evaluation.facts),
-            "metrics": evaluation.judgement.values,
+            "metrics": evaluation.metrics,
             "popularity": evaluation.popularity,
         }
-        for run, evaluation in zip(group.runs, found, strict=True)
+        for evaluation in found
     ]
-    whole = told[0] if len(told) == 1 else {"series": group.name, "runs": told}
-    console.results.print_json(json.dumps(without_nan(whole), allow_nan=False))
+    console.print_json(told[0] if len(told) == 1 else {"series": group.name, "runs": told})
 
 
-def _print_tables(group: Group, found: Sequence[Evaluation], request: Request) -> None:
+def _print_tables(group: Group, found: Sequence[Evaluation]) -> None:
     from actsr_cli.commands.tables import print_metrics, print_spread
     from actsr_cli.models.registry import display_name
 
     model = display_name(group.runs[0].config)
-    facts, title = found[0].facts, request.protocol.title
-    where = f"{request.split} split, {_counted(facts)}"
+    facts, title = found[0].facts, found[0].request.protocol.title
+    where = f"{found[0].request.split} split, {_counted(facts)}"
     if len(found) == 1:
-        rows = {model: found[0].judgement.values, "popularity": found[0].popularity}
+        rows = {model: found[0].metrics, "popularity": found[0].popularity}
         print_metrics(f"{group.name}, epoch {found[0].epoch}: {where}", rows, title)
     else:
-        values = [evaluation.judgement.values for evaluation in found]
+        values = [evaluation.metrics for evaluation in found]
         print_spread(f"{group.name}, {len(found)} seeds: {where}", model, values, title)
-        print_metrics("The floor", {"popularity": found[0].popularity}, title)
+        print_metrics("For comparison", {"popularity": found[0].popularity}, title)
     if facts.users_without_history:
-        console.note(f"{facts.users_without_history:,} users have no history before the cut and are left out.")
+        console.note(f"{facts.users_without_history:,} users have no history before the cut. They are left out.")
     if facts.untrained_targets:
-        console.note(f"{facts.untrained_targets:,} of {facts.targets:,} targets are items that were never trained.")
+        console.note(
+            f"{facts.untrained_targets:,} of {facts.targets:,} targets are items without any training interaction."
+        )
 
 
 def _counted(facts: SplitFacts) -> str:

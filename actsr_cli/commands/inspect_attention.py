@@ -1,97 +1,109 @@
-"""`actsr inspect-attention`: see the attention of a run stage by stage, and test whether it is true."""
+"""`actsr inspect-attention`: show the attention of a run stage by stage, and test if it explains the predictions."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir
+from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, history_items
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actsr_cli.experiment.inspect import Inspected, Measurements
     from actsr_cli.inspection.findings import Findings
     from actsr_cli.inspection.views import Subject, View
 
-WHO, WHAT, OUTPUT = "Whose attention", "What is measured", "Output"
+WHO, WHAT, OUTPUT = "Who", "What is measured", "Output"
 
 
 def inspect_attention(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest."),
+        typer.Argument(
+            metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
+        ),
     ] = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="A user by its raw id; may be repeated.", rich_help_panel=WHO)
+        list[str] | None, typer.Option(help="Show the user with this raw id; may be repeated.", rich_help_panel=WHO)
     ] = None,
     random: Annotated[
-        int | None, typer.Option(min=1, help="Number of random users. Default: 3.", rich_help_panel=WHO)
+        int | None, typer.Option(min=1, help="Show N random users. Default: 3.", rich_help_panel=WHO)
     ] = None,
     improved: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Number of users whose target's rank the calibration improves by the largest factor.",
+            help="Show the N users whose target's rank the calibration improves most (by the largest factor).",
             rich_help_panel=WHO,
         ),
     ] = None,
     worsened: Annotated[
-        int | None, typer.Option(min=1, help="The same, of users whose rank it worsens.", rich_help_panel=WHO)
+        int | None,
+        typer.Option(
+            min=1, help="Show the N users whose target's rank the calibration worsens most.", rich_help_panel=WHO
+        ),
     ] = None,
-    history: Annotated[
-        str | None, typer.Option(help="A history of your own: raw item ids in time order.", rich_help_panel=WHO)
-    ] = None,
+    history: HistoryItems = None,
     target: Annotated[
-        str | None, typer.Option(help="The item that comes after --history.", rich_help_panel=WHO)
+        str | None, typer.Option(help="Raw id of the item that comes after --history.", rich_help_panel=WHO)
     ] = None,
     split: Annotated[
         Literal["test", "valid"], typer.Option(help="Split whose last items are the targets.", rich_help_panel=WHO)
     ] = "test",
     against: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Another run on the same data, side by side.", rich_help_panel=WHAT),
+        typer.Option(metavar="RUN", help="Also show another run on the same data.", rich_help_panel=WHAT),
     ] = None,
     faithfulness: Annotated[
         bool,
         typer.Option(
-            "--faithfulness", help="Hold the attention against what predictions rest on.", rich_help_panel=WHAT
+            "--faithfulness",
+            help="Compare the attention with how much each item changes the predictions.",
+            rich_help_panel=WHAT,
         ),
     ] = False,
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Shares of noise put into histories, such as 0.1,0.2,0.3: items inserted, shuffled, dropped.",
+            help="Shares of noise, such as 0.1,0.2,0.3: measure how inserted, shuffled and dropped items change ranks.",
             rich_help_panel=WHAT,
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=1, help="Number of users to measure on, at most.", rich_help_panel=WHAT)
+        int, typer.Option(min=1, help="Largest number of users to measure on.", rich_help_panel=WHAT)
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of users, noise and bootstraps.", rich_help_panel=WHAT)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed: sample of users, noise and bootstrap.", rich_help_panel=WHAT)
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=WHAT)] = "auto",
+    threads: Threads = None,
     layer: Annotated[
-        str, typer.Option(help="Layer of the bars: a number from 1, last, or all.", rich_help_panel=OUTPUT)
+        str, typer.Option(help="Layer shown as bars: a number from 1, last, or all.", rich_help_panel=OUTPUT)
     ] = "last",
     head: Annotated[
-        str, typer.Option(help="Head of the bars: a number from 1, mean, or all.", rich_help_panel=OUTPUT)
+        str, typer.Option(help="Head shown as bars: a number from 1, mean, or all.", rich_help_panel=OUTPUT)
     ] = "mean",
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for report.html, pictures, CSV, JSON and npz of every tensor, and what was measured.",
+            help="Write report.html, pictures, all tensors (CSV, JSON, npz) and the measurements into this folder.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Show what a run's attention looks at, stage by stage, and test whether that is what its predictions rest on.
+    """Show where the attention of a run looks, stage by stage, and test whether the attention explains its predictions.
 
-    Stages are the plain attention, after the spatial calibrator, the
-    adversarial mask (small where attention matters), and calibrated.
+    The stages are: plain attention, attention after the spatial calibrator,
+    the adversarial mask (small where attention matters), calibrated attention.
 
     [bold]Example:[/]  actsr inspect-attention --improved 5 --output looks
 
@@ -110,35 +122,40 @@ def inspect_attention(
         open_side_by_side,
         write_inspection,
     )
+    from actsr_cli.training.device import use_threads
 
+    use_threads(threads)
     shares = _shares(noise)
     if target is not None and history is None:
-        raise ConfigError("--target belongs to --history: a user's own next item is known")
+        raise ConfigError("--target needs --history: the next item of a user of the data set is known")
+    runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
+    opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     choice = SubjectChoice(
         split=split,
         users=user or (),
         random=random,
         improved=improved,
         worsened=worsened,
-        history=history,
+        history=None if history is None else history_items(history, opened[0].data.item_names),
         target=target,
         seed=seed,
     )
     wanted = Measurements(split=split, sample=sample, faithfulness=faithfulness, noise=shares, seed=seed)
-    runs = [find_run(runs_dir, name) for name in (run, *([] if against is None else [against]))]
-    opened = open_side_by_side(runs, data_of(runs[0], data_dir).data, device)
     subjects = choose_subjects(opened[0], choice)
     views = [look(inspected, subjects) for inspected in opened]
-    for index, subject in enumerate(subjects):
-        for inspected, seen in zip(opened, views, strict=True):
-            _print_bars(inspected, subject, seen[index], layer, head)
-    if not (output or faithfulness or shares):
-        return
-    findings = [_measured(inspected, wanted) for inspected in opened]
-    print_findings(findings)
+    if not as_json:
+        for index, subject in enumerate(subjects):
+            for inspected, seen in zip(opened, views, strict=True):
+                _print_bars(inspected, subject, seen[index], layer, head)
+    asked = output is not None or faithfulness or bool(shares)
+    findings = [_measured(inspected, wanted) for inspected in opened] if asked else []
+    if as_json:
+        console.print_json([_told(*each) for each in zip_longest(opened, [subjects] * len(opened), views, findings)])
+    else:
+        print_findings(findings)
     if output is not None:
         write_inspection(output, opened, subjects, views, findings)
-        console.note(f"{len(subjects)} histories and what was measured: open {output / 'report.html'}")
+        console.note(f"{len(subjects)} histories and the measurements are in {output / 'report.html'}")
 
 
 def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, head: str) -> None:
@@ -151,8 +168,25 @@ def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, 
             print_view(inspected, subject, view, chosen or 0, which)
 
 
+def _told(
+    inspected: Inspected, subjects: Sequence[Subject], views: Sequence[View], findings: Findings | None
+) -> dict[str, Any]:
+    """The histories and measurements of a run for JSON; `measured` is null if no measurement was asked for."""
+    from actsr_cli.evaluation.protocol import Protocol
+    from actsr_cli.inspection.export import view_record
+    from actsr_cli.inspection.output import findings_record
+
+    name = inspected.data.display_name
+    return {
+        "run": inspected.run.name,
+        "protocol": Protocol(inspected.seen).key,
+        "histories": [view_record(subject, view, name) for subject, view in zip(subjects, views, strict=True)],
+        "measured": None if findings is None else findings_record(findings),
+    }
+
+
 def _chosen(option: str, text: str, count: int, words: dict[str, list[int | None]]) -> list[int | None]:
-    """Indices from 0 for a number from 1, for `all`, or for an option's own words."""
+    """The indices (from 0) that an option names by a number from 1, by `all`, or by one of its own words."""
     if text in words:
         return words[text]
     if text == "all":

@@ -1,61 +1,81 @@
-"""`actsr models`: what can be trained."""
+"""`actsr models`: the models that can be trained."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir
-from actsr_cli.config import CustomOptions, ModelOptions
-from actsr_cli.errors import ConfigError
+from actsr_cli.commands.options import AsJson, DataDir
+from actsr_cli.commands.tables import print_line
+from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
 
 if TYPE_CHECKING:
-    from actsr_cli.config import RunConfig
+    from actsr_cli.config import ModelOptions, RunConfig
     from actsr_cli.data.store import Record
 
 
 def models(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Sizes on this data set. Default: prepared last.")
+        str | None, typer.Option("--dataset", "-d", help="Also show the sizes of the models on this data set.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", "-p", help="Sizes with these settings. Default: the data set's preset.")
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Also show the sizes with the settings of this preset, on the data set that was prepared last unless "
+            "--dataset names another. Default: the preset of the data set.",
+        ),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
 ) -> None:
-    """List the models: names, papers, options, what data they need, and their size.
+    """List the models: names, papers, options and what data they need; with --dataset also their sizes.
 
-    The size counts trained numbers (counted ones for item-knn and
-    popularity) on the data set that was prepared last.
+    The size is the number of trained parameters; for item-knn and
+    popularity it is the number of counts.
 
     [bold]Example:[/]  actsr models --dataset beauty
     """
-    from actsr_cli.data.prepare import latest_record
+    record = None if dataset is None and preset is None else _record(data_dir, dataset)
+    config = None if record is None else _settings(record, preset)
+    known = {**all_models(), **_registered()}
+    if as_json:
+        console.print_json([_told(name, options, record, config) for name, options in known.items()])
+        return
+    for name, options in known.items():
+        print_line(", ".join(names_of(name, options)), style="bold")
+        for label, text in _facts(name, options, record, config):
+            print_line(f"  {label:<8} {text}")
+    console.note("Models with an ac- form: --calibration none, spatial, adversarial or full chooses the calibrators.")
+    console.note("A model of your own: --model package.module:Class, see docs/your-own-model.md.")
+    if record is None:
+        console.note("Sizes: actsr models --dataset NAME")
+
+
+def _record(data_dir: Path, dataset: str | None) -> Record:
+    """The record of the given data set, or of the one that was prepared last.
+
+    Raises:
+        DataError: the data set is not prepared yet.
+    """
+    from actsr_cli.data.prepare import latest_record  # brings pandas and pyarrow
 
     record = latest_record(data_dir, dataset)
-    config = None if record is None else _settings(record, preset)
-    for name, options in {**all_models(), **_registered()}.items():
-        console.results.print(f"[bold]{'[/], [bold]'.join(names_of(name, options))}[/]", highlight=False)
-        for label, text in _facts(name, options, record, config):
-            console.results.print(f"  [dim]{label:<8}[/] {text}", highlight=False, soft_wrap=True)
-    console.results.print(
-        "\n--calibration none, spatial, adversarial or full chooses the calibrators of those with an ac- form.\n"
-        "--model package.module:Class trains a model of your own, see docs/your-own-model.md.",
-        style="dim",
-        soft_wrap=True,
-    )
     if record is None:
-        console.note("No data set is prepared yet, so no sizes are shown: actsr preprocess demo")
+        problem = "no data set is prepared yet" if dataset is None else f"'{dataset}' is not prepared yet"
+        raise DataError(f"{problem}, so there are no sizes", hint=f"First: actsr preprocess {dataset or 'demo'}")
+    return record
 
 
 def _registered() -> dict[str, type[ModelOptions]]:
-    """The models of installed packages; a warning for each that cannot be used."""
+    """The models of installed packages; warns of each that cannot be used."""
     for name in hidden_names():
-        console.warn(f"an installed package registers a model '{name}': the built-in one hides it")
+        console.warn(f"an installed package registers a model '{name}': the built-in model of this name is used")
     found = {}
     for name in registered_names():
         try:
@@ -75,30 +95,63 @@ def _settings(record: Record, preset: str | None) -> RunConfig:
 def _facts(
     name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None
 ) -> list[tuple[str, str]]:
-    """What is said about a model, by label."""
+    """The lines about a model, by label."""
     needs = [
         need for need, wanted in (("users", options.needs_users), ("timestamps", options.needs_timestamps)) if wanted
     ]
-    keys = [f"model.{key}" for key in options.model_fields if key != options.named_by]
-    if issubclass(options, CustomOptions):
-        keys = [f"model.options.{key}" for key in options.own]
-    facts = [("paper", options.paper), ("needs", " and ".join(needs) or "items alone"), ("options", ", ".join(keys))]
+    facts = [
+        ("paper", options.paper),
+        ("needs", " and ".join(needs) or "items alone"),
+        ("options", ", ".join(_keys(options))),
+    ]
     if record is not None and config is not None:
-        facts.append(("size", _size(name, options, record, config)))
+        sizes, problem = _sizes(name, options, record, config)
+        facts.append(("size", problem or f"{', '.join(f'{size:,}' for size in sizes.values())} on {record.name}"))
     return [(label, text) for label, text in facts if text]
 
 
-def _size(name: str, options: type[ModelOptions], record: Record, config: RunConfig) -> str:
+def _told(name: str, options: type[ModelOptions], record: Record | None, config: RunConfig | None) -> dict[str, Any]:
+    """A model for JSON; `sizes` (by name) is null if no data set is named or the model cannot be trained on it."""
+    told = {
+        "names": names_of(name, options),
+        "title": options.title,
+        "paper": options.paper,
+        "needs_users": options.needs_users,
+        "needs_timestamps": options.needs_timestamps,
+        "options": _keys(options),
+        "dataset": None,
+        "sizes": None,
+        "problem": None,
+    }
+    if record is not None and config is not None:
+        sizes, problem = _sizes(name, options, record, config)
+        told |= {"dataset": record.name, "sizes": None if problem else sizes, "problem": problem}
+    return told
+
+
+def _keys(options: type[ModelOptions]) -> list[str]:
+    """The settings of a model, without its name."""
+    from actsr_cli.config import CustomOptions
+
+    if issubclass(options, CustomOptions):
+        return [f"model.options.{key}" for key in options.own]
+    return [f"model.{key}" for key in options.model_fields if key != options.named_by]
+
+
+def _sizes(
+    name: str, options: type[ModelOptions], record: Record, config: RunConfig
+) -> tuple[dict[str, int], str | None]:
+    """The sizes on a data set for each name of a model, or the reason why there are none."""
     from actsr_cli.models.registry import model_size
     from actsr_cli.presets import with_values
 
     if options.needs_timestamps and not record.timestamps:
-        return f"cannot be trained on {record.name}, which has no timestamps"
-    sizes = []
-    for kind in ("none", "full") if options.calibrated else ("none",):
+        return {}, f"cannot be trained on {record.name}, which has no timestamps"
+    sizes = {}
+    for called, kind in zip(names_of(name, options), ("none", "full"), strict=False):
         try:
             changed = with_values(config, {"model.name": name, "calibration.kind": kind})
-            sizes.append(f"{model_size(changed.model, changed.calibration, record.items, record.users):,}")
+            sizes[called] = model_size(changed.model, changed.calibration, record.items, record.users)
         except ConfigError as error:
-            return f"unknown: {error.message}"
-    return f"{', '.join(sizes)} on {record.name}"
+            return {}, f"unknown: {error.message}"
+    return sizes, None

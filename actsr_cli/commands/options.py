@@ -1,19 +1,17 @@
-"""Options that several subcommands share, and what the shell completes for them."""
+"""Options that several commands share, and their shell completion."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from actsr_cli.errors import ConfigError
 
-if TYPE_CHECKING:
-    from actsr_cli.config import EvaluationConfig
-    from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
-
-MEASURED, OUTPUT, PLACES = "What is measured", "Output", "Where things are"
+WHO, MEASURED, OUTPUT, SPEED, PLACES = "Who", "What is measured", "Output", "Computation", "Where things are"
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -22,6 +20,22 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+HistoryItems = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--history",
+        help="Raw item ids of any history, oldest first, separated by blanks or commas. An id with blanks or commas "
+        'goes in double quotes; or repeat the option: --history "first item" --history second.',
+        rich_help_panel=WHO,
+    ),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Histories scored at a time; limits memory.", rich_help_panel=SPEED),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
 
 Split = Annotated[
     Literal["test", "valid"],
@@ -55,24 +69,29 @@ NCandidates = Annotated[
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Model names that begin like `incomplete`."""
+    """Model names that begin with `incomplete`."""
     from actsr_cli.models.registry import model_names
 
     return [name for name in model_names() if name.startswith(incomplete)]
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """Preset names that begin like `incomplete`."""
+    """Preset names that begin with `incomplete`."""
     from actsr_cli.presets import preset_names
 
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
+def listed(text: str) -> list[str]:
+    """The names in an option, separated by commas."""
+    return [name.strip() for name in text.split(",")]
+
+
 def cutoffs(text: str) -> list[int]:
-    """The cut-offs that an option holds, separated by commas, in their order.
+    """The cut-offs in an option, separated by commas, in their order.
 
     Raises:
-        ConfigError: they are no positive whole numbers.
+        ConfigError: they are not positive whole numbers.
     """
     try:
         found = sorted({int(part) for part in text.split(",")})
@@ -83,31 +102,31 @@ def cutoffs(text: str) -> list[int]:
     return found
 
 
-def chosen_protocol(
-    config: EvaluationConfig, seen: Seen | None, candidates: Candidates | None, n_candidates: int | None
-) -> Protocol:
-    """The protocol of a configuration, changed by what options say.
+def history_items(texts: list[str], known: Collection[str]) -> list[str]:
+    """The raw item ids in `--history`, separated by blanks or commas; double quotes keep an id together.
+
+    If the option is repeated, each of its texts is one id.
+
+    Args:
+        texts: the values of the option, at least one.
+        known: the raw ids of the catalogue.
 
     Raises:
-        ConfigError: options contradict each other.
+        ConfigError: a quote is not closed, or a single text can be read as one known id or as several.
     """
-    from actsr_cli.evaluation.protocol import Protocol
-
-    chosen = candidates or ("all" if seen is not None else config.candidates)
-    if chosen != "all" and seen is not None:
+    if len(texts) > 1:
+        return texts
+    text = texts[0]
+    words = shlex.shlex(text, posix=True)
+    words.whitespace, words.quotes, words.escape, words.commenters = " \t\n,", '"', "", ""
+    words.whitespace_split = True
+    try:
+        items = list(words)
+    except ValueError:
+        raise ConfigError(f"--history has a double quote that is not closed: {text}") from None
+    if len(items) > 1 and text in known:
         raise ConfigError(
-            "--seen does not go with sampled candidates: they are never items that the user has had",
-            hint="Leave --seen out, or give --candidates all.",
+            f"--history '{text}' can be read as one item or as {len(items)} items",
+            hint=f"""One item: --history '"{text}"'. Several: repeat --history.""",
         )
-    if n_candidates is not None and chosen == "all":
-        raise ConfigError("--n-candidates needs --candidates uniform or --candidates popularity")
-    return Protocol(seen or config.seen, chosen, n_candidates or config.n_candidates, config.candidate_seed)
-
-
-def metric_names(text: str, *, has_categories: bool) -> list[str]:
-    """The metrics that an option names, separated by commas; `all` are all that the data allow."""
-    from actsr_cli.evaluation.metrics import all_metrics
-
-    if text != "all":
-        return [name.strip() for name in text.split(",")]
-    return [metric.name for metric in all_metrics() if has_categories or "categories" not in metric.needs]
+    return items

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from actsr_cli import console
-from actsr_cli.commands.options import complete_preset
-from actsr_cli.models.registry import display_name
-from actsr_cli.presets import TUNE, ResolvedConfig, load_preset, preset_names, resolve
+from actsr_cli.commands.options import AsJson, complete_preset
+from actsr_cli.commands.tables import print_rows
+from actsr_cli.models.registry import short_name
+from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets
 
-presets = typer.Typer(rich_markup_mode="rich")
+if TYPE_CHECKING:
+    from actsr_cli.presets import ResolvedConfig
+
+presets = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @presets.callback(invoke_without_command=True)
-def list_presets(context: typer.Context) -> None:
+def list_presets(context: typer.Context, as_json: AsJson = False) -> None:
     """List the shipped presets: one per data set, and the settings of the published code.
 
     [bold]Example:[/]  actsr presets
@@ -26,15 +30,14 @@ def list_presets(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("preset", "data set", "model", "what it is"):
-        table.add_column(title)
-    for name in preset_names():
-        config = load_preset(name).config
-        table.add_row(name, config.dataset, display_name(config), config.description)
-    console.results.print(table)
+    if as_json:
+        console.print_json([asdict(each) for each in shipped_presets()])
+        return
+    rows = [
+        (each.name, each.dataset, short_name(each.model, each.calibration), each.description)
+        for each in shipped_presets()
+    ]
+    print_rows(("preset", "data set", "model", "description"), rows)
 
 
 @presets.command()
@@ -42,20 +45,27 @@ def show(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Preset by name or file.", autocompletion=complete_preset)
     ],
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="Every key with its value and where it comes from.")
-    ] = False,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file over the preset.")] = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Show every key with its value and its source.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file that overrides the preset.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="section.key=value over both; repeatable.")
+        list[str] | None, typer.Option("--set", "-s", help="Override section.key=value; may be repeated.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a preset as YAML, ready to be changed and given to `actsr train --preset FILE`.
+    """Show a preset as YAML. Save it, change it and train with it: `actsr train --preset FILE`.
 
     [bold]Example:[/]  actsr presets show beauty > mine.yaml
 
     [bold]Example:[/]  actsr presets show beauty --resolved --set training.epochs=5
     """
+    if as_json:
+        console.print_json(_told(name, resolve(preset=name, file=config, overrides=overrides or []), resolved))
+        return
+    if name in preset_names() and not resolved and config is None and not overrides:  # a shipped preset is valid
+        typer.echo((preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").rstrip())
+        return
+    import yaml
+
     combined = resolve(preset=name, file=config, overrides=overrides or [])
     if resolved:
         text = _with_sources(combined)
@@ -67,8 +77,18 @@ def show(
     typer.echo(text.rstrip())
 
 
+def _told(name: str, combined: ResolvedConfig, resolved: bool) -> dict[str, Any]:
+    """A preset for JSON; with `resolved`, every setting and its source."""
+    told = {
+        "preset": name,
+        "settings": combined.config.model_dump(mode="json", exclude_unset=not resolved),
+        TUNE: load_preset(name).space,
+    }
+    return told | ({"sources": combined.sources} if resolved else {})
+
+
 def _with_sources(resolved: ResolvedConfig) -> str:
-    """YAML with a comment behind each key that says where its value comes from."""
+    """YAML with a comment behind each key that names the source of its value."""
     lines = []
     for key, value in resolved.config.model_dump(mode="json").items():
         if isinstance(value, dict):
@@ -80,6 +100,8 @@ def _with_sources(resolved: ResolvedConfig) -> str:
 
 
 def _line(key: str, name: str, value: Any, resolved: ResolvedConfig, indent: str) -> str:
+    import yaml
+
     written = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
     text = f"{indent}{name}: {written}"
     return f"{text:<44}  # {resolved.sources[key]}"

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import RunsDir
+from actsr_cli.commands.options import AsJson, RunsDir
+from actsr_cli.commands.tables import duration, metric_text, moment, print_metrics, print_rows, print_spread
 from actsr_cli.errors import RunError
-from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.status import Status
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.find import Summary
     from actsr_cli.experiment.run import Run
     from actsr_cli.experiment.series import Group
 
-runs = typer.Typer(rich_markup_mode="rich")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+runs = typer.Typer(rich_markup_mode="rich", add_completion=False)
+_WHOLE_LINES = 10_000
 RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 
 
 @runs.callback(invoke_without_command=True)
 def list_runs(
     context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="Only runs on this data set.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only runs of this model.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only runs in this state.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="List only runs on this data set.")] = None,
+    model: Annotated[str | None, typer.Option(help="List only runs of this model.")] = None,
+    status: Annotated[Status | None, typer.Option(help="List only runs in this state.")] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """List the runs, the latest last, each with its best value on validation.
+    """List the runs with their best value on the validation split; the latest comes last.
 
     [bold]Example:[/]  actsr runs --dataset beauty --status finished
 
@@ -45,11 +47,11 @@ def list_runs(
 
     found = summaries(runs_dir, dataset=dataset, model=model, status=status)
     if as_json:
-        console.results.print_json(data=[each.model_dump(mode="json") for each in found])
+        console.print_json([each.model_dump(mode="json") for each in found])
     elif found:
         _print_table(found)
     else:
-        console.note(f"No such run in {runs_dir}")
+        console.note(f"There is no such run in {runs_dir}")
 
 
 @runs.command()
@@ -58,9 +60,9 @@ def show(
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Show how a run was made and what it reached: command, settings that differ from the defaults, metrics.
+    """Show the command of a run, its settings that differ from the defaults, and its metrics.
 
-    Of a series, the name given to `train --seeds`, it shows the mean and the standard deviation over its runs.
+    For a series (the name given to `train --seeds`), show the mean and the standard deviation over its runs.
 
     [bold]Example:[/]  actsr runs show
 
@@ -71,7 +73,7 @@ def show(
     group = find_group(runs_dir, run, finished=False)
     told = _told_of_series(group) if group.is_series else _told_of_run(group.runs[0])
     if as_json:
-        console.results.print_json(data=told)
+        console.print_json(told)
     elif group.is_series:
         _print_series(group, told)
     else:
@@ -83,10 +85,10 @@ def delete(
     names: Annotated[
         list[str], typer.Argument(metavar="RUN…", help="Runs or series: folders, DATASET/MODEL/NAME or their ends.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Delete runs with everything in them, after asking. Nothing is deleted if any of them cannot be found.
+    """Delete runs with all their files; asks first. If any of the runs is not found, nothing is deleted.
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
@@ -106,23 +108,23 @@ def delete(
 
 
 def _print_table(found: list[Summary]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("run", overflow="fold")
-    table.add_column("status", no_wrap=True)
-    for title in ("best epoch", "validation", "minutes"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for each in found:
-        best = "" if each.best_epoch is None else f"{each.best_epoch} of {each.epochs}"
-        value = "" if each.value is None else f"{each.monitor} {each.value:.4f}"
-        minutes = "" if each.seconds is None else f"{each.seconds / 60:.1f}"
-        table.add_row(each.run, each.status, best, value, minutes)
-    console.results.print(table)
+    rows = [
+        (
+            each.run,
+            each.status,
+            "" if each.started is None else moment(each.started),
+            "" if each.best_epoch is None else f"{each.best_epoch} of {each.epochs}",
+            "" if each.value is None else f"{each.monitor} {each.value:.4f}",
+            "" if each.seconds is None else duration(each.seconds),
+        )
+        for each in found
+    ]
+    numbers = ("best epoch", "validation", "time")
+    print_rows(("run", "status", "started", *numbers), rows, right=numbers)
 
 
 def _told_of_run(run: Run) -> dict[str, Any]:
-    """Everything that is known of a run, as JSON has it."""
+    """Record, settings and metrics of a run, for JSON."""
     record = run.record.model_dump(mode="json")
     environment = record.pop("environment")
     return {
@@ -136,7 +138,7 @@ def _told_of_run(run: Run) -> dict[str, Any]:
 
 
 def _told_of_series(group: Group) -> dict[str, Any]:
-    """What is known of a series, as JSON has it: its metrics are those of each run, in their order."""
+    """Runs, settings and metrics of a series, for JSON; each metric is a list with the values of the runs."""
     from actsr_cli.experiment.series import shared_metrics
 
     return {
@@ -149,7 +151,6 @@ def _told_of_series(group: Group) -> dict[str, Any]:
 
 
 def _print_run(told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.series import metrics_of
 
@@ -161,7 +162,6 @@ def _print_run(told: dict[str, Any]) -> None:
 
 
 def _print_series(group: Group, told: dict[str, Any]) -> None:
-    from actsr_cli.commands.tables import print_spread
     from actsr_cli.evaluation.protocol import Protocol
 
     _print_facts(told)
@@ -174,12 +174,27 @@ def _print_series(group: Group, told: dict[str, Any]) -> None:
 
 def _print_facts(told: dict[str, Any]) -> None:
     import yaml
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for key, value in told.items():
-        if key not in ("settings", "metrics") and value is not None:
-            table.add_row(key, Text(" ".join(value) if isinstance(value, list) else str(value)))
-    console.results.print(table)
-    console.results.print(Text(f"\n{yaml.safe_dump(told['settings'], sort_keys=False)}"))
+    facts = [
+        (key, _fact(key, value, told))
+        for key, value in told.items()
+        if key not in ("settings", "metrics") and value is not None
+    ]
+    print_rows(("fact", "value"), facts, header=False)
+    console.echo("")
+    console.echo(yaml.safe_dump(told["settings"], sort_keys=False, width=_WHOLE_LINES))
+
+
+def _fact(key: str, value: Any, told: dict[str, Any]) -> str:
+    """A value of a record as text: rounded, in local time."""
+    if key == "command":
+        return shlex.join(value)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if key in ("started", "ended"):
+        return moment(value)
+    if key.endswith("_seconds"):
+        return duration(value)
+    if key == "value":
+        return metric_text(told["monitor"], value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

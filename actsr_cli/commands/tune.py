@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -23,12 +23,12 @@ MODEL, SEARCH, PLACE = "Model and settings", "Search", "Where things are"
 
 
 def tune(
-    grid: Annotated[bool, typer.Option("--grid", help="Every combination.", rich_help_panel=SEARCH)] = False,
-    random: Annotated[
-        bool, typer.Option("--random", help="Combinations drawn evenly.", rich_help_panel=SEARCH)
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Try every combination of the values.", rich_help_panel=SEARCH)
     ] = False,
+    random: Annotated[bool, typer.Option("--random", help="Try random combinations.", rich_help_panel=SEARCH)] = False,
     tpe: Annotated[
-        bool, typer.Option("--tpe", help="Combinations like the good ones so far.", rich_help_panel=SEARCH)
+        bool, typer.Option("--tpe", help="Try combinations like the best ones so far (TPE).", rich_help_panel=SEARCH)
     ] = False,
     preset: Annotated[
         str | None,
@@ -52,47 +52,68 @@ def tune(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Data set. Default: the preset's or the run's.", rich_help_panel=MODEL),
+        typer.Option(
+            "--dataset", "-d", help="Data set. Default: the data set of the preset or the run.", rich_help_panel=MODEL
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", help="section.key=value for all trials; repeatable.", rich_help_panel=MODEL),
+        typer.Option(
+            "--set", "-s", help="Set section.key=value in all trials; may be repeated.", rich_help_panel=MODEL
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.", rich_help_panel=MODEL)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Largest number of epochs of a trial.", rich_help_panel=MODEL)
+    ] = None,
     space: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file with the search space. Default: the preset's, or the model's.", rich_help_panel=SEARCH
+            help="YAML file with the search space. Default: the space of the preset, else of the model.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials in all; default: all of a grid, else 20.", rich_help_panel=SEARCH),
+        typer.Option(
+            min=1, help="Number of trials in the study. Default: the whole grid, else 20.", rich_help_panel=SEARCH
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        typer.Option(min=0, metavar="MINUTES", help="Begin no trial after so long.", rich_help_panel=SEARCH),
+        typer.Option(
+            min=0, metavar="MINUTES", help="Start no new trial after this many minutes.", rich_help_panel=SEARCH
+        ),
     ] = None,
-    pruning: Annotated[bool, typer.Option(help="Give up trials that fall behind.", rich_help_panel=SEARCH)] = True,
+    pruning: Annotated[
+        bool, typer.Option(help="Stop trials that fall behind the others.", rich_help_panel=SEARCH)
+    ] = True,
     test: Annotated[
-        bool, typer.Option("--test", help="At the end evaluate the best on the test split.", rich_help_panel=SEARCH)
+        bool,
+        typer.Option("--test", help="At the end, evaluate the best trial on the test split.", rich_help_panel=SEARCH),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.", rich_help_panel=SEARCH)] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes on this machine.", rich_help_panel=SEARCH)
+    ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the study; default: grid, random or tpe.", rich_help_panel=PLACE),
+        typer.Option(help="Name of the study. Default: grid, random or tpe.", rich_help_panel=PLACE),
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Database; default: a journal in the study.", rich_help_panel=PLACE),
+        typer.Option(
+            metavar="URL",
+            help="Database of the trials. Default: a journal file in the folder of the study.",
+            rich_help_panel=PLACE,
+        ),
     ] = None,
+    as_json: AsJson = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Search settings by their best value on the validation split, and write the winner as a preset.
+    """Search settings by their best value on the validation split, and write the best ones as a preset.
 
-    Each trial is a run like any other. The same command again goes on where it stopped;
-    more --trials make the study longer. Machines that share a --storage work on one study.
+    Each trial is a run like any other. Give the same command again to continue a study that stopped;
+    a larger --trials makes it longer. Machines that share a --storage work on the same study.
 
     [bold]Example:[/]  actsr tune --grid --preset beauty --model ac-sasrec --workers 2
 
@@ -108,7 +129,7 @@ def tune(
         options["model.name"], options["calibration.kind"] = parse_name(model)
     basis = basis_of(preset, overrides or [], options, runs_dir)
     search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
-    _search(_plan(basis, search, data_dir, runs_dir), test=test)
+    _search(_plan(basis, search, data_dir, runs_dir), test=test, as_json=as_json)
 
 
 def _chosen(given: dict[Sampler, bool]) -> Sampler:
@@ -119,28 +140,28 @@ def _chosen(given: dict[Sampler, bool]) -> Sampler:
 
 
 def _plan(basis: Basis, search: Search, data_dir: Path, runs_dir: Path) -> Plan:
-    """The plan of the study; what it does not search, and what its data are like, is said."""
-    from actsr_cli.commands.preprocess import warn_of_input
+    """The plan of the study. Prints notes about keys that are not searched and about its data."""
     from actsr_cli.tuning.planning import make_plan, space_of
 
     if basis.run is not None:
         behind = f", which had preset {basis.preset}" if basis.preset else ""
         console.note(f"No preset given: taking all settings of the latest finished run, {basis.run.name}{behind}")
     if basis.note and search.space is None:
-        console.note(f"{basis.note}; searching what is usual for the model")
+        console.note(f"{basis.note}; searching the default space of the model")
     space, without = space_of(basis, search.space)
     for key, reason in without.items():
         console.note(f"Not searched: {key}, {reason}")
     with console.working("Preparing data") as say:
         plan, report = make_plan(basis, search, space, data_dir=data_dir, runs_dir=runs_dir, on_step=say)
-    warn_of_input(report)
+    for text in report.warnings:
+        console.warn(text)
     return plan
 
 
-def _search(plan: Plan, *, test: bool) -> None:
+def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
     import optuna
 
-    from actsr_cli.commands.tune_view import StudyView, print_outcome
+    from actsr_cli.commands.tune_view import StudyView, outcome_record, print_outcome
     from actsr_cli.training.interrupt import stop_on_interrupt
     from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
     from actsr_cli.tuning.study import open_study
@@ -158,21 +179,36 @@ def _search(plan: Plan, *, test: bool) -> None:
         view.update()
         outcome = outcome_of(plan, study)
         write_outcome(plan, study, outcome, shlex.join(["actsr", *command[1:]]))
-    print_outcome(plan, outcome)
-    if interrupted():
-        console.warn("interrupted: the same command goes on with the study")
-        raise typer.Exit(130)
-    check_ends(processes)
-    if outcome.best is None:
-        raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
-    if test and not outcome.left:
-        _test(plan, winner(plan, outcome))
-    elif test:
-        console.note(f"Not tested yet: {outcome.left} trials are left, so that the winner is not certain")
+    if not as_json:
+        print_outcome(plan, outcome)
+    tested: dict[str, dict[str, float]] = {}
+    try:
+        if interrupted():
+            console.warn("interrupted: the same command continues the study")
+            raise typer.Exit(130)
+        check_ends(processes)
+        if outcome.best is None:
+            raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
+        if test and not outcome.left:
+            tested = _tested(plan, winner(plan, outcome), show=not as_json)
+        elif test:
+            console.note(f"Not tested yet: {outcome.left} trials are left, so the best trial may change")
+    finally:
+        if as_json:
+            console.print_json(outcome_record(plan, outcome) | {"test": tested})
 
 
-def _test(plan: Plan, run: Run) -> None:
-    """Show the winner's metrics on the test split by both protocols, evaluated where no former call has done so."""
+def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
+    """The winner's metrics on the test split by both protocols; evaluates it if needed.
+
+    Args:
+        plan: the study.
+        run: the winner.
+        show: whether they are printed as tables.
+
+    Returns:
+        The metrics by the key of the protocol.
+    """
     from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.judging import configured_measures
     from actsr_cli.evaluation.protocol import Protocol, Seen
@@ -182,10 +218,14 @@ def _test(plan: Plan, run: Run) -> None:
 
     seen_items: tuple[Seen, ...] = ("rank", "exclude")
     settings = run.config.evaluation
+    tested = {}
     for protocol in (Protocol(seen) for seen in seen_items):
         found = run.metrics.get(f"test/{protocol.key}")
         if found is None:
             data = data_of(run, plan.data_dir).data
             request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
             found = evaluate_run(run, data, request).judgement.values
-        print_metrics(f"{run.name}: test split", {display_name(run.config): metrics_of(found)}, protocol.title)
+        tested[protocol.key] = metrics_of(found)
+        if show:
+            print_metrics(f"{run.name}: test split", {display_name(run.config): tested[protocol.key]}, protocol.title)
+    return tested

@@ -1,10 +1,11 @@
-"""A study as it is seen in a terminal: a table that lives while it goes on, a summary at its end."""
+"""A study in the terminal: a table that is updated while it runs, and a summary at its end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,11 +16,11 @@ from rich.table import Table
 from actsr_cli import console
 from actsr_cli.experiment.record import Status
 from actsr_cli.tuning.outcome import Outcome
-from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, SURPLUS, counted
+from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES, RUN, SURPLUS, counted
 from actsr_cli.tuning.study import Plan, best_first, total
 
 _SHOWN = 12
-"""Trials in a table: the latest of a living one, the best of a summary."""
+"""Number of trials in a table: the latest ones while the study runs, the best ones in the summary."""
 _STATES = {
     TrialState.RUNNING: Status.RUNNING.value,
     TrialState.WAITING: "waiting",
@@ -30,7 +31,7 @@ _STATES = {
 
 
 class StudyView:
-    """Shows the trials of a study: as a living table in a terminal, else as a line per trial that ends.
+    """Shows the trials of a study: on a terminal as a table that is updated, elsewhere as one line per trial that ends.
 
     Args:
         plan: the study.
@@ -44,13 +45,13 @@ class StudyView:
         self._told = {trial.number for trial in self._trials() if trial.state.is_finished()}
 
     def extent(self) -> str:
-        """How large the search is."""
+        """The number of trials and the keys of the search, in one line."""
         keys = ", ".join(dimension.key for dimension in self.plan.space)
         return f"{self.plan.sampler} search of {total(self.plan)} trials over {keys}"
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """The table lives within this context."""
+        """Shows the table for as long as the context lasts."""
         if console.messages.quiet or not console.messages.is_terminal:
             yield
             return
@@ -59,7 +60,7 @@ class StudyView:
         self._live = None
 
     def update(self) -> None:
-        """Show what is new."""
+        """Show the trials that have ended since the last call, and redraw the table."""
         for trial in self._trials():
             if trial.state.is_finished() and trial.number not in self._told and SURPLUS not in trial.user_attrs:
                 self._told.add(trial.number)
@@ -68,7 +69,7 @@ class StudyView:
             self._live.update(self._table())
 
     def first_error(self) -> str:
-        """Why the first failed trial has failed."""
+        """The error of the first failed trial, as the end of a sentence; empty if none has failed."""
         errors = [_error(trial) for trial in counted(self._trials()) if trial.state == TrialState.FAIL]
         return f"; the first one failed: {errors[0]}" if errors else ""
 
@@ -108,7 +109,7 @@ class StudyView:
 
 
 def print_outcome(plan: Plan, outcome: Outcome) -> None:
-    """The best trials, what mattered and where everything is."""
+    """Print the best trials, the importance of each key, and the paths of the results."""
     counts = ", ".join(f"{count} {name}" for name, count in outcome.done.items() if count) or "none ended"
     left = f", {outcome.left} left" if outcome.left else ""
     caption = f"{plan.config.training.monitor} on validation at the best epoch; {counts}{left}"
@@ -119,10 +120,35 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
         console.results.print(table)
     if outcome.importances:
         shares = ", ".join(f"{_short(key)} {share:.0%}" for key, share in outcome.importances.items())
-        console.results.print(f"What the differences rest on: {shares}", soft_wrap=True)
+        console.results.print(f"Importance of the settings: {shares}", soft_wrap=True)
     if outcome.best is not None:
         console.note(f"Pictures: {plan.folder / 'study.html'}")
         console.note(f"Next: actsr train --preset {plan.folder / 'best.yaml'} --seeds 3")
+
+
+def outcome_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """The state of a study for JSON: finished trials, the best first."""
+    return {
+        "study": plan.title,
+        "folder": str(plan.folder),
+        "sampler": plan.sampler,
+        "monitor": plan.config.training.monitor,
+        "ended": outcome.done,
+        "left": outcome.left,
+        "trials": [
+            {
+                "number": trial.number,
+                "run": trial.user_attrs.get(RUN),
+                "value": trial.value,
+                "params": trial.params,
+                "epochs": trial.last_step,
+                "seconds": _seconds(trial),
+            }
+            for trial in outcome.ranking
+        ],
+        "importances": outcome.importances,
+        "preset": None if outcome.best is None else str(plan.folder / "best.yaml"),
+    }
 
 
 def _trial_table(plan: Plan, title: str, caption: str) -> Table:
@@ -148,9 +174,9 @@ def _state(trial: FrozenTrial) -> str:
 
 
 def _error(trial: FrozenTrial) -> str:
-    """Why it failed, if it did."""
+    """The error of a failed trial; empty for any other."""
     if trial.user_attrs.get(DEATHS) == LIVES - 1 and trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
-        return f"its process was killed, {LIVES} times over"
+        return f"its process was killed {LIVES} times"
     return str(trial.user_attrs.get(ERROR, ""))
 
 
@@ -167,7 +193,7 @@ def _text(value: object) -> str:
 
 
 def _value(trial: FrozenTrial) -> str:
-    """Its value, or the best so far, which is what it has reported last."""
+    """The value of a trial; of a running one the best so far, which it has reported last."""
     if trial.value is not None:
         return f"{trial.value:.4f}"
     return "" if trial.last_step is None else f"{trial.intermediate_values[trial.last_step]:.4f}"
@@ -181,7 +207,10 @@ def _seconds(trial: FrozenTrial) -> float | None:
 
 
 def _minutes_left(plan: Plan, ended: list[FrozenTrial]) -> float | None:
-    """By the mean of the trials that have ended; short ones are not taken for the rule before one has finished."""
+    """The expected time to the end, from the mean time of the trials that have ended; None before one has finished.
+
+    Pruned trials are short, so that the mean says too little before a whole one has finished.
+    """
     if not any(trial.state == TrialState.COMPLETE for trial in ended):
         return None
     seconds = [_seconds(trial) or 0.0 for trial in ended if trial.state != TrialState.FAIL]

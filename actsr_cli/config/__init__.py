@@ -1,6 +1,7 @@
-"""The schema of a run: every key a preset, a config file or `--set` may name, with its type, bounds and meaning.
+"""The schema of a run: every key of presets, config files and `--set`, with its type, bounds and meaning.
 
-A section belongs to what reads it. `split`, `model`, `calibration` and `loss` offer choices, each with keys of its own.
+Each section belongs to the code that reads it. `split`, `model`, `calibration` and `loss` offer choices, each with keys
+of its own.
 """
 
 from actsr_cli.config.calibration import CALIBRATIONS, Calibration, CalibrationOptions, FullCalibration, NoCalibration

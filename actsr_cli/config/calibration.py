@@ -1,4 +1,4 @@
-"""Settings of the calibrators: which of them the attention has, and how they work."""
+"""Settings of the calibrators: which ones the attention has, and how they work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CalibrationOptions(Choice):
     """How attention is calibrated.
 
     Attributes:
-        spatial: whether the attention has the spatial calibrator, which tells positions apart by itself.
+        spatial: whether the attention has the spatial calibrator, which makes learned positions unnecessary.
     """
 
     named_by: ClassVar[str] = "kind"
@@ -27,14 +27,14 @@ class CalibrationOptions(Choice):
     kind: str = Field(description=_KIND)
 
     def attention_arguments(self) -> dict[str, Any]:
-        """What `calibrated_self_attention` and `CalibratedAttention` take of it, by keyword."""
+        """Keyword arguments for `calibrated_self_attention` and `CalibratedAttention`."""
         arguments = self.model_dump()
         arguments.pop("mask_weight", None)
         return {"calibration": arguments.pop("kind"), **arguments}
 
     @property
     def penalty_weight(self) -> float:
-        """The weight λ of the mask penalty; the default, where a model has an adversary of its own all the same."""
+        """The weight λ of the mask penalty; the default value if this calibration has no such key."""
         return _MASK_WEIGHT
 
 
@@ -57,16 +57,16 @@ class _Spatial(CalibrationOptions):
 
 class _Adversarial(CalibrationOptions):
     combine: Literal["gate", "fixed", "annealing"] = Field(
-        "gate", description="How the attention and its adversarially calibrated form are combined."
+        "gate", description="How plain and adversarially calibrated attention are combined."
     )
     annealing_steps: int = Field(
-        100_000, ge=1, description="With combine: annealing, steps after which the plain share is 1/e."
+        100_000, ge=1, description="With combine: annealing, steps until the share of plain attention is 1/e."
     )
     renorm: Literal["softmax", "sum", "none"] = Field(
-        "sum", description="How calibrated weights become a distribution again: softmax (published), sum, none."
+        "sum", description="How calibrated weights are normalised again: softmax (published), sum or not at all."
     )
     mask_weight: float = Field(
-        _MASK_WEIGHT, ge=0, description="Weight of the penalty that keeps adversarial masks open."
+        _MASK_WEIGHT, ge=0, description="Weight λ of the penalty ‖1 - M‖ on the adversarial mask M."
     )
 
     @property
@@ -94,8 +94,8 @@ class FullCalibration(_Adversarial, _Spatial):
 
     kind: Literal["full"] = Field("full", description=_KIND)
     two_level: bool = Field(
-        True, description="Calibrate adversarially on top of the spatially calibrated attention, not beside it."
+        True, description="Apply the adversarial calibrator after the spatial one; false: side by side."
     )
     rich_combine: Literal["fixed", "trainable"] = Field(
-        "fixed", description="With two_level: false, the share of the adversarial side: one half, or learned."
+        "fixed", description="With two_level: false, share of the adversarial side: one half (fixed) or learned."
     )

@@ -1,4 +1,4 @@
-"""Settings of how raw interactions become sequences."""
+"""Settings for turning raw interactions into sequences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DataConfig(Section):
     """How raw interactions become sequences (`actsr preprocess`)."""
 
     duplicates: Literal["first", "last", "keep"] = Field(
-        "keep", description="Which of a user's repeated interactions with one item stays."
+        "keep", description="Repeated interactions of a user with one item: keep the first, the last, or all (keep)."
     )
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="Closed interval of values to keep, by column: {timestamp: [0, null]}."
@@ -24,7 +24,7 @@ class DataConfig(Section):
 
     @property
     def against_split(self) -> list[str]:
-        """The filters in force that would change a split that somebody made: they do not regard its parts."""
+        """The active filters that would change a split given as files, because they ignore its parts."""
         neutral = DataConfig(intervals=self.intervals).model_dump()
         return [key for key, value in self.model_dump().items() if value != neutral[key]]
 

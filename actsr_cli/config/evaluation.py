@@ -1,4 +1,4 @@
-"""Settings of how a ranking is judged."""
+"""Settings of the evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from actsr_cli.config.section import Section
 
 
 class EvaluationConfig(Section):
-    """How a ranking is judged."""
+    """How rankings are evaluated."""
 
     seen: Literal["rank", "exclude", "exclude-repeats"] = Field(
         "rank",
@@ -19,11 +19,15 @@ class EvaluationConfig(Section):
     )
     candidates: Literal["all", "uniform", "popularity"] = Field(
         "all",
-        description="What a target is ranked among: the whole catalogue, or sampled items (protocol C), drawn "
-        "uniformly or by popularity.",
+        description="Candidates that the target is ranked with: the whole catalogue, or sampled items (protocol C), "
+        "drawn uniformly or by popularity.",
     )
-    n_candidates: int = Field(100, ge=1, description="Sampled items per target, with candidates: uniform, popularity.")
-    candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled items.")
+    n_candidates: int = Field(
+        100, ge=1, description="Sampled candidates per target, with candidates: uniform or popularity."
+    )
+    candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled candidates.")
     metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/evaluate.md.")
-    k: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10, 20, 50), min_length=1, description="Cut-offs.")
-    batch_size: int = Field(256, ge=1, description="Users scored at a time; bounds memory, changes no number.")
+    k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 5, 10, 20, 50), min_length=1, description="Cut-offs of the metrics."
+    )
+    batch_size: int = Field(256, ge=1, description="Users scored at a time; limits memory, does not change results.")

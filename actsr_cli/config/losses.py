@@ -1,4 +1,4 @@
-"""Settings of the prediction losses: one options class each, which says where the loss is implemented."""
+"""Settings of the prediction losses. Each loss has one options class, which names its implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LossOptions(Choice):
     """A prediction loss.
 
     Attributes:
-        target: `module:Class` of the implementation; of one's own it is the loss's name, or its entry point.
+        target: `module:Class` of the implementation; empty for a custom loss, whose name or entry point gives it.
     """
 
     named_by: ClassVar[str] = "name"
@@ -27,13 +27,13 @@ class LossOptions(Choice):
 
 
 class CustomLoss(LossOptions):
-    """A loss of one's own."""
+    """A loss of your own."""
 
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of a loss of your own.")
 
 
 LOSSES = Choices("loss", LossOptions, default="ce", own=CustomLoss, group="actsr.losses")
-"""Packages register losses of their own as entry points of this group."""
+"""Packages register their losses as entry points of this group."""
 
 
 @LOSSES.register
@@ -44,23 +44,24 @@ class CrossEntropyOptions(LossOptions):
 
     name: Literal["ce"] = Field("ce", description=_NAME)
     label_smoothing: Probability = Field(
-        0.0, description="Share of the target's probability that is spread evenly over the catalogue."
+        0.0, description="Share of the target's probability spread evenly over the catalogue."
     )
 
 
 class _Sampled(LossOptions):
-    negatives: int = Field(256, ge=1, description="Items drawn per batch, which all its targets share.")
+    negatives: int = Field(256, ge=1, description="Negative items drawn per batch, shared by all its targets.")
 
 
 @LOSSES.register
 class SampledOptions(_Sampled):
-    """Cross-entropy against sampled items, corrected for how often each is drawn."""
+    """Cross-entropy against sampled items, corrected for the probability of drawing each."""
 
     target: ClassVar[str] = "actsr_cli.training.losses.sampled:SampledCrossEntropy"
 
     name: Literal["sampled"] = Field("sampled", description=_NAME)
     negative_sampling: NegativeSampling = Field(
-        "log-uniform", description="Items by rank of popularity, all alike, or the other targets of the batch."
+        "log-uniform",
+        description="How negatives are drawn: by popularity rank, uniformly, or from the targets of the batch.",
     )
 
 
@@ -72,7 +73,7 @@ class GBCEOptions(_Sampled):
 
     name: Literal["gbce"] = Field("gbce", description=_NAME)
     calibration: float = Field(
-        0.75, ge=0, le=1, description="0 is bce, 1 takes back all overconfidence that sampling brings."
+        0.75, ge=0, le=1, description="0 is bce; 1 removes all overconfidence caused by sampling."
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of the models: one options class each, with what is known of the model before its code is imported."""
+"""Settings of the models. Each model has one options class, which describes it without importing its code."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ModelOptions(Choice):
         needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
         calibrated: whether its attention can be calibrated.
-        trained: whether it is trained by gradients, and reads the sections `training` and `loss`.
-        search: what `actsr tune` searches where no space is given, as in the `tune` section of a preset.
+        trained: whether it is trained by gradient descent and reads the sections `training` and `loss`.
+        search: the search space of `actsr tune` if none is given, in the form of a preset's `tune` section.
     """
 
     named_by: ClassVar[str] = "name"
@@ -40,7 +40,7 @@ class ModelOptions(Choice):
 
 
 class TrainedOptions(ModelOptions):
-    """A model that is trained by gradients."""
+    """A model that is trained by gradient descent."""
 
     trained: ClassVar[bool] = True
     search: ClassVar[dict[str, Any]] = {
@@ -49,13 +49,13 @@ class TrainedOptions(ModelOptions):
     }
 
     hidden_size: int = Field(64, ge=1, description="Width of the hidden states.")
-    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks; of the state in GRU4Rec.")
+    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks; in GRU4Rec, of the state.")
     layers: int = Field(2, ge=1, description="Number of layers.")
     hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
     similarity: Literal["dot", "cosine"] = Field(
-        "dot", description="How items are scored: dot product with the hidden state, or cosine over temperature."
+        "dot", description="Score of an item: dot product with the hidden state, or cosine divided by temperature."
     )
-    temperature: float = Field(0.07, gt=0, description="With similarity: cosine, what cosines are divided by.")
+    temperature: float = Field(0.07, gt=0, description="With similarity: cosine, the divisor of the cosines.")
 
 
 class TransformerOptions(TrainedOptions):
@@ -71,7 +71,7 @@ class TransformerOptions(TrainedOptions):
     layer_norm_eps: float = Field(1e-12, gt=0, description="Added to the variance in layer normalisation.")
     initializer_range: float = Field(0.02, gt=0, description="Standard deviation of the initial weights.")
     reproduce_published_faults: bool = Field(
-        False, description="Compute what the published code computes, its faults included (for parity only)."
+        False, description="Reproduce the published code including its faults (for comparisons only)."
     )
 
     @model_validator(mode="after")
@@ -85,12 +85,12 @@ class PositionOptions(TransformerOptions):
     """A transformer that may have learned positions."""
 
     position_embedding: bool | None = Field(
-        None, description="Learned absolute positions; null: on in the plain backbone, off where spatially calibrated."
+        None, description="Learned absolute positions; null: on, but off with the spatial calibrator."
     )
 
 
 class CustomOptions(PositionOptions):
-    """A model of one's own: what most models have, and `options` for the rest.
+    """A model of your own: the keys that most models have, and `options` for all others.
 
     Attributes:
         own: keys of `options` that the model reads.
@@ -102,9 +102,9 @@ class CustomOptions(PositionOptions):
 
 
 MODELS = Choices("model", ModelOptions, default="sasrec", own=CustomOptions, group="actsr.models")
-"""Packages register models of their own as entry points of this group."""
+"""Packages register their models as entry points of this group."""
 
-_ITEM_REPLACEMENT = "Chance that training replaces an item of a history by any other."
+_ITEM_REPLACEMENT = "Probability of replacing an item of a history by a random one in training."
 
 
 @MODELS.register
@@ -121,22 +121,22 @@ class SASRecOptions(PositionOptions):
 
 @MODELS.register
 class BERT4RecOptions(PositionOptions):
-    """A bidirectional transformer that fills masked places."""
+    """A bidirectional transformer that predicts masked items."""
 
     title: ClassVar[str] = "BERT4Rec"
     paper: ClassVar[str] = "Sun et al., BERT4Rec, CIKM 2019"
     target: ClassVar[str] = "actsr_cli.models.bert4rec:BERT4Rec"
 
     name: Literal["bert4rec"] = Field("bert4rec", description=_NAME)
-    mask_ratio: float = Field(0.4, gt=0, lt=1, description="Share of the places that are masked in training.")
+    mask_ratio: float = Field(0.4, gt=0, lt=1, description="Share of the positions that are masked in training.")
     mask_last: float = Field(
-        0.0, ge=0, le=1, description="Share of the sequences in which the last place alone is masked."
+        0.0, ge=0, le=1, description="Share of the sequences in which only the last position is masked."
     )
 
 
 @MODELS.register
 class SSEPTOptions(PositionOptions):
-    """SASRec with a vector per user beside each item's."""
+    """SASRec with a user embedding concatenated to each item embedding."""
 
     title: ClassVar[str] = "SSE-PT"
     paper: ClassVar[str] = "Wu et al., SSE-PT: Sequential Recommendation via Personalized Transformer, RecSys 2020"
@@ -146,16 +146,16 @@ class SSEPTOptions(PositionOptions):
     name: Literal["sse-pt"] = Field("sse-pt", description=_NAME)
     item_replacement: Probability = Field(0.0, description=_ITEM_REPLACEMENT)
     user_size: int | None = Field(
-        None, ge=1, description="The users' part of hidden_size, the rest is the items'; null: half."
+        None, ge=1, description="Part of hidden_size for the user embedding; items get the rest. null: half."
     )
     user_replacement: Probability = Field(
-        0.0, description="Chance that training replaces a user by any other (stochastic shared embeddings)."
+        0.0, description="Probability of replacing a user by a random one in training (stochastic shared embeddings)."
     )
 
 
 @MODELS.register
 class TiSASRecOptions(TransformerOptions):
-    """A causal transformer that knows the time between items."""
+    """A causal transformer that uses the time intervals between items."""
 
     title: ClassVar[str] = "TiSASRec"
     paper: ClassVar[str] = "Li et al., Time Interval Aware Self-Attention for Sequential Recommendation, WSDM 2020"
@@ -165,7 +165,7 @@ class TiSASRecOptions(TransformerOptions):
     name: Literal["tisasrec"] = Field("tisasrec", description=_NAME)
     time_span: int = Field(256, ge=1, description="Longer time intervals are clipped to this many units.")
     interval_scale: Literal["user", "raw"] = Field(
-        "user", description="The unit of intervals: the user's smallest one, or a second (published AC code)."
+        "user", description="Unit of time intervals: the user's smallest interval, or a second (published AC code)."
     )
 
 
@@ -182,7 +182,7 @@ class GRU4RecOptions(TrainedOptions):
 
 @MODELS.register
 class ItemKNNOptions(ModelOptions):
-    """Item-based neighbours that respect sequence."""
+    """Item-based nearest neighbours that use the order of items."""
 
     title: ClassVar[str] = "Item-KNN"
     paper: ClassVar[str] = "Sarwar et al., Item-Based Collaborative Filtering, WWW 2001, here aware of sequence"
@@ -193,19 +193,19 @@ class ItemKNNOptions(ModelOptions):
     }
 
     name: Literal["item-knn"] = Field("item-knn", description=_NAME)
-    neighbours: int = Field(100, ge=1, description="Neighbours that are kept of each item.")
-    neighbour_reach: int = Field(5, ge=1, description="Items so many places apart count as neighbours.")
+    neighbours: int = Field(100, ge=1, description="Number of neighbours kept for each item.")
+    neighbour_reach: int = Field(5, ge=1, description="Largest distance between neighbours in a history, in positions.")
     neighbour_shrinkage: float = Field(
-        0.0, ge=0, description="Added to the interactions of an item, against chance among rare ones."
+        0.0, ge=0, description="Added to each item's interaction count; lowers the scores of rare items."
     )
     neighbour_decay: float = Field(
-        0.8, gt=0, le=1, description="Weight of a history's item over that of the one behind it."
+        0.8, gt=0, le=1, description="Weight of a history item relative to the next, more recent one."
     )
 
 
 @MODELS.register
 class PopularityOptions(ModelOptions):
-    """Every item by its number of training interactions."""
+    """Ranks items by their number of training interactions."""
 
     title: ClassVar[str] = "Popularity"
     paper: ClassVar[str] = "the number of training interactions"

@@ -1,4 +1,4 @@
-"""Settings as people write them: YAML files, and `section.key=value`."""
+"""Reads settings from YAML files and from `section.key=value` texts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from actsr_cli.errors import ConfigError
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """`section.key=value` as nested mappings, the value read as YAML.
+    """Parse `section.key=value` into nested mappings; the value is YAML.
 
     Raises:
-        ConfigError: there is no `=`, or the value is no YAML.
+        ConfigError: there is no `=`, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -24,14 +24,14 @@ def parse_override(text: str) -> dict[str, Any]:
     try:
         return nested(key.strip(), yaml.load(value, _Loader))  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key.strip()}: '{value}' is no YAML value: {_place(error)}") from error
+        raise ConfigError(f"--set {key.strip()}: '{value}' is not a YAML value: {_place(error)}") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file.
+    """Read a mapping from a YAML file.
 
     Raises:
-        ConfigError: the file is missing, malformed, or holds something else.
+        ConfigError: the file is missing, malformed, or not a mapping.
     """
     if not path.is_file():
         raise ConfigError(f"no file {path}")
@@ -47,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number and no key may be given twice."""
+    """A YAML loader that reads 1e-3 as a number and refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Settings against the schema, and what is said of those that it refuses: which key, from where, what to write."""
+"""Checks settings against the schema. Errors say which key is wrong, where it came from, and what to write."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _FORMER = {
     "training.gbce_calibration": "loss.calibration",
     **{f"training.{key}": f"loss.{key}" for key in ("negatives", "negative_sampling", "label_smoothing")},
 }
-"""Keys of version 0.1 that have another place now."""
+"""Keys of version 0.1 and their present names."""
 
 
 def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
-    """Nested settings as a configuration.
+    """Validate nested settings and return the configuration.
 
     Args:
         values: the settings.
-        origins: by dotted key, where they are from; the latest at the end.
+        origins: the source of each dotted key; the latest comes last.
 
     Raises:
         ConfigError: the schema refuses them.
@@ -51,22 +51,22 @@ def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
         if first["type"] == "extra_forbidden":
             message = unknown_key(key, where, _names_of_choice(values, key))
             raise ConfigError(message, hint=_split_to_name(key)) from error
-        if not key:  # settings that do not go together; the message names them
+        if not key:  # incompatible settings; the message names them
             raise ConfigError(problem(first)) from error
         shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
         raise ConfigError(f"{key}{shown}{where}: {problem(first)}") from error
 
 
 def check_value(key: str, value: object, origin: str) -> None:
-    """Raise where the schema refuses a value of a key, whatever the other keys are.
+    """Check a value of one key, independently of all other keys.
 
     Args:
         key: dotted.
-        value: what it would be; one of the choices that have the key must accept it.
-        origin: where that is from, for the message.
+        value: the value; at least one of the choices that have the key must accept it.
+        origin: the source of the value, for the message.
 
     Raises:
-        ConfigError: there is no such key, or not with this value.
+        ConfigError: the key does not exist, or the schema refuses the value.
     """
     section, _, name = key.partition(".")
     if section in CHOICES and name == CHOICES[section].named_by:
@@ -91,12 +91,12 @@ def check_value(key: str, value: object, origin: str) -> None:
 
 
 def unknown_key(key: str, where: str, choice: Sequence[str]) -> str:
-    """One line about a key that is not of the chosen options: whose it is, or the nearest one.
+    """The message for a key that the chosen options do not have: which choice has it, or the most similar key.
 
     Args:
         key: dotted.
-        where: where it is from, in parentheses, or nothing.
-        choice: names of what is chosen in the key's section, usually one.
+        where: its source in parentheses, or an empty text.
+        choice: names of the choices made in the key's section, usually one.
     """
     if key in _FORMER:
         return f"unknown key '{key}'{where}: since version 0.2 it is '{_FORMER[key]}'"
@@ -110,7 +110,7 @@ def unknown_key(key: str, where: str, choice: Sequence[str]) -> str:
 
 
 def problem(error: ErrorDetails) -> str:
-    """What the schema says, in the words of this file's reader."""
+    """The reason of a validation error, in terms of YAML instead of Python."""
     if error["type"] == "model_type":
         return "must be a section of keys"
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -125,16 +125,16 @@ def _names_of_choice(values: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _split_to_name(key: str) -> str | None:
-    """What to give with a key of another split: also for data that came split in files, it has to be named."""
+    """The hint for a key of another split: that split must be named, even if the data are split into files."""
     section, _, name = key.partition(".")
     owners = _owners(section, name) if section == SPLITS.section else []
     if not owners:
         return None
-    return "Name the split, too: " + " or ".join(f"--set {section}.{SPLITS.named_by}={owner}" for owner in owners)
+    return "Also name the split: " + " or ".join(f"--set {section}.{SPLITS.named_by}={owner}" for owner in owners)
 
 
 def _owners(section: str, name: str) -> list[str]:
-    """Whose a key of a section is, for people to read."""
+    """Names of the choices that have a key of a section, for messages."""
     choices = CHOICES.get(section)
     if choices is None:
         return []
@@ -148,7 +148,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _blamed(key: str, origins: Mapping[str, str]) -> str:
-    """Where a refused key came from: itself, the value it is part of, or the latest of what it consists of."""
+    """The source of a refused key: its own, that of the value it is part of, or the latest of its parts."""
     if key in origins:
         return origins[key]
     whole = [origin for known, origin in origins.items() if key.startswith(f"{known}.")]
@@ -157,7 +157,7 @@ def _blamed(key: str, origins: Mapping[str, str]) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    """The closest known key: first among those of the same section, then by its last part anywhere."""
+    """A suggestion: the same key name in another section, else the most similar key."""
     keys = schema_keys()
     section, dot, last = key.rpartition(".")
     if last in CHOICES:

@@ -17,23 +17,27 @@ from actsr_cli.config.training import TrainingConfig
 
 
 class RunConfig(Section):
-    """A whole run: what a preset holds and what `config.yaml` of a run records."""
+    """A whole run: the content of a preset and of the `config.yaml` of a run."""
 
-    description: str = Field("", description="One line for `actsr presets`.")
-    dataset: str = Field("", description="Name of the data set, as `actsr download --list` or your own folder has it.")
-    data: DataConfig = DataConfig()
-    split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = LastSplit()
-    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = SASRecOptions()
-    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = NoCalibration()
-    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(LOSSES.read)] = CrossEntropyOptions()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    description: str = Field("", description="One line of description, shown by `actsr presets`.")
+    dataset: str = Field("", description="Name of the data set: one of `actsr download --list`, or your own folder.")
+    data: DataConfig = Field(default_factory=DataConfig)
+    split: Annotated[SerializeAsAny[SplitConfig], BeforeValidator(SPLITS.read)] = Field(default_factory=LastSplit)
+    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = Field(default_factory=SASRecOptions)
+    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = Field(
+        default_factory=NoCalibration
+    )
+    loss: Annotated[SerializeAsAny[LossOptions], BeforeValidator(LOSSES.read)] = Field(
+        default_factory=CrossEntropyOptions
+    )
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
     @field_validator("dataset")
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if name in (".", "..") or "/" in name or "\\" in name:
-            raise ValueError("must be a plain name, as it names folders")
+            raise ValueError("must be a plain name without slashes, because it names folders")
         return name
 
     @model_validator(mode="after")
@@ -41,6 +45,6 @@ class RunConfig(Section):
         if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(
                 f"training.window_stride {self.training.window_stride} is more than model.max_length "
-                f"{self.model.max_length}: targets between two windows would be missed"
+                f"{self.model.max_length}: targets between two windows would be skipped"
             )
         return self

@@ -1,4 +1,4 @@
-"""The schema as a whole: its keys over all choices, whose each is, and nested settings by dotted key."""
+"""The schema as a whole: keys of all choices and their owners; conversion between dotted keys and nested settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from actsr_cli.config.training import TrainingConfig
 CHOICES: dict[str, Choices[Any]] = {each.section: each for each in (SPLITS, MODELS, CALIBRATIONS, LOSSES)}
 """The sections that offer choices."""
 OWN_OPTIONS = "options"
-"""The key of a section that holds what a model or loss of one's own reads besides."""
+"""The key of a section that holds the settings of a custom model or loss."""
 _OTHERS: dict[str, type[Section]] = {"data": DataConfig, "training": TrainingConfig, "evaluation": EvaluationConfig}
 
 Chosen = Mapping[str, type[Choice]]
@@ -28,14 +28,14 @@ Chosen = Mapping[str, type[Choice]]
 
 
 def options_of(section: str) -> tuple[type[Section], ...]:
-    """Every class that a section may be of; none where there is no such section."""
+    """All options classes of a section; empty if there is no such section."""
     if section in CHOICES:
         return CHOICES[section].classes
     return (_OTHERS[section],) if section in _OTHERS else ()
 
 
 def schema_keys() -> list[str]:
-    """Every dotted key that a configuration may have, whatever it chooses."""
+    """All dotted keys of a configuration, over all choices."""
     keys: dict[str, None] = {}
     for name in RunConfig.model_fields:
         options = options_of(name)
@@ -44,9 +44,9 @@ def schema_keys() -> list[str]:
 
 
 def schema_fields(key: str) -> list[FieldInfo]:
-    """What the schema says of a dotted key, once for each choice that has it; nothing of an unknown one.
+    """The fields of a dotted key, one for each choice that has it; empty for an unknown key.
 
-    Of a single option of a model or loss of one's own, such as model.options.depth, it says that it may be anything.
+    A single option of a custom model or loss, such as model.options.depth, accepts any value.
     """
     section, dot, name = key.partition(".")
     if own_option(key):
@@ -56,7 +56,7 @@ def schema_fields(key: str) -> list[FieldInfo]:
 
 
 def own_option(key: str) -> str:
-    """The name of the option of a model or loss of one's own that a dotted key is, or nothing."""
+    """The option's name if a dotted key is an option of a custom model or loss, else an empty text."""
     section, _, name = key.partition(".")
     whole, _, option = name.partition(".")
     has_own = section in CHOICES and CHOICES[section].own is not None
@@ -64,7 +64,7 @@ def own_option(key: str) -> str:
 
 
 def chosen(values: Mapping[str, Any]) -> dict[str, type[Choice]]:
-    """The choices of nested settings; one that does not exist is left out."""
+    """The choices made in nested settings; unknown choices are left out."""
     found: dict[str, type[Choice]] = {}
     for section, choices in CHOICES.items():
         part = values.get(section, {})
@@ -87,12 +87,12 @@ def without_foreign(values: Mapping[str, Any], choice: Chosen) -> dict[str, Any]
 
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings in which each choice that is given as a plain text is a mapping: `loss: bpr`."""
+    """Nested settings with each choice as a mapping, also where only its name is given (`loss: bpr`)."""
     return {key: CHOICES[key].named(value) if key in CHOICES else value for key, value in values.items()}
 
 
 def nested(key: str, value: object) -> dict[str, Any]:
-    """A value under a dotted key as nested mappings."""
+    """Nested mappings with one value under a dotted key."""
     inner: Any = value
     for part in reversed(key.split(".")):
         inner = {part: inner}
@@ -100,7 +100,7 @@ def nested(key: str, value: object) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two nested mappings as one; what stands above wins."""
+    """Merge two nested mappings; values of `above` win."""
     together = dict(below)
     for key, value in above.items():
         both = isinstance(value, Mapping) and isinstance(together.get(key), Mapping)
@@ -109,7 +109,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def leaves(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; a section's keys one by one, a value that is itself a mapping whole."""
+    """Yield dotted keys with their values. Sections are split into keys; values that are mappings are not."""
     for key, value in values.items():
         if options_of(key) and isinstance(value, Mapping):
             yield from ((f"{key}.{name}", inner) for name, inner in value.items())

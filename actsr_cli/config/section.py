@@ -1,22 +1,24 @@
-"""What every section of a configuration is, and sections whose keys depend on a choice."""
+"""Base classes of the sections of a configuration, and of sections whose keys depend on a choice."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from actsr_cli.errors import nearest
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def formed_like(pattern: str, wanted: str) -> AfterValidator:
-    """Checks the form of a text, and says `wanted` where it differs."""
+    """A validator that refuses a text unless it matches `pattern`; its error names what is `wanted`."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -27,16 +29,25 @@ def formed_like(pattern: str, wanted: str) -> AfterValidator:
 
 
 class Section(BaseModel):
-    """A group of keys; an unknown key is an error, and a config is never changed in place."""
+    """A group of keys; an unknown key is an error, and a config is never changed in place.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    pydantic builds a section's validator when it is first used: a command needs few of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, defer_build=True)
+
+
+def entry_points(*, group: str) -> EntryPoints:
+    """The entry points of a group, from the metadata of all installed packages."""
+    from importlib.metadata import entry_points  # slow to import, and needed for names that are not built in only
+
+    return entry_points(group=group)
 
 
 class Choice(Section):
-    """One choice of a section that offers several, each with keys of its own.
+    """One choice of a section with several choices, each with its own keys.
 
-    The key that names the choice is always written, even where defaults are left out: without it nobody could tell
-    which keys the others are.
+    The key that names the choice is always written, even if defaults are left out: the other keys depend on it.
 
     Attributes:
         named_by: the key that names the choice.
@@ -63,10 +74,10 @@ class Choices(Generic[C]):
 
     Args:
         section: the section's name.
-        base: what all its options classes are.
-        default: the choice where none is named.
-        own: the options class of what is no built-in choice: a `package.module:Class`, or the name of an entry point.
-        group: the group of entry points by which installed packages name choices of their own.
+        base: the base of all its options classes.
+        default: the choice if none is named.
+        own: the options class of custom choices: a `package.module:Class`, or the name of an entry point.
+        group: the entry point group in which installed packages register their choices.
 
     Attributes:
         by_name: the registered classes.
@@ -83,21 +94,21 @@ class Choices(Generic[C]):
         self.by_name: dict[str, type[C]] = {}
 
     def register(self, options: type[R]) -> type[R]:
-        """Offer a choice: an options class whose key `named_by` has the choice's name as default. A class decorator."""
+        """Register an options class; the default of its key `named_by` is the choice's name. A class decorator."""
         self.by_name[options.model_fields[self.named_by].default] = options  # type: ignore[assignment]
         return options
 
     @property
     def classes(self) -> tuple[type[C], ...]:
-        """All options classes, that of choices of one's own at the end."""
+        """All options classes; the one of custom choices comes last."""
         return (*self.by_name.values(), *(() if self.own is None else (self.own,)))
 
     def points(self) -> dict[str, str]:
-        """What installed packages offer: `module:Class` by name. Names of built-in choices are not theirs to take."""
+        """Choices of installed packages: `module:Class` by name, without names of built-in choices."""
         return {name: target for name, target in self._points() if name not in self.by_name}
 
     def hidden(self) -> list[str]:
-        """Names that installed packages offer although built-in choices have them: they cannot be chosen."""
+        """Names of installed packages' choices that a built-in choice has too, so that they cannot be chosen."""
         return [name for name, _ in self._points() if name in self.by_name]
 
     def _points(self) -> list[tuple[str, str]]:
@@ -107,7 +118,7 @@ class Choices(Generic[C]):
         """The options class of a choice.
 
         Raises:
-            ValueError: there is no such choice; the text names the nearest.
+            ValueError: there is no such choice; the message names the nearest.
         """
         known = self.by_name.get(name) if isinstance(name, str) else None
         if known is not None:
@@ -117,15 +128,15 @@ class Choices(Generic[C]):
         raise ValueError(f"there is no such {self.section}; {nearest(str(name), [*self.by_name, *self.points()])}")
 
     def owners(self, key: str) -> list[str]:
-        """Which built-in choices have a key."""
+        """Names of the built-in choices that have a key."""
         return [name for name, options in self.by_name.items() if key in options.model_fields]
 
     def named(self, values: object) -> object:
-        """A section's values as a mapping; a plain text names the choice."""
+        """A section's values as a mapping; a plain text is the name of the choice."""
         return {self.named_by: values} if isinstance(values, str) else values
 
     def read(self, values: object) -> object:
-        """Values of the section as an object of the choice's class: what pydantic calls before its own validation."""
+        """Convert values of the section to an object of the choice's class; runs before pydantic's own validation."""
         values = self.named(values)
         if not isinstance(values, Mapping):
             return values

@@ -1,4 +1,4 @@
-"""Settings of what is for training, for validation and for test."""
+"""Settings of the split into training, validation and test."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field
 
 from actsr_cli.config.section import Choice, Choices
 
-_BY = "What is held out: the last items of each user, what lies behind two moments, what files say, or nothing."
+_BY = "What is held out: each user's last items, all after two points in time, the parts given as files, or nothing."
 
 
 def _moment(value: object) -> object:
-    """A share between 0 and 1, a timestamp above 1, or the text of an ISO date."""
+    """Check a point in time: a share between 0 and 1, a timestamp above 1, or an ISO date."""
     if isinstance(value, date):  # YAML reads dates by itself
         return value.isoformat()
     if isinstance(value, str):
@@ -43,35 +43,35 @@ SPLITS = Choices("split", SplitConfig, default="last")
 
 @SPLITS.register
 class LastSplit(SplitConfig):
-    """Leave one out: the last item of each user is for test, the one before it for validation."""
+    """Leave-one-out: the last item of each user is for test, the one before it for validation."""
 
     by: Literal["last"] = Field("last", description=_BY)
 
 
 @SPLITS.register
 class TimeSplit(SplitConfig):
-    """Two moments cut the log into training, validation and test."""
+    """Two points in time cut the log into training, validation and test."""
 
     by: Literal["time"] = Field("time", description=_BY)
     valid_from: Moment = Field(
-        0.8, description="First moment of validation: a share of the interactions, an ISO date (UTC) or a timestamp."
+        0.8, description="Start of validation: a share of the interactions, an ISO date (UTC) or a timestamp."
     )
-    test_from: Moment = Field(0.9, description="First moment of test, likewise.")
-    target: Target = Field("all", description="Which of a user's items behind a cut are targets.")
-    seed: int = Field(0, ge=0, description="Random seed of target: random.")
+    test_from: Moment = Field(0.9, description="Start of test, in the same form.")
+    target: Target = Field("all", description="Which of a user's items after the start of a part are targets.")
+    seed: int = Field(0, ge=0, description="Random seed, with target: random.")
 
 
 @SPLITS.register
 class FileSplit(SplitConfig):
-    """Training, validation and test as the data set's files have them."""
+    """The data set has separate files for training, validation and test."""
 
     by: Literal["files"] = Field("files", description=_BY)
     target: Target = Field("all", description="Which of a user's items in the validation or test file are targets.")
-    seed: int = Field(0, ge=0, description="Random seed of target: random.")
+    seed: int = Field(0, ge=0, description="Random seed, with target: random.")
 
 
 @SPLITS.register
 class NoSplit(SplitConfig):
-    """Everything is for training: nothing is held out."""
+    """All items are for training; no items are held out."""
 
     by: Literal["none"] = Field("none", description=_BY)

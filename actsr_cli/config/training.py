@@ -1,4 +1,4 @@
-"""Settings of the optimisation."""
+"""Settings of the training."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ Precision = Literal["float32", "bf16"]
 
 
 class TrainingConfig(Section):
-    """The optimisation of a run."""
+    """How a model is trained."""
 
     optimizer: Literal["adam", "adamw"] = Field(
-        "adam", description="adam: weight_decay is an L2 penalty in the gradient; adamw: it shrinks the weights."
+        "adam", description="adam: weight_decay is an L2 penalty in the gradient; adamw: decoupled weight decay."
     )
-    learning_rate: float = Field(1e-3, gt=0, description="Learning rate, the highest that the schedule reaches.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the optimizer.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="The learning rate after the warm-up: constant, or falling to 1 % by the last epoch."
+        "constant", description="Learning rate after the warm-up: constant, or decaying to 1 % by the last epoch."
     )
-    warmup: float = Field(0.0, ge=0, description="Epochs, or parts of one, in which the learning rate rises from 0.")
+    warmup: float = Field(0.0, ge=0, description="Epochs in which the learning rate rises from 0; may be fractional.")
     weight_decay: float = Field(0.0, ge=0, description="Strength of the optimizer's weight decay.")
     ema: Probability = Field(
-        0.0, description="Decay of a moving average of the weights, which is then validated and saved; 0: none."
+        0.0, description="Decay of the moving average of weights, which is validated and saved; 0: no average."
     )
     batch_size: int = Field(
         512,
         ge=1,
-        description="Targets (training prefixes) per optimiser step; in cloze training, items of the windows.",
+        description="Targets (training prefixes) per optimizer step; in cloze training, items in the windows.",
     )
     window_stride: int | None = Field(
         None,
         ge=1,
-        description="How far windows move over longer histories than max_length: 1 is exact. "
+        description="Step between windows of a history longer than max_length; 1 is exact. "
         "null: 1, in cloze training max_length.",
     )
-    epochs: int = Field(200, ge=1, description="Passes over the training targets at most.")
+    epochs: int = Field(200, ge=1, description="Maximum number of epochs.")
     stop_after: int | None = Field(
-        None, ge=1, description="Stop after this epoch; the schedule still falls over training.epochs."
+        None, ge=1, description="Stop after this epoch; the schedule still covers training.epochs."
     )
-    patience: int = Field(10, ge=1, description="Validations without a better monitor before training stops.")
+    patience: int = Field(10, ge=1, description="Stop after this many validations without a better monitor.")
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    monitor: Measure = Field("hit@10", description="Validation metric that picks the best epoch.")
-    gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient of each objective.")
-    seed: int = Field(0, ge=0, description="Seed of initial weights, dropout, noise and batch order.")
-    device: Device = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
+    monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
+    gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
+    seed: int = Field(0, ge=0, description="Random seed: initial weights, dropout, noise and batch order.")
+    device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
-        "float32", description="bf16: products in bfloat16; on a CPU those with the catalogue alone."
+        "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; null lets torch choose.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; null: chosen by torch.")
     log_attention: int = Field(
-        0, ge=0, description="Epochs between heat maps of four users' attention in TensorBoard; 0: none."
+        0, ge=0, description="Write attention maps of four users to TensorBoard every N epochs; 0: never."
     )
 
     @property
     def last_epoch(self) -> int:
-        """The epoch after which training ends at the latest."""
+        """The last epoch of a training that is not stopped early."""
         return self.epochs if self.stop_after is None else min(self.epochs, self.stop_after)
 
     @model_validator(mode="after")

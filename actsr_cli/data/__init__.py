@@ -1,1 +1,1 @@
-"""From raw interactions to padded batches: catalogue, download, readers, filters, preparation, sequences."""
+"""From raw interactions to padded batches: catalogue, download, readers, filters, preparation and sequences."""

@@ -1,4 +1,4 @@
-"""Unpacks the zip archive of a data set, trusting nothing that the archive says about itself."""
+"""Unpacks the zip archive of a data set and checks it; the sizes and names declared in it are not trusted."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SKIPPED_FILE = ".DS_Store"
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may cost before it counts as a bomb.
+    """Limits above which an archive counts as an archive bomb.
 
     Attributes:
-        total: bytes that all members may unpack to.
-        ratio: unpacked bytes per byte of archive.
-        exempt: unpacked bytes below which the ratio is not looked at.
-        members: entries, folders included.
+        total: unpacked bytes of all members.
+        ratio: unpacked bytes per byte of the archive.
+        exempt: unpacked bytes up to which the ratio is not checked.
+        members: number of entries, including folders.
     """
 
     total: int = 8 << 30
@@ -41,17 +41,17 @@ DEFAULT_LIMITS = Limits()
 
 
 class ArchiveError(DownloadError):
-    """The archive is broken, unsafe or holds no data set."""
+    """The archive is broken or unsafe, or holds no data set."""
 
 
 def unpack_archive(archive: Path, folder: Path, name: str, limits: Limits = DEFAULT_LIMITS) -> None:
     """Unpack the atomic files in `archive` into the empty `folder`, as name.inter, name.item and so on.
 
-    Members lie flat or in one top folder. Those that share the stem of the one .inter file are renamed;
+    Members lie at the top level or in one folder. Those with the same stem as the .inter file are renamed;
     others keep their names.
 
     Raises:
-        ArchiveError: what is wrong, with the name of the member.
+        ArchiveError: the archive is broken or unsafe, or has no .inter file or several; the message names the member.
     """
     check_leading_bytes(archive)
     allowed = limits.allowed(archive.stat().st_size)
@@ -65,10 +65,10 @@ def unpack_archive(archive: Path, folder: Path, name: str, limits: Limits = DEFA
 
 
 def check_leading_bytes(archive: Path) -> None:
-    """Refuse a file that does not begin like a zip archive, and name an HTML page as one.
+    """Check that a file begins like a zip archive.
 
     Raises:
-        ArchiveError: the file is no zip archive.
+        ArchiveError: it does not; the message says if it is an HTML page or empty.
     """
     with archive.open("rb") as file:
         head = file.read(1024)
@@ -81,9 +81,9 @@ def check_leading_bytes(archive: Path) -> None:
 
 
 def _plan(entries: list[zipfile.ZipInfo], name: str, limits: Limits) -> dict[str, zipfile.ZipInfo]:
-    """The file name that each member is to have, once all members are found harmless."""
+    """The members by their new file names. Raises ArchiveError if any member is unsafe."""
     if len(entries) > limits.members:
-        raise ArchiveError(f"archive bomb: {len(entries):,} members, at most {limits.members} are taken")
+        raise ArchiveError(f"archive bomb: {len(entries):,} members, at most {limits.members} are allowed")
     for entry in entries:
         _check_entry(entry)
     files = [entry for entry in entries if not entry.is_dir() and not _is_skipped(entry)]
@@ -95,7 +95,7 @@ def _plan(entries: list[zipfile.ZipInfo], name: str, limits: Limits) -> dict[str
         path = PurePosixPath(entry.filename)
         target = f"{name}{path.suffix}" if path.stem == stem else path.name
         if target.casefold() in taken:
-            raise ArchiveError(f"duplicate member '{entry.filename}': another one is '{target}' too")
+            raise ArchiveError(f"duplicate member '{entry.filename}': another member is also '{target}'")
         taken.add(target.casefold())
         targets[target] = entry
     return targets
@@ -137,7 +137,7 @@ def _unsafe_kind(entry: zipfile.ZipInfo) -> str | None:
 
 
 def _is_skipped(entry: zipfile.ZipInfo) -> bool:
-    """Leavings of the Finder are no part of a data set."""
+    """Whether an entry is metadata of the macOS Finder, which is not part of the data set."""
     parts = PurePosixPath(entry.filename).parts
     return parts[0] == _SKIPPED_FOLDER or parts[-1] == _SKIPPED_FILE
 
@@ -165,7 +165,7 @@ def _stem_of_interactions(files: list[zipfile.ZipInfo]) -> str:
 def _check_declared_size(targets: dict[str, zipfile.ZipInfo], allowed: int) -> None:
     declared = sum(entry.file_size for entry in targets.values())
     if declared > allowed:
-        raise ArchiveError(f"archive bomb: it would unpack to {declared:,} bytes, at most {allowed:,} are taken")
+        raise ArchiveError(f"archive bomb: it would unpack to {declared:,} bytes, at most {allowed:,} are allowed")
 
 
 def _unpack(opened: zipfile.ZipFile, targets: dict[str, zipfile.ZipInfo], folder: Path, allowed: int) -> None:
@@ -178,11 +178,11 @@ def _unpack(opened: zipfile.ZipFile, targets: dict[str, zipfile.ZipInfo], folder
 
 
 def _copy(source: IO[bytes], file: IO[bytes], allowed: int, member: str) -> int:
-    """Copy and count what really comes out, whatever the header says; the bytes copied."""
+    """Copy a member and return its real number of bytes, which may differ from its header."""
     written = 0
     while chunk := source.read(_CHUNK):
         written += len(chunk)
         if written > allowed:
-            raise ArchiveError(f"archive bomb: member '{member}' unpacks to more than is taken")
+            raise ArchiveError(f"archive bomb: member '{member}' unpacks to more than is allowed")
         file.write(chunk)
     return written

@@ -1,4 +1,4 @@
-"""From raw files to sequences in memory: read, filtered, numbered and ordered."""
+"""Reads raw files, filters them, and builds sequences in memory."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def assemble(
     Args:
         source: the raw interactions.
         settings: the filters.
-        fingerprint: of the data that come out.
-        on_bad_line: raise at a malformed line, or `skip` and count it.
-        say: hears what is being done.
+        fingerprint: fingerprint of the resulting data.
+        on_bad_line: `error` raises at a malformed line; `skip` skips and counts it.
+        say: called with a description of each step.
 
     Raises:
-        DataError: the input is malformed, nothing is left of it, or a filter would change a split that somebody made.
+        DataError: the input is malformed, nothing is left of it, or a filter would change a split given as files.
     """
     if source.is_split:
         _check_filters(settings, source.name)
@@ -44,24 +44,36 @@ def assemble(
     say("building sequences")
     details = ItemDetails()
     if source.item_file is not None:
-        bad_lines.append(BadLines(source.item_file, "skip"))  # a title less is no reason to stop
+        bad_lines.append(BadLines(source.item_file, "skip"))  # a missing title is not fatal
         details = read_item_file(source.item_file, bad_lines[-1])
     report = Report(
         steps,
         bad_lines=sum(each.count for each in bad_lines),
         bad_examples=[example for each in bad_lines for example in each.examples],
         parts=_part_sizes(raw),
+        item_note=_unmatched(source, raw, details),
     )
     return _sequences(raw, source.name, fingerprint, details), report
 
 
+def _unmatched(source: Source, raw: Interactions, details: ItemDetails) -> str:
+    """A note if the file of items describes no item of the data, or empty."""
+    described = list(details.titles or details.categories)
+    if source.item_file is None or not described or not set(described).isdisjoint(raw.item_names):
+        return ""
+    return (
+        f"{source.item_file.name} describes none of the items: its ids look like {', '.join(described[:3])}, "
+        f"those of the data like {', '.join(raw.item_names[:3])}"
+    )
+
+
 def _check_filters(settings: DataConfig, name: str) -> None:
-    """Refuse what would move or drop rows of a split without regard to its parts."""
+    """Raise DataError if a filter would change a split because it ignores the parts."""
     if settings.against_split:
         filters = " and ".join(settings.against_split)
         raise DataError(
-            f"'{name}' came split in files, and {filters} would change the split",
-            hint=f"Filter before you split, and do not give {filters} here.",
+            f"'{name}' is split into files, and {filters} would change the split",
+            hint=f"Filter the data before you split them, and do not set {filters} here.",
         )
 
 
@@ -100,19 +112,19 @@ def _step(name: str, raw: Interactions) -> Step:
 
 
 def _present(codes: NDArray[np.int64]) -> int:
-    """How many different codes there are."""
+    """The number of distinct codes."""
     return int(np.count_nonzero(np.bincount(codes)))
 
 
 def _part_sizes(raw: Interactions) -> dict[str, int]:
-    """Interactions in each part of data that came split in files; empty of all other data."""
+    """Number of interactions in each part of data that are split into files; empty for other data."""
     if raw.parts is None:
         return {}
     return dict(zip(PARTS, np.bincount(raw.parts, minlength=len(PARTS)).tolist(), strict=True))
 
 
 def _sequences(raw: Interactions, name: str, fingerprint: str, details: ItemDetails) -> SequenceData:
-    """Users and items numbered in order of first appearance, each user's items in order of part and time."""
+    """Number users and items in order of first appearance, and sort each user's items by part and time."""
     users, user_names = _renumbered(raw.users, raw.user_names)
     items, item_names = _renumbered(raw.items, raw.item_names)
     order = time_order(raw)

@@ -1,4 +1,4 @@
-"""From prepared sequences to padded batches, by index arithmetic on flat tensors: no loop over users, no waiting."""
+"""Builds padded batches from prepared sequences, with index arithmetic on flat tensors instead of loops over users."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 
 _HALVINGS = 2
-"""A batch comes in parts: windows longer than half its longest, those longer than a quarter, and the rest."""
+"""A batch has parts: windows longer than half of the longest, windows longer than a quarter, and the rest."""
 _PAIRS_PER_PART = {"cpu": 2**16}
-"""(query, key) pairs of a part at most: on the CPU a part's attention should stay in the cache."""
+"""Maximum (query, key) pairs of a part. On the CPU, the attention of a part should fit in the cache."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of the users' training items that a model reads in one pass.
+    """Sections of the users' training items that a model reads in one pass.
 
     A window of length n reads items[start:start + n], and its row i predicts items[start + i + 1].
 
     Attributes:
-        users: (windows,) the user of each.
+        users: (windows,) user of each window.
         starts: (windows,) first item, an index into `SequenceData.items`.
-        lengths: (windows,) items read.
-        first_trained: (windows,) rows before it give context only.
+        lengths: (windows,) number of items read.
+        first_trained: (windows,) first row that is trained; earlier rows only give context.
     """
 
     users: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Windows:
 
     @property
     def n_targets(self) -> NDArray[np.int64]:
-        """(windows,) trained rows of each."""
+        """(windows,) number of trained rows."""
         return self.lengths - self.first_trained
 
     def __len__(self) -> int:
@@ -50,16 +50,16 @@ class Windows:
 
 
 def training_windows(data: SequenceData, max_length: int, stride: int) -> Windows:
-    """Windows in which each training item but a user's first is a target exactly once.
+    """Windows in which each training item except a user's first is a target exactly once.
 
-    A user with at most `max_length` inputs has one window with all of them: a causal model's pass over it trains every
-    prefix. Of longer users the first window trains its every row, and each further one the `stride` targets behind the
-    last: with a stride of 1 each target sees exactly the latest `max_length` items before it. The stride is at most
-    `max_length`.
+    A user with at most `max_length` inputs has one window with all of them; one pass of a causal model over it trains
+    every prefix. Longer users have several windows. The first one trains all its rows, and each further one trains the
+    next `stride` targets. With a stride of 1, each target sees exactly the latest `max_length` items before it. The
+    stride is at most `max_length`.
     """
     starts, ends = data.training_spans()
     inputs = np.maximum(ends - starts - 1, 0)
-    further = -(-np.maximum(inputs - max_length, 0) // stride)  # windows behind the first, rounded up
+    further = -(-np.maximum(inputs - max_length, 0) // stride)  # windows after the first, rounded up
     users = np.repeat(np.arange(data.n_users), np.where(inputs > 0, 1 + further, 0))
     first_of_user = np.concatenate([[0], np.cumsum(np.where(inputs > 0, 1 + further, 0))])[users]
     index = np.arange(len(users)) - first_of_user  # 0, 1, … within each user
@@ -72,18 +72,18 @@ def training_windows(data: SequenceData, max_length: int, stride: int) -> Window
 
 
 class TrainingBatches:
-    """Shuffled batches, each in parts of like length that are trimmed to their longest.
+    """Shuffled batches. Each batch has parts of similar length, padded to the longest window of the part.
 
-    A batch is drawn from all windows alike; its parts only save the padding.
+    A batch is drawn uniformly from all windows; its parts only save padding.
 
     Args:
         data: the prepared data.
-        max_length: longest window.
-        batch_size: targets per batch; only a single window with more makes a batch exceed it.
+        max_length: length of the longest window.
+        batch_size: targets per batch; exceeded only by a single window with more targets.
         stride: see `training_windows`.
-        whole: all rows of a window are trained, not its targets alone: `batch_size` counts them all.
-        device: where the flat data lie and batches are made.
-        workers: the processes that share each batch; this one makes its own windows of it alone.
+        whole: all rows of a window are trained, and `batch_size` counts all of them instead of the targets.
+        device: device that holds the flat data and the batches.
+        workers: the processes that share each batch; this process builds only its own windows.
     """
 
     def __init__(
@@ -106,28 +106,28 @@ class TrainingBatches:
 
     @property
     def n_targets(self) -> int:
-        """Targets of an epoch."""
+        """Number of targets in an epoch."""
         return int(self.windows.n_targets.sum())
 
     @property
     def n_batches(self) -> int:
-        """Batches of an epoch, give or take a few that depend on the order."""
+        """Number of batches in an epoch; may differ by a few, depending on the order."""
         return self._expected_batches
 
     def epoch(self, generator: torch.Generator) -> Iterator[list[TrainingBatch]]:
-        """Batches in parts, every target once, in an order drawn from a CPU generator.
+        """Yield the parts of each batch of an epoch, in an order drawn from a CPU generator. Every target occurs once.
 
-        All processes draw the same order. A small batch may leave some of them without a part.
+        All processes draw the same order. If a batch is small, some processes may get no part of it.
         """
         order = torch.randperm(len(self.windows), generator=generator).numpy()
         for batch in self._cut(order):
             by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]
             own = self.workers.share(by_length)
-            goes_on = self.windows.first_trained[own] > 0  # of its first rows the last layer needs nothing
+            goes_on = self.windows.first_trained[own] > 0  # the last layer skips the first rows of these
             yield [self._collate(part) for rows in (own[~goes_on], own[goes_on]) for part in self._parts(rows)]
 
     def _parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Windows in ascending order of length, cut where padding or the attention's size would be too large."""
+        """Cut windows, sorted by length, into parts so that neither padding nor attention size gets too large."""
         if not len(rows):
             return []
         lengths = self.windows.lengths[rows]
@@ -144,7 +144,7 @@ class TrainingBatches:
         ]
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Consecutive parts of `order` with at most `batch_size` trained rows, but at least one window."""
+        """Cut `order` into batches with at most `batch_size` trained rows, but at least one window."""
         trained = np.concatenate([[0], np.cumsum(self._costs[order])])
         parts, start = [], 0
         while start < len(order):
@@ -173,12 +173,12 @@ class TrainingBatches:
 def history_batches(
     histories: Histories, max_length: int, batch_size: int, device: torch.device, workers: Workers = ALONE
 ) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """The latest `max_length` items of each history, those of like length together.
+    """Yield batches with the latest `max_length` items of each history; histories of similar length are together.
 
-    Of several processes each gets its share of the histories.
+    With several processes, each one gets its share of the histories.
 
     Yields:
-        Indices into `histories`, and a batch of them.
+        Indices into `histories`, and the batch of these histories.
     """
     flat = _FlatData(histories.items, histories.timestamps, device)
     lengths = np.minimum(histories.lengths, max_length)
@@ -191,23 +191,23 @@ def history_batches(
 class _FlatData:
     """All interactions as tensors on a device, from which batches are gathered.
 
-    On the CPU nothing is copied: what the arrays map stays on disk until a batch needs it.
+    On the CPU nothing is copied: memory-mapped arrays stay on disk until a batch needs them.
     """
 
     def __init__(self, items: Items, timestamps: NDArray[np.float64] | None, device: torch.device) -> None:
         self.items = _as_tensor(items).to(device)
         times = None if timestamps is None else _as_tensor(timestamps)
-        if times is not None and device.type == "mps":  # has no float64: there, times are exact to two minutes
+        if times is not None and device.type == "mps":  # has no float64; float32 times are exact to two minutes
             times = times.float()
         self.times = None if times is None else times.to(device)
         self.device = device
 
     def items_at(self, starts: NDArray[np.int64], length: int) -> Tensor:
-        """(batch, length) items from each start on, whatever user they are of."""
+        """(batch, length) items from each start, regardless of user."""
         return self.items[self._indices(starts, length)].long()
 
     def batch(self, users: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
-        """Items from each start on, as many as `lengths` says, padded to the longest."""
+        """A batch with `lengths` items from each start, padded to the longest."""
         length = int(lengths.max())
         indices = self._indices(starts, length)
         n_real = torch.from_numpy(lengths).to(self.device)
@@ -226,7 +226,7 @@ class _FlatData:
 
 
 def _as_tensor(array: NDArray[np.generic]) -> Tensor:
-    """The array's own memory as a tensor, which nobody here writes to."""
+    """A read-only tensor that shares the array's memory."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,9 +1,9 @@
-"""The data sets that actsr knows by name: where their archives lie and how many users and items to expect."""
+"""The data sets that actsr knows by name, with the locations of their archives and their expected sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from actsr_cli.errors import DataError, nearest
@@ -22,12 +22,12 @@ class DatasetEntry:
     """A data set of the catalogue.
 
     Attributes:
-        name: its name here; `actsr download` puts its files into DATA_DIR/name/name.inter and so on.
-        title: what it is, in a few words.
-        archive: path of its archive below a mirror, or None where actsr generates the data itself.
-        aliases: other names it goes by: its preset, its published folder.
-        expected: users, items and interactions after the filtering of its preset, None where unknown.
-        sha256: hexadecimal digest of the archive, None where unknown.
+        name: its name in actsr; `actsr download` puts its files into DATA_DIR/name/name.inter and so on.
+        title: a short description.
+        archive: path of its archive on a mirror, or None if actsr generates the data.
+        aliases: other names: the names of its preset and of its published folder.
+        expected: users, items and interactions after the filters of its preset, or None if unknown.
+        sha256: hexadecimal digest of the archive, or None if unknown.
     """
 
     name: str
@@ -39,7 +39,7 @@ class DatasetEntry:
 
     @property
     def archive_name(self) -> str:
-        """File name of the archive, as the host has it; empty for generated data."""
+        """File name of the archive on the host; empty for generated data."""
         return PurePosixPath(self.archive).name if self.archive else ""
 
 
@@ -89,27 +89,27 @@ _BY_NAME = {name.casefold(): entry for entry in CATALOG for name in (entry.name,
 
 
 def known(name: str) -> DatasetEntry | None:
-    """The entry that goes by `name` or by this alias, whatever its case; None where there is none."""
+    """The entry with this name or alias, ignoring case, or None."""
     return _BY_NAME.get(name.casefold())
 
 
 def all_names(name: str) -> tuple[str, ...]:
-    """Every name of the data set that goes by `name`, this one first."""
+    """All names of the data set called `name`, this one first."""
     entry = known(name)
     return (name,) if entry is None else tuple(dict.fromkeys((name, entry.name, *entry.aliases)))
 
 
 def same_data_set(one: str, other: str) -> bool:
-    """Whether two names stand for one data set."""
+    """Whether two names mean the same data set."""
     entry = known(one)
     return one == other or (entry is not None and entry is known(other))
 
 
 def find_entry(name: str) -> DatasetEntry:
-    """The entry that goes by `name` or by this alias, whatever its case.
+    """The entry with this name or alias, ignoring case.
 
     Raises:
-        DataError: the catalogue does not know the name.
+        DataError: the name is not in the catalogue.
     """
     entry = known(name)
     if entry is None:
@@ -117,3 +117,9 @@ def find_entry(name: str) -> DatasetEntry:
             f"unknown data set '{name}'; {nearest(name.casefold(), _BY_NAME)}", "`actsr download --list` shows them."
         )
     return entry
+
+
+def find_installed(entry: DatasetEntry, data_dir: Path) -> Path | None:
+    """The .inter file of `entry` under its name, or under an alias if put there by hand; None if it is not there."""
+    candidates = (data_dir / name / f"{name}.inter" for name in (entry.name, *entry.aliases))
+    return next((path for path in candidates if path.is_file()), None)

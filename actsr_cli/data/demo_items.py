@@ -1,4 +1,4 @@
-"""The items of the `demo` data: ten steps for each routine, and everyday things that belong to none."""
+"""The items of the `demo` data: ten steps of each routine, and noise items that belong to no routine."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ basket, safety pins, nail clipper, puzzle magazine"""
 ROUTINES: dict[str, list[str]] = {
     routine: steps.split(", ") for routine, steps in (line.split(": ") for line in _ROUTINES.strip().splitlines())
 }
-"""Ten steps in order, by routine; the last step leads to the first one again."""
+"""Ten steps in order, by routine; the first step follows the last."""
 
 NOISE_TITLES: list[str] = _NOISE.split(", ")
 """From the most popular to the least."""

@@ -1,4 +1,4 @@
-"""Puts a data set of the catalogue into DATA_DIR/NAME: from a mirror, from an archive at hand, or generated."""
+"""Installs a data set of the catalogue into DATA_DIR/NAME: from a mirror, from a local archive, or generated."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from actsr_cli.data.manifest import (
     utc_now,
     write_manifest,
 )
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.data.synthetic import DEMO_SEED, generate_demo
 from actsr_cli.data.transfer import (
     BrokenOffError,
@@ -27,7 +28,6 @@ from actsr_cli.data.transfer import (
     OnProgress,
     PartialFile,
     RefusalError,
-    RetryPolicy,
     download,
 )
 from actsr_cli.errors import DownloadError
@@ -42,12 +42,12 @@ MANUAL_PAGE = "https://github.com/RUCAIBox/RecSysDatasets"
 
 @dataclass(frozen=True)
 class Installed:
-    """A data set that has just been put in place.
+    """A data set that has just been installed.
 
     Attributes:
         folder: DATA_DIR/NAME.
-        manifest: what lies there.
-        earlier_sha256: digest of an earlier download of the same source where it differs from this one, else None.
+        manifest: the files in it and their origin.
+        earlier_sha256: digest of an earlier download from the same source if it differs from this one, else None.
     """
 
     folder: Path
@@ -55,21 +55,15 @@ class Installed:
     earlier_sha256: str | None
 
 
-def find_installed(entry: DatasetEntry, data_dir: Path) -> Path | None:
-    """The .inter file of `entry` under its name, or under an alias if put there by hand; None where neither is."""
-    candidates = (data_dir / name / f"{name}.inter" for name in (entry.name, *entry.aliases))
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def list_mirrors(first: Sequence[str], listed: str = "") -> tuple[str, ...]:
-    """The mirrors in the order in which they are asked: `first`, those in `listed`, the built-in hosts.
+    """The mirrors in the order in which they are tried: `first`, then `listed`, then the built-in hosts.
 
     Args:
         first: URLs.
-        listed: URLs with commas or blanks between them.
+        listed: URLs separated by commas or blanks.
 
     Raises:
-        DownloadError: one is no http or https address.
+        DownloadError: one is not an http or https address.
     """
     given = [*first, *(url for url in re.split(r"[,\s]+", listed) if url)]
     return tuple(dict.fromkeys([*map(_check_mirror, given), *BUILTIN_MIRRORS]))
@@ -79,11 +73,11 @@ def _check_mirror(mirror: str) -> str:
     try:
         url = httpx.URL(mirror)
     except httpx.InvalidURL as error:
-        raise DownloadError(f"mirror '{mirror}' is no address: {error}") from error
+        raise DownloadError(f"mirror '{mirror}' is not an address: {error}") from error
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise DownloadError(
-            f"mirror '{mirror}' is no address of a folder",
-            "A mirror is an http or https URL; the path of the archive is put behind it. "
+            f"mirror '{mirror}' is not an address of a folder",
+            "A mirror is an http or https URL, to which the path of the archive is appended. "
             "For a file on this machine use --from-file.",
         )
     return mirror.rstrip("/") + "/"
@@ -99,16 +93,16 @@ def fetch_dataset(
     on_progress: OnProgress | None = None,
     on_note: OnNote | None = None,
 ) -> Installed:
-    """Download the archive of `entry` from the first mirror that gives a sound one, and install it.
+    """Download the archive of `entry` from the first mirror that has a valid one, and install it.
 
-    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call goes on from there.
+    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call continues it.
 
     Args:
-        mirrors: URLs to put before the archive's path, in the order to ask them.
-        sha256: digest that the archive must have; the catalogue's where None.
+        mirrors: URLs to put before the archive's path, in the order to try them.
+        sha256: digest that the archive must have; None: the catalogue's, if it has one.
 
     Raises:
-        DownloadError: no mirror gave it; the hint lists what each one said and the way by hand.
+        DownloadError: no mirror has it; the hint lists the answer of each mirror and explains a manual download.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     partial = PartialFile(data_dir / f"{entry.name}.zip.part")
@@ -122,11 +116,11 @@ def fetch_dataset(
         except (RefusalError, BrokenOffError, ArchiveError) as error:
             answers.append(f"{source}: {error}")
             if on_note and len(answers) < len(mirrors):
-                on_note(f"{answers[-1]}; asking the next mirror")
+                on_note(f"{answers[-1]}; trying the next mirror")
             continue
         partial.discard()
         return installed
-    raise DownloadError(f"no mirror gave the archive of '{entry.name}'", _manual_route(entry, data_dir, answers))
+    raise DownloadError(f"no mirror has a valid archive of '{entry.name}'", _manual_route(entry, data_dir, answers))
 
 
 def _install_partial(
@@ -144,17 +138,17 @@ def _manual_route(entry: DatasetEntry, data_dir: Path, answers: Sequence[str]) -
     lines += [
         f"By hand: open {MANUAL_PAGE} and follow its links to {entry.archive_name}. Then either",
         f"  actsr download {entry.name} --from-file {entry.archive_name}",
-        f"or unpack it so that there is {data_dir / entry.name / entry.name}.inter. In both cases go on with",
+        f"or unpack it so that {data_dir / entry.name / entry.name}.inter exists. In both cases, continue with",
         f"  actsr preprocess {entry.name}",
     ]
     return "\n".join(lines)
 
 
 def install_from_file(entry: DatasetEntry, archive: Path, data_dir: Path, sha256: str | None = None) -> Installed:
-    """Check an archive at hand and unpack it into DATA_DIR/NAME; the archive stays where it is.
+    """Check a local archive and unpack it into DATA_DIR/NAME; the archive stays where it is.
 
     Raises:
-        DownloadError: it is not there, not the one wanted, broken or unsafe; earlier data are untouched.
+        DownloadError: it is missing, broken or unsafe, or has another checksum; earlier data are kept.
     """
     if entry.archive is None:
         raise DownloadError(f"'{entry.name}' is generated, not unpacked", f"Run: actsr download {entry.name}")
@@ -163,7 +157,7 @@ def install_from_file(entry: DatasetEntry, archive: Path, data_dir: Path, sha256
     try:
         return _install_archive(entry, archive, data_dir, str(archive.resolve()), sha256)
     except ArchiveError as error:
-        hint = f"Single files go by hand into {data_dir / entry.name}; then: actsr preprocess {entry.name}"
+        hint = f"Copy single files into {data_dir / entry.name} by hand; then: actsr preprocess {entry.name}"
         raise DownloadError(f"'{archive}': {error}", hint) from error
 
 
@@ -204,7 +198,7 @@ def install_demo(entry: DatasetEntry, data_dir: Path, seed: int = DEMO_SEED) -> 
 
 
 def _put_in_place(manifest: Manifest, scratch: Path, folder: Path) -> Installed:
-    """Rename the files of `scratch` into `folder`, where files of other origin stay; the manifest comes last."""
+    """Move the files of `scratch` into `folder`, the manifest last. Files of other origin in `folder` are kept."""
     write_manifest(manifest, scratch)
     earlier = read_manifest(folder)
     names = [member.name for member in manifest.members]

@@ -1,4 +1,4 @@
-"""Filters of raw interactions; each returns fewer rows in the same order."""
+"""Filters of raw interactions. Each returns a subset of the rows in the same order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actsr_cli.data.readers.interactions import Interactions
 
 
 def in_interval(raw: Interactions, column: str, low: float | None, high: float | None) -> Interactions:
-    """Rows whose `column` lies in the closed interval [low, high]; None leaves a side open, no value is outside."""
+    """Rows whose `column` lies in the closed interval [low, high]; None means no bound. Missing values are dropped."""
     values = raw.column(column)
     keep = ~np.isnan(values)
     if low is not None:
@@ -22,7 +22,7 @@ def in_interval(raw: Interactions, column: str, low: float | None, high: float |
 
 
 def without_duplicates(raw: Interactions, keep: Literal["first", "last"]) -> Interactions:
-    """Of each user's interactions with one item only the first or the last in time (ties by file order)."""
+    """Keep only the first or last interaction in time of each user with each item (ties by file order)."""
     order = time_order(raw)
     pairs = raw.users[order] * np.int64(len(raw.item_names)) + raw.items[order]
     if keep == "last":
@@ -32,7 +32,7 @@ def without_duplicates(raw: Interactions, keep: Literal["first", "last"]) -> Int
 
 
 def k_core(raw: Interactions, user_core: int, item_core: int) -> Interactions:
-    """Drop users and items with fewer interactions than their core, again and again until all have enough."""
+    """Drop users and items with fewer interactions than their core, repeated until all have enough."""
     users, items = raw.users, raw.items
     rows = np.arange(len(raw))
     while True:
@@ -54,9 +54,9 @@ def latest(raw: Interactions, max_length: int) -> Interactions:
 
 
 def time_order(raw: Interactions) -> NDArray[np.int64]:
-    """Rows in order of time; equal times, and inputs without times, keep the order of the file.
+    """Row indices in order of time; equal times, and inputs without times, keep the order of the file.
 
-    Of data that came split in files the parts follow each other, and each is in order of time.
+    If the data are split into files, rows are ordered by part first, then by time.
     """
     order = np.arange(len(raw)) if raw.timestamps is None else np.argsort(raw.timestamps, kind="stable")
     return order if raw.parts is None else order[np.argsort(raw.parts[order], kind="stable")]

@@ -1,4 +1,4 @@
-"""Histories: what some users have had so far, and the item that came next."""
+"""Histories of users, and the item that follows each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Items = NDArray[np.int32] | NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """Stretches of a flat array of items, one per row; several rows may be of one user.
+    """Histories as ranges of a flat array of items, one per row. A user may have several rows.
 
     Attributes:
         items: (interactions,) item ids, from 1.
         starts: (rows,) int64, where each history begins in `items`.
-        ends: (rows,) int64, the place behind its last item.
-        users: (rows,) int64 user ids of the data set; -1 is a stranger.
-        targets: (rows,) int64, the item that came next; 0 where nobody knows.
+        ends: (rows,) int64, the index after its last item.
+        users: (rows,) int64 user ids of the data set; -1 is an unknown user.
+        targets: (rows,) int64, the next item; 0 if unknown.
         timestamps: (interactions,) float64 seconds, or None.
     """
 
@@ -40,12 +40,12 @@ class Histories:
         users: Sequence[int] | None = None,
         timestamps: Sequence[NDArray[np.float64]] | None = None,
     ) -> Self:
-        """Histories given one by one.
+        """Histories from one list of items each.
 
         Args:
             histories: item ids of each, in time order.
-            targets: the item that came next in each; None where nobody knows.
-            users: the user of each; None for strangers.
+            targets: the next item of each; None if unknown.
+            users: the user of each; None for unknown users.
             timestamps: seconds of each item of each, or None.
         """
         ends = np.cumsum([len(history) for history in histories], dtype=np.int64)
@@ -68,7 +68,7 @@ class Histories:
         return self.ends - self.starts
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """Some of the rows, in the given order."""
+        """The selected rows, in the given order."""
         return replace(
             self, starts=self.starts[rows], ends=self.ends[rows], users=self.users[rows], targets=self.targets[rows]
         )

@@ -1,4 +1,4 @@
-"""What is remembered of a source between preparations: the content of its files, and which preparation came last."""
+"""Remembers facts about a source between preparations: the hashes of its files, and its latest preparation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Seen(BaseModel):
-    """A file when its content was last hashed."""
+    """State of a file when its content was last hashed."""
 
     size: int
     mtime_ns: int
@@ -30,10 +30,10 @@ class _Inputs(RootModel[dict[str, _Seen]]):
 
 
 class Latest(BaseModel):
-    """The preparation that was asked for last.
+    """The latest requested preparation.
 
     Attributes:
-        fingerprint: the name of its folder; empty where nothing was prepared yet.
+        fingerprint: the name of its folder; empty if nothing was prepared yet.
         inputs: SHA-256 of each input by its path.
     """
 
@@ -42,10 +42,10 @@ class Latest(BaseModel):
 
 
 def content_hashes(source: Source) -> dict[str, str]:
-    """SHA-256 of each file of a source by its path; computed anew only where size or time of change differ.
+    """SHA-256 of each file of a source by its path; recomputed only if its size or modification time changed.
 
     Raises:
-        DataError: what is remembered of the files is damaged.
+        DataError: the stored hashes are damaged.
     """
     path = source.folder / "prepared" / "inputs.json"
     before = _read(path, _Inputs).root
@@ -59,13 +59,13 @@ def latest(source: Source) -> Latest:
     """The latest preparation of a source.
 
     Raises:
-        DataError: what is remembered of it is damaged.
+        DataError: its stored record is damaged.
     """
     return _read(source.folder / "prepared" / "latest.json", Latest)
 
 
 def remember_latest(source: Source, preparation: Latest) -> None:
-    """Make `preparation` the latest one of a source."""
+    """Store `preparation` as the latest one of a source."""
     _write(source.folder / "prepared" / "latest.json", preparation)
 
 

@@ -1,4 +1,4 @@
-"""Where the files of a data set came from: `manifest.json` beside them."""
+"""Reads and writes `manifest.json`, the record of where the files of a data set came from."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Member(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What was installed, and from where.
+    """Record of an installed data set.
 
     Attributes:
         name: the data set's name in the catalogue.
-        title: what it is.
-        source: the URL or the file that it came from, or how it was generated.
-        bytes: size of the archive (of all members where the data are generated).
-        sha256: hexadecimal digest of the archive (of the .inter file where the data are generated).
-        date: when, in UTC, as ISO 8601.
-        members: the files, by name.
+        title: a short description.
+        source: the URL or file that it came from, or how it was generated.
+        bytes: size of the archive; for generated data, of all members.
+        sha256: hexadecimal digest of the archive; for generated data, of the .inter file.
+        date: date of installation in UTC, as ISO 8601.
+        members: the files, sorted by name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
 
 
 def list_members(folder: Path) -> tuple[Member, ...]:
-    """The files in `folder` with their sizes, by name; a manifest is none of them."""
+    """The files in `folder` with their sizes, sorted by name, without the manifest."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != FILE_NAME)
     return tuple(Member(name=path.name, bytes=path.stat().st_size) for path in files)
 
@@ -64,12 +64,12 @@ def sha256_of(path: Path) -> str:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write `manifest` into `folder`, whole or not at all."""
+    """Write `manifest` into `folder` atomically."""
     write_record(folder / FILE_NAME, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in `folder`; None where there is none or where somebody broke it."""
+    """The manifest in `folder`, or None if it is missing or damaged."""
     try:
         return Manifest.model_validate_json((folder / FILE_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):

@@ -1,4 +1,4 @@
-"""From a source to prepared sequences, kept under a fingerprint of input and settings."""
+"""Prepares sequences from a source and stores them under a fingerprint of input and settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FINGERPRINT_DIGITS = 16
 
 @dataclass(frozen=True)
 class Prepared:
-    """Prepared data, where they are kept and how they came about."""
+    """Prepared data, their folder, and the report of their preparation."""
 
     data: SequenceData
     folder: Path
@@ -39,17 +39,17 @@ def prepare(
     force: bool = False,
     on_step: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Prepare a source, or open what an earlier call prepared from the same input with the same settings.
+    """Prepare a source, or open the data that were prepared before from the same input with the same settings.
 
     Args:
         source: the raw interactions.
         settings: the filters.
-        on_bad_line: raise at a malformed line, or `skip` and count it; not asked again of data prepared before.
-        force: prepare anew in any case.
-        on_step: hears what is being done.
+        on_bad_line: `error` raises at a malformed line; `skip` skips and counts it. Not used if data are only opened.
+        force: prepare again even if prepared data exist.
+        on_step: called with a description of each step.
 
     Raises:
-        DataError: the input is missing, malformed, or nothing is left of it.
+        DataError: the input is missing or malformed, or the filters leave nothing of it.
     """
     say = on_step or (lambda _: None)
     if gone := [file for file in source.files if not file.is_file()]:
@@ -71,10 +71,10 @@ def prepare(
 
 
 def last_settings(source: Source) -> DataConfig | None:
-    """The settings with which a source was last prepared, or None.
+    """The settings of the latest preparation of a source, or None.
 
     Raises:
-        DataError: what is remembered of that preparation is damaged.
+        DataError: the record of that preparation is damaged.
     """
     fingerprint = history.latest(source).fingerprint
     folder = _folder(source, fingerprint)
@@ -82,9 +82,9 @@ def last_settings(source: Source) -> DataConfig | None:
 
 
 def find_prepared(data_dir: Path, fingerprint: str) -> Path | None:
-    """The folder of prepared data with this fingerprint, under any name below the data root; None where there is none.
+    """The folder of prepared data with this fingerprint, in any data set below the data root, or None.
 
-    Neither the source nor whether it has changed is looked at.
+    Does not check whether the source still exists or has changed.
     """
     if not re.fullmatch(f"[0-9a-f]{{{_FINGERPRINT_DIGITS}}}", fingerprint):
         return None
@@ -92,17 +92,17 @@ def find_prepared(data_dir: Path, fingerprint: str) -> Path | None:
 
 
 def open_prepared(folder: Path, name: str) -> Prepared:
-    """Open prepared data under the name that is asked for, whatever has become of the source.
+    """Open prepared data under the given name, even if the source is gone or has changed.
 
     Raises:
-        DataError: they are missing, damaged or of another version of actsr.
+        DataError: the data are missing, damaged or from another version of actsr.
     """
     report = replace(store.load_record(folder).report, cached=True, note="")
     return Prepared(replace(store.load(folder), name=name), folder, report)
 
 
 def latest_record(data_dir: Path, name: str | None = None) -> store.Record | None:
-    """The record of what was prepared last: of a data set, or of all; None where nothing was.
+    """The record of the latest prepared data of one data set or of all, or None if no data are prepared.
 
     Raises:
         DataError: there is no data set of that name, or the record is damaged.
@@ -121,7 +121,7 @@ def _folder(source: Source, fingerprint: str) -> Path:
 
 
 def _without_input(source: Source, settings: DataConfig, gone: Path) -> Prepared:
-    """What was last prepared from this source with these settings, before its input went away."""
+    """Open the latest data prepared from this source with these settings; its input is missing."""
     last = history.latest(source).fingerprint
     asked = (tuple(map(str, source.parts)), source.format, source.columns, settings)
     found: list[tuple[bool, str, Path]] = []
@@ -130,17 +130,17 @@ def _without_input(source: Source, settings: DataConfig, gone: Path) -> Prepared
         if (made.files, made.format, made.columns, made.settings) == asked:
             found.append((made.fingerprint == last, made.prepared, folder))
     if not found:
-        raise DataError(f"no file {gone}, from which '{source.name}' was prepared")
+        raise DataError(f"no file {gone}, which is the input of '{source.name}'")
     prepared = open_prepared(max(found)[-1], source.name)
     return replace(
-        prepared, report=replace(prepared.report, note=f"{gone} is gone; these data were prepared from it before")
+        prepared, report=replace(prepared.report, note=f"{gone} is missing; using data prepared from it before")
     )
 
 
 def _fingerprint(source: Source, settings: DataConfig, inputs: dict[str, str]) -> str:
-    """Hexadecimal digits over everything that prepared data depend on.
+    """Hexadecimal digest of everything that prepared data depend on.
 
-    What is done about malformed lines is not among it: where nothing was raised, the good lines are what was prepared.
+    `on_bad_line` is not included: if no error is raised, the prepared data contain the valid lines either way.
     """
     described = {
         "version": store.FORMAT_VERSION,

@@ -1,4 +1,4 @@
-"""Prepared data: every user's items in time order, as flat arrays that can be mapped from disk."""
+"""Prepared data: each user's items in time order, in flat arrays that can be memory-mapped."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class SequenceData:
 
     Attributes:
         name: the data set's name.
-        fingerprint: hexadecimal digest of the input and the settings behind these arrays.
+        fingerprint: hexadecimal digest of the input and settings of these arrays.
         items: (interactions,) int32 item ids from 1 to `n_items`; users one after another.
-        offsets: (users + 1,) int64; user u owns items[offsets[u]:offsets[u + 1]].
-        timestamps: (interactions,) float64 seconds, or None where the input has none.
+        offsets: (users + 1,) int64; user u has items[offsets[u]:offsets[u + 1]].
+        timestamps: (interactions,) float64 seconds, or None if the input has none.
         user_names: the raw id of each user.
-        item_names: the raw id of each item; index 0 is padding and the empty string.
-        titles: a title for each item id (empty where unknown), or None without an item file.
-        categories: the categories of each item id (none where unknown), or None without an item file that has them.
-        parts: (interactions,) uint8, 0 for training, 1 for validation, 2 for test, of data that came split in files;
-            each user's items stand in the order of the parts. None of all other data.
-        split: which items train, and which are held out.
+        item_names: the raw id of each item; index 0 is padding and has the empty string.
+        titles: the title of each item id (empty if unknown), or None without an item file.
+        categories: the categories of each item id (empty if unknown), or None without an item file that has them.
+        parts: (interactions,) uint8, 0 for training, 1 for validation, 2 for test, if the data are split into files;
+            each user's items are then in the order of the parts. None for other data.
+        split: which items are for training and which are held out.
     """
 
     name: str
@@ -53,7 +53,7 @@ class SequenceData:
 
     @property
     def n_items(self) -> int:
-        """Items of the catalogue, padding not counted."""
+        """Number of items in the catalogue, without padding."""
         return len(self.item_names) - 1
 
     @property
@@ -61,33 +61,33 @@ class SequenceData:
         return len(self.items)
 
     def display_name(self, item: int) -> str:
-        """The title of an item, or its raw id where it has none."""
+        """The title of an item, or its raw id if it has no title."""
         title = "" if self.titles is None else self.titles[item]
         return title or self.item_names[item]
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """(users,) interactions of each user."""
+        """(users,) number of interactions of each user."""
         return np.diff(self.offsets)
 
     def split_by(self, split: SplitConfig) -> Self:
-        """The same data, split another way.
+        """The same data with another split.
 
         Raises:
-            DataError: they cannot be split so.
+            DataError: the data cannot be split this way.
         """
         check_split(split, self.name, self.timestamps, self.parts)
         data = replace(self, split=split)
-        _ = data.bounds  # says now what is wrong with the moments of a split by time
+        _ = data.bounds  # raises now if the two points of a split by time are invalid
         return data
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Where each user's training, validation and test parts begin."""
+        """Where each user's validation and test parts begin."""
         return bounds_of(self.split, self.offsets, self.timestamps, self.parts)
 
     def targets(self, name: SplitName) -> Targets:
-        """The items of a split that are to be predicted."""
+        """The targets of a split."""
         return targets_of(self.split, self.bounds, self.offsets, name)
 
     def held_out(self, name: SplitName) -> Histories:
@@ -103,17 +103,17 @@ class SequenceData:
         )
 
     def training_spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(users,) start and end in `items` of what each user may be trained on."""
+        """(users,) start and end of each user's training part in `items`."""
         return self.offsets[:-1], self.bounds.valid
 
     @cached_property
     def item_counts(self) -> NDArray[np.int64]:
-        """(n_items + 1,) training interactions of each item."""
+        """(n_items + 1,) number of training interactions of each item."""
         items, _ = self.training_part()
         return np.bincount(items, minlength=self.n_items + 1)
 
     def training_part(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What may be trained on, held-out items left out: items and offsets in the form of these attributes."""
+        """Items and offsets of the training part, without held-out items, in the form of these attributes."""
         starts, ends = self.training_spans()
         offsets = np.concatenate([[0], np.cumsum(ends - starts)])
         place = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)

@@ -1,4 +1,4 @@
-"""Where a data set's raw files are: in its folder under the data root, or registered there from elsewhere."""
+"""Finds a data set's raw files: in its folder under the data root, or at a registered path."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from actsr_cli.data.catalog import all_names, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.item_files import check_item_file
 from actsr_cli.data.readers.registry import PARTS
 from actsr_cli.errors import DataError
 from actsr_cli.files import write_record
@@ -24,13 +25,13 @@ class Source(BaseModel):
     """Raw interactions of a data set.
 
     Attributes:
-        name: the data set's name, as it was asked for.
+        name: the data set's name, as the user gave it.
         folder: its folder under the data root; prepared data go there.
-        file: the interactions; of data that come split in files those for training.
-        valid_file: of data that come split in files the interactions for validation, else None.
-        test_file: likewise those for test.
+        file: the interactions; if the data are split into files, those for training.
+        valid_file: the interactions for validation if the data are split into files, else None.
+        test_file: likewise for test.
         format: name of the reader.
-        columns: which columns hold what.
+        columns: names of the columns.
         item_file: titles and categories of items, or None.
     """
 
@@ -58,39 +59,48 @@ class Source(BaseModel):
 
     @property
     def parts(self) -> tuple[Path, ...]:
-        """The files of interactions, in the order of `PARTS`: one, or three of data that come split in files."""
+        """The files of interactions: one, or three in the order of `PARTS` if the data are split into files."""
         return tuple(file for file in (self.file, self.valid_file, self.test_file) if file is not None)
 
     @property
     def is_split(self) -> bool:
-        """Whether the data come split in files."""
+        """Whether the data are split into files."""
         return len(self.parts) > 1
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that is read."""
+        """All files that are read."""
         return self.parts if self.item_file is None else (*self.parts, self.item_file)
 
+    def with_items(self, file: Path) -> Self:
+        """The same source with another file of titles and categories.
+
+        Raises:
+            DataError: the file does not exist, or has no titles or categories.
+        """
+        check_item_file(file)
+        return self.model_copy(update={"item_file": file.resolve()})
+
     def register(self) -> Self:
-        """Remember this source in its folder, so that its name is enough from now on."""
+        """Register this source in its folder, so that its name is enough in later calls."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_record(self.folder / FILE_NAME, self, without=("folder",))
         return self
 
 
 def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | None, columns: Columns) -> Source:
-    """A source somewhere on the disk, under a name of its own.
+    """The source for a file anywhere on the disk.
 
     Args:
         data_dir: the data root.
         name: the name that the data set will have.
-        file: the interactions; NAME.train.inter stands for NAME.valid.inter and NAME.test.inter beside it, too.
-        format_name: the name of a format; None guesses from the file's suffix.
-        columns: which columns hold what.
+        file: the interactions; with NAME.train.inter, NAME.valid.inter and NAME.test.inter beside it are read too.
+        format_name: the name of a format; Default: by the file's suffix.
+        columns: names of the columns.
 
     Raises:
-        DataError: a file is missing, the name is no folder name, the format is unknown or has no such columns, or the
-            data set is there under another name of the catalogue.
+        DataError: a file is missing, the name is not a folder name, the format is unknown or has no such columns, or
+            the data set exists under another name of the catalogue.
     """
     _check_name(name)
     if not file.is_file():
@@ -104,11 +114,11 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
 
 
 def find_source(data_dir: Path, name: str) -> Source:
-    """The source of a data set: of the folder of this name, or of another name that the catalogue has for it.
+    """The source of a data set, from the folder of this name or of another name in the catalogue.
 
     Raises:
-        DataError: there is none (the hint says how to get it), it is not clear which (two of these folders hold
-            different files, or one holds several), or the name is no folder name.
+        DataError: the data set does not exist (the hint says how to get it), it is ambiguous (two of these folders hold
+            different files, or one holds several), or the name is not a folder name.
     """
     _check_name(name)
     found = [source for folder in _folders(data_dir, name) if (source := _in_folder(folder, name)) is not None]
@@ -124,7 +134,7 @@ def find_source(data_dir: Path, name: str) -> Source:
 
 
 def _folders(data_dir: Path, name: str) -> list[Path]:
-    """The folders there are under any name of a data set, that of `name` first, each once where case does not count."""
+    """The existing folders under any name of a data set, each once, the folder of `name` first."""
     found: list[Path] = []
     for folder in (data_dir / each for each in all_names(name)):
         if folder.is_dir() and not any(folder.samefile(other) for other in found):
@@ -133,7 +143,7 @@ def _folders(data_dir: Path, name: str) -> list[Path]:
 
 
 def _in_folder(folder: Path, name: str) -> Source | None:
-    """The source of a folder, registered or lying there, under the name that is asked for; None where there is none."""
+    """The source in a folder, a registered one or its own files, under the given name; None if it has none."""
     if (folder / FILE_NAME).is_file():
         return _registered(folder, name)
     file = _interaction_file(folder)
@@ -141,17 +151,17 @@ def _in_folder(folder: Path, name: str) -> Source | None:
 
 
 def _check_one(sources: Sequence[Source], name: str) -> None:
-    """Raise where the folders of a data set's names hold different files."""
+    """Check that the folders under a data set's names hold the same files."""
     if len({tuple(file.resolve() for file in source.parts) for source in sources}) > 1:
         folders = [str(source.folder) for source in sources]
         raise DataError(
             f"{' and '.join(folders)} are names of one data set, '{name}', and have different files",
-            hint="Rename or remove the folder that is not to be used, or take a name of your own.",
+            hint="Rename or remove one of the folders, or choose another name.",
         )
 
 
 def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Columns) -> Source:
-    """The source that a file of interactions stands for, with the other parts of a split and the items beside it."""
+    """The source of a file of interactions, with the other parts of its split and its item file."""
     stem, part = _stem_and_part(file) if reader.in_parts else (file.stem, None)
     files = [file] if part is None else _all_parts(file, stem, part)
     items = None if reader.item_suffix is None else file.with_name(stem + reader.item_suffix)
@@ -168,36 +178,36 @@ def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Column
 
 
 def _stem_and_part(file: Path) -> tuple[str, str | None]:
-    """A file's name without part and suffix, and the part of a split that it names (None: it is everything)."""
+    """A file's name without part and suffix, and its part of a split (None: the file holds all interactions)."""
     stem, _, part = file.stem.rpartition(".")
     return (stem, part) if stem and part in PARTS else (file.stem, None)
 
 
 def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
-    """The three files of a split, of which `file` must be that for training.
+    """The three files of a split; `file` must be the training file.
 
     Raises:
-        DataError: it is another, or one is missing.
+        DataError: `file` is another part, or a part is missing.
     """
     files = [file.with_name(f"{stem}.{each}{file.suffix}") for each in PARTS]
     if missing := [each.name for each in files if not each.is_file()]:
         raise DataError(
-            f"{file.name} is one part of data that come split in files, and there is no {' and no '.join(missing)}",
-            hint=f"Put all three into {file.parent}; a file that holds everything must be called {stem}{file.suffix}.",
+            f"{file.name} is one of three files of a split; missing: {', '.join(missing)}",
+            hint=f"Put all three into {file.parent}; a file with all interactions must be called {stem}{file.suffix}.",
         )
     if part != PARTS[0]:
         raise DataError(
-            f"{file.name} is one part of data that come split in files",
-            hint=f"Name the file for training, {files[0].name}: the others are read with it.",
+            f"{file.name} is one of three files of a split",
+            hint=f"Give the training file, {files[0].name}; the others are read with it.",
         )
     return files
 
 
 def _interaction_file(folder: Path) -> Path | None:
-    """The interactions in the folder of a data set: FOLDER.inter or FOLDER.train.inter, or else the only ones there.
+    """The interactions in the folder of a data set: FOLDER.inter or FOLDER.train.inter, or else the only ones.
 
     Raises:
-        DataError: it is not clear which.
+        DataError: the files are ambiguous.
     """
     endings = find_reader(FOLDER_FORMAT).suffixes
     files = sorted(path for path in folder.glob("*") if path.suffix in endings and path.is_file())
@@ -207,20 +217,20 @@ def _interaction_file(folder: Path) -> Path | None:
         named = f"{folder.name}{endings[0]}"
         raise DataError(
             f"{folder} holds {len(files)} {endings[0]} files",
-            hint=f"Call the one to read {named}, or say which: --from-file.",
+            hint=f"Name the right one {named}, or give it with --from-file.",
         )
     return _whole_or_split([path for path in files if _stem_and_part(path)[0] == stem])
 
 
 def _whole_or_split(files: Sequence[Path]) -> Path | None:
-    """Of the files of one name that which stands for all of them: everything in one, or a part of a split."""
+    """The file to read among the files of one name: the whole file, or the training part of a split."""
     split = [path for path in files if _stem_and_part(path)[1] is not None]
     whole = [path for path in files if path not in split]
-    split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # that for training first
+    split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # the training file first
     if whole and split:
         raise DataError(
-            f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, which are two ways to read one data set",
-            hint="Say which: actsr preprocess NAME --from-file PATH",
+            f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, so it is not clear which to read",
+            hint="Choose one: actsr preprocess NAME --from-file PATH",
         )
     return next(iter([*whole, *split]), None)
 
@@ -236,11 +246,11 @@ def _registered(folder: Path, name: str) -> Source:
 
 def _check_name(name: str) -> None:
     if Path(name).name != name or name in ("", ".", ".."):
-        raise DataError(f"'{name}' is no name for a data set: it must be one plain folder name")
+        raise DataError(f"'{name}' is not a valid name for a data set: it must be a single folder name")
 
 
 def _check_columns(columns: Columns, reader: Reader) -> None:
-    """Refuse what a format has no use for."""
+    """Refuse columns and options that a format does not use."""
     for column, value in columns.model_dump().items():
         if value is not None and column not in reader.options:
             what = column if column == "separator" else f"{column} column"

@@ -1,4 +1,4 @@
-"""Where each user's training part ends, and which items behind it are targets: leave one out, by time, or by files."""
+"""Splits: where each user's parts begin and which items are targets. Leave-one-out, by time, or by files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from actsr_cli.errors import DataError
 
 SplitName = Literal["valid", "test"]
 MIN_SPLIT_LENGTH = 3
-"""Leave one out: shorter users have nothing left to train on once two items are held out; they only train."""
+"""Leave-one-out needs this many items, because two are held out. Users with fewer items are only for training."""
 _VALIDATION, _TEST = 1, 2
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where the parts of each user begin, as places in the flat array of items.
+    """Where the parts of each user begin, as indices into the flat array of items.
 
     A user's training part ends where validation begins, and validation ends where test begins.
 
@@ -35,12 +35,12 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Targets:
-    """The items of a split that are to be predicted.
+    """The targets of a split: the items to be predicted.
 
     Attributes:
-        users: (targets,) int64 user of each.
-        places: (targets,) int64 places in the flat array of items; all before it is the user's history.
-        users_without_history: users with items behind the cut and none before it, who are left out.
+        users: (targets,) int64 user of each target.
+        places: (targets,) int64 index into the flat array of items; the user's items before it are the history.
+        users_without_history: number of users left out because they have no items before the start of the part.
     """
 
     users: NDArray[np.int64]
@@ -51,22 +51,22 @@ class Targets:
 def check_split(
     split: SplitConfig, name: str, timestamps: NDArray[np.float64] | None, parts: NDArray[np.uint8] | None
 ) -> None:
-    """Raise where data cannot be split this way.
+    """Check that data can be split this way.
 
     Raises:
-        DataError: a split by time lacks times, a split by files lacks files, or data came split and are to be split
-            another way.
+        DataError: a split by time has no timestamps, a split by files has no files, or data that are split into files
+            have another split.
     """
     if isinstance(split, FileSplit) and parts is None:
         raise DataError(
-            f"'{name}' did not come split in files: split.by files needs {name}.train.inter, .valid.inter, .test.inter",
+            f"'{name}' is not split into files: split.by files needs {name}.train.inter, .valid.inter, .test.inter",
             hint="Choose another split: --set split=last or --set split=time.",
         )
     if isinstance(split, LastSplit | TimeSplit) and parts is not None:
-        raise DataError(f"'{name}' came split in files, and split.by is {split.by}", hint="Give --set split=files.")
+        raise DataError(f"'{name}' is split into files, but split.by is {split.by}", hint="Give --set split=files.")
     if isinstance(split, TimeSplit) and timestamps is None:
         raise DataError(
-            f"'{name}' has no timestamps: it cannot be split by time", hint="Leave one out: --set split=last."
+            f"'{name}' has no timestamps: it cannot be split by time", hint="Use leave-one-out: --set split=last."
         )
 
 
@@ -76,16 +76,16 @@ def bounds_of(
     timestamps: NDArray[np.float64] | None,
     parts: NDArray[np.uint8] | None,
 ) -> Bounds:
-    """The bounds of each user's parts, of data that passed `check_split`.
+    """The bounds of each user's parts; the data must have passed `check_split`.
 
     Args:
         split: how to split.
-        offsets: (users + 1,) where each user's items begin; each user's are in time order (by files: part by part).
+        offsets: (users + 1,) where each user's items begin; they are in order of time (by files: of part, then time).
         timestamps: (interactions,) seconds.
         parts: (interactions,) 0 training, 1 validation, 2 test.
 
     Raises:
-        DataError: the two moments of a split by time leave nothing to train on, to validate with or to test on.
+        DataError: a split by time leaves no interactions for training, validation or test.
     """
     starts, ends = offsets[:-1], offsets[1:]
     if isinstance(split, NoSplit):
@@ -100,7 +100,7 @@ def bounds_of(
 
 
 def moments(split: TimeSplit, timestamps: NDArray[np.float64]) -> tuple[float, float]:
-    """First moment of validation and of test, in seconds.
+    """Start of validation and of test, in seconds.
 
     Raises:
         DataError: they do not cut the log into three parts.
@@ -113,7 +113,7 @@ def moments(split: TimeSplit, timestamps: NDArray[np.float64]) -> tuple[float, f
             f"split.valid_from {split.valid_from} and split.test_from {split.test_from} do not cut the log into three "
             f"parts: it goes from {_written(ordered[0])} to {_written(ordered[-1])}, validation would begin at "
             f"{_written(first)}, test at {_written(second)}",
-            hint="Give two moments inside it, the earlier one first.",
+            hint="Give two points in time inside the log, the earlier one first.",
         )
     return first, second
 
@@ -122,8 +122,8 @@ def targets_of(split: SplitConfig, bounds: Bounds, offsets: NDArray[np.int64], n
     """The targets of validation or test.
 
     Args:
-        split: how the data are split; its `target` says which of a user's items behind the cut are targets.
-        bounds: of its parts.
+        split: how the data are split; its `target` says which of a user's items in the part are targets.
+        bounds: the bounds of its parts.
         offsets: (users + 1,) where each user's items begin.
         name: `valid` or `test`.
     """
@@ -147,14 +147,14 @@ def targets_of(split: SplitConfig, bounds: Bounds, offsets: NDArray[np.int64], n
 
 
 def _count(marks: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(users,) how many of each user's interactions are marked."""
+    """(users,) number of each user's marked interactions."""
     total = np.concatenate([[0], np.cumsum(marks)])
     counts: NDArray[np.int64] = (total[offsets[1:]] - total[offsets[:-1]]).astype(np.int64)
     return counts
 
 
 def _moment(moment: Moment, ordered: NDArray[np.float64]) -> float:
-    """The seconds of a moment; a share of the interactions stands for the time of the first one behind it."""
+    """A point in time in seconds; a share means the time of the first interaction after that share."""
     if isinstance(moment, str):
         date = datetime.fromisoformat(moment)
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
@@ -162,8 +162,8 @@ def _moment(moment: Moment, ordered: NDArray[np.float64]) -> float:
 
 
 def _written(seconds: float) -> str:
-    """A moment for people."""
+    """A point in time as a readable text."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # no seconds since 1970
+    except (ValueError, OverflowError, OSError):  # not a valid number of seconds since 1970
         return f"{seconds:g}"

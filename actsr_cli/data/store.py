@@ -1,4 +1,4 @@
-"""Prepared data on disk: arrays that are mapped, names in Parquet, and a record of how they were made.
+"""Stores prepared data on disk: memory-mapped arrays, names in Parquet, and a record of the preparation.
 
 FOLDER/prepared/FINGERPRINT/
     items.npy offsets.npy [timestamps.npy] [parts.npy]    flat arrays
@@ -26,31 +26,31 @@ from actsr_cli.errors import DataError
 from actsr_cli.files import replacing_folder, write_record
 
 FORMAT_VERSION = 2
-"""Version of the files' layout and of how data are prepared; it goes up when either changes."""
+"""Version of the file layout and of the preparation; increased when either changes."""
 RECORD = "prepared.json"
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Record(BaseModel):
-    """How prepared data were made.
+    """How data were prepared.
 
     Attributes:
         name: the data set's name.
         fingerprint: hexadecimal digest of input and settings.
-        version: `FORMAT_VERSION` of the actsr that made them.
-        prepared: when, in UTC, as ISO 8601.
-        files: the interactions that were read: one file, or three of data that came split in files.
-        sha256: hexadecimal digest of each of them.
-        format: how it was read.
-        columns: which columns were read.
-        timestamps: whether there are times.
-        parts: whether the data came split in files.
+        version: `FORMAT_VERSION` of the actsr that prepared them.
+        prepared: date of the preparation in UTC, as ISO 8601.
+        files: the files of interactions: one, or three if the data are split into files.
+        sha256: hexadecimal digest of each file.
+        format: the format of the files.
+        columns: the columns that were read.
+        timestamps: whether there are timestamps.
+        parts: whether the data are split into files.
         users: number of users.
         items: number of items.
         interactions: number of interactions.
         settings: the filters.
-        report: what each step left.
+        report: the size after each step.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,13 +73,13 @@ class Record(BaseModel):
 
 
 class _Version(BaseModel):
-    """What every version's record says."""
+    """The part of a record that all versions have in common."""
 
     version: int
 
 
 def save(folder: Path, data: SequenceData, record: Record) -> None:
-    """Write prepared data beside `folder` and rename them into place; an older version there is replaced."""
+    """Write prepared data to a temporary folder and rename it to `folder`, replacing an existing one."""
     with replacing_folder(folder) as partial:
         for name, array in (
             ("items", data.items),
@@ -99,7 +99,7 @@ def load(folder: Path) -> SequenceData:
     """Open prepared data; the arrays stay on disk until they are read.
 
     Raises:
-        DataError: something is missing or damaged, or of another version of actsr.
+        DataError: the data are missing, damaged or from another version of actsr.
     """
     record = load_record(folder)
     try:
@@ -126,10 +126,10 @@ def load(folder: Path) -> SequenceData:
 
 
 def load_record(folder: Path) -> Record:
-    """The record of how prepared data were made.
+    """The record of how data were prepared.
 
     Raises:
-        DataError: it is missing, damaged or of another version of actsr.
+        DataError: the record is missing, damaged or from another version of actsr.
     """
     if not is_current(folder):
         raise DataError(
@@ -140,7 +140,7 @@ def load_record(folder: Path) -> Record:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether prepared data are of this version.
+    """Whether prepared data have the current format version.
 
     Raises:
         DataError: their record is missing or damaged.
@@ -152,13 +152,13 @@ def _read(folder: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate_json((folder / RECORD).read_bytes())
     except ValidationError as error:
-        raise _damaged(folder, f"{RECORD} is no record of a preparation") from error
+        raise _damaged(folder, f"{RECORD} is not a valid record") from error
     except OSError as error:
         raise _damaged(folder, error) from error
 
 
 def _table(columns: Mapping[str, Sequence[object] | None]) -> pa.Table:
-    """Texts, and lists of texts, as a table; a column that is None is left out."""
+    """A table of texts and lists of texts; columns that are None are left out."""
     types = {"categories": pa.list_(pa.string())}
     return pa.table(
         {name: pa.array(values, types.get(name, pa.string())) for name, values in columns.items() if values is not None}
@@ -166,12 +166,12 @@ def _table(columns: Mapping[str, Sequence[object] | None]) -> pa.Table:
 
 
 def _mapped(folder: Path, name: str) -> NDArray[Any]:
-    """An array that stays on disk until it is read."""
+    """A memory-mapped array."""
     return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _fits(data: SequenceData, record: Record) -> bool:
-    """Whether the files are of one preparation, as far as their sizes tell."""
+    """Whether the sizes of all files agree with the record."""
     return (
         data.offsets.shape == (record.users + 1,)
         and data.items.shape == (record.interactions,)
@@ -185,5 +185,5 @@ def _fits(data: SequenceData, record: Record) -> bool:
 
 def _damaged(folder: Path, reason: object) -> DataError:
     return DataError(
-        f"the prepared data in {folder} are damaged: {reason}", hint="Make them again: actsr preprocess NAME --force"
+        f"the prepared data in {folder} are damaged: {reason}", hint="Prepare them again: actsr preprocess NAME --force"
     )

@@ -1,4 +1,4 @@
-"""The `demo` data: a generated log of household routines whose next item can be learnt."""
+"""Generates the `demo` data: a log of household routines whose next item can be learnt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DAY = 86_400
 
 @dataclass(frozen=True)
 class _Item:
-    """An item as both files name it; noise items belong to no routine."""
+    """An item of the demo data; noise items belong to no routine."""
 
     item_id: str
     title: str
@@ -38,7 +38,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _World:
-    """Items 0 .. signal-1 lie on rings of `_STEPS`, noise items come after; gateways[i] are the ways out of item i."""
+    """Items 0 .. signal-1 form rings of `_STEPS` items; noise items follow. gateways[i] are the exits from item i."""
 
     items: tuple[_Item, ...]
     gateways: tuple[tuple[int, ...], ...]
@@ -54,41 +54,41 @@ class _World:
 
 @dataclass
 class _Walk:
-    """Where a user stands: an item of a ring, and the direction (+1 or -1) in which the ring is walked."""
+    """State of a user: an item of a ring, and the direction (+1 or -1) of the walk along the ring."""
 
     item: int
     direction: int
 
 
 def generate_demo(directory: Path, seed: int = DEMO_SEED, users: int = DEMO_USERS) -> Counts:
-    """Write demo.inter and demo.item into `directory`, the same bytes for the same seed on every machine.
+    """Write demo.inter and demo.item into `directory`; a seed gives the same bytes on every machine.
 
-    The model behind it:
+    How the log is generated:
 
     - *Signal items* are the steps of household routines, each a ring of ten (beans, grinder, kettle, ...). A user
-      walks a ring forwards or backwards, sometimes skipping a step. The direction is drawn anew on entering a ring
-      and then kept, so the next item follows from the last two signal items *in their order*: after (grinder, scale)
-      comes the kettle, after (scale, grinder) come the beans.
-    - Now and then the user hops, from each item through one of two gateways of its own to an item of another
-      routine, days later. No item comes twice in a user's log.
-    - *Noise items* (gift cards, batteries, ...) stand at about every fifth position, drawn by popularity alone
-      (Zipf). They are the most frequent items of all and say nothing on what comes next: attention that rests on them
-      is wasted. In demo.item their `noise` is 1.
-    - Held-out positions are drawn like all others. A noise item as a target can only be guessed by its popularity,
-      which is what a popularity ranking does.
+      walks a ring forwards or backwards, sometimes skipping a step. The direction is drawn on entering a ring and then
+      kept. So the next item depends on the last two signal items *in their order*: after (grinder, scale) comes the
+      kettle, after (scale, grinder) come the beans.
+    - Sometimes the user moves to another routine, days later: each item has two gateways to items of other routines.
+      No item occurs twice in a user's log.
+    - *Noise items* (gift cards, batteries, ...) are about every fifth item, drawn only by popularity (Zipf). They are
+      the most frequent items and carry no information about the next item, so attention to them is wasted. In
+      demo.item their `noise` is 1.
+    - Held-out items are drawn like all others. If the target is a noise item, it can only be guessed by its
+      popularity, as a popularity ranking does.
 
-    Each signal item starts the log of equally many users (give or take one), so that with 2,000 users a 5-core keeps
-    everything.
+    Each signal item starts the log of the same number of users (up to one more or less), so that with 2,000 users a
+    5-core keeps everything.
 
     Args:
         directory: an existing folder.
-        seed: of all draws.
-        users: how many; below 1,500 a 5-core may drop rare items.
+        seed: random seed.
+        users: number of users; below 1,500 a 5-core may drop rare items.
 
     Returns:
-        The users, items and interactions written.
+        The numbers of users, items and interactions written.
     """
-    # random.Random(seed).random() is the one stream that Python promises not to change between versions.
+    # random.Random(seed).random() is the only stream that Python guarantees to be the same in all versions.
     rng = random.Random(seed)  # noqa: S311
     world = _build_world(rng)
     starts = _shuffled(rng, list(range(world.signal)))
@@ -105,7 +105,7 @@ def generate_demo(directory: Path, seed: int = DEMO_SEED, users: int = DEMO_USER
 
 
 def _build_world(rng: random.Random) -> _World:
-    """Items under shuffled ids, which give no routine away, and the gateways between routines."""
+    """Items with shuffled ids, so that ids do not reveal routines, and the gateways between routines."""
     entries = [(step, routine, False) for routine, steps in ROUTINES.items() for step in steps]
     entries += [(title, "everyday", True) for title in NOISE_TITLES]
     signal = len(entries) - len(NOISE_TITLES)
@@ -123,7 +123,7 @@ def _draw_gateways(rng: random.Random, item: int, signal: int) -> tuple[int, ...
 
 
 def _draw_log(rng: random.Random, world: _World, start: int, popularity: list[float]) -> list[tuple[int, int]]:
-    """One user's (item, time) in order; the first one is the signal item `start`."""
+    """One user's (item, time) pairs in order; the first item is the signal item `start`."""
     walk = _Walk(start, _draw_direction(rng))
     time = _START + _below(rng, 300 * _DAY)
     log = [(start, time)]
@@ -143,7 +143,7 @@ def _draw_log(rng: random.Random, world: _World, start: int, popularity: list[fl
 
 
 def _step(rng: random.Random, world: _World, walk: _Walk, seen: set[int]) -> tuple[int, int]:
-    """Move the walk to an unseen signal item: the item and the seconds that pass."""
+    """Move the walk to an unseen signal item; return the item and the seconds since the last one."""
     stride = walk.direction * (2 if rng.random() < _SKIP else 1)
     ring, place = divmod(walk.item, _STEPS)
     onward = ring * _STEPS + (place + stride) % _STEPS
@@ -163,7 +163,7 @@ def _hop(rng: random.Random, world: _World, item: int, seen: set[int]) -> int:
 
 
 def _draw_noise(rng: random.Random, world: _World, popularity: list[float], seen: set[int]) -> int:
-    """An unseen noise item, by popularity."""
+    """Draw an unseen noise item by popularity."""
     weights = [0.0 if item in seen else weight for item, weight in zip(world.noise_items, popularity, strict=True)]
     left = rng.random() * sum(weights)
     for item, weight in zip(world.noise_items, weights, strict=True):
@@ -186,7 +186,7 @@ def _between(rng: random.Random, low: int, high: int) -> int:
 
 
 def _shuffled(rng: random.Random, values: list[int]) -> list[int]:
-    """A random order of `values` (Fisher-Yates), drawn from rng.random() alone."""
+    """Shuffle `values` in place and return them (Fisher-Yates); uses only rng.random()."""
     for last in range(len(values) - 1, 0, -1):
         other = _below(rng, last + 1)
         values[last], values[other] = values[other], values[last]

@@ -1,11 +1,10 @@
-"""Brings one URL into one file over an unreliable network: resumes, retries with back-off, gives up in words."""
+"""Downloads one URL to one file over an unreliable network: resumes, retries with back-off, reports why it fails."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -13,51 +12,31 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from actsr_cli import __version__
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 from actsr_cli.files import write_record
+from actsr_cli.version import __version__
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes that there will be (None where the server does not say)."""
+"""Called with the bytes present and the total bytes (None if the server does not say)."""
 OnNote = Callable[[str], None]
-"""Called with one line on what just happened."""
+"""Called with a one-line message about an event."""
 
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HTML = ("text/html", "application/xhtml+xml")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How patient a download is.
-
-    Attributes:
-        retries: tries after the first one that bring nothing new before a mirror is given up.
-        first_wait: seconds before the first retry; each further one waits twice as long.
-        longest_wait: seconds that a wait lasts at most, whatever the server asks for.
-        timeout: seconds without a byte, or without a connection, that count as a failure.
-    """
-
-    retries: int = 4
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    timeout: float = 30.0
-
-    def wait(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return min(self.first_wait * 2.0 ** (failures - 1), self.longest_wait)
-
-
 class RefusalError(DownloadError):
-    """The server's answer is final: asking again will not help."""
+    """The server refused; a retry will not help."""
 
 
 class BrokenOffError(DownloadError):
-    """Every retry failed; what has come so far is kept."""
+    """All retries failed; the bytes received so far are kept."""
 
 
 class _PassingError(Exception):
-    """A try that failed and may go better next time, after `wait` seconds where the server named them."""
+    """A temporary failure; `wait` is the number of seconds that the server asks to wait, or None."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -65,7 +44,7 @@ class _PassingError(Exception):
 
 
 class _Origin(BaseModel):
-    """What the bytes of an unfinished file are part of, kept in a small file beside it."""
+    """The origin of an unfinished file, stored in a small file beside it."""
 
     url: str
     validator: str | None
@@ -73,7 +52,7 @@ class _Origin(BaseModel):
 
 
 class PartialFile:
-    """An unfinished download: NAME.part, and NAME.part.json on where its bytes come from."""
+    """An unfinished download: NAME.part, and NAME.part.json with the origin of its bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,11 +60,11 @@ class PartialFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """Number of bytes present."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def origin(self, url: str) -> _Origin | None:
-        """What is known of the bytes if they come from `url` and a server can be asked to go on after them."""
+        """The origin of the bytes if they come from `url` and the download can be resumed, else None."""
         try:
             origin = _Origin.model_validate_json(self._record.read_bytes())
         except (FileNotFoundError, ValidationError):
@@ -95,12 +74,12 @@ class PartialFile:
         return origin if origin.url == url and resumable else None
 
     def start(self, origin: _Origin) -> None:
-        """Empty the file for the bytes of `origin`."""
+        """Empty the file and record `origin` as the origin of its bytes."""
         self.path.write_bytes(b"")
         write_record(self._record, origin)
 
     def discard(self) -> None:
-        """Remove the file and what is known of it."""
+        """Remove the file and its record."""
         self.path.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
 
@@ -108,11 +87,11 @@ class PartialFile:
 def download(
     url: str, partial: PartialFile, policy: RetryPolicy, on_progress: OnProgress | None, on_note: OnNote | None
 ) -> None:
-    """Fill `partial` with the whole body at `url`, going on where an earlier try stopped.
+    """Download `url` into `partial`, resuming an earlier try.
 
     Raises:
-        RefusalError: the server will not give it, or gives an HTML page.
-        BrokenOffError: it failed too often in a row; `partial` keeps what has come.
+        RefusalError: the server refuses, or sends an HTML page.
+        BrokenOffError: too many tries in a row failed; `partial` keeps the bytes received.
     """
     headers = {"User-Agent": f"actsr/{__version__}", "Accept-Encoding": "identity"}
     furthest = partial.size if partial.origin(url) else 0
@@ -129,7 +108,7 @@ def download(
 
 
 def _ignore_progress(done: int, total: int | None) -> None:
-    """Nobody watches."""
+    """Do nothing."""
 
 
 def _wait_or_give_up(
@@ -137,11 +116,11 @@ def _wait_or_give_up(
 ) -> None:
     reason = str(error) or type(error).__name__
     if failures > policy.retries:
-        kept = f"; {partial.size:,} bytes kept for next time" if partial.size else ""
+        kept = f"; {partial.size:,} bytes kept for the next try" if partial.size else ""
         raise BrokenOffError(f"{reason} (failures in a row: {failures}{kept})") from error
     asked = error.wait if isinstance(error, _PassingError) else None
     if asked is not None and asked > policy.longest_wait:
-        raise BrokenOffError(f"{reason}; asked to wait {asked:.0f} s, longer than it is worth") from error
+        raise BrokenOffError(f"{reason}; the server asks to wait {asked:.0f} s, which is too long") from error
     wait = policy.wait(failures) if asked is None else asked
     if on_note:
         on_note(f"{reason}; trying again in {wait:g} s")
@@ -149,7 +128,7 @@ def _wait_or_give_up(
 
 
 def _try_once(client: httpx.Client, url: str, partial: PartialFile, on_progress: OnProgress) -> None:
-    """One request; returns once the body is complete."""
+    """Send one request; return when the body is complete."""
     origin = partial.origin(url)
     if origin and origin.total == partial.size:
         return
@@ -172,14 +151,14 @@ def _try_once(client: httpx.Client, url: str, partial: PartialFile, on_progress:
 
 
 def _check_nothing_is_left(response: httpx.Response, partial: PartialFile) -> None:
-    """A server refuses to go on after the last byte: fine if that is where we are, else start over."""
+    """Check a 416 answer: accept it if the file is complete, else start over."""
     if response.headers.get("Content-Range") != f"bytes */{partial.size}":
         partial.discard()
         raise _PassingError("416 Range Not Satisfiable; starting over")
 
 
 def _check_answer(response: httpx.Response) -> None:
-    """Refuse what is final, fail on what may pass, accept 200 and 206 with a body that is no page."""
+    """Accept 200 and 206 with a body that is not an HTML page; raise for temporary and final errors."""
     status = f"{response.status_code} {response.reason_phrase}".strip()
     if response.status_code in _TRY_AGAIN:
         raise _PassingError(status, _retry_after(response.headers.get("Retry-After")))
@@ -190,11 +169,11 @@ def _check_answer(response: httpx.Response) -> None:
         raise RefusalError("an HTML page, not an archive")
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise RefusalError(f"the body is encoded ({encoding}) although that was declined")
+        raise RefusalError(f"the body is encoded ({encoding}) although the request forbids it")
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds that the server asks to wait, from a number or an HTTP date; None where it says nothing clear."""
+    """Seconds that the server asks to wait, from a number or an HTTP date; None if it gives neither."""
     if value is None:
         return None
     if value.strip().isdecimal():
@@ -208,7 +187,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _check_continuation(response: httpx.Response, partial: PartialFile, origin: _Origin | None) -> int | None:
-    """The total size, once a 206 is known to go on exactly where the file stops."""
+    """Check that a 206 answer continues exactly at the end of the file, and return the total size."""
     stated = response.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(stated.strip())
     if origin is None or match is None or int(match[1]) != partial.size:
@@ -224,7 +203,7 @@ def _check_continuation(response: httpx.Response, partial: PartialFile, origin: 
 
 
 def _validator(response: httpx.Response) -> str | None:
-    """What tells this version of the file from another: a strong ETag, else the date; a weak ETag tells nothing."""
+    """The identifier of this version of the file: a strong ETag, else the modification date. Weak ETags are ignored."""
     etag: str | None = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return etag
@@ -240,7 +219,7 @@ def _start_over(response: httpx.Response, url: str, partial: PartialFile) -> int
 
 
 def _append(response: httpx.Response, partial: PartialFile, total: int | None, on_progress: OnProgress) -> None:
-    """Write bytes as they come, unbuffered: what has arrived survives even a kill."""
+    """Write bytes as they arrive, unbuffered, so that a killed process loses nothing."""
     done = partial.size
     on_progress(done, total)
     with partial.path.open("ab", buffering=0) as file:

@@ -1,13 +1,13 @@
-"""What a model must know of its data to be used without them: which item is which, and who the users are.
+"""The raw ids behind a model's items and users, so that the model works without its data.
 
 FOLDER/
     items.parquet       per item id from 0 (padding): raw id, training interactions, title and categories where known
-    users.parquet       per user id from 0: raw id; only where the model knows its users
+    users.parquet       per user id from 0: raw id; only if the model learns about users
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -24,19 +24,19 @@ from actsr_cli.files import replacing
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
 _COMPARED = 20_000
-"""Names that an unknown one is compared with at most."""
+"""Largest number of names that an unknown name is compared with."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The items of a model, and its users where it knows them.
+    """The items of a model, and its users if it learns about users.
 
     Attributes:
         item_names: the raw id of each item; index 0 is padding and the empty string.
         counts: (n_items + 1,) int64, training interactions of each item.
         titles: a title for each item id (empty where unknown), or None.
         categories: the categories of each item id (none where unknown), or None.
-        user_names: the raw id of each user, or None where the model knows no users.
+        user_names: the raw id of each user, or None if the model does not learn about users.
     """
 
     item_names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
-        """The vocabulary of some data; with their users if the model knows them."""
+        """The vocabulary of some data; it has users if the model learns about users."""
         return cls(
             item_names=data.item_names,
             counts=data.item_counts,
@@ -62,35 +62,47 @@ class Vocabulary:
         return len(self.item_names) - 1
 
     def display_name(self, item: int) -> str:
-        """The title of an item, or its raw id where it has none."""
+        """The title of an item, or its raw id if it has no title."""
         title = "" if self.titles is None else self.titles[item]
         return title or self.item_names[item]
 
-    def item_ids(self, names: Iterable[str]) -> NDArray[np.int64]:
+    def display_name_of(self, name: str) -> str:
+        """The title of a raw id, or the raw id itself if it has no title."""
+        return self.display_name(int(self.item_ids([name])[0]))
+
+    def known_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The item ids of some raw ids; 0 for an unknown one."""
+        ids = self._ids
+        return np.fromiter((ids.get(name, 0) for name in names), dtype=np.int64, count=len(names))
+
+    def item_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
         """The item ids of some raw ids.
 
         Raises:
-            DataError: there is no such item.
+            DataError: an item is unknown.
         """
-        ids = []
-        for name in names:
-            if name not in self._ids:
-                raise self._unknown(name, "item", self.item_names[1:])
-            ids.append(self._ids[name])
-        return np.array(ids, dtype=np.int64)
+        found = self.known_ids(names)
+        if not found.all():
+            raise self._unknown(names[int(np.argmin(found != 0))], "item", self.item_names[1:])
+        return found
 
     def user_id(self, name: str) -> int:
         """The user id of a raw id.
 
         Raises:
-            DataError: there is no such user, or the model knows no users.
+            DataError: the user is unknown, or the vocabulary has no users.
         """
         if self.user_names is None:
-            raise DataError("this model knows no users")
+            raise DataError("this model does not learn about users")
         user = self._user_ids.get(name)
         if user is None:
             raise self._unknown(name, "user", self.user_names)
         return user
+
+    def known_user_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The user ids of some raw ids; -1 for an unknown one."""
+        ids = self._user_ids
+        return np.fromiter((ids.get(name, -1) for name in names), dtype=np.int64, count=len(names))
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary into a folder."""
@@ -126,8 +138,18 @@ class Vocabulary:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
             raise DataError(f"the vocabulary in {folder} {reason}") from error
         if not found.item_names or found.item_names[0] != "":
-            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is no padding")
+            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is not padding")
         return found
+
+    @cached_property
+    def arrow_names(self) -> pa.StringArray:
+        """(n_items + 1,) raw ids of the items."""
+        return pa.array(self.item_names, type=pa.string())
+
+    @cached_property
+    def arrow_titles(self) -> pa.StringArray | None:
+        """(n_items + 1,) titles of the items, or None."""
+        return None if self.titles is None else pa.array(self.titles, type=pa.string())
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -144,8 +166,8 @@ class Vocabulary:
         close = get_close_matches(name, begin_alike[:_COMPARED], n=3)
         said = f"did you mean {' or '.join(repr(each) for each in close)}?" if close else ""
         return DataError(
-            f"the model knows no {kind} '{name}'" + (f"; {said}" if said else ""),
-            hint=f"Its {kind}s are called like {', '.join(names[:3])}; rare ones are left out when data are prepared.",
+            f"unknown {kind} '{name}'" + (f"; {said}" if said else ""),
+            hint=f"Known {kind}s look like {', '.join(names[:3])}. Preparation may have filtered rare {kind}s out.",
         )
 
 

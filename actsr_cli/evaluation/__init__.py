@@ -1,1 +1,1 @@
-"""How well the next item is ranked: protocols, the ranker, metrics, significance."""
+"""Evaluation of next-item rankings: protocols, the ranker, metrics, significance."""

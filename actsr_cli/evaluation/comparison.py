@@ -1,4 +1,4 @@
-"""Whether one model ranks better than another: paired over users and over seeds, and for whom."""
+"""Comparison of models: differences, tests paired over users and over seeds, and groups of users."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval, PairedTest, holm, mean_interval, paired_t, signed_ranks
 
 LEVEL = 0.05
-"""A p-value below it is taken for a difference."""
+"""The significance level: a p-value below it counts as a difference."""
 _DIGITS = 9
-"""Decimals of a difference; further ones are rounding errors of means, which would break ties between users."""
+"""Decimals of a difference. Further ones are rounding errors of means and would break ties between users."""
 
 Verdict = Literal["better", "worse", "open"]
 Values = NDArray[np.float64]
@@ -23,12 +23,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Contender:
-    """What is compared: a run, or several that differ in their seed alone.
+    """A run to compare, or several runs that differ only in their seed.
 
     Attributes:
-        name: of the run or the group.
-        values: by measure (runs, users) values; (runs,) of a measure that is one number for all users together. NaN
-            where a user has none.
+        name: name of the run or the group.
+        values: values by measure: (runs, users), or (runs,) if the measure is one number for all users together. NaN
+            if a user has no value.
         seeds: (runs,) seed of each run.
     """
 
@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of a contender against the baseline's.
+    """One metric of a contender compared with the baseline.
 
     Attributes:
         measure: such as ndcg@10.
@@ -52,12 +52,12 @@ class Difference:
         contender: name of the other one.
         of_baseline: (runs,) the baseline's means over users.
         of_contender: (runs,) the contender's.
-        difference: contender minus baseline with its interval, over users (each one's mean over the runs). Of a measure
-            that has no value per user the interval is the difference itself.
-        users: Wilcoxon's test over the same differences; None of a measure that has no value per user.
-        seeds: the paired t-test over the means of the runs of each seed; None where there are not two common seeds.
+        difference: contender minus baseline with its interval, over users (each user's mean over the runs). If the
+            measure has no value per user, the interval is the difference itself.
+        users: Wilcoxon's test over the same differences; None if the measure has no value per user.
+        seeds: the paired t-test over the means of each seed's runs; None with fewer than two common seeds.
         users_holm: `users.p`, corrected over all comparisons made together.
-        seeds_holm: `seeds.p`, likewise.
+        seeds_holm: `seeds.p`, corrected in the same way.
     """
 
     measure: Measure
@@ -73,9 +73,10 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """`better` or `worse` where every test that could be made tells the two apart, the same way, else `open`.
+        """`better` or `worse` if every available test is significant and all agree on the direction, else `open`.
 
-        The tests may disagree with the difference of the means: many users who lose a little and a few who gain much.
+        The tests may disagree with the difference of the means, for example if many users lose a little and a few gain
+        much.
         """
         tests = [test for test in (self.users, self.seeds) if test is not None]
         corrected = [p for p in (self.users_holm, self.seeds_holm) if p is not None]
@@ -87,14 +88,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Slice:
-    """Some of the users.
+    """A group of users.
 
     Attributes:
-        by: what they have in common: `history length` or `item popularity`.
-        label: within which bounds.
-        users: how many they are.
+        by: the quantity that defines the group: `history length` or `item popularity`.
+        label: the range of that quantity.
+        users: number of users in the group.
         means: the measure of each contender, the baseline first.
-        differences: contender minus baseline with its interval, of each contender but the baseline.
+        differences: contender minus baseline with its interval, for each contender except the baseline.
     """
 
     by: str
@@ -105,11 +106,11 @@ class Slice:
 
 
 def differences(contenders: Sequence[Contender], wanted: Sequence[Measure]) -> list[Difference]:
-    """Every contender against the first one by every measure; p-values are corrected over all of them together.
+    """Compare every contender with the first one by every measure; p-values are corrected over all comparisons.
 
     Args:
         contenders: at least two, ranked over the same users.
-        wanted: what they are compared by.
+        wanted: the measures to compare by.
     """
     baseline, *others = contenders
     found = [_difference(measure, baseline, other) for other in others for measure in wanted]
@@ -128,14 +129,14 @@ def differences(contenders: Sequence[Contender], wanted: Sequence[Measure]) -> l
 def slices(
     contenders: Sequence[Contender], measure: Measure, by: str, quantity: NDArray[np.int64], parts: int = 4
 ) -> list[Slice]:
-    """A measure for users in parts of about the same size, from little to much of a quantity.
+    """A measure for groups of users of about the same size, in ascending order of a quantity.
 
     Args:
         contenders: the baseline first.
         measure: one that has a value per user.
-        by: what the quantity is.
+        by: name of the quantity.
         quantity: (users,) whole numbers.
-        parts: at most so many; fewer where many users have the same.
+        parts: maximum number of groups; there are fewer if many users have the same value.
     """
     values = [np.nanmean(contender.values[measure.name], axis=0) for contender in contenders]
     found = []
@@ -181,7 +182,7 @@ def _difference(measure: Measure, baseline: Contender, other: Contender) -> Diff
 
 
 def _interval(values: Values) -> Interval:
-    """As `mean_interval`; where nobody has a value, of nothing."""
+    """As `mean_interval`; NaN with a count of 0 if there is no value."""
     known = values[~np.isnan(values)]
     return mean_interval(known) if len(known) else Interval(np.nan, np.nan, np.nan, 0)
 

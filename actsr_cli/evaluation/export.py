@@ -1,4 +1,4 @@
-"""Ranks and metrics of every target in a file, for analyses of one's own."""
+"""Writes ranks and metrics of every target to a file, for your own analyses."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ from actsr_cli.files import replacing
 SUFFIXES = (".csv", ".parquet")
 
 
+def check_ranks(path: Path) -> None:
+    """Check where ranks are to be written.
+
+    Raises:
+        DataError: the suffix is neither .csv nor .parquet, or the folder does not exist.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
+    if not path.parent.is_dir():
+        raise DataError(f"there is no folder {path.parent}", hint="Make the folder first.")
+
+
 def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence[Measure]) -> None:
     """Write one row per target: user, history length, target item, rank, and each metric that has a value per target.
 
     Args:
-        path: a .csv or .parquet file; it appears whole or not at all.
+        path: a .csv or .parquet file; it is written atomically.
         data: the data behind the ranking; users and items are written under their raw ids.
         judged: the ranking.
-        wanted: what is measured.
+        wanted: the measures to write.
 
     Raises:
-        DataError: the suffix is neither.
+        DataError: see `check_ranks`.
     """
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
+    check_ranks(path)
     histories = judged.ranking.histories
     columns = {
         "user": [data.user_names[user] for user in histories.users],
@@ -40,7 +51,6 @@ def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence
         if not measure.metric.of_catalogue:
             columns[measure.name] = measure.metric.compute(judged, measure.k)
     table = pd.DataFrame(columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         if path.suffix == ".csv":
             table.to_csv(partial, index=False)

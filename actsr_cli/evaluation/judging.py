@@ -1,4 +1,4 @@
-"""A scorer judged on a split: its ranking of every target, and the measures of it."""
+"""Evaluates a scorer on a split: its ranking of every target, and the measures of that ranking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Judgement:
     """How a scorer ranks the targets of a split.
 
     Attributes:
-        judged: the ranking, and what is known of its items.
+        judged: the ranking, and the facts about its items.
         values: each measure by name, the mean over users.
     """
 
@@ -33,13 +33,13 @@ class Judgement:
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What a split holds, and what it leaves out.
+    """What a split contains, and what it leaves out.
 
     Attributes:
-        targets: items that are to be predicted.
-        users: who have any.
-        users_without_history: users with items behind the cut and none before it: they are left out.
-        untrained_targets: targets whose item has no training interaction; they are ranked like all others.
+        targets: number of items to predict.
+        users: number of users with a target.
+        users_without_history: number of users with items after the cut and none before it; they are left out.
+        untrained_targets: number of targets whose item has no training interaction; they are ranked like all others.
     """
 
     targets: int
@@ -49,7 +49,7 @@ class SplitFacts:
 
 
 def split_facts(data: SequenceData, split: SplitName) -> SplitFacts:
-    """Count what a split holds."""
+    """Count what a split contains."""
     found = data.targets(split)
     return SplitFacts(
         targets=len(found.places),
@@ -60,12 +60,12 @@ def split_facts(data: SequenceData, split: SplitName) -> SplitFacts:
 
 
 def catalogue_of(data: SequenceData) -> Catalogue:
-    """What metrics know of the items of prepared data, by their training part."""
+    """The facts that metrics use about the items of prepared data, from its training part."""
     return Catalogue(data.item_counts, data.categories)
 
 
 def configured_measures(config: EvaluationConfig, *further: str) -> list[Measure]:
-    """The measures that a configuration asks for, and further ones such as what a training monitors.
+    """The measures of a configuration, and further ones such as the one that a training monitors.
 
     Raises:
         ConfigError: a metric is unknown.
@@ -84,13 +84,13 @@ def ranker_for(
     batch_size: int = 256,
     workers: Workers = ALONE,
 ) -> Ranker:
-    """What ranks prepared data by a protocol; see `Ranker`."""
+    """The ranker of prepared data under a protocol; see `Ranker`."""
     counts = data.item_counts if protocol.sampled else None
     return Ranker(model, device=device, protocol=protocol, batch_size=batch_size, item_counts=counts, workers=workers)
 
 
 def check_measures(wanted: Sequence[Measure], data: SequenceData) -> None:
-    """Raise where data lack what a measure needs.
+    """Check that data have what the measures need.
 
     Raises:
         ConfigError: a measure needs categories of items, and there are none.
@@ -113,14 +113,14 @@ def judge(
     """Rank every target of a split and measure the ranking.
 
     Args:
-        ranker: what ranks.
+        ranker: the ranker to use.
         data: prepared data, split.
         split: `valid` or `test`.
-        wanted: what is measured.
-        on_batch: hears (done, total) targets.
+        wanted: the measures to compute.
+        on_batch: called with (done, total) targets.
 
     Raises:
-        DataError: nothing is held out.
+        DataError: no items are held out.
         ConfigError: a measure needs categories of items, and there are none.
         RunError: a score is not a number.
     """
@@ -137,8 +137,8 @@ def nothing_held_out(data: SequenceData) -> str:
     """Why there is nothing to rank, in one line."""
     match data.split.by:
         case "none":
-            return f"split.by is none: all of '{data.name}' is for training, and nothing is held out"
+            return f"split.by is none: all of '{data.name}' is training data, and no items are held out"
         case "last":
-            return f"'{data.name}' has no user with three interactions: there is nothing to evaluate on"
+            return f"'{data.name}' has no user with three or more interactions: there is nothing to evaluate on"
         case _:
-            return f"'{data.name}' has no user with a history before the cut and an item behind it"
+            return f"'{data.name}' has no user with a history before the cut and an item after it"

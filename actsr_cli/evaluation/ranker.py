@@ -1,4 +1,4 @@
-"""The one way to order a catalogue: histories in, ranks of their targets and lists of the best items out."""
+"""Ranks a catalogue for histories: the rank of each target, and lists of the best items."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import CandidateSampler, Protocol
 
 _SCORES_AT_A_TIME = 2**25
-"""Of a catalogue of a million items, 33 histories' scores at a time: 128 MiB."""
+"""Limit of one batch's scores, 128 MiB: 33 histories with a catalogue of a million items."""
 
 
 class Scorer(Interface):
-    """What is asked for scores, such as a `Recommender`."""
+    """The methods of a model that a ranker calls."""
 
     @property
     def n_items(self) -> int:
-        """Items of the catalogue, padding not counted."""
+        """Number of items in the catalogue, without padding."""
 
     @property
     def max_length(self) -> int:
-        """Latest items of a history that are read."""
+        """Number of latest items of a history that the model reads."""
 
     def score(self, batch: Batch) -> Tensor:
-        """(batch, n_items + 1) scores; column 0 is padding and means nothing."""
+        """(batch, n_items + 1) scores; column 0 is padding and has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Ranking:
 
     Attributes:
         histories: the histories, with their targets.
-        better: (rows,) int64, candidates with a higher score than the target. -1 where there is no target.
-        equal: (rows,) int64, other candidates with the same score.
-        top_items: (rows, top) int64, the candidates with the highest scores, the best first, of equal ones the lowest
-            id first; 0 where there are no more.
-        top_scores: (rows, top) float32, their scores.
-        log_total: (rows,) log of the sum over the catalogue of exp(score), so that a score minus it is a
-            log-probability; 0 unless asked for.
+        better: (rows,) int64 number of candidates that score higher than the target; -1 without a target.
+        equal: (rows,) int64 number of other candidates with the target's score.
+        top_items: (rows, top) int64 item ids with the highest scores, best first; of equal scores the lowest id comes
+            first. 0 where the list is shorter. An item with a score of -inf is never listed.
+        top_scores: (rows, top) float32, their scores; -inf where the list is shorter.
+        log_total: (rows,) log of the sum over the catalogue of exp(score): a score minus it is a log-probability. 0
+            unless `rank` computed it.
         target_scores: (rows,) float32 score of each target; NaN without one.
     """
 
@@ -63,30 +63,31 @@ class Ranking:
 
     @property
     def ranks(self) -> NDArray[np.float64]:
-        """(rows,) expected rank of each target from 1, equal scores being put in random order; NaN without a target."""
+        """(rows,) expected rank of each target from 1, with equal scores in random order; NaN without a target."""
         return np.where(self.better < 0, np.nan, 1 + self.better + self.equal / 2)
 
     @property
     def log_probability(self) -> NDArray[np.float64]:
-        """(rows,) of the target, by the softmax over all items of the catalogue."""
+        """(rows,) log-probability of each target, by the softmax over all items of the catalogue."""
         return (self.target_scores - self.log_total).astype(np.float64)
 
     @property
     def top_log_probability(self) -> NDArray[np.float64]:
-        """(rows, top) of the listed items, likewise; -inf where there are no more."""
+        """(rows, top) log-probability of the listed items, likewise; -inf where the list is shorter."""
         return (self.top_scores - self.log_total[:, None]).astype(np.float64)
 
 
 class Ranker:
-    """Orders a catalogue by a scorer's scores; memory is bounded by the batch, and no rank depends on its size.
+    """Orders a catalogue by a model's scores. Memory is bounded by the batch, and no rank depends on the batch size.
 
     Args:
         scorer: the model, on `device` and in evaluation mode.
         device: where to score.
         protocol: which items a target is ranked among.
-        batch_size: histories at a time; fewer where the catalogue is so large that their scores would need gigabytes.
-        item_counts: (n_items + 1,) training interactions of each item, which sampled candidates need.
-        workers: the processes that share the histories; each gets the whole ranking.
+        batch_size: histories scored at a time; fewer if the scores of a large catalogue would exceed 128 MiB.
+        item_counts: (n_items + 1,) training interactions of each item; sampled candidates need them.
+        workers: the processes that share the histories. Each gets the whole ranking.
+        listed: (n_items + 1,) bool, items allowed in lists; None allows all. Ranks do not depend on it.
     """
 
     def __init__(
@@ -98,12 +99,15 @@ class Ranker:
         batch_size: int = 256,
         item_counts: NDArray[np.int64] | None = None,
         workers: Workers = ALONE,
+        listed: NDArray[np.bool_] | None = None,
     ) -> None:
         self.scorer = scorer
         self.device = device
         self.protocol = protocol or Protocol()
         self.batch_size = batch_size
         self.workers = workers
+        self._not_listed = None if listed is None else torch.from_numpy(~listed).to(device)
+        self._scratch = torch.empty(0, device=device)
         self._sampler: CandidateSampler | None = None
         if self.protocol.sampled:
             if item_counts is None:
@@ -121,10 +125,10 @@ class Ranker:
         """Rank the target of each history, and list the best items.
 
         Args:
-            histories: of any length.
-            top: length of the lists; 0 makes none.
-            log_probability: also tell how probable targets (and listed items) are.
-            on_batch: hears (done, total) histories.
+            histories: histories of any length, at least one item each.
+            top: length of the lists; 0 makes no lists.
+            log_probability: also compute `log_total`.
+            on_batch: called with (done, total) histories.
 
         Raises:
             RunError: a score is not a number.
@@ -136,6 +140,8 @@ class Ranker:
                 histories, self.scorer.max_length, self._at_a_time(top), self.device, self.workers
             ):
                 scores = self.scorer.score(batch)
+                if bool(torch.isnan(scores[:, 1:].amax(dim=1)).any()):  # a row with a NaN has it as its maximum
+                    raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train in float32.")
                 self._rank_rows(histories, rows, scores, found)
                 if log_probability:
                     found.log_total[rows] = scores[:, 1:].float().logsumexp(dim=1).cpu().numpy()
@@ -145,17 +151,34 @@ class Ranker:
         return found.ranking(histories, self.workers, self.device)
 
     def _at_a_time(self, top: int) -> int:
-        """Histories in a batch; a list needs about eight times the memory of the scores."""
-        limit = _SCORES_AT_A_TIME // (8 if top else 1)
+        """Number of histories in a batch; lists need about four times the memory of the scores."""
+        limit = _SCORES_AT_A_TIME // (4 if top else 1)
         return max(1, min(self.batch_size, limit // self.scorer.n_items))
 
     def _rank_rows(self, histories: Histories, rows: NDArray[np.int64], scores: Tensor, found: _Found) -> None:
-        """Put what the scores of some rows say into its place."""
-        if bool(torch.isnan(scores[:, 1:].amax(dim=1)).any()):  # a row with a NaN has it as its maximum
-            raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train again in float32.")
+        """Fill in the ranks and the lists of some rows."""
         targets = torch.from_numpy(histories.targets[rows]).to(self.device)
         seen = None if self.protocol.seen == "rank" else torch.from_numpy(histories.padded(rows)).to(self.device)
         candidates = self._candidates(histories, rows)
+        if histories.targets[rows].any():
+            self._place_targets(rows, scores, targets, seen, candidates, found)
+        else:
+            found.better[rows], found.target_scores[rows] = -1, np.nan
+        if n_listed := found.top_items.shape[1]:
+            items, of_items = best_items(self._listable(scores, targets, seen, candidates), n_listed)
+            found.top_items[rows] = items.cpu().numpy()
+            found.top_scores[rows] = of_items.cpu().numpy()
+
+    def _place_targets(
+        self,
+        rows: NDArray[np.int64],
+        scores: Tensor,
+        targets: Tensor,
+        seen: Tensor | None,
+        candidates: Tensor | None,
+        found: _Found,
+    ) -> None:
+        """Fill in how many candidates are better than each target, and how many are equal."""
         if candidates is None:
             better, equal = places(scores, targets, seen)
             if seen is not None and self.protocol.seen == "exclude-repeats":
@@ -169,14 +192,9 @@ class Ranker:
         found.equal[rows] = equal.masked_fill(unknown, 0).cpu().numpy()
         of_target = scores.gather(1, targets.unsqueeze(1)).squeeze(1).float()
         found.target_scores[rows] = of_target.masked_fill(unknown, torch.nan).cpu().numpy()
-        if found.top_items.shape[1]:
-            allowed = self._allowed(scores, targets, seen, candidates)
-            items, of_items = best_items(scores, allowed, found.top_items.shape[1])
-            found.top_items[rows] = items.cpu().numpy()
-            found.top_scores[rows] = of_items.float().cpu().numpy()
 
     def _candidates(self, histories: Histories, rows: NDArray[np.int64]) -> Tensor | None:
-        """(rows, n_candidates) sampled items, padded with 0; None where the whole catalogue is ranked."""
+        """(rows, n_candidates) sampled items, padded with 0; None if the whole catalogue is ranked."""
         if self._sampler is None:
             return None
         drawn = np.stack(
@@ -191,35 +209,39 @@ class Ranker:
         )
         return torch.from_numpy(drawn).to(self.device)
 
-    def _allowed(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
-        """(rows, n_items + 1) bool: what a list may hold."""
+    def _listable(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
+        """(rows, n_items + 1) float32 scores, -inf for items that are not allowed in the list."""
+        if len(self._scratch) < len(scores):  # memory that is used again costs less than new memory for each batch
+            self._scratch = torch.empty(scores.shape, dtype=torch.float32, device=self.device)
+        listable = self._scratch[: len(scores)].copy_(scores)
+        listable[:, PADDING] = -torch.inf
+        if self._not_listed is not None:
+            listable.masked_fill_(self._not_listed, -torch.inf)
         if candidates is not None:
-            allowed = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, candidates, True)
-            allowed.scatter_(1, targets.unsqueeze(1), True)
-        else:
-            allowed = torch.ones_like(scores, dtype=torch.bool)
-            if seen is not None:
-                repeats_stay = self.protocol.seen == "exclude"
-                excluded = seen.masked_fill(seen == targets.unsqueeze(1), PADDING) if repeats_stay else seen
-                allowed.scatter_(1, excluded, False)
-        allowed[:, PADDING] = False
-        return allowed
+            kept = torch.cat([candidates, targets.unsqueeze(1)], dim=1)
+            only = torch.full_like(listable, -torch.inf)
+            return only.scatter_(1, kept, listable.gather(1, kept))
+        if seen is None:
+            return listable
+        if self.protocol.seen == "exclude":  # a target that repeats a seen item stays
+            seen = seen.masked_fill(seen == targets.unsqueeze(1), PADDING)
+        return listable.scatter_(1, seen, -torch.inf)
 
 
 def places(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """How many items score higher than each target, and how many others score the same.
+    """Number of items that score higher than each target, and of other items with an equal score.
 
     Args:
         scores: (batch, n_items + 1); column 0 is padding and never counts.
         targets: (batch,) item ids.
-        seen: (batch, any) item ids to leave out, padded with 0; a target among them stays. None ranks every item.
+        seen: (batch, any) item ids to leave out, padded with 0; the target is never left out. None ranks every item.
 
     Returns:
         Two (batch,) int64.
     """
     columns = targets.unsqueeze(1)
     of_target = scores.gather(1, columns)
-    # Comparisons are written as numbers, whose sums are vectorised where those of bool are not; float32 counts to 2²⁴.
+    # Comparisons are stored as float32: sums of bool are not vectorised. float32 counts exactly up to 2²⁴.
     exact = torch.float32 if scores.shape[1] <= 2**24 else torch.float64
     marks = torch.empty_like(scores, dtype=exact)
     counts = []
@@ -235,32 +257,40 @@ def places(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> tuple
 
 
 def _places_among(scores: Tensor, targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """As `places`, among (batch, any) candidates alone, padded with 0, the target not among them."""
+    """Like `places`, but only among (batch, any) candidates, padded with 0 and without the target."""
     of_target = scores.gather(1, targets.unsqueeze(1))
     of_candidates = scores.gather(1, candidates)
     real = candidates != PADDING
     return ((of_candidates > of_target) & real).sum(dim=1), ((of_candidates == of_target) & real).sum(dim=1)
 
 
-def best_items(scores: Tensor, allowed: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The best allowed items of each row, of equal ones the lowest id first, and their scores.
+def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The best items of each row; of equal scores the lowest id comes first.
 
     Args:
-        scores: (batch, n_items + 1).
-        allowed: (batch, n_items + 1) bool.
-        k: how many.
+        scores: (batch, n_items + 1) float32; -inf marks items that must not be listed, including padding.
+        k: length of the lists, at most the number of columns.
 
     Returns:
-        (batch, k) int64 item ids, 0 where no more are allowed, and (batch, k) scores, -inf there.
+        (batch, k) int64 item ids, 0 after the last allowed item, and (batch, k) scores, -inf there.
     """
-    exact = scores.float() + 0.0  # -0 becomes 0
-    bits = exact.view(torch.int32).long()
-    order = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # whole numbers in the order of the scores
-    keys = (order << 32) - torch.arange(scores.shape[1], device=scores.device)
-    keys = keys.masked_fill(~allowed, torch.iinfo(torch.int64).min)
-    items = keys.topk(k, dim=1).indices
-    gone = ~allowed.gather(1, items)
-    return items.masked_fill(gone, PADDING), scores.gather(1, items).masked_fill(gone, -torch.inf)
+    best, items = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    # If several items tie for the last place, topk takes any of them: these rows are ranked again, exactly.
+    tied = torch.nonzero((best[:, k - 1] == best[:, -1]) & (best[:, -1] > -torch.inf)).squeeze(1)
+    items = items[:, :k]
+    if best.shape[1] > k and len(tied):
+        items[tied] = _lowest_ids_first(scores[tied], k)
+    items = items.sort(dim=1).values
+    best, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
+    return items.gather(1, order).masked_fill(best == -torch.inf, PADDING), best
+
+
+def _lowest_ids_first(scores: Tensor, k: int) -> Tensor:
+    """(batch, k) ids of the best items; of equal scores those with the lowest ids."""
+    bits = (scores + 0.0).view(torch.int32).long()  # + 0.0 turns -0 into 0
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # whole numbers in the order of the scores
+    keys = (ordered << 32) - torch.arange(scores.shape[1], device=scores.device)
+    return keys.topk(k, dim=1).indices
 
 
 class _Found:
@@ -275,7 +305,7 @@ class _Found:
         self.target_scores = np.zeros(rows, dtype=np.float32)
 
     def ranking(self, histories: Histories, workers: Workers, device: torch.device) -> Ranking:
-        """The ranking, once all rows are filled: what each process has not ranked is 0, so that sums are the whole."""
+        """The ranking after all rows are filled; rows of other processes are 0, so the sum over processes is whole."""
         if workers.count > 1:
             for name, array in vars(self).items():
                 setattr(self, name, workers.sum(torch.from_numpy(array).to(device)).cpu().numpy())

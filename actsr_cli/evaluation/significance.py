@@ -1,4 +1,4 @@
-"""How far chance alone moves a mean."""
+"""Bootstrap intervals and paired tests: how far chance alone moves a mean."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Interval:
     """A mean with its 95 % bootstrap interval.
 
     Attributes:
-        mean: of the values.
+        mean: mean of the values.
         low: lower end of the interval.
         high: upper end of the interval.
-        count: values behind it.
+        count: number of values.
     """
 
     mean: float
@@ -37,7 +37,7 @@ class Interval:
 def mean_interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
     """The mean of some values with its percentile bootstrap interval; NaNs are left out.
 
-    With fewer than two values, or values that are all alike, the interval is the mean itself.
+    With fewer than two values, or if all values are equal, the interval is the mean itself.
 
     Raises:
         ValueError: there is no value.
@@ -61,11 +61,11 @@ def mean_interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A two-sided test of whether paired differences are 0 on the whole.
+    """The result of a two-sided test of whether paired differences are 0 on the whole.
 
     Attributes:
-        p: the chance of differences at least as large where there is none in truth.
-        effect: how large they are, whatever their number; its sign is that of the differences.
+        p: the probability of differences at least as large if there is no true difference.
+        effect: size of the differences, which does not depend on their number; it has their sign.
     """
 
     p: float
@@ -75,7 +75,7 @@ class PairedTest:
 def signed_ranks(differences: NDArray[np.float64]) -> PairedTest:
     """Wilcoxon's signed-rank test; the effect is the matched-pairs rank-biserial correlation, from -1 to 1.
 
-    Pairs without a difference are left out (Wilcoxon, 1945); where no pair has one, p is 1 and the effect 0.
+    Pairs without a difference are left out (Wilcoxon, 1945). If no pair has one, p is 1 and the effect 0.
     """
     unequal = differences[differences != 0]
     if not len(unequal):
@@ -88,13 +88,13 @@ def signed_ranks(differences: NDArray[np.float64]) -> PairedTest:
 def paired_t(differences: NDArray[np.float64]) -> PairedTest:
     """The paired t-test; the effect is Cohen's d_z, the mean difference in standard deviations of the differences.
 
-    Differences that are all alike have no spread to be measured by: they tell nothing, p is 1 and the effect 0.
+    If all differences are equal, they have no standard deviation: p is then 1 and the effect 0.
 
     Raises:
         ValueError: there are fewer than two pairs.
     """
     if len(differences) < 2:
-        raise ValueError("a paired test needs two pairs")
+        raise ValueError("a paired test needs at least two pairs")
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     if spread == 0:
         return PairedTest(1.0, 0.0)
@@ -104,7 +104,7 @@ def paired_t(differences: NDArray[np.float64]) -> PairedTest:
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values of a family of tests, adjusted by Holm's step-down method (1979), in their order.
 
-    The chance that any of them falls below a level is at most that level where there is no difference at all.
+    If there is no true difference, the probability that any of them falls below a level is at most that level.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)

@@ -1,1 +1,1 @@
-"""A run: from a resolved config and prepared data to a trained, saved and evaluated model; and opening it again."""
+"""Runs: training a model from a resolved config and prepared data, saving, evaluating and opening it again."""

@@ -1,4 +1,4 @@
-"""What can be said before a training begins."""
+"""Checks before a training starts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from actsr_cli.training.losses import check_loss
 
 
 def check_trainable(config: RunConfig, data: SequenceData) -> None:
-    """Raise what a training would end with at once, so that no run is made for it.
+    """Raise the errors that would end a training at its start, before a run is created.
 
     Raises:
-        ConfigError: the device is not there, or the model and its settings do not go together.
-        DataError: there is nothing to train on, nobody to validate with, or no timestamps where the model needs them.
+        ConfigError: the device is not available, or the model and its settings do not fit together.
+        DataError: there is no training data, no validation data, or no timestamps although the model needs them.
     """
     choose_device(config.training.device)
     model = check_model(config.model, config.calibration)
@@ -24,16 +24,16 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     if model.needs_timestamps and data.timestamps is None:
         others = ", ".join(name for name, other in all_models().items() if not other.needs_timestamps)
         raise DataError(
-            f"{model.title} reads the times of interactions, and '{data.name}' has none",
-            hint=f"Prepare it from a file with timestamps, or take another model: {others}.",
+            f"{model.title} needs timestamps, and '{data.name}' has none",
+            hint=f"Prepare the data from a file with timestamps, or choose another model: {others}.",
         )
     starts, ends = data.training_spans()
-    if not isinstance(config.model, CustomOptions):  # it may not be made to be built without memory
+    if not isinstance(config.model, CustomOptions):  # building a custom model without memory may fail
         model_size(config.model, config.calibration, data.n_items, data.n_users)
     if not (ends - starts > 1).any():
-        raise DataError(f"'{data.name}' has nothing to train on: no user has two training interactions")
+        raise DataError(f"'{data.name}' has no training targets: no user has two training interactions")
     if config.split.by == "none":
         return
     if not len(data.held_out("valid")):
-        raise DataError(f"there is nobody to validate with: {nothing_held_out(data)}")
+        raise DataError(f"there are no users to validate on: {nothing_held_out(data)}")
     check_measures(configured_measures(config.evaluation, config.training.monitor), data)

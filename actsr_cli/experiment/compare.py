@@ -1,4 +1,4 @@
-"""Runs and series side by side: ranked over the same users, by the same protocol."""
+"""Compares runs and series, ranked on the same users by the same protocol."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from actsr_cli.experiment.series import Group, find_group
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it.
+    """Result of a comparison.
 
     Attributes:
         request: what was measured.
-        users: who were ranked.
-        contenders: the baseline first.
-        differences: each contender against the baseline, by each measure.
-        slices: the same by one measure for users of short and long histories, of popular and rare items.
-        sliced: that measure.
+        users: number of ranked users.
+        contenders: all contenders, the baseline first.
+        differences: differences between each contender and the baseline in each measure.
+        slices: differences in one measure by history length and by item popularity.
+        sliced: the measure of the slices.
     """
 
     request: Request
@@ -43,15 +43,15 @@ class Comparison:
 
 
 def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
-    """What is to be compared; the first is the baseline.
+    """Find the runs and series to compare; the first is the baseline.
 
-    Runs in different folders that have the same name are numbered: demo/sasrec/a, demo/sasrec/a (2).
+    Runs with the same name in different folders are numbered: demo/sasrec/a, demo/sasrec/a (2).
 
     Raises:
-        RunError: there are fewer than two, one is named twice, or they were trained on different data.
+        RunError: there are fewer than two, one is given twice, or they were trained on different data.
     """
     if len(names) < 2:
-        raise RunError("a comparison needs two runs or series", hint="The first is what the others are compared with.")
+        raise RunError("a comparison needs two runs or series", hint="The first one is the baseline of the others.")
     groups = _told_apart([find_group(runs_dir, name) for name in names])
     first, *others = (run for group in groups for run in group.runs)
     for run in others:
@@ -65,10 +65,10 @@ def find_groups(runs_dir: Path, names: Sequence[str]) -> list[Group]:
 
 
 def _told_apart(groups: Sequence[Group]) -> list[Group]:
-    """The groups under names of their own.
+    """The groups with unique names.
 
     Raises:
-        RunError: one of them is there twice.
+        RunError: a group is given twice.
     """
     folders: set[tuple[Path, ...]] = set()
     same: Counter[str] = Counter()
@@ -76,7 +76,7 @@ def _told_apart(groups: Sequence[Group]) -> list[Group]:
     for group in groups:
         own = tuple(run.path for run in group.runs)
         if own in folders:
-            raise RunError(f"{group.name} is named twice")
+            raise RunError(f"{group.name} is given twice")
         folders.add(own)
         same[group.name] += 1
         number = same[group.name]
@@ -85,10 +85,10 @@ def _told_apart(groups: Sequence[Group]) -> list[Group]:
 
 
 def common_protocol(groups: Sequence[Group]) -> Protocol:
-    """The protocol that all runs were validated by.
+    """The protocol by which all runs were validated.
 
     Raises:
-        RunError: they have different ones.
+        RunError: the runs have different protocols.
     """
     runs = [run for group in groups for run in group.runs]
     protocols = {Protocol.of(run.config.evaluation).key: run for run in runs}
@@ -105,20 +105,20 @@ def compare(
     sliced: Measure,
     on_run: Callable[[Run], None] | None = None,
 ) -> Comparison:
-    """Rank the split by every run, and compare all groups with the first.
+    """Evaluate every run on a split, and compare all groups with the first.
 
     Args:
-        groups: what `find_groups` returns.
-        data: the data that all were trained on, split as all were.
-        request: what is measured; `sliced` must be in it.
-        sliced: the measure that is shown for parts of the users.
-        on_run: hears which run is ranked next.
+        groups: the result of `find_groups`.
+        data: the data that all runs were trained on, with the same split.
+        request: what is measured; it must contain `sliced`.
+        sliced: the measure of the slices.
+        on_run: called with each run before it is evaluated.
 
     Raises:
         ConfigError: `sliced` has no value per user.
     """
     if sliced.metric.of_catalogue:
-        raise ConfigError(f"{sliced.name} is one number for all users: it cannot be shown for parts of them")
+        raise ConfigError(f"{sliced.name} is one number for all users, so it cannot be shown for parts of the users")
     contenders = []
     for group in groups:
         rows: dict[str, list[NDArray[np.float64]]] = {measure.name: [] for measure in request.wanted}
@@ -141,7 +141,7 @@ def compare(
 
 
 def _slices(contenders: Sequence[Contender], data: SequenceData, split: SplitName, measure: Measure) -> list[Slice]:
-    """By history length and by popularity of the target, each the mean over a user's targets."""
+    """Slices by history length and by popularity of the target, each averaged over a user's targets."""
     held_out = data.held_out(split)
 
     def of_users(quantity: NDArray[np.int64]) -> NDArray[np.int64]:

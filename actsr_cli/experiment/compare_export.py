@@ -1,4 +1,4 @@
-"""A comparison in files: tables for papers and pages, every number, and a picture of the intervals."""
+"""Writes a comparison to files: tables as Markdown and LaTeX, all numbers as CSV, and a figure of the intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actsr_cli.experiment.compare import Comparison
 from actsr_cli.files import replacing, write_text
 
 DIFFERENCE_COLUMNS = ("", "baseline", "contender", "difference", "95 % interval", "p users", "effect", "p seeds", "")
-"""Of the table of differences."""
+"""Column headers of the table of differences."""
 
 
 def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
@@ -38,7 +38,7 @@ def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
 
 
 def slice_columns(contenders: Sequence[Contender]) -> list[str]:
-    """Of the table of slices; contenders are numbered as in the legend."""
+    """Column headers of the table of slices; contenders have the numbers of the legend."""
     others = range(1, len(contenders))
     return ["", "", "users", "baseline", *(f"({number})" for number in others), *(f"difference ({n})" for n in others)]
 
@@ -58,7 +58,7 @@ def slice_rows(measure: Measure, found: Sequence[Slice]) -> list[list[str]]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader of the tables must know."""
+    """Notes to the tables: split, protocol and statistical tests."""
     over_users = sum(each.users is not None for each in comparison.differences)
     over_seeds = sum(each.seeds is not None for each in comparison.differences)
     split = {"test": "Test", "valid": "Validation"}[comparison.request.split]
@@ -72,8 +72,8 @@ def notes(comparison: Comparison) -> list[str]:
     without = dict.fromkeys(each.contender for each in comparison.differences if each.seeds is None)
     if without:
         lines.append(
-            f"{', '.join(without)}: less than two seeds in common with the baseline, "
-            "so that it is not known how far another training would move the numbers."
+            f"{', '.join(without)}: fewer than two seeds in common with the baseline, "
+            "so the variation between trainings is unknown."
         )
     return lines
 
@@ -90,7 +90,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def titled(measure: Measure) -> str:
-    """A measure with the direction that is better."""
+    """Name of a measure with an arrow in the better direction."""
     return f"{measure.label} {'↓' if measure.lower_is_better else '↑'}"
 
 
@@ -103,27 +103,27 @@ def signed(measure: Measure, value: float) -> str:
 
 
 def bounds(measure: Measure, interval: Interval) -> str:
-    """The ends of an interval; nothing where there is none, as of a measure without values per user."""
+    """The ends of an interval; empty if there is none, as for a measure without values per user."""
     if interval.count < 2:
         return ""
     return f"[{signed(measure, interval.low)}, {signed(measure, interval.high)}]"
 
 
 def spread(measure: Measure, values: Sequence[float]) -> str:
-    """The mean, with the sample standard deviation of several runs."""
+    """The mean, with the sample standard deviation if there are several runs."""
     mean = number(measure, fmean(values))
     return mean if len(values) == 1 else f"{mean} ± {number(measure, stdev(values))}"
 
 
 def p_value(p: float | None) -> str:
-    """For people; empty where no test was made."""
+    """A p-value for display; empty if there was no test."""
     if p is None:
         return ""
     return "< .001" if p < 0.001 else f"{p:.3f}"
 
 
 def _document(comparison: Comparison, style: str) -> str:
-    """All tables in the mark-up of a style that tabulate knows."""
+    """All tables in one of the formats of tabulate."""
     latex = style.startswith("latex")
     baseline = comparison.contenders[0]
     parts = []
@@ -203,7 +203,7 @@ def _slice_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def _draw(path: Path, comparison: Comparison) -> None:
-    """Each difference with its interval, a panel per metric: what crosses the line is not told apart from 0."""
+    """Draw each difference with its interval, one panel per metric, and a line at 0."""
     from matplotlib.figure import Figure
 
     measures = list(comparison.request.wanted)

@@ -1,38 +1,146 @@
-"""The prepared data of a run: which settings apply, and opening them."""
+"""Finds, prepares and opens the data of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from actsr_cli.config import DataConfig, FileSplit, RunConfig
 from actsr_cli.data import store
-from actsr_cli.data.catalog import same_data_set
+from actsr_cli.data.catalog import Counts, all_names, known, same_data_set
 from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
-from actsr_cli.data.sources import Source, find_source
+from actsr_cli.data.readers import Columns
+from actsr_cli.data.readers.interactions import OnBadLine
+from actsr_cli.data.sources import Source, find_source, source_from_file
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.presets import DEFAULT, ResolvedConfig
+from actsr_cli.presets import DEFAULT, ResolvedConfig, preset_for, resolve
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Raw interactions of a data set.
+
+    Attributes:
+        name: name of the data set.
+        file: the interactions. Default: the files in the data set's folder, or the file that was given before.
+        items: a file with titles and categories of items. Default: the one that belongs to the interactions.
+        format: format of `file`. Default: by its suffix.
+        columns: names of the columns.
+    """
+
+    name: str
+    file: Path | None = None
+    items: Path | None = None
+    format: str | None = None
+    columns: Columns = field(default_factory=Columns)
+
+
+@dataclass(frozen=True, repr=False)
+class Preparation(Prepared):
+    """Prepared data, and the settings behind them.
+
+    Attributes:
+        preset: the preset whose filters were used, or None.
+        left_out: filters of the preset that were left out, in words, or "".
+        expected: expected numbers of users, items and interactions, or None if unknown.
+    """
+
+    preset: str | None = None
+    left_out: str = ""
+    expected: Counts | None = None
+
+    def to_frame(self) -> pd.DataFrame:
+        """Number of users, items and interactions after each step."""
+        return pd.DataFrame([vars(step) for step in self.report.steps]).rename(columns={"name": "step"})
+
+    def __repr__(self) -> str:
+        return f"{self.data.name}, prepared in {self.folder}\n{self.to_frame().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        table: str = self.to_frame().to_html(index=False)
+        return f"<h4>{escape(self.data.name)}</h4>{table}<p>Prepared in {escape(str(self.folder))}</p>"
+
+
+def prepare_raw(
+    raw: Raw,
+    data_dir: Path,
+    *,
+    preset: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_bad_line: OnBadLine = "error",
+    force: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> Preparation:
+    """Prepare a data set from its raw interactions. A given file is remembered under the data set's name.
+
+    Args:
+        raw: the interactions.
+        data_dir: the data root.
+        preset: take the filters of this preset. Default: the data set's own preset.
+        options: filters by dotted key; they override the preset. None keeps the preset's value.
+        on_bad_line: `error` raises at a malformed line; `skip` skips and counts it.
+        force: prepare again even if it was done before.
+        on_step: called with a description of each step.
+
+    Raises:
+        DataError: the input is missing or malformed, or no interactions are left.
+        ConfigError: a setting is invalid.
+    """
+    source = _source_of(raw, data_dir)
+    usual = preset_for(*all_names(raw.name))
+    resolved = resolve(preset=preset or usual, options=options)
+    settings, left_out = fitting(resolved.config.data, source, resolved)
+    prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=on_step)
+    if raw.file is not None or raw.items is not None:
+        source.register()
+    entry = known(raw.name)
+    changed = left_out or any(value is not None for value in (options or {}).values())
+    as_published = entry is not None and preset in (None, usual) and not changed
+    return Preparation(
+        **vars(prepared),
+        preset=preset or usual,
+        left_out=left_out,
+        expected=entry.expected if entry is not None and as_published else None,
+    )
+
+
+def _source_of(raw: Raw, data_dir: Path) -> Source:
+    if raw.file is not None:
+        source = source_from_file(data_dir, raw.name, raw.file, raw.format, raw.columns)
+    else:
+        given = {"format": raw.format, **raw.columns.model_dump()}
+        if unused := [key for key, value in given.items() if value is not None]:
+            raise ConfigError(
+                f"{unused[0]} describes how to read a file: give the file, too",
+                hint="On the command line: --from-file FILE.",
+            )
+        source = find_source(data_dir, raw.name)
+    return source if raw.items is None else source.with_items(raw.items)
 
 
 def prepare_for(
     resolved: ResolvedConfig, data_dir: Path, on_step: Callable[[str], None] | None = None
 ) -> tuple[RunConfig, Prepared]:
-    """The data that a resolved config asks for, prepared if they are not yet, and the config with their settings.
+    """The data of a resolved config, prepared if needed, and the config with their settings.
 
-    A preset's `data` section describes how the preset's own data set is prepared. For another data set, and where
-    nobody names data settings, those of the latest `actsr preprocess` hold. Data that came split in files keep that
-    split unless another one is given, and are filtered as `fitting` says; the report has a note of it.
+    A preset's `data` section describes how the preset's own data set is prepared. For another data set, or if no data
+    settings are given, the settings of the latest `actsr preprocess` apply. Data that are split into files keep that
+    split unless another one is given. `fitting` chooses their filters, and the report has a note about them.
 
     Args:
-        resolved: the settings and where they came from.
+        resolved: the settings and their sources.
         data_dir: the data root.
-        on_step: hears what is being done where data are prepared.
+        on_step: called with a description of each step of the preparation.
 
     Raises:
         ConfigError: no data set is named.
-        DataError: the data set is not there or cannot be prepared.
+        DataError: the data set does not exist or cannot be prepared.
     """
     config = resolved.config
     if not config.dataset:
@@ -52,27 +160,30 @@ def prepare_for(
 def fitting(settings: DataConfig, source: Source, resolved: ResolvedConfig) -> tuple[DataConfig, str]:
     """The data settings that fit a source, and a note about what is left out.
 
-    Of data that came split in files, filters that would change the split are left out where nobody gave them on
-    purpose, such as those of a preset. `prepare` refuses the others.
+    If data are split into files, filters that would change the split are left out, unless the user gave them: those of
+    a preset, for example. `prepare` refuses filters that the user gave.
 
     Args:
         settings: the data settings.
         source: the raw interactions.
-        resolved: says which settings were given on purpose.
+        resolved: the settings and their sources.
     """
     dropped = [key for key in settings.against_split if f"data.{key}" not in resolved.given] if source.is_split else []
     if not dropped:
         return settings, ""
     neutral = DataConfig()
     fits = settings.model_copy(update={key: getattr(neutral, key) for key in dropped})
-    return fits, f"'{source.name}' came split in files; left out, as it would change the split: {', '.join(dropped)}"
+    return (
+        fits,
+        f"'{source.name}' is split into files; filters that would change the split are left out: {', '.join(dropped)}",
+    )
 
 
 def data_of(run: Run, data_dir: Path) -> Prepared:
     """The data that a run was trained on.
 
-    They are where they were when it was made, or anywhere below the data root; where they are gone, they are prepared
-    again, if that gives the same.
+    They are looked for in the folder of the run's record, then below the data root. If they are missing, they are
+    prepared again; the result must have the same fingerprint.
 
     Raises:
         RunError: they cannot be had any more.
@@ -106,7 +217,7 @@ def _prepared(title: str, config: RunConfig, fingerprint: str, folder: Path | No
     if prepared.data.fingerprint != fingerprint:
         raise RunError(
             f"the data of {title} have changed since it was trained (fingerprint {prepared.data.fingerprint}, "
-            f"it has {fingerprint}), and what was prepared then is gone",
+            f"it has {fingerprint}), and the old prepared data are gone",
             hint="Restore the data, or train again.",
         )
     return _split(prepared, config)
@@ -122,7 +233,7 @@ def _split(prepared: Prepared, config: RunConfig) -> Prepared:
 
 
 def _names_data_settings(resolved: ResolvedConfig) -> bool:
-    """Whether a data setting comes from somewhere that means this data set."""
+    """Whether a data setting was given for this data set."""
     origins = {origin for key, origin in resolved.sources.items() if key.startswith("data.")} - {"default"}
     if resolved.preset is not None and not same_data_set(resolved.preset.config.dataset, resolved.config.dataset):
         origins.discard(resolved.preset.origin)

@@ -1,34 +1,39 @@
-"""Evaluating a finished run, with popularity as the floor."""
+"""Evaluates a finished run, with ranking by popularity as the baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
-from actsr_cli.config import NoCalibration, SplitConfig
+import pandas as pd
+
+from actsr_cli.config import EvaluationConfig, NoCalibration, SplitConfig
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, ranker_for, split_facts
-from actsr_cli.evaluation.metrics import Measure
+from actsr_cli.evaluation.metrics import Measure, chosen_metrics, measures
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.model import check_held_out, open_model
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.models.popularity import Popularity
 from actsr_cli.training.device import choose_device
+
+_DECIMALS = "{:.4f}".format
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured.
+    """What an evaluation measures.
 
     Attributes:
         split: `valid` or `test`.
-        protocol: what targets are ranked among.
-        wanted: the measures.
+        protocol: which items a target is ranked among.
+        wanted: the metrics.
         batch_size: histories scored at a time.
         device: where to score, as in `training.device`.
     """
@@ -40,28 +45,91 @@ class Request:
     device: str = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """How a run ranks the targets of a split.
 
     Attributes:
-        epoch: the epoch that the parameters are from.
+        run: the name of the run.
+        request: what was measured.
+        epoch: the epoch of the parameters.
         judgement: the model's ranking and metrics.
         popularity: metrics of ranking by popularity, by name.
-        facts: what the split holds and leaves out.
+        facts: size of the split, and the users it leaves out.
+        data: the data that were ranked.
     """
 
+    run: str
+    request: Request
     epoch: int
     judgement: Judgement
     popularity: dict[str, float]
     facts: SplitFacts
+    data: SequenceData
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The model's metrics by name, such as `ndcg@10`: means over users."""
+        return self.judgement.values
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per metric: of the model, and of popularity."""
+        return pd.DataFrame({"model": self.metrics, "popularity": self.popularity}).rename_axis("metric")
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self.to_frame().to_string(float_format=_DECIMALS)}"
+
+    def _repr_html_(self) -> str:
+        table: str = self.to_frame().to_html(float_format=_DECIMALS)
+        return f"<h4>{escape(self._title)}</h4>{table}"
+
+    @property
+    def _title(self) -> str:
+        users, protocol = f"{self.facts.users:,} users", self.request.protocol.title
+        return f"{self.run}, epoch {self.epoch}: {self.request.split} split, {users}, protocol {protocol}"
 
 
-def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
-    """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
+def request_for(
+    settings: EvaluationConfig,
+    data: SequenceData,
+    protocol: Protocol,
+    *,
+    split: SplitName = "test",
+    metrics: Sequence[str] | None = None,
+    k: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+) -> Request:
+    """The request for a run; None takes the run's setting.
+
+    Args:
+        settings: the settings of the run.
+        data: the data to rank; without categories, `all` has no metrics of categories.
+        protocol: which items a target is ranked among.
+        split: `valid` or `test`.
+        metrics: names of metrics, or `all`, see `chosen_metrics`.
+        k: cut-offs.
+        batch_size: histories scored at a time.
+        device: where to score.
 
     Raises:
-        RunError: the run has no model, or `data` are not what it was trained on.
+        ConfigError: a metric is unknown.
+    """
+    names = chosen_metrics(metrics or settings.metrics, has_categories=data.categories is not None)
+    return Request(
+        split=split,
+        protocol=protocol,
+        wanted=tuple(measures(names, k or settings.k)),
+        batch_size=batch_size or settings.batch_size,
+        device=device,
+    )
+
+
+def trained_model(run: Run, data: SequenceData) -> tuple[Model, int]:
+    """The best model of a run, in evaluation mode on the CPU, and its epoch.
+
+    Raises:
+        RunError: the run has no model, or was trained on other data.
     """
     fingerprint = run.record.fingerprint
     if fingerprint != data.fingerprint:
@@ -75,14 +143,14 @@ def trained_model(run: Run, data: SequenceData) -> tuple[Recommender, int]:
 
 
 def _said(split: SplitConfig) -> str:
-    """A split for people."""
+    """A split as text."""
     return ", ".join(f"{key} {value}" for key, value in split.model_dump().items())
 
 
 def judge_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> tuple[Judgement, int]:
-    """How a run's best model ranks a split, and the epoch it is from; see `evaluate_run`."""
+    """The ranking of a split by a run's best model, and the model's epoch; see `evaluate_run`."""
     check_held_out(run)
     model, epoch = trained_model(run, data)
     return judge(_ranker(model, data, request), data, request.split, request.wanted, on_batch), epoch
@@ -91,34 +159,35 @@ def judge_run(
 def evaluate_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Rank every target of a split; the metrics are kept in the run's metrics.json.
+    """Rank every target of a split. The metrics are saved in the run's metrics.json.
 
     Args:
         run: a trained run.
-        data: the data it was trained on, split as it was.
-        request: what is measured.
-        on_batch: hears (done, total) targets of the model's pass.
+        data: the data that the run was trained on, with the same split.
+        request: what to measure.
+        on_batch: called with the number of ranked targets and of all targets.
     """
     judgement, epoch = judge_run(run, data, request, on_batch)
     floor = popularity_model(data)
     of_floor = judge(_ranker(floor, data, request), data, request.split, request.wanted)
-    evaluation = Evaluation(epoch, judgement, of_floor.values, split_facts(data, request.split))
+    evaluation = Evaluation(
+        run.name, request, epoch, judgement, of_floor.values, split_facts(data, request.split), data
+    )
     key = f"{request.split}/{request.protocol.key}"
     former = run.metrics.get(key, {})
     kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
-    facts = evaluation.facts
-    counts = {"epoch": epoch, "users": facts.users, "targets": facts.targets}
+    counts = {"epoch": epoch, "users": evaluation.facts.users, "targets": evaluation.facts.targets}
     run.add_metrics(key, {**kept, **counts, **judgement.values})
     return evaluation
 
 
-def popularity_model(data: SequenceData) -> Recommender:
-    """Scores every item by its number of training interactions: the floor under every model."""
+def popularity_model(data: SequenceData) -> Model:
+    """A model that scores every item by its number of training interactions: the baseline of every model."""
     model = Popularity(PopularityOptions(), NoCalibration(), data.n_items)
     model.fit(*data.training_part())
     return model
 
 
-def _ranker(model: Recommender, data: SequenceData, request: Request) -> Ranker:
+def _ranker(model: Model, data: SequenceData, request: Request) -> Ranker:
     device = choose_device(request.device)
     return ranker_for(model.to(device), data, request.protocol, device=device, batch_size=request.batch_size)

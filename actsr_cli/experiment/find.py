@@ -1,7 +1,8 @@
-"""Finding runs: all below a root, one by its name, the latest one."""
+"""Finds runs: all runs of a folder, a run by its name, the latest run."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from pydantic import BaseModel
 from actsr_cli.data.catalog import same_data_set
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import FILE_NAME, RunRecord, Status, read_record
-from actsr_cli.experiment.run import Run, open_run, status_of
+from actsr_cli.experiment.run import Run, has_config, open_run, status_of
+from actsr_cli.version import __version__
 
 Name = tuple[str, ...]
-"""A name in its parts: DATASET, MODEL, NAME, or an end of it."""
+"""The parts of a name: DATASET, MODEL, NAME, or only the last ones."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Listed:
 
     Attributes:
         path: the folder.
-        place: its parts below the root of the runs.
-        record: the record, or None where it cannot be read.
-        problem: why it cannot.
+        place: the parts of its path below the root of the runs.
+        record: the record, or None if it cannot be read.
+        problem: why the record cannot be read, or None.
     """
 
     path: Path
@@ -37,17 +39,17 @@ class Listed:
 
     @property
     def name(self) -> str:
-        """Where it lies: DATASET/MODEL/NAME, unless somebody has moved it."""
+        """Its path below the root of the runs: DATASET/MODEL/NAME, unless the folder was moved."""
         return "/".join(self.place)
 
     @property
     def recorded(self) -> Name:
-        """What it was called when it was made."""
+        """The name in its record."""
         return self.place if self.record is None else (self.record.dataset, self.record.model, self.record.name)
 
 
 class Summary(BaseModel):
-    """A run in one line; what it has not reached yet, or what cannot be read, is None."""
+    """A run in one line; a field is None if the run has no value yet or its record cannot be read."""
 
     run: str
     dataset: str | None
@@ -62,7 +64,7 @@ class Summary(BaseModel):
 
 
 def list_runs(runs_dir: Path) -> list[Listed]:
-    """All runs, the one that started last at the end, unreadable ones first."""
+    """All runs by their start, the latest last; unreadable ones come first."""
     found = [_listed(runs_dir, path.parent) for path in runs_dir.glob(f"*/*/*/{FILE_NAME}")]
     return sorted(found, key=lambda each: ("" if each.record is None else each.record.started, each.place))
 
@@ -70,13 +72,13 @@ def list_runs(runs_dir: Path) -> list[Listed]:
 def summaries(
     runs_dir: Path, *, dataset: str | None = None, model: str | None = None, status: Status | None = None
 ) -> list[Summary]:
-    """One line per run, the one that started last at the end.
+    """One line per run, by their start, the latest last.
 
     Args:
-        runs_dir: where runs live.
-        dataset: of this data set alone, by any of its names.
-        model: of this model alone.
-        status: in this state alone.
+        runs_dir: root of the runs.
+        dataset: only runs on this data set, by any of its names.
+        model: only runs of this model.
+        status: only runs in this state.
     """
     found = map(_summary, list_runs(runs_dir))
     return [
@@ -89,23 +91,24 @@ def summaries(
 
 
 def find_run(runs_dir: Path, name: str | None = None) -> Run:
-    """The run called `name`: a folder, DATASET/MODEL/NAME, or any end of that; None takes the latest, see `latest_run`.
+    """The run of this name: a folder, DATASET/MODEL/NAME, or any end of that; for None see `latest_run`.
 
     Raises:
-        RunError: there is none, or more than one, or it cannot be opened.
+        RunError: there is no such run, there are several, or it cannot be opened.
     """
     return latest_run(runs_dir) if name is None else open_run(find_folder(runs_dir, name))
 
 
 def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
-    """The run that finished last, trials of studies aside.
+    """The run that finished last. Trials of studies do not count.
 
     Args:
-        runs_dir: where runs live.
-        refits: also those that were trained on all data, which cannot be evaluated: refits, and runs with split none.
+        runs_dir: root of the runs.
+        refits: whether runs count that were trained on all data and cannot be evaluated: refits and runs with split
+            none.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no such run.
     """
     runs = list_runs(runs_dir)
     known = [(each.record, each.path) for each in runs if each.record is not None]
@@ -119,23 +122,26 @@ def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
     if not runs:
         raise RunError(f"there is no run in {runs_dir}", hint="Train one: actsr train --model ac-sasrec --preset demo")
     raise RunError(
-        f"there is no finished run in {runs_dir} but {_counted(runs)}", hint="Name the run you mean: actsr runs"
+        f"there is no finished run in {runs_dir} but {_counted(runs)}", hint="Name a run; actsr runs lists them."
     )
 
 
 def find_folder(runs_dir: Path, name: str) -> Path:
-    """The folder of the run called `name`, whether it can be opened or not.
+    """The folder of the run of this name; the run need not be readable.
 
     Raises:
-        RunError: there is none, or more than one.
+        RunError: there is no such run, or there are several.
     """
     if (Path(name) / FILE_NAME).is_file():
         return Path(name)
     runs = list_runs(runs_dir)
     found = called(runs, name)
     if not found:
+        series = called(runs, name, lambda parts: (*parts[:-1], re.sub(r"-s\d+$", "", parts[-1])))
+        if series:
+            raise RunError(f"'{name}' is a series of {len(series)} runs", hint=f"Name one: {series[0].name}")
         close = get_close_matches(Path(name).name, {run.place[-1] for run in runs}, n=1)
-        hint = f"Did you mean '{close[0]}'?" if close else "A run is called DATASET/MODEL/NAME: actsr runs lists them."
+        hint = f"Did you mean '{close[0]}'?" if close else "Names are DATASET/MODEL/NAME; actsr runs lists them."
         raise RunError(f"no run '{name}' in {runs_dir}", hint=hint)
     if len(found) > 1:
         names = ", ".join(sorted("/".join(each.place) for each in found))
@@ -144,14 +150,14 @@ def find_folder(runs_dir: Path, name: str) -> Path:
 
 
 def called(runs: Iterable[Listed], name: str, part: Callable[[Name], Name | None] = lambda name: name) -> list[Listed]:
-    """The runs that are called `name`, or whose name ends like it.
+    """The runs whose name is, or ends with, a given one.
 
-    Where a run lies comes before what it was called when it was made, and a data set's own name before its others.
+    The path of a run comes before the name under which it was made. The name of a data set comes before its aliases.
 
     Args:
-        runs: among these.
+        runs: the runs to choose from.
         name: DATASET/MODEL/NAME or an end of it.
-        part: what of a run's name counts; None: it has no such part.
+        part: maps the name of a run to the part that is compared; None leaves the run out.
     """
     wanted = Path(name).parts
     named = [(run, [part(run.place), part(run.recorded)]) for run in runs]
@@ -188,16 +194,29 @@ def _summary(listed: Listed) -> Summary:
             facts | {"run": listed.name, "dataset": dataset, "model": model, "status": Status.UNREADABLE}
         )
     try:
-        open_run(listed.path)
-        status = status_of(listed.path, record)
-    except RunError:
+        status = status_of(listed.path, record) if _can_be_opened(listed.path, record) else Status.UNREADABLE
+    except RunError:  # the run was damaged or deleted in the meantime
         status = Status.UNREADABLE
     shared = {name: getattr(record, name) for name in Summary.model_fields if hasattr(record, name)}
     return Summary.model_validate(shared | {"run": listed.name, "status": status})
 
 
+def _can_be_opened(path: Path, record: RunRecord) -> bool:
+    """Whether a run has settings that fit this version.
+
+    Settings that this version wrote itself are assumed to fit: to check them would take longer than the rest of a list.
+    """
+    if record.environment.actsr == __version__:
+        return has_config(path)
+    try:
+        open_run(path)
+    except RunError:
+        return False
+    return True
+
+
 def _counted(runs: list[Listed]) -> str:
-    """Such as '2 interrupted, 1 failed, 12 trials of studies'."""
+    """How many runs there are of each kind, as text: '2 interrupted, 1 failed, 12 trials of studies'."""
     counts = Counter(
         "unreadable"
         if each.record is None

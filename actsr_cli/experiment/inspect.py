@@ -1,4 +1,4 @@
-"""Looking into a finished run, alone or against another: whose attention, and what was measured on it."""
+"""Inspects the attention of a finished run, alone or side by side with another run."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _USERS_WITHOUT_A_CHOICE = 3
 
 @dataclass(frozen=True)
 class Inspected:
-    """A run whose attention can be looked at.
+    """A run opened for inspection.
 
     Attributes:
         run: the run.
         model: its best model, on `device`, in evaluation mode.
-        data: what it was trained on.
-        device: where it computes.
+        data: the data that it was trained on.
+        device: the device of the model.
     """
 
     run: Run
@@ -64,7 +64,7 @@ class Inspected:
 
     @property
     def seen(self) -> Seen:
-        """The protocol of its ranks: as it was trained."""
+        """The protocol of its ranks, the same as in its training."""
         return self.run.config.evaluation.seen
 
     @property
@@ -74,17 +74,17 @@ class Inspected:
 
 @dataclass(frozen=True)
 class SubjectChoice:
-    """Whose attention is looked at. Where nothing is chosen, it is a few random users.
+    """The choice of subjects. If nothing is chosen, these are three random users.
 
     Attributes:
-        split: whose last items are the targets.
-        users: users by their raw ids.
-        random: so many users at random.
-        improved: so many users whose target's rank the calibration improves by the largest factor.
-        worsened: so many users whose target's rank it worsens most.
-        history: raw item ids in time order, of nobody in particular.
-        target: the item that comes after `history`.
-        seed: of the random users.
+        split: the split that has the targets.
+        users: raw ids of users.
+        random: number of random users.
+        improved: number of users whose target's rank improves most, by factor, through calibration.
+        worsened: number of users whose target's rank worsens most.
+        history: raw item ids in time order, instead of a user.
+        target: the next item after `history`.
+        seed: random seed for `random`.
     """
 
     split: SplitName = "test"
@@ -92,21 +92,21 @@ class SubjectChoice:
     random: int | None = None
     improved: int | None = None
     worsened: int | None = None
-    history: str | None = None
+    history: Sequence[str] | None = None
     target: str | None = None
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is measured, and over whom.
+    """What is measured, and on which users.
 
     Attributes:
-        split: whose histories and targets.
-        sample: users at most.
-        faithfulness: hold the attention against what predictions rest on.
-        noise: shares of noise to put into histories.
-        seed: of the sample, of noise and of bootstraps.
+        split: the split of the histories and targets.
+        sample: maximum number of users.
+        faithfulness: whether to measure if the attention explains the predictions.
+        noise: shares of noise to add to histories.
+        seed: random seed of the sample, the noise and the bootstrap.
     """
 
     split: SplitName = "test"
@@ -117,24 +117,24 @@ class Measurements:
 
 
 def open_side_by_side(runs: Sequence[Run], data: SequenceData, device: str = "auto") -> list[Inspected]:
-    """The best model of each run, ready to be looked into.
+    """Open several runs for inspection, each with its best model.
 
     Args:
-        runs: trained on the same data.
-        data: what they were trained on.
-        device: where they compute.
+        runs: runs trained on the same data.
+        data: the data that they were trained on.
+        device: the device of the models.
 
     Raises:
-        RunError: a run was trained on other data, or cannot be inspected: see `open_for_inspection`.
+        RunError: a run was trained on other data, or cannot be inspected (see `open_for_inspection`).
     """
     for other in runs[1:]:
         if other.record.fingerprint != runs[0].record.fingerprint:
-            raise RunError(f"{other.name} was trained on other data than {runs[0].name}: they cannot be compared")
+            raise RunError(f"{other.name} was trained on other data than {runs[0].name}, so they cannot be compared")
     return [open_for_inspection(run, data, device) for run in runs]
 
 
 def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> Inspected:
-    """The best model of a run, ready to be looked into.
+    """Open a run for inspection, with its best model.
 
     Raises:
         RunError: the run has no model, its data have changed, or its model has no attention.
@@ -144,24 +144,24 @@ def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> I
     if not isinstance(model, SequentialModel):
         raise RunError(f"{run.name} has no attention to inspect", hint="Inspect a transformer, such as ac-sasrec.")
     if model.needs_timestamps and data.timestamps is None:
-        raise RunError(f"{run.name} reads times, and {data.name} has none")
+        raise RunError(f"{run.name} needs timestamps, and {data.name} has none")
     where = choose_device(device)
     model.to(where)
     one_item = torch.ones(1, 1, dtype=torch.int64, device=where)
-    trace(model, Batch(one_item, one_item[0], timestamps=one_item.float()))  # says so where it has no attention
+    trace(model, Batch(one_item, one_item[0], timestamps=one_item.float()))  # raises if the model has no attention
     return Inspected(run, model, data, where)
 
 
 def choose_subjects(inspected: Inspected, choice: SubjectChoice) -> list[Subject]:
-    """The chosen subjects, none of them twice.
+    """The chosen subjects, without duplicates.
 
     Args:
-        inspected: the run whose ranks say who is improved and worsened.
-        choice: who is chosen.
+        inspected: the run whose ranks determine the improved and worsened users.
+        choice: the choice.
 
     Raises:
         DataError: there is no such user or item.
-        RunError: the model is not calibrated, or its calibration moved no rank that way.
+        RunError: the model is not calibrated, or its calibration improved or worsened no rank.
     """
     data, split = inspected.data, choice.split
     subjects = users_called(data, split, list(choice.users)) if choice.users else []
@@ -185,15 +185,15 @@ def choose_subjects(inspected: Inspected, choice: SubjectChoice) -> list[Subject
 
 
 def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
-    """How a run's model sees some subjects.
+    """The views of a run's model on some subjects.
 
     Raises:
-        RunError: a history has no times, and the model reads them.
+        RunError: a history has no timestamps, and the model needs them.
     """
     if inspected.model.needs_timestamps and any(subject.case.times is None for subject in subjects):
         raise RunError(
-            f"{inspected.run.name} reads the times of interactions, which a raw history does not have",
-            hint="Look at users of the data set: --user or --random.",
+            f"{inspected.run.name} needs timestamps, and a raw history has none",
+            hint="Choose users of the data set with --user or --random.",
         )
     return [view(inspected.model, each.case, device=inspected.device, seen=inspected.seen) for each in subjects]
 
@@ -204,7 +204,7 @@ def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[
     Args:
         inspected: the run.
         measurements: what is measured.
-        on_step: hears what is being measured.
+        on_step: called with a description of each step.
     """
     model, device, data = inspected.model, inspected.device, inspected.data
     split, seed, noise = measurements.split, measurements.seed, measurements.noise
@@ -233,14 +233,14 @@ def write_inspection(
     views: Sequence[Sequence[View]],
     findings: Sequence[Findings],
 ) -> None:
-    """Write everything that was seen and measured: see `write_output`.
+    """Write all views and measurements to a folder, see `write_output`.
 
     Args:
-        folder: is made where it is missing.
+        folder: created if missing.
         opened: one run, or two side by side.
-        subjects: who was looked at.
-        views: each run's, in the order of the subjects.
-        findings: each run's.
+        subjects: the subjects.
+        views: the views of each run, in the order of the subjects.
+        findings: the measurements of each run.
     """
     data = opened[0].data
     runs = [
@@ -255,7 +255,7 @@ def write_inspection(
 
 
 def _known_noise(inspected: Inspected, cases: Sequence[Case], seed: int) -> Mass | None:
-    """The attention on the demo data's noise items, where the item that comes next is none itself."""
+    """The attention on the noise items of the demo data, over users whose target is not noise."""
     data = inspected.data
     if not same_data_set(inspected.run.config.dataset, "demo") or data.titles is None:
         return None

@@ -1,4 +1,4 @@
-"""New runs, from settings and data to a trained model: one, a series of seeds, or a refit on all data."""
+"""Trains new runs: a single run, a series of seeds, or a refit on all data."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Launch:
 
     Attributes:
         runs_dir: where runs live.
-        origin: where they come from, for their records.
+        origin: preset, study and source of the runs, for their records.
         workers: the processes that share the training.
-        observe: opens what hears of a run's progress while it is trained.
+        observe: opens an observer of a run's progress.
     """
 
     runs_dir: Path
@@ -43,66 +43,82 @@ class Launch:
 
 @dataclass(frozen=True)
 class Launched:
-    """A run, and what its training came to; None where it was finished before."""
+    """A run after its training.
+
+    Attributes:
+        run: the run.
+        state: how its training ended; None if it was finished before.
+        interrupted: whether the training was interrupted; it has the same value in every process.
+        leads: whether this is the process that writes and prints.
+    """
 
     run: Run
     state: TrainingState | None
+    interrupted: bool = False
+    leads: bool = True
 
 
 def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str | None = None) -> Launched:
-    """Make a run and train it.
+    """Create a run and train it.
 
     Args:
         config: its resolved configuration.
         data: its prepared data.
         launch: what else it needs.
-        name: last part of its name; None takes date and time.
+        name: last part of its name. Default: date and time.
 
     Raises:
-        RunError: there is a run of this name already, or the training fails.
+        RunError: a run of this name exists already, or the training fails.
     """
     made = new_run(launch.runs_dir, config, data, name=name, origin=launch.origin)
     with ExitStack() as held:
         run = launch.workers.from_leader(lambda: held.enter_context(made))
         observer = held.enter_context(launch.observe(run))
-        return Launched(run, train_run(run, data, observer, launch.workers))
+        return ended(run, train_run(run, data, observer, launch.workers), launch.workers)
+
+
+def ended(run: Run, state: TrainingState, workers: Workers) -> Launched:
+    """The result of a training that has ended, the same in all its processes."""
+    return Launched(run, state, workers.from_leader(lambda: run.status is Status.INTERRUPTED), workers.leads)
 
 
 def train_series(
     config: RunConfig, data: SequenceData, launch: Launch, seeds: int, name: str | None = None
 ) -> Iterator[Launched]:
-    """One run per seed, from the config's own on, called NAME-sSEED; what is finished already is taken as it is.
+    """Train one run per seed, called NAME-sSEED. The seeds count up from that of `config`. Finished runs are kept.
 
     Args:
         config: the resolved configuration of the first run.
         data: the prepared data.
         launch: what else the runs need.
-        seeds: how many.
-        name: of the series; None takes date and time.
+        seeds: number of runs.
+        name: name of the series. Default: date and time.
 
     Yields:
-        Each run once it is finished or interrupted; none comes after an interrupted one.
+        Each run when it is finished or interrupted. An interrupted run is the last one.
 
     Raises:
-        RunError: a run of the series is there already with other settings or data, or unfinished.
+        RunError: a run of the series exists with other settings or data, or is unfinished.
     """
     workers = launch.workers
     series = workers.from_leader(new_name) if name is None else name
     for seed in range(config.training.seed, config.training.seed + seeds):
         own = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
         there = workers.from_leader(partial(finished_run, launch.runs_dir, own, data, f"{series}-s{seed}"))
-        launched = train_new(own, data, launch, f"{series}-s{seed}") if there is None else Launched(there, None)
-        finished = workers.from_leader(partial(_is_finished, launched.run))
+        if there is None:
+            launched = train_new(own, data, launch, f"{series}-s{seed}")
+        else:
+            launched = Launched(there, None, leads=workers.leads)
         yield launched
-        if not finished:
+        if launched.interrupted:
             return
 
 
 def check_refittable(run: Run) -> None:
-    """Raise where a run cannot say how a final model is to be trained.
+    """Check that a run can be refitted.
 
     Raises:
-        RunError: it is not finished, or it is a refit itself.
+        RunError: the run is not finished, or it is a refit itself.
     """
     if run.record.source is not None:
         raise RunError(f"{run.name} is a refit already")
@@ -112,7 +128,7 @@ def check_refittable(run: Run) -> None:
 
 
 def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
-    """Raise where there is a refit of a run already, before anything is trained for it.
+    """Check, before a run is trained, that it has no refit yet.
 
     Args:
         runs_dir: where runs live.
@@ -120,7 +136,7 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
         name: last part of the run's name.
 
     Raises:
-        RunError: there is one.
+        RunError: a refit exists.
     """
     refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
     if (runs_dir / refitted).exists():
@@ -130,7 +146,7 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
 
 
 def refit_config(run: Run) -> RunConfig:
-    """The settings of a finished run for training on all data: as many epochs as validation chose, on its schedule."""
+    """The settings of a refit: those of a finished run, but all data, and as many epochs as validation chose."""
     training = {"stop_after": run.record.best_epoch, "log_attention": 0}
     return run.config.model_copy(
         update={"split": NoSplit(), "training": run.config.training.model_copy(update=training)}
@@ -138,7 +154,7 @@ def refit_config(run: Run) -> RunConfig:
 
 
 def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
-    """Train a final model on all data, nothing held out, as a new run NAME-refit.
+    """Train a final model on all data, without held-out items, as a new run NAME-refit.
 
     Args:
         run: a finished run.
@@ -146,7 +162,7 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
         launch: what else the new run needs.
 
     Raises:
-        RunError: the run cannot be refitted, there is a run of the new name already, or the training fails.
+        RunError: the run cannot be refitted, a run of the new name exists already, or the training fails.
     """
 
     def checked() -> tuple[RunConfig, Origin, str]:
@@ -160,7 +176,3 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
 
     config, origin, name = launch.workers.from_leader(checked)
     return train_new(config, data.split_by(config.split), replace(launch, origin=origin), name)
-
-
-def _is_finished(run: Run) -> bool:
-    return run.status is Status.FINISHED

@@ -1,16 +1,16 @@
-"""The trained model of a run, which needs none of its data."""
+"""Opens the trained model of a run, without the run's data."""
 
 from __future__ import annotations
 
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.checkpoint import load_model
 
 
-def open_model(run: Run) -> tuple[Recommender, int]:
-    """The best model of a run, in evaluation mode on the CPU, and the epoch it is from.
+def open_model(run: Run) -> tuple[Model, int]:
+    """The best model of a run, in evaluation mode on the CPU, and its epoch.
 
     Raises:
         RunError: the run has no model, or its file is damaged.
@@ -24,14 +24,14 @@ def open_model(run: Run) -> tuple[Recommender, int]:
 
 
 def check_held_out(run: Run) -> None:
-    """Raise where a run was trained on all data, so that nothing is left to measure it on.
+    """Check that a run has held-out items to evaluate it on.
 
     Raises:
-        RunError: it was.
+        RunError: the run was trained on all data.
     """
     if run.config.split.by == "none":
         source = run.record.source
         raise RunError(
-            f"{run.name} was trained on all data: nothing is held out to evaluate it on",
-            hint=None if source is None else f"Evaluate the run whose refit it is: actsr evaluate {source}",
+            f"{run.name} was trained on all data: it has no held-out items to evaluate it on",
+            hint=None if source is None else f"Evaluate the original run: actsr evaluate {source}",
         )

@@ -1,4 +1,4 @@
-"""What is recorded of a run in its run.json."""
+"""The record of a run: its run.json."""
 
 from __future__ import annotations
 
@@ -7,38 +7,22 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import actsr_cli
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.status import Status as Status
+from actsr_cli.version import __version__
 
 LAYOUT = 2
-"""Version of the layout of a run's folder; version 0.1 of actsr did not write one."""
+"""Version of the layout of a run's folder; actsr 0.1 did not write one."""
 FILE_NAME = "run.json"
 
 
-class Status(StrEnum):
-    """The state of a run.
-
-    `stopped` and `unreadable` are found out and never recorded: the process of a stopped run has died without a
-    word, and an unreadable run is damaged or of another version.
-    """
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-    STOPPED = "stopped"
-    PRUNED = "pruned"
-    FAILED = "failed"
-    UNREADABLE = "unreadable"
-
-
 class Changes(TypedDict, total=False):
-    """What of a record changes while a run is trained; see `RunRecord`."""
+    """The fields of a record that change while a run is trained; see `RunRecord`."""
 
     status: Status
     ended: str | None
@@ -55,7 +39,7 @@ class Changes(TypedDict, total=False):
 
 
 class Environment(BaseModel):
-    """The command behind a run, and where it was given."""
+    """The command that made a run, and the machine and versions it ran with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,12 +53,16 @@ class Environment(BaseModel):
 
     @classmethod
     def here(cls, command: Sequence[str]) -> Environment:
-        """This machine and these versions."""
-        import torch  # takes its time, and who only lists runs does not need it
+        """The environment of this process.
+
+        Args:
+            command: the command line.
+        """
+        import torch  # slow to import, and listing runs does not need it
 
         return cls(
             command=tuple(command),
-            actsr=actsr_cli.__version__,
+            actsr=__version__,
             python=sys.version.split()[0],
             torch=torch.__version__,
             platform=platform.platform(),
@@ -88,21 +76,21 @@ class RunRecord(BaseModel):
 
     Attributes:
         layout: version of the layout of its folder.
-        status: its state, as the process that trains it has last written it.
-        dataset, model, name: what it is called: DATASET/MODEL/NAME.
-        preset: name or file of the preset behind it.
-        study, trial: the study that it is a trial of, and its number there.
-        source: the run whose refit on all data it is.
-        fingerprint: of its prepared data.
-        data_folder: where they were, an absolute path.
-        users, items, interactions: how many they have.
-        started, ended: UTC, ISO 8601.
-        epochs: how many are done.
-        monitor, value, best_epoch: the metric on validation that chose the best epoch, its value, and that epoch.
-        train_seconds, validation_seconds: over all epochs.
+        status: its state, as last written by the process that trains it.
+        dataset, model, name: the parts of its name DATASET/MODEL/NAME.
+        preset: name or file of its preset, or None.
+        study, trial: the study that it belongs to and the number of its trial, or None.
+        source: for a refit, the name of the run that was refitted.
+        fingerprint: fingerprint of its prepared data.
+        data_folder: absolute path of the prepared data when the run was made.
+        users, items, interactions: size of the data.
+        started, ended: times in UTC, ISO 8601.
+        epochs: number of finished epochs.
+        monitor, value, best_epoch: the validation metric that chose the best epoch, its value, and that epoch.
+        train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes: where it was trained.
-        parameters: how many the model has.
-        error: why it has failed.
+        parameters: number of trained parameters.
+        error: the error of a failed run, or None.
         environment: command, versions and machine.
     """
 
@@ -139,7 +127,7 @@ class RunRecord(BaseModel):
 
     @property
     def title(self) -> str:
-        """DATASET/MODEL/NAME."""
+        """The name DATASET/MODEL/NAME."""
         return f"{self.dataset}/{self.model}/{self.name}"
 
     @property
@@ -148,13 +136,13 @@ class RunRecord(BaseModel):
 
     @property
     def seconds(self) -> float | None:
-        """Training and validation together; None before the first epoch."""
+        """Seconds of training and validation together; None before the first epoch."""
         if self.train_seconds is None or self.validation_seconds is None:
             return None
         return self.train_seconds + self.validation_seconds
 
     def updated(self, **changes: Unpack[Changes]) -> Self:
-        """The same record with some entries changed."""
+        """A copy with some fields changed."""
         return self.model_validate(self.model_dump() | changes)
 
 
@@ -162,7 +150,7 @@ def read_record(folder: Path) -> RunRecord:
     """The record of the run in a folder.
 
     Raises:
-        RunError: there is none, it is damaged, or of another version.
+        RunError: there is no record, it is damaged, or another version of actsr has made it.
     """
     path = folder / FILE_NAME
     try:
@@ -181,7 +169,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601 with microseconds."""
+    """The time now, in UTC, ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat()
 
 
@@ -189,7 +177,7 @@ _WITHOUT = "Delete the run: actsr runs delete …"
 
 
 def _check_version(folder: Path, values: Any) -> None:
-    """Raise where another version of actsr has made the run."""
+    """Raise RunError if another version of actsr has made the run."""
     if not isinstance(values, dict):
         raise RunError(f"{folder / FILE_NAME} is damaged: it holds no record", hint=_WITHOUT)
     layout = values.get("layout")

@@ -1,4 +1,4 @@
-"""What a training leaves in its run's folder while it goes on."""
+"""Writes the progress of a training into the folder of its run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.files import write_text
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Recorder(Observer):
-    """Writes each epoch into the run's folder, and passes everything on.
+    """Writes each epoch into the folder of a run, and passes every event on.
 
     Args:
-        run: whose folder.
-        board: its curves.
-        observer: hears everything, too.
+        run: the run.
+        board: its TensorBoard.
+        observer: also gets every event.
         watch: draws the attention, or None.
     """
 
@@ -56,7 +56,12 @@ class Recorder(Observer):
 
 @contextmanager
 def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
-    """An error within this context makes the run a failed one; the process that leads writes it down."""
+    """Record an error within this context as the failure of the run.
+
+    Args:
+        run: the run.
+        leads: whether this is the process that writes.
+    """
     try:
         yield
     except BaseException as error:
@@ -66,9 +71,9 @@ def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
 
 
 def record_start(
-    run: Run, model: Recommender, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
+    run: Run, model: Model, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
 ) -> None:
-    """Write down where a training begins, or goes on."""
+    """Record where a training runs, when it begins or is resumed."""
     run.update(
         status=Status.RUNNING,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -79,13 +84,13 @@ def record_start(
         ended=None,
     )
     if resume:
-        run.write_config()  # it may go on for longer, or elsewhere
+        run.write_config()  # a resumed run may have more epochs or another device
     else:
         board.text("config", f"```\n{(run.path / 'config.yaml').read_text(encoding='utf-8')}\n```")
 
 
 def record_end(run: Run, state: TrainingState, status: Status) -> None:
-    """Write down the metrics of the best epoch, and then how a training ended: a finished run has its metrics."""
+    """Record the metrics of the best epoch, and then the status: a finished run always has its metrics."""
     _record_progress(run, state)
     best = next((record for record in state.history if record.epoch == state.best_epoch), None)
     if best is not None:
@@ -94,12 +99,13 @@ def record_end(run: Run, state: TrainingState, status: Status) -> None:
 
 
 def history_csv(history: Sequence[EpochRecord]) -> str:
-    """One line per epoch: losses, metrics, seconds."""
+    """The text of history.csv: per epoch losses, metrics, learning rate and seconds; empty where it has no value."""
     rows = [
         {
             "epoch": record.epoch,
             **{f"loss/{name}": value for name, value in record.losses.items()},
             **record.metrics,
+            **({} if record.learning_rate is None else {"learning_rate": record.learning_rate}),
             "train_seconds": round(record.train_seconds, 3),
             "validation_seconds": round(record.validation_seconds, 3),
         }

@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped."""
+"""Resumes a run that was stopped."""
 
 from __future__ import annotations
 
@@ -17,65 +17,65 @@ from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
 
 LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
-"""What makes a training longer."""
+"""Settings that make a training longer."""
 RESUMABLE_KEYS = LONGER_KEYS | {"training.device", "training.threads", "training.log_attention"}
-"""What may differ when a run goes on: how long and where, nothing that changes its numbers."""
+"""Settings that may change when a run is resumed: duration, device and logging, but nothing that changes results."""
 
 
 def changed_keys(run: Run, config: RunConfig) -> set[str]:
-    """What of a run's settings `config` has otherwise, as dotted keys.
+    """The dotted keys whose values in `config` differ from those of a run.
 
     Raises:
-        RunError: it is something that may not differ when a run goes on.
+        RunError: a key may not change when a run is resumed.
     """
     before, after = dict(leaves(run.config.model_dump())), dict(leaves(config.model_dump()))
     changed = {key for key in (before | after) if key not in before or before[key] != after.get(key)}
     if "training.epochs" in changed and run.config.training.schedule != "constant":
         raise RunError(
-            f"training.epochs cannot change when a run goes on by a {run.config.training.schedule} schedule",
-            hint="The learning rate has followed the former number of epochs. For another one train a new run.",
+            f"training.epochs cannot change when a run with a {run.config.training.schedule} schedule is resumed",
+            hint="The learning rate depends on the number of epochs. To change it, train a new run.",
         )
     if refused := sorted(changed - RESUMABLE_KEYS):
         raise RunError(
-            f"{', '.join(refused)} cannot change when a run goes on",
-            hint=f"Only {', '.join(sorted(RESUMABLE_KEYS))} can. For other settings train a new run.",
+            f"{', '.join(refused)} cannot change when a run is resumed",
+            hint=f"Only {', '.join(sorted(RESUMABLE_KEYS))} can. To change other settings, train a new run.",
         )
     return changed
 
 
 def reconfigure(run: Run, config: RunConfig) -> Run:
-    """The same run with `config`, as long as only what may differ does; it is written down once the run goes on.
+    """The same run with `config`, which is written to disk when the run is resumed.
 
     Raises:
-        RunError: something else differs, too.
+        RunError: a key differs that may not change.
     """
     return replace(run, config=config) if changed_keys(run, config) else run
 
 
 def check_resumable(run: Run) -> None:
-    """Raise where there is nothing to go on from.
+    """Raise if a run cannot be resumed.
 
     Raises:
-        RunError: another process trains the run, or it has no checkpoint: it ended before its first epoch did, or its
-            model was counted in one go.
+        RunError: another process trains the run, or it has no checkpoint, because it ended in its first epoch or its
+            model is not trained by gradients.
     """
     run.check_not_training()
     if run.checkpoint_file.exists():
         return
     if run.status is Status.FINISHED:
-        raise RunError(f"{run.name} is finished: {display_name(run.config)} is counted in one go")
-    raise RunError(f"{run.name} has no finished epoch to go on from", hint="Train it anew: actsr train …")
+        raise RunError(f"{run.name} is finished: {display_name(run.config)} is not trained by gradients")
+    raise RunError(f"{run.name} has no finished epoch to resume from", hint="Train it again: actsr train …")
 
 
 def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
-    """Go on with a run from its last finished epoch, exactly as if it had never stopped.
+    """Resume a run from its last finished epoch, exactly as if it had never stopped.
 
     Raises:
-        RunError: it is finished, has no checkpoint, another process trains it, or its data are others.
+        RunError: the run is finished, has no checkpoint, is being trained by another process, or has different data.
     """
-    if workers.leads:  # the others would see its lock
+    if workers.leads:  # the other processes would see the lock of the first
         check_resumable(run)
     if run.record.fingerprint != data.fingerprint:
-        raise RunError(f"{run.name} was trained on other data: it cannot go on")
+        raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
         return carry_out(Training(run, data, observer, workers, resume=True))

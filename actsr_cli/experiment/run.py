@@ -1,48 +1,45 @@
-"""The folder of a run: what lies in it, how it is made and opened.
+"""The folder of a run: its files, and how it is created and opened.
 
 runs/DATASET/MODEL/NAME/
     config.yaml             the resolved configuration
     run.json                the record: state, data, best epoch, machine
-    items.parquet           raw ids and titles of the items; users.parquet where the model knows users
+    items.parquet           raw ids and titles of the items; users.parquet if the model uses user ids
     history.csv             one row per epoch
     metrics.json            metrics by split and protocol
-    model.safetensors       the best epoch's parameters
+    model.safetensors       parameters of the best epoch
     checkpoint.safetensors  the full state after the last finished epoch
-    run.lock                held by the process that trains it
-    tensorboard/            events
+    run.lock                lock of the process that trains the run
+    tensorboard/            TensorBoard events
 
-It needs nothing from outside to be used: it can be copied to another place or another machine.
+A run is self-contained: its folder can be copied to another place or machine.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-import yaml
-from filelock import FileLock, Timeout
-from pydantic import ValidationError
-
-from actsr_cli.config import RunConfig
-from actsr_cli.data.sequences import SequenceData
-from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import RunError
+from actsr_cli.experiment import lock
 from actsr_cli.experiment.record import FILE_NAME, Changes, Environment, RunRecord, Status, now, read_record
 from actsr_cli.files import write_json, write_record, write_text
 from actsr_cli.models.registry import display_name, find_model
 
-_LOCK = "run.lock"
-_GLANCE = 0.2
-"""Seconds after which a lock that is looked at counts as held: several processes may look at the same moment."""
-_WAIT = 1.0
-"""Seconds that a training waits for its lock, which others may hold for a moment to see whether it is free."""
+if TYPE_CHECKING:  # whoever lists runs waits for none of these
+    import yaml
+    from pydantic import ValidationError
+
+    from actsr_cli.config import RunConfig
+    from actsr_cli.data.sequences import SequenceData
+    from actsr_cli.data.vocabulary import Vocabulary
+
+_CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,11 @@ class Origin:
     """Where a run comes from, for its record.
 
     Attributes:
-        command: the command line behind it.
-        preset: name or file of the preset behind it.
-        data_folder: the folder of its prepared data.
-        study, trial: the study that it is a trial of, and its number there.
-        source: the run whose refit on all data it is.
+        command: the command line.
+        preset: name or file of the preset.
+        data_folder: the folder of the prepared data.
+        study, trial: the study and the number of the trial, if the run is a trial.
+        source: the original run, if this run is a refit on all data.
     """
 
     command: Sequence[str] = ()
@@ -65,7 +62,7 @@ class Origin:
     source: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run on disk.
 
@@ -79,6 +76,13 @@ class Run:
     config: RunConfig
     name: str
 
+    def __repr__(self) -> str:
+        record = self.record
+        best = (
+            "" if record.value is None else f", best {record.monitor} {record.value:.4f} in epoch {record.best_epoch}"
+        )
+        return f"Run({self.name}, {self.status}{best})"
+
     @property
     def model_file(self) -> Path:
         return self.path / "model.safetensors"
@@ -89,17 +93,17 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """Its record, as it is now."""
+        """The current record of the run."""
         return read_record(self.path)
 
     @property
     def status(self) -> Status:
-        """Its state now: `stopped` where it is recorded as running, and no process trains it any more."""
+        """The current status: `stopped` if the record says running but no process trains the run."""
         return status_of(self.path, self.record)
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The contents of metrics.json; empty before the first ones."""
+        """The contents of metrics.json; empty if the file does not exist."""
         path = self.path / "metrics.json"
         if not path.exists():
             return {}
@@ -110,12 +114,14 @@ class Run:
         return values
 
     def vocabulary(self) -> Vocabulary:
-        """Its items, and its users where the model knows them.
+        """The items of the run, and its users if the model uses user ids.
 
         Raises:
             DataError: the files are missing or damaged.
-            RunError: they are of another run.
+            RunError: the files belong to another run.
         """
+        from actsr_cli.data.vocabulary import Vocabulary
+
         vocabulary, record = Vocabulary.load(self.path), self.record
         users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
         if (vocabulary.n_items, users) != (record.items, record.users):
@@ -124,55 +130,50 @@ class Run:
 
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        import yaml
+
+        write_text(self.path / _CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
 
     def update(self, **changes: Unpack[Changes]) -> None:
-        """Change entries of its record."""
+        """Change entries of the record."""
         write_record(self.path / FILE_NAME, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
         """Put `values` under `key` in metrics.json."""
         write_json(self.path / "metrics.json", self.metrics | {key: values})
 
-    @contextmanager
-    def training_lock(self) -> Iterator[None]:
-        """Held by the process that trains the run, for as long as the context lasts.
+    def training_lock(self) -> AbstractContextManager[None]:
+        """Hold the lock of the process that trains the run within this context.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds the lock.
         """
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=_WAIT)
-        except Timeout:
-            raise _in_training(self.name) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return lock.held(self.path, self.name)
 
     def check_not_training(self) -> None:
-        """Raise RunError where another process trains the run."""
-        if _is_locked(self.path):
-            raise _in_training(self.name)
+        """Raise RunError if another process trains the run."""
+        if lock.is_held(self.path):
+            raise lock.in_training(self.name)
 
 
 @contextmanager
 def new_run(
     runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
 ) -> Iterator[Run]:
-    """Make the folder of a new run, and hold its lock for as long as the context lasts: it is to be trained at once.
+    """Create the folder of a new run, and hold its lock within this context, in which the run is trained.
 
     Args:
-        runs_dir: where runs live.
+        runs_dir: root of the runs.
         config: the resolved configuration.
-        data: the data it will train on; their fingerprint and vocabulary are kept.
-        name: last part of its name; None takes date and time.
-        origin: where it comes from, for the record.
+        data: the training data; their fingerprint and vocabulary are stored.
+        name: last part of the name of the run; None: date and time.
+        origin: where the run comes from, for the record.
 
     Raises:
-        RunError: there is a run of this name already, or the name is no plain folder name.
+        RunError: a run of this name exists already, or the name is not a valid folder name.
     """
+    from actsr_cli.data.vocabulary import Vocabulary
+
     origin = origin or Origin()
     model = display_name(config)
     path = _new_folder(runs_dir / config.dataset / model, name)
@@ -203,41 +204,51 @@ def new_run(
 
 
 def open_run(path: Path) -> Run:
-    """The run in folder `path`.
+    """Open the run in folder `path`.
 
     Raises:
-        RunError: it is no run, of another version, or its config does not fit this version.
+        RunError: the folder is not a run, or its version or config does not fit this version.
     """
+    import yaml
+    from pydantic import ValidationError
+
+    from actsr_cli.config import RunConfig
+
     record = read_record(path)
-    config = path / "config.yaml"
-    if not config.is_file():
-        raise RunError(f"{path} is damaged: it has no config.yaml")
+    config = path / _CONFIG
+    if not has_config(path):
+        raise RunError(f"{path} is damaged: it has no {_CONFIG}")
     try:
         settings = RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(
             f"{config} cannot be read: {_first_problem(error)}",
-            hint="The run is damaged or of another version of actsr. Without it: actsr runs delete.",
+            hint="The run is damaged or from another version of actsr. To delete it: actsr runs delete.",
         ) from error
     return Run(path.resolve(), settings, record.title)
 
 
+def has_config(path: Path) -> bool:
+    """Whether there are settings in a run's folder; they may not fit this version."""
+    return (path / _CONFIG).is_file()
+
+
 def status_of(path: Path, record: RunRecord) -> Status:
-    """The state of the run in a folder, by its record and by whether a process trains it."""
-    if record.status is not Status.RUNNING or _is_locked(path):
+    """The status of the run in a folder, from its record and from whether a process trains it."""
+    if record.status is not Status.RUNNING or lock.is_held(path):
         return record.status
     now_recorded = read_record(path).status  # it may have ended since the record was read
     return Status.STOPPED if now_recorded is Status.RUNNING else now_recorded
 
 
 def delete_run(path: Path, runs_dir: Path) -> None:
-    """Delete a run's folder below `runs_dir`, and those above it that are then empty.
+    """Delete a run's folder below `runs_dir`, and its parent folders that become empty.
 
     Raises:
-        RunError: a process trains it.
+        RunError: a process trains the run.
     """
-    if _is_locked(path):
-        raise _in_training(str(path))
+    if lock.is_held(path):
+        raise lock.in_training(str(path))
     shutil.rmtree(path)
     for above in path.parents:
         if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
@@ -246,30 +257,14 @@ def delete_run(path: Path, runs_dir: Path) -> None:
 
 
 def new_name() -> str:
-    """Date and time, as a name."""
+    """A new run name from date and time."""
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def _is_locked(folder: Path) -> bool:
-    """Whether a process trains the run in a folder."""
-    lock = folder / _LOCK
-    if not lock.exists():
-        return False
-    if not os.access(lock, os.W_OK):  # somebody else's run: its lock cannot be tried, and its record is believed
-        return True
-    try:
-        with FileLock(lock).acquire(timeout=_GLANCE, poll_interval=0.02):  # another one may look just now, too
-            return False
-    except Timeout:
-        return True
-
-
-def _in_training(name: str) -> RunError:
-    return RunError(f"{name} is being trained by another process", hint="Wait until it has ended, or stop it first.")
-
-
 def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
-    """What is wrong with a config, in one line."""
+    """The first problem of a config, in one line."""
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors()[0]
@@ -279,12 +274,12 @@ def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError)
 def _new_folder(parent: Path, name: str | None) -> Path:
     if name is not None:
         if name in ("", ".", "..") or Path(name).name != name:
-            raise RunError(f"'{name}' is no name for a run: it must be one plain folder name")
+            raise RunError(f"'{name}' is not a valid name for a run: it must be a single folder name")
         try:
             (parent / name).mkdir(parents=True)
         except FileExistsError:
             raise RunError(
-                f"there is a run {parent / name} already", hint="Give another --name, or go on with it: --resume"
+                f"there is a run {parent / name} already", hint="Give another --name, or continue it with --resume"
             ) from None
         return parent / name
     stamp = new_name()

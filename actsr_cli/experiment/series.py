@@ -1,4 +1,4 @@
-"""Series: runs NAME-s0, NAME-s1 … that differ in their seed alone."""
+"""Series: runs NAME-s0, NAME-s1 … that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from actsr_cli.config import RunConfig
-from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
@@ -17,16 +15,20 @@ from actsr_cli.experiment.record import FILE_NAME, Status
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.models.registry import display_name
 
+if TYPE_CHECKING:
+    from actsr_cli.config import RunConfig
+    from actsr_cli.data.sequences import SequenceData
+
 _MEMBER = re.compile(r"(.+)-s(\d+)")
 
 
 @dataclass(frozen=True)
 class Group:
-    """What one name of the command line stands for.
+    """A run or a series, as named on the command line.
 
     Attributes:
-        name: DATASET/MODEL/NAME of a run, or of a series without its seeds.
-        runs: the run, or those of the series by seed.
+        name: DATASET/MODEL/NAME of the run, or of the series without -sSEED.
+        runs: the run, or the runs of the series by seed.
         is_series: whether it is a series.
     """
 
@@ -39,13 +41,13 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
     """The run called `name`, or the runs NAME-s0, NAME-s1 … of a series.
 
     Args:
-        runs_dir: where runs live.
-        name: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
+        runs_dir: root of the runs.
+        name: a folder, DATASET/MODEL/NAME or its end; None: the latest finished run.
         finished: whether the runs of a series must be finished.
 
     Raises:
-        RunError: there is neither, or both, or the runs of the series differ in more than their seed, have other seeds
-            than their names say, or are not finished.
+        RunError: there is no such run or series, or there are both, or the runs of the series differ in more than their
+            seed, have other seeds than their names say, or are not finished.
     """
     members = [] if name is None else find_members(runs_dir, name)
     if not members:
@@ -54,28 +56,28 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
     runs = [open_run(member.path) for member in members]
     for member, run in zip(members, runs, strict=True):
         if run.config.training.seed != _seed(member):
-            raise RunError(f"{member.name} has the seed {run.config.training.seed}: it is of no series")
+            raise RunError(f"{member.name} has the seed {run.config.training.seed}, so it does not belong to a series")
         if _without_seed(run.config) != _without_seed(runs[0].config):
-            raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed: they are no series")
+            raise RunError(f"{member.name} differs from {runs[0].name} in more than its seed, so they are not a series")
         if finished:
             _check_finished(run)
     return Group(runs[0].name.rpartition("-s")[0], tuple(runs), is_series=True)
 
 
 def find_folders(runs_dir: Path, name: str) -> list[Path]:
-    """The folder of the run called `name`, or those of the runs of a series, whether they can be opened or not.
+    """The folder of the run called `name`, or the folders of a series; the runs need not be readable.
 
     Raises:
-        RunError: there is none, or more than one.
+        RunError: there is no such run, or more than one.
     """
     return [member.path for member in find_members(runs_dir, name)] or [find_folder(runs_dir, name)]
 
 
 def find_members(runs_dir: Path, name: str) -> list[Listed]:
-    """The runs of the series called `name`, by seed; none where there is no such series.
+    """The runs of the series called `name`, by seed; empty if there is no such series.
 
     Raises:
-        RunError: there are several, or a run of this name beside it.
+        RunError: there are several such series, or also a run of this name.
     """
     if (Path(name) / FILE_NAME).is_file():
         return []
@@ -83,33 +85,33 @@ def find_members(runs_dir: Path, name: str) -> list[Listed]:
     members = called(runs, name, _series)
     if len({member.path.parent for member in members}) > 1:
         names = ", ".join(sorted({"/".join(member.place[:-1]) for member in members}))
-        raise RunError(f"'{name}' names series in {names}", hint="Give more of the path.")
+        raise RunError(f"'{name}' matches series in {names}", hint="Give more of the path.")
     if members and (same := called(runs, name)):
         raise RunError(
-            f"'{name}' names a series of {len(members)} runs and the run {same[0].name}",
-            hint=f"For the run give its folder: {same[0].path}",
+            f"'{name}' matches a series of {len(members)} runs and the run {same[0].name}",
+            hint=f"For the run, give its folder: {same[0].path}",
         )
     return sorted(members, key=_seed)
 
 
 def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
-    """The finished run of a name; None where there is none.
+    """The finished run with this name; None if there is no such run.
 
     Raises:
-        RunError: a run of this name has another configuration or other data, or is not finished.
+        RunError: a run of this name has a different configuration or different data, or is not finished.
     """
     path = runs_dir / config.dataset / display_name(config) / name
     if not path.exists():
         return None
     run = open_run(path)
     if run.config != config or run.record.fingerprint != data.fingerprint:
-        raise RunError(f"{run.name} has other settings or data than this series", hint="Give another --name.")
+        raise RunError(f"{run.name} has different settings or data than this series", hint="Give another --name.")
     _check_finished(run)
     return run
 
 
 def best_metrics(run: Run) -> dict[str, float]:
-    """A run's metrics on validation at its best epoch, such as {"hit@10": 0.08}; RunError where it has none."""
+    """Validation metrics of a run at its best epoch, such as {"hit@10": 0.08}; RunError if there are none."""
     metrics = run.metrics.get(f"valid/{Protocol.of(run.config.evaluation).key}")
     if metrics is None:
         raise RunError(f"{run.name} has not been validated")
@@ -117,9 +119,9 @@ def best_metrics(run: Run) -> dict[str, float]:
 
 
 def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
-    """The metrics of each run of a group, for each split and protocol by which all of them were measured.
+    """The metrics of each run of a group, for each split and protocol that all runs were evaluated on.
 
-    A metric that not all of them have, such as one at another cut-off, is left out.
+    Metrics that some runs lack, such as those at another cut-off, are left out.
     """
     measured = [run.metrics for run in group.runs]
     shared = {}
@@ -137,19 +139,19 @@ def metrics_of(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _series(name: Name) -> Name | None:
-    """The name of the series that a run belongs to by its own name."""
+    """The name of the series of a run, from the name of the run."""
     found = _MEMBER.fullmatch(name[-1])
     return None if found is None else (*name[:-1], found[1])
 
 
 def _seed(member: Listed) -> int:
-    """The seed that a run's name says."""
+    """The seed in the name of a run; -1 if there is none."""
     found = _MEMBER.fullmatch(member.place[-1]) or _MEMBER.fullmatch(member.recorded[-1])
     return -1 if found is None else int(found[2])
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
-    """What decides a run's numbers but for chance."""
+    """The settings that determine a run's results, without the seed."""
     return config.model_dump(exclude={"description": True, "training": {"seed", "threads", "device", "log_attention"}})
 
 
@@ -159,6 +161,6 @@ def _check_finished(run: Run) -> None:
         return
     if status is Status.RUNNING:
         raise RunError(f"{run.name} is not finished: it is being trained")
-    begun = run.checkpoint_file.exists()  # else it ended in its first epoch: there is nothing to go on from
-    way = f"Go on with it: actsr train --resume {run.name}" if begun else f"Delete it: actsr runs delete {run.name}"
-    raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, and then give this command again.")
+    begun = run.checkpoint_file.exists()  # else it ended in its first epoch and cannot be resumed
+    way = f"Resume it with actsr train --resume {run.name}" if begun else f"Delete it with actsr runs delete {run.name}"
+    raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, then run this command again.")

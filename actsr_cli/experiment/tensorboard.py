@@ -1,4 +1,4 @@
-"""A run's curves for TensorBoard."""
+"""The curves of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class TensorBoard:
     """Writes scalars per epoch, and at the end the hyper-parameters with the best metrics.
 
     Args:
-        folder: where the events go.
-        resume: earlier events are kept; those of epochs that will be trained again are hidden by the new ones.
+        folder: the folder of the events.
+        resume: whether a run is resumed: earlier events stay, and TensorBoard hides those of epochs that are trained
+            again.
     """
 
     def __init__(self, folder: Path, *, resume: bool) -> None:
@@ -39,27 +40,29 @@ class TensorBoard:
             self._opened.close()
 
     def text(self, tag: str, text: str) -> None:
-        """A text in Markdown."""
+        """Write a text in Markdown."""
         self._writer(0).add_text(tag, text)
 
     def figure(self, tag: str, figure: Figure, epoch: int) -> None:
-        """A picture of some epoch."""
+        """Write a picture of an epoch."""
         self._writer(epoch).add_figure(tag, figure, epoch)
 
     def epoch(self, record: EpochRecord) -> None:
-        """Losses, metrics and speed of one epoch."""
+        """Write losses, metrics, learning rate and seconds of an epoch."""
         writer = self._writer(record.epoch)
         for name, value in record.losses.items():
             writer.add_scalar(f"loss/{name}", value, record.epoch)
         for name, value in record.metrics.items():
             writer.add_scalar(f"valid/{name}", value, record.epoch)
+        if record.learning_rate is not None:
+            writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
         writer.add_scalar("seconds/train", record.train_seconds, record.epoch)
         if record.metrics:
             writer.add_scalar("seconds/validation", record.validation_seconds, record.epoch)
         writer.flush()
 
     def hyper_parameters(self, config: RunConfig, state: TrainingState) -> None:
-        """The run's settings beside its best validation metrics, for TensorBoard's HPARAMS page."""
+        """Write the settings with the best validation metrics, for the HPARAMS page of TensorBoard."""
         best = next((record for record in state.history if record.epoch == state.best_epoch), None)
         if best is None:
             return
@@ -79,7 +82,7 @@ class TensorBoard:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings under dotted names; what TensorBoard cannot hold becomes text."""
+    """Nested settings by dotted names; values of types that TensorBoard does not store become text."""
     flat: dict[str, bool | int | float | str] = {}
     for name, value in values.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Training a run."""
+"""Trains a run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
-from actsr_cli.models.base import CountingModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
 from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
-from actsr_cli.training.device import choose_device, make_repeatable
+from actsr_cli.training.device import choose_device, make_repeatable, use_threads
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
@@ -39,15 +39,15 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is to be carried out.
+    """What to train, and how.
 
     Attributes:
         run: the run.
         data: its prepared data.
-        observer: hears of progress.
-        workers: the processes that share the training; the first alone writes.
-        stop: asked like Ctrl-C, and with the same effect.
-        resume: go on from the last finished epoch.
+        observer: is notified of progress.
+        workers: the processes that share the training; only the first writes files.
+        stop: returns True to interrupt the training, as Ctrl-C does.
+        resume: whether to continue from the last finished epoch.
     """
 
     run: Run
@@ -63,12 +63,12 @@ class Training:
 
     @property
     def validates(self) -> bool:
-        """Whether anything is held out to validate on."""
+        """Whether there is a validation split."""
         return self.config.split.by != "none"
 
     @property
     def begins_here(self) -> bool:
-        """Whether this process writes down why a training cannot begin; one that cannot go on stays as it was."""
+        """Whether this process records a failure to start; a failure to resume leaves the record unchanged."""
         return self.workers.leads and not self.resume
 
 
@@ -79,43 +79,42 @@ def train_run(
     workers: Workers = ALONE,
     stop: Callable[[], bool] = _never,
 ) -> TrainingState:
-    """Train a new run until it is finished or interrupted; its folder then holds all that there is to know.
+    """Train a new run until it is finished or interrupted; all results are in its folder.
 
     Args:
         run: a run made by `new_run`, which holds its lock.
         data: its prepared data.
-        observer: hears of progress.
-        workers: the processes that share the training; the first alone writes.
-        stop: asked like Ctrl-C, and with the same effect.
+        observer: is notified of progress.
+        workers: the processes that share the training; only the first writes files.
+        stop: returns True to interrupt the training, as Ctrl-C does.
 
     Returns:
         History and best epoch; the run's record says whether it is `finished` or `interrupted`.
 
     Raises:
-        RunError: a loss is not a finite number.
+        RunError: a loss is not finite.
     """
     return carry_out(Training(run, data, observer, workers, stop))
 
 
 def carry_out(training: Training) -> TrainingState:
-    """Train, or go on; the process that leads must hold the run's lock."""
+    """Start or resume a training; the leading process must hold the run's lock."""
     run, data, workers, config = training.run, training.data, training.workers, training.config
     with failure_recorded(run, leads=training.begins_here):
         device = _set_up(config.training, workers)
         model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device)
         if isinstance(model, CountingModel):
             if workers.count > 1:
-                raise ConfigError(f"{run.record.model} is counted in one go: start it without torchrun")
+                raise ConfigError(f"{run.record.model} is not trained by gradients: start it without torchrun")
             return _count(training, model, device)
     return _train(training, model, device)
 
 
 def _set_up(config: TrainingConfig, workers: Workers) -> torch.device:
-    """Seeds and threads of this process, and its device."""
+    """Set the seeds and threads of this process; returns its device."""
     device = workers.own_device(choose_device(config.device))
     make_repeatable(config.seed, device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     return device
 
 
@@ -129,7 +128,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             loss = build_loss(config.loss, data.n_items, _item_counts(data, device))
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
-                watch.epoch_finished(0)  # what the attention is like before it learns anything
+                watch.epoch_finished(0)  # the attention before training
 
         def save_state() -> None:
             if workers.leads:
@@ -151,7 +150,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
         with failure_recorded(run):
             record_start(run, model, device, board, workers, resume=training.resume)
             trainer.fit()
-            if not (training.validates and run.model_file.exists()):  # stopped before validation: better than nothing
+            if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
                 save_model(run.model_file, judged, trainer.state.epoch)
             record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)
@@ -161,7 +160,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
 def _validation(
     training: Training, model: SequentialModel, device: torch.device
 ) -> Callable[[], dict[str, float]] | None:
-    """What validates an epoch; None where nothing is held out."""
+    """The function that validates an epoch; None without a validation split."""
     if not training.validates:
         return None
     return lambda: _validate(training.config, model, training.data, device, training.observer, training.workers)
@@ -173,7 +172,7 @@ def _watch(
     every = training.config.training.log_attention
     if not every or not training.validates:
         return None
-    from actsr_cli.experiment.watch import AttentionWatch  # brings matplotlib, which takes its time
+    from actsr_cli.experiment.watch import AttentionWatch  # imports matplotlib, which is slow
 
     return AttentionWatch(model, training.data, board, every, device)
 
@@ -188,7 +187,7 @@ def _take_up(run: Run, trainer: Trainer) -> None:
 
 
 def _count(training: Training, model: CountingModel, device: torch.device) -> TrainingState:
-    """One pass over the data is all that a counting model needs: it is recorded as a run of one epoch."""
+    """Fit a counting model in one pass over the data, recorded as a run of one epoch."""
     run, data = training.run, training.data
     with TensorBoard(run.path / "tensorboard", resume=False) as board:
         record_start(run, model, device, board, ALONE, resume=False)
@@ -210,9 +209,9 @@ def _count(training: Training, model: CountingModel, device: torch.device) -> Tr
 def batches_for(
     config: RunConfig, data: SequenceData, causal: bool, device: torch.device, workers: Workers = ALONE
 ) -> TrainingBatches:
-    """The batches that a config trains on.
+    """The training batches of a config.
 
-    A pass that is not causal trains places all over a window, so that windows need not overlap.
+    A model that is not causal trains on all positions of a window, so by default its windows do not overlap.
     """
     return TrainingBatches(
         data,
@@ -226,13 +225,13 @@ def batches_for(
 
 
 def _item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
-    """(n_items + 1,) training interactions of each item."""
+    """Number of training interactions of each item, (n_items + 1,)."""
     return torch.from_numpy(data.item_counts).to(device)
 
 
 def _validate(
     config: RunConfig,
-    model: Recommender,
+    model: Model,
     data: SequenceData,
     device: torch.device,
     observer: Observer,
@@ -248,4 +247,4 @@ def _validate(
 def _why_finished(trainer: Trainer) -> str:
     if trainer.state.epoch >= trainer.config.last_epoch:
         return f"epoch {trainer.state.epoch} of {trainer.config.last_epoch} is done"
-    return f"{trainer.config.monitor} has not grown in {trainer.state.stale_validations} validations"
+    return f"{trainer.config.monitor} has not improved in {trainer.state.stale_validations} validations"

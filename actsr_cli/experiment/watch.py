@@ -1,4 +1,4 @@
-"""Watching the attention grow: heat maps of a few users in TensorBoard while a model is trained."""
+"""Writes heat maps of the attention on a few users to TensorBoard during training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from actsr_cli.inspection.views import random_users, view
 from actsr_cli.models.base import SequentialModel
 
 USERS = 4
-"""Drawn from the validation split, the same in every run on the same data."""
+"""Number of users from the validation split, the same users in every run on the same data."""
 
 
 class AttentionWatch:
     """Writes heat maps of the attention on a fixed set of validation users.
 
     Args:
-        model: the model that is trained, on `device`; tracing it draws no random number.
+        model: the model in training, on `device`; tracing it draws no random numbers.
         data: the prepared data.
-        board: where the pictures go.
-        every: epochs between pictures.
+        board: the TensorBoard log.
+        every: number of epochs between heat maps.
         device: where the model is.
     """
 
@@ -32,7 +32,7 @@ class AttentionWatch:
         self.subjects = random_users(data, "valid", USERS, seed=0)
 
     def epoch_finished(self, epoch: int) -> None:
-        """Draw, if it is time; epoch 0 is before training.
+        """Write heat maps every `every` epochs; epoch 0 is before training.
 
         Raises:
             RunError: the model has no attention.

@@ -1,4 +1,4 @@
-"""What calibrated attention looks at, stage by stage, and whether that is what its predictions rest on."""
+"""Shows calibrated attention stage by stage, and measures whether it explains the predictions."""
 
 from actsr_cli.inspection.trace import AttentionTrace, trace
 

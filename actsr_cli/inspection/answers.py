@@ -1,4 +1,4 @@
-"""What a model answers to a history: how likely the item is that came next, and its rank."""
+"""Probability and rank that a model gives to the target of a history."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from actsr_cli.data.splits import SplitName
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.trace import in_evaluation
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import Model
 
 
 @dataclass(frozen=True)
 class Case:
-    """A history, and the item that came after it.
+    """A history and its target.
 
     Attributes:
         items: (length,) int64 item ids in time order, at least one.
-        target: the item that came next.
-        user: the data set's user; -1 is a stranger.
+        target: the next item.
+        user: index of the user in the data set; -1 if the user is unknown.
         times: (length,) seconds, or None.
     """
 
@@ -39,20 +39,20 @@ class Case:
     times: NDArray[np.float64] | None = None
 
     def at(self, places: NDArray[np.int64]) -> Self:
-        """The same case with the items at some places alone, in the given order."""
+        """The same case with only the items at the given positions, in the given order."""
         return replace(self, items=self.items[places], times=None if self.times is None else self.times[places])
 
     def latest(self, n_items: int) -> Self:
-        """The same case with the latest `n_items` of its history."""
+        """The same case with only the latest `n_items` of its history."""
         return self.at(np.arange(max(0, len(self.items) - n_items), len(self.items)))
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model makes of some cases.
+    """A model's results for some cases.
 
     Attributes:
-        log_probability: (cases,) of the target, by the softmax over all items of the catalogue.
+        log_probability: (cases,) log-probability of the target by the softmax over all items of the catalogue.
         rank: (cases,) expected rank of the target, from 1; ties count half.
     """
 
@@ -61,7 +61,7 @@ class Answers:
 
 
 def split_cases(data: SequenceData, split: SplitName, rows: NDArray[np.int64] | None = None) -> list[Case]:
-    """One case with the whole history per target of a split; `rows` picks some of `data.held_out(split)`."""
+    """One case with the whole history per target of a split; `rows` selects rows of `data.held_out(split)`."""
     held_out = data.held_out(split)
     cases = []
     for row in np.arange(len(held_out)) if rows is None else rows:
@@ -73,7 +73,7 @@ def split_cases(data: SequenceData, split: SplitName, rows: NDArray[np.int64] | 
 
 
 def histories_of(cases: Sequence[Case]) -> Histories:
-    """Cases as a ranker takes them; times only where all have them."""
+    """Cases as input of a ranker; with times only if all cases have them."""
     times = [case.times for case in cases if case.times is not None]
     return Histories.of(
         [case.items for case in cases],
@@ -83,14 +83,14 @@ def histories_of(cases: Sequence[Case]) -> Histories:
     )
 
 
-def answers(model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
-    """Ask a model for the targets of some cases.
+def answers(model: Model, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
+    """Compute log-probability and rank of the targets of some cases.
 
     Args:
         model: the model, on `device`.
         cases: histories of any length; the latest `max_length` items are read.
         device: where the model is.
-        seen: see `Protocol`.
+        seen: how items of the history are ranked, see `Protocol`.
     """
     with in_evaluation(model):
         ranker = Ranker(model, device=device, protocol=Protocol(seen))
@@ -99,7 +99,7 @@ def answers(model: SequentialModel, cases: Sequence[Case], *, device: torch.devi
 
 
 def target_log_probability(scores: Tensor, targets: Tensor) -> Tensor:
-    """(batch,) log-probability of each target among all items; scores are (batch, n_items + 1), padding left out."""
+    """Log-probability of each target among all items, (batch,); scores are (batch, n_items + 1) with padding."""
     items = scores[:, 1:].float()
     return items.gather(1, targets.unsqueeze(1) - 1).squeeze(1) - items.logsumexp(dim=1)
 
@@ -107,7 +107,7 @@ def target_log_probability(scores: Tensor, targets: Tensor) -> Tensor:
 def case_batches(
     cases: Sequence[Case], max_length: int, device: torch.device, batch_size: int = 128
 ) -> Iterator[tuple[NDArray[np.int64], Batch, Tensor]]:
-    """The latest `max_length` items of each case, those of like length together.
+    """Batches of the latest `max_length` items of each case; histories of similar length are batched together.
 
     Yields:
         Indices into `cases`, their histories as a batch, and their targets, (batch,).

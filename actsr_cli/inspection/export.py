@@ -1,4 +1,4 @@
-"""Traces as files: CSV, JSON and npz of every tensor."""
+"""Writes attention traces as CSV, JSON and npz files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from actsr_cli.files import replacing
 from actsr_cli.inspection.views import Subject, View
 
 Name = Callable[[int], str]
-"""What an item is called: its title where there is one, or else its raw id."""
+"""Returns the display name of an item: its title, or its raw id if it has no title."""
 
 
 def real_tensors(view: View) -> dict[str, NDArray[Any]]:
-    """Every tensor of a view's trace without batch axis and padding: (heads, length, length) per layer and stage."""
+    """All tensors of a view's trace without batch axis and padding: (heads, length, length) per layer and stage."""
     length = int(view.trace.lengths[0])
     arrays = {name: tensor[0].cpu().numpy() for name, tensor in view.trace.tensors().items()}
     scores = arrays.pop("scores")
@@ -29,22 +29,22 @@ def real_tensors(view: View) -> dict[str, NDArray[Any]]:
 
 
 def place_names(view: View, name: Name) -> list[str]:
-    """What stands at each encoded place; a cloze model's mask is `?`."""
+    """The item name at each encoded position; the mask of a cloze model is `?`."""
     n_items = view.trace.scores.shape[1] - 1
     length = int(view.trace.lengths[0])
     return [name(item) if item <= n_items else "?" for item in view.trace.item_ids[0, :length].tolist()]
 
 
 def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
-    """Write attention.npz, attention.csv and attention.json of one subject; each beside its place and renamed into it.
+    """Write attention.npz, attention.csv and attention.json of one subject; each file is replaced atomically.
 
-    The CSV has a line per layer, head, query and key (places counted from 1), and a column per tensor.
+    The CSV has a line per layer, head, query and key (positions counted from 1), and a column per tensor.
 
     Args:
-        folder: is made where it is missing.
-        subject: who is looked at.
-        view: by which model.
-        name: what items are called.
+        folder: created if missing.
+        subject: the subject.
+        view: the view of a model on it.
+        name: returns the display name of an item.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = real_tensors(view)
@@ -52,13 +52,13 @@ def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
         np.savez_compressed(file, **tensors)  # type: ignore[arg-type]
     with replacing(folder / "attention.csv") as partial:
         _table(tensors, place_names(view, name)).to_csv(partial, index=False)
-    record = _record(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
+    record = _facts(subject, view, name) | {key: values.tolist() for key, values in tensors.items()}
     with replacing(folder / "attention.json") as partial:
         partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def folder_names(subjects: Sequence[Subject]) -> list[str]:
-    """A plain folder name for each subject: its label, numbered where two would be the same."""
+    """A valid folder name for each subject: its label, numbered if several would be equal."""
     names: list[str] = []
     for subject in subjects:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", subject.label) or "_"
@@ -75,7 +75,27 @@ def _numbered(name: str) -> Iterator[str]:
         number += 1
 
 
-def _record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
+def view_record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
+    """How a model sees a subject, as nested mappings and lists.
+
+    `attention` has a mapping per layer: by stage a list per head, of the weights with which the prediction looks at
+    each place.
+
+    Args:
+        subject: who is looked at.
+        view: by which model.
+        name: what items are called.
+    """
+    places = int(view.trace.lengths[0])
+    rows = {stage: view.trace.last_rows(stage) for stage in view.trace.stages}
+    attention = [
+        {stage: layers[layer][0, :, :places].tolist() for stage, layers in rows.items()}
+        for layer in range(len(view.trace.layers))
+    ]
+    return _facts(subject, view, name) | {"attention": attention}
+
+
+def _facts(subject: Subject, view: View, name: Name) -> dict[str, Any]:
     target = subject.case.target
     return {
         "user": subject.label,

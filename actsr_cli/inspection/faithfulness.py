@@ -1,4 +1,4 @@
-"""Is the attention faithful? What it points at, held against what the prediction rests on."""
+"""Measures whether attention is faithful: whether it weights the items that the prediction depends on."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """Shares of the removable items at which deletion and insertion curves are measured."""
 LEAVE_ONE_OUT = "leave one out"
 CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance")
-"""The explanations that a picture has room for."""
+"""The explanations that figures show."""
 SHORTEST = 3
-"""Items that a history must have for an order of its items to mean something."""
+"""Minimum number of items in a history, so that an order of its items is meaningful."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Agreement:
     """How well one explanation agrees with a measured importance, over users.
 
     Attributes:
-        kendall: Kendall's τ-b of the two orders of each history's items.
-        spearman: Spearman's ρ.
-        top: share of the k most important items that both name, over users with longer histories; None without any.
+        kendall: Kendall's τ-b between the two orders of a history's items.
+        spearman: Spearman's ρ between them.
+        top: overlap of the k most important items, over users with more than k items; None if there are none.
     """
 
     kendall: Interval
@@ -49,11 +49,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Curve:
-    """What the target's log-probability loses against the whole history, at each of `SHARES`.
+    """Loss of the target's log-probability against the whole history, at each of `SHARES`.
 
     Attributes:
         points: one interval per share.
-        area: mean over the shares by the trapezoidal rule, of each user, then over users.
+        area: area under the curve (trapezoidal rule), mean over users.
     """
 
     points: tuple[Interval, ...]
@@ -62,15 +62,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One way to say which items matter, and how true it is.
+    """The faithfulness of one explanation, that is of one importance of the items.
 
     Attributes:
-        agreement: with each measured importance, by its name.
-        deletion: the most important items are taken away first; the higher the curve, the better the explanation.
-        insertion: the most important items alone are kept; the lower the curve, the better. At share 0 one item is
-            left.
-        without_top: with the item left out that it names first: share of users whose target gets more likely, and
-            share of users whose target gets a better rank.
+        agreement: agreement with each measured importance, by its name.
+        deletion: the most important items are removed first; a higher curve is better.
+        insertion: only the most important items are kept; a lower curve is better. At share 0 one item is kept.
+        without_top: without the most important item: share of users whose target gets more likely, and share of users
+            whose target gets a better rank.
     """
 
     agreement: dict[str, Agreement]
@@ -81,13 +80,13 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """The explanations of a model's predictions, held against what the predictions rest on.
+    """The faithfulness of all explanations of a model's predictions.
 
     Attributes:
-        users: whose histories were used.
+        users: number of users.
         top_k: the k of the overlaps.
-        shares: of the removable items, at which the curves were measured.
-        explanations: by name: attention stages, gradients, leaving out itself, the later the more, and chance.
+        shares: shares of the removable items at which the curves were measured.
+        explanations: by name: attention stages, gradients, leave-one-out, latest first, and chance.
     """
 
     users: int
@@ -105,18 +104,18 @@ def faithfulness(
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> Faithfulness:
-    """Measure what matters in some histories, and how well the attention knows it.
+    """Measure the importance of the items of some histories, and how well the attention agrees with it.
 
-    Importance is measured by leaving out each item, by gradient × input and by integrated gradients (where the model is
-    an `EncoderModel`). A positive importance means that the item speaks for the target.
+    Importance is measured by leave-one-out and, for an `EncoderModel`, by gradient × input and integrated gradients.
+    A positive importance means that the item raises the log-probability of the target.
 
     Args:
         model: the model, on `device`.
-        cases: histories with targets; those with fewer than three items are passed over.
+        cases: histories with targets; those with fewer than three items are skipped.
         device: where the model is.
-        top_k: how many items the overlaps compare.
-        seed: of the explanation by chance and of the bootstrap.
-        on_step: hears what is being measured.
+        top_k: number of items that the overlaps compare.
+        seed: random seed of the explanation "chance" and of the bootstrap.
+        on_step: called with a description of each step.
 
     Raises:
         DataError: no history is long enough.
@@ -125,7 +124,7 @@ def faithfulness(
     used = [case.latest(model.config.max_length) for case in cases]
     used = [case for case in used if len(case.items) >= SHORTEST]
     if not used:
-        raise DataError(f"no history has {SHORTEST} items or more: there is no order to compare")
+        raise DataError(f"no history has {SHORTEST} items or more, so faithfulness cannot be measured")
     say("leaving items out")
     whole = answers(model, used, device=device)
     left_out = leave_one_out(model, used, whole, device)
@@ -150,7 +149,7 @@ def faithfulness(
 
 
 def _by_nothing(cases: Sequence[Case], seed: int) -> dict[str, Importance]:
-    """What any explanation has to beat: the later, the more; and chance."""
+    """Baselines for explanations: later items are more important (latest first), and random importance (chance)."""
     rng = np.random.default_rng(seed)
     return {
         "latest first": by_position(cases, lambda length: np.arange(length, dtype=np.float64)),
@@ -160,7 +159,7 @@ def _by_nothing(cases: Sequence[Case], seed: int) -> dict[str, Importance]:
 
 def _agreement(importance: Importance, truth: Importance, top_k: int, seed: int) -> Agreement:
     pairs = [(a[~np.isnan(b)], b[~np.isnan(b)]) for a, b in zip(importance, truth, strict=True)]
-    # An explanation that finds all items alike has no order at all: it agrees as little as chance does.
+    # Equal importance of all items gives no order: its correlation counts as 0, like that of chance.
     varied = [(a, b) if np.ptp(a) and np.ptp(b) else None for a, b in pairs]
     kendall = [0.0 if pair is None else stats.kendalltau(*pair).statistic for pair in varied]
     spearman = [0.0 if pair is None else stats.spearmanr(*pair).statistic for pair in varied]
@@ -177,7 +176,7 @@ def _agreement(importance: Importance, truth: Importance, top_k: int, seed: int)
 
 
 def first_places(importance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places of a history from the most important to the least; of equals the later one first; NaNs left out."""
+    """Positions of a history from the most to the least important; ties: the later first; NaNs are ignored."""
     known = importance[~np.isnan(importance)]
     return len(known) - 1 - np.argsort(-known[::-1], kind="stable")
 
@@ -190,7 +189,7 @@ def _curves(
     device: torch.device,
     seed: int,
 ) -> tuple[Curve, Curve]:
-    """Deletion and insertion; of a history of n items at most n - 1 are taken away, as there is no empty history."""
+    """Deletion and insertion curves. At most n - 1 of n items are removed, because a history cannot be empty."""
     orders = [first_places(row) for row in importance]
     counts = [[round(share * (len(order) - 1)) for share in SHARES] for order in orders]
     deleted = [{n: np.sort(order[n:]) for n in set(row)} for order, row in zip(orders, counts, strict=True)]
@@ -210,7 +209,7 @@ def _curve(
     device: torch.device,
     seed: int,
 ) -> Curve:
-    """The curve of what is kept of each case at each count."""
+    """The curve for the positions of each case that are kept at each count."""
     keys = [(row, n) for row, places in enumerate(kept) for n in places]
     answered = answers(model, [cases[row].at(kept[row][n]) for row, n in keys], device=device).log_probability
     lost = {key: whole.log_probability[key[0]] - value for key, value in zip(keys, answered, strict=True)}

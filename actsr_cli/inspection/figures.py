@@ -1,4 +1,4 @@
-"""Pictures: heat maps of a subject's attention, and what was measured, as PNG."""
+"""Figures as PNG: heat maps of a subject's attention, and the measurements."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from actsr_cli.inspection.trace import AttentionTrace
 from actsr_cli.inspection.views import Subject, View, rank_text
 
 _LABEL = 24
-"""Characters of an item's name beside a heat map."""
+"""Maximum number of characters of an item name beside a heat map."""
 
 
 def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
-    """Stages side by side, a row per layer (mean over heads), on one scale; queries run down, keys to the right."""
+    """Heat maps with a column per stage and a row per layer (mean over heads), on one scale; y is query, x is key."""
     places = [place if len(place) <= _LABEL else f"{place[: _LABEL - 1]}…" for place in place_names(view, name)]
     stages, layers = view.trace.stages, len(view.trace.layers)
     side = max(2.4, 0.16 * len(places))
@@ -33,7 +33,7 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
     axes = figure.subplots(layers, len(stages), squeeze=False, sharex=True, sharey=True)
     maps = mean_over_heads(view.trace)
     highest = max(float(weights.max()) for of_stage in maps.values() for weights in of_stage)
-    scale = PowerNorm(0.5, vmin=0, vmax=highest)  # a query that sees itself alone has 1: others shall be seen, too
+    scale = PowerNorm(0.5, vmin=0, vmax=highest)  # the first causal query has weight 1; keep small weights visible
     image = None
     for column, stage in enumerate(stages):
         for row in range(layers):
@@ -81,7 +81,7 @@ def faithfulness_figure(found: Sequence[tuple[str, Faithfulness]]) -> Figure:
                     low, high = [point.low for point in points], [point.high for point in points]
                     axis.fill_between(faithful.shares, low, high, color=f"C{color}", alpha=0.15, linewidth=0)
             better = "higher is better" if kind == "deletion" else "lower is better"
-            done = "taken away" if kind == "deletion" else "kept"
+            done = "removed" if kind == "deletion" else "kept"
             axis.set(title=f"{run}: {kind} ({better})", xlabel=f"share of items {done}, most important first")
             axis.set_ylabel("log-probability lost")
             axis.grid(alpha=0.3)
@@ -90,7 +90,7 @@ def faithfulness_figure(found: Sequence[tuple[str, Faithfulness]]) -> Figure:
 
 
 def robustness_figure(found: Sequence[tuple[str, Sequence[Disturbed]]]) -> Figure:
-    """Hit@10 under each kind of noise, per run, calibrated and with its plain attention."""
+    """Hit@10 of each run under each kind of noise, calibrated and with plain attention."""
     kinds = ("insert", "shuffle", "drop")
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     axes: Any = figure.subplots(1, len(kinds), sharey=True)
@@ -118,7 +118,7 @@ def robustness_figure(found: Sequence[tuple[str, Sequence[Disturbed]]]) -> Figur
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG beside `path` and rename it into place."""
+    """Write a figure to `path` as PNG; the file is replaced atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
@@ -126,6 +126,6 @@ def save(figure: Figure, path: Path) -> None:
 
 def _headline(subject: Subject, view: View, name: Name) -> str:
     if view.rank is None or view.plain_rank is None:
-        return f"{subject.label}; first recommended: {name(view.recommended[0][0])}"
+        return f"{subject.label}; top recommendation: {name(view.recommended[0][0])}"
     ranks = f"rank {rank_text(view.rank)}, with plain attention {rank_text(view.plain_rank)}"
-    return f"user {subject.label}, next: {name(subject.case.target)} ({ranks})"
+    return f"user {subject.label}, target: {name(subject.case.target)} ({ranks})"

@@ -1,4 +1,4 @@
-"""What was measured on one run."""
+"""The measurements of one run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from actsr_cli.inspection.robustness import Disturbed, Mass
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured on one run over a sample of users.
+    """The measurements of one run over a sample of users.
 
     Attributes:
-        run: its name.
-        users: in the sample.
-        effective_share: per stage the share of a history that the prediction effectively looks at.
-        curves: what each layer's calibrators have learned.
-        noise_mass: the attention on items known to be noise (the demo data's); None elsewhere.
-        faithfulness: None unless asked for.
-        robustness: empty unless asked for.
+        run: name of the run.
+        users: number of users in the sample.
+        effective_share: per stage the effective share of the history that the prediction attends to.
+        curves: what the calibrators of each layer have learned.
+        noise_mass: the attention on known noise items of the demo data; None for other data.
+        faithfulness: None if not measured.
+        robustness: empty if not measured.
     """
 
     run: str

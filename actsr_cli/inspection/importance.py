@@ -1,6 +1,6 @@
-"""How much each item of a history matters: measured on the model itself, or claimed by its attention.
+"""Importance of each item of a history: measured on the model, or taken from its attention.
 
-Every measure is a (cases, longest) array, the items of each history from the first on, NaN behind the last.
+An importance is a (cases, longest) array: a row has the values of the items in order, then NaN as padding.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from torch import Tensor
 from actsr_cli.batch import Batch
 from actsr_cli.inspection.answers import Answers, Case, answers, case_batches, target_log_probability
 from actsr_cli.inspection.trace import in_evaluation, trace
-from actsr_cli.models.base import EncoderModel, SequentialModel
+from actsr_cli.models.base import EncoderModel, Model, SequentialModel
 
 Importance = NDArray[np.float64]
 
 PATH_STEPS = 32
-"""Points of the path that integrated gradients are summed over."""
+"""Number of points on the path of integrated gradients."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What leaving out each item of each history changes.
+    """The effect of leaving out each item of each history.
 
     Attributes:
-        log_probability: (cases, longest) by how much the target's log-probability falls; negative where it grows.
-        rank: (cases, longest) by how many places the target falls; negative where it rises.
+        log_probability: (cases, longest) decrease of the target's log-probability; negative if it increases.
+        rank: (cases, longest) increase of the target's rank number; negative if the rank gets better.
     """
 
     log_probability: Importance
     rank: Importance
 
 
-def leave_one_out(model: SequentialModel, cases: Sequence[Case], whole: Answers, device: torch.device) -> LeftOut:
-    """Ask again without each item in turn.
+def leave_one_out(model: Model, cases: Sequence[Case], whole: Answers, device: torch.device) -> LeftOut:
+    """Leave out each item in turn and compare the results with those of the whole history.
 
     Args:
         model: the model, on `device`.
         cases: histories of at least two and at most `max_length` items.
-        whole: its answers to the whole histories.
+        whole: its results for the whole histories.
         device: where the model is.
     """
     owners = [row for row, case in enumerate(cases) for _ in case.items]
@@ -63,10 +63,10 @@ def leave_one_out(model: SequentialModel, cases: Sequence[Case], whole: Answers,
 def by_gradients(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> dict[str, Importance]:
     """Gradient × input, and integrated gradients, of the target's log-probability.
 
-    The input is what the encoder reads at each item's place, after normalisation: the embedding before it may be scaled
-    at will without any change, so that its gradient says nothing. Integrated gradients (Sundararajan et al., ICML 2017)
-    go to it from the mean input of all these histories' items; near zero vectors, the usual start, layer normalisation
-    jumps.
+    The input is the encoder's input at each item's position, after normalisation. (Before normalisation the scale of an
+    embedding has no effect, so its gradient is not informative.) The path of integrated gradients (Sundararajan et al.,
+    ICML 2017) starts at the mean input over all items of these histories, not at the usual zero vector: layer
+    normalisation is not smooth near zero.
 
     Args:
         model: the model, on `device`.
@@ -84,7 +84,7 @@ def by_gradients(model: EncoderModel, cases: Sequence[Case], device: torch.devic
 
 
 def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> Tensor:
-    """(hidden,) what the encoder reads at an item's place, mean over all items of some histories."""
+    """The mean encoder input over all items of some histories, (hidden,)."""
     total, count = torch.zeros(model.config.hidden_size, device=device), 0
     with torch.no_grad():
         for _, batch, _ in case_batches(cases, model.config.max_length, device):
@@ -95,7 +95,7 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
 
 
 def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Tensor, path: Sequence[float]) -> Tensor:
-    """(batch, length): way from a start to the input, times the mean gradient at the shares of it that a path names."""
+    """(input - start) × mean gradient over the points of `path`, (batch, length); point 0 is start, 1 is input."""
     inputs = model.scoring_inputs(batch)
     with torch.no_grad():
         embedded = model.embed(inputs)
@@ -112,15 +112,15 @@ def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Te
 
 
 def _item_places(batch: Batch, length: int) -> Tensor:
-    """(batch, length) bool: places of real items, without padding and a cloze model's mask."""
+    """Mask of real items, (batch, length) bool: False for padding and for the mask of a cloze model."""
     return torch.arange(length, device=batch.lengths.device) < batch.lengths.unsqueeze(1)
 
 
 def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.device) -> dict[str, Importance]:
-    """What each stage of the attention points at: the prediction's own row, mean over heads.
+    """Importance by each attention stage: the row of the predicting position, mean over heads.
 
-    Of each stage there are the last layer's weights and the rollout over all layers. The adversarial mask is small
-    where attention matters, so that 1 - M of the last layer is what it points at.
+    Each stage gives the weights of the last layer and the rollout over all layers. The adversarial mask M is small
+    where attention matters, so its importance is 1 - M of the last layer, without rollout.
 
     Args:
         model: the model, on `device`.
@@ -140,7 +140,7 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
 
 
 def by_position(cases: Sequence[Case], of_length: Callable[[int], NDArray[np.float64]]) -> Importance:
-    """An importance that looks at places alone, such as the later, the more."""
+    """An importance that depends only on the positions, such as latest first."""
     found = _nothing(cases)
     for row, case in enumerate(cases):
         found[row, : len(case.items)] = of_length(len(case.items))
@@ -152,7 +152,7 @@ def _nothing(cases: Sequence[Case]) -> Importance:
 
 
 def _fill(found: Importance, rows: NDArray[np.int64], batch: Batch, values: Tensor) -> None:
-    """Put the items' part of (batch, length) values into their rows."""
+    """Copy the values of real items, from (batch, length), into the given rows."""
     length = batch.item_ids.shape[1]
     real = _item_places(batch, length).cpu().numpy()
     numbers = values[:, :length].cpu().double().numpy()

@@ -20,15 +20,15 @@ Curve = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayerCurves:
-    """One layer's curves, each a mean over pairs of real places that attention may use.
+    """The curves of one layer, each a mean over the pairs of positions that are not padded or masked.
 
     Attributes:
-        weights: per stage, (heads, distances) mean weight of a key |i - j| places from its query.
-        order: (heads, distances) probability that the order term gives to the true order of the pair; None without it.
-        distance: (heads, distances) |i - j| as the distance term predicts it, from the mean of the predicted
-            logarithms; None without it.
-        gate: (places,) mean share of the uncalibrated weights in the prediction's own row, by places before the
-            latest; None without a gate.
+        weights: per stage, (heads, distances) mean weight of a key at distance |i - j| from its query.
+        order: (heads, distances) probability of the true order of the pair by the order term; None without this term.
+        distance: (heads, distances) |i - j| as predicted by the distance term, from the mean of the predicted
+            logarithms; None without this term.
+        gate: (positions,) mean share of the uncalibrated weights in the row of the predicting position, by distance
+            from the latest position; None without a gate.
     """
 
     weights: dict[str, Curve]
@@ -38,7 +38,7 @@ class LayerCurves:
 
 
 def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: torch.device) -> list[LayerCurves]:
-    """The curves of each layer over the histories of some cases.
+    """The curves of each layer, averaged over the histories of some cases.
 
     Args:
         model: the model, on `device`.
@@ -55,14 +55,14 @@ def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: tor
 
 
 class _Sums:
-    """Sums and counts by distance, growing as needed."""
+    """Running sums and counts by distance; the arrays grow as needed."""
 
     def __init__(self) -> None:
         self.total = np.zeros((0, 0))
         self.count = np.zeros(0)
 
     def add(self, values: Tensor, distances: Tensor) -> None:
-        """(heads, pairs) values of pairs with (pairs,) distances."""
+        """Add (heads, pairs) values of pairs with (pairs,) distances."""
         values, distances = values.cpu().double(), distances.cpu()
         heads, size = len(values), int(distances.max()) + 1
         total = torch.zeros(heads, size, dtype=torch.float64).index_add_(1, distances, values)
@@ -80,7 +80,7 @@ def _add(found: dict[str, _Sums], traced: AttentionTrace, layer: int) -> None:
     stages = traced.layers[layer]
     places = torch.arange(traced.item_ids.shape[1], device=traced.lengths.device)
     real = places < traced.lengths.unsqueeze(1)
-    used = stages.calibrated.amax(dim=1) > 0  # what attention may use has some weight in some head
+    used = stages.calibrated.amax(dim=1) > 0  # a pair that is not masked has a weight above 0 in some head
     pairs = real.unsqueeze(1) & real.unsqueeze(2) & used
     distances = (places.unsqueeze(1) - places).abs().expand_as(pairs)[pairs]
     later = (places > places.unsqueeze(1)).expand_as(pairs)[pairs]
@@ -98,7 +98,7 @@ def _add(found: dict[str, _Sums], traced: AttentionTrace, layer: int) -> None:
 
 
 def _of_pairs(values: Tensor, pairs: Tensor) -> Tensor:
-    """(batch, heads, queries, keys) to (heads, pairs)."""
+    """Select pairs: (batch, heads, queries, keys) to (heads, pairs)."""
     return rearrange(values, "b h q k -> h b q k")[:, pairs]
 
 

@@ -1,4 +1,4 @@
-"""Everything that was seen and measured, as files in one folder."""
+"""Writes all results of an inspection to one folder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from actsr_cli.inspection.tables import Table, findings_tables
 
 
 def write_output(folder: Path, report: Report) -> None:
-    """Write the report as a page, pictures, tables and numbers.
+    """Write the report as an HTML page, figures, tables and numbers.
 
-    The folder gets report.html, measured.json, tables/NAME.csv, faithfulness.png and robustness.png where these were
-    measured, and of each subject what `write_view` writes and a picture: the first run's under users/, the second's
-    under against/.
+    The folder gets report.html, measured.json, tables/NAME.csv, and faithfulness.png and robustness.png if these were
+    measured. Each subject gets the files of `write_view` and a figure, for the first run under users/ and for the
+    second under against/.
     """
     for place, run in zip(("users", "against"), report.runs, strict=False):
         for label, subject, view in zip(folder_names(report.subjects), report.subjects, run.views, strict=True):
@@ -33,8 +33,14 @@ def write_output(folder: Path, report: Report) -> None:
     _write_figures(folder, findings)
     _write_tables(folder / "tables", [table for found in findings for table in findings_tables(found)])
     _write_text(folder / "report.html", report_page(report))
-    record = [asdict(found) for found in findings]
-    _write_text(folder / "measured.json", json.dumps(record, default=_plain, indent=1) + "\n")
+    record = [findings_record(found) for found in findings]
+    _write_text(folder / "measured.json", json.dumps(record, indent=1) + "\n")
+
+
+def findings_record(findings: Findings) -> dict[str, Any]:
+    """What was measured on one run, as nested mappings and lists; what has no value is NaN."""
+    record: dict[str, Any] = json.loads(json.dumps(asdict(findings), default=_plain))
+    return record
 
 
 def _write_figures(folder: Path, findings: Sequence[Findings]) -> None:
@@ -47,7 +53,7 @@ def _write_figures(folder: Path, findings: Sequence[Findings]) -> None:
 
 
 def _write_tables(folder: Path, tables: Sequence[Table]) -> None:
-    """One CSV per kind of table, runs below one another; a stage that a run does not have is left blank."""
+    """Write one CSV per kind of table with the rows of all runs; a stage that a run does not have is blank."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(table.name for table in tables):
         frames = [

@@ -1,4 +1,4 @@
-"""The report: one page of HTML that needs nothing else, from `page/`."""
+"""The report: one self-contained HTML page, made from the files in `page/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import actsr_cli
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
@@ -21,20 +20,21 @@ from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.robustness import KINDS
 from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import Subject, View, rank_text
+from actsr_cli.version import __version__
 
 _LEVELS = 2**16 - 1
-"""Weights are kept in 16 bits."""
+"""Weights are stored as 16-bit integers."""
 
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """What a report tells of one run.
+    """What a report shows of one run.
 
     Attributes:
         name: DATASET/MODEL/NAME.
-        calibrated: whether its attention is.
-        views: how it sees each subject.
-        findings: what was measured on it.
+        calibrated: whether its attention is calibrated.
+        views: its attention and ranking for each subject.
+        findings: its measurements.
     """
 
     name: str
@@ -45,14 +45,14 @@ class ReportedRun:
 
 @dataclass(frozen=True)
 class Report:
-    """What was seen and measured.
+    """The contents of a report.
 
     Attributes:
-        title: its headline.
-        about: a sentence below it.
-        subjects: whose histories can be chosen.
-        runs: what stands side by side; each run's views are of these subjects.
-        name: what items are called.
+        title: the headline.
+        about: a sentence below the headline.
+        subjects: the histories to choose from.
+        runs: the runs shown side by side; the views of each run are of these subjects.
+        name: returns the display name of an item.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Report:
 
 
 def report_page(report: Report) -> str:
-    """The page as text; it loads nothing from anywhere."""
+    """The HTML of the page. The page loads no other files."""
     runs = report.runs
     payload = {
         "about": report.about,
@@ -73,16 +73,16 @@ def report_page(report: Report) -> str:
         "measured": [asdict(table) for run in runs for table in findings_tables(run.findings)],
         "charts": [chart for run in runs for chart in _charts(run)],
     }
-    page = files(actsr_cli) / "inspection" / "page"
+    page = files("actsr_cli.inspection") / "page"
     parts = {
         "title": html.escape(report.title),
-        "footer": html.escape(f"Made by actsr {actsr_cli.__version__}"),
+        "footer": html.escape(f"Made by actsr {__version__}"),
         "style": (page / "style.css").read_text(encoding="utf-8"),
         "script": (page / "script.js").read_text(encoding="utf-8"),
         "data": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),
     }
     text = (page / "page.html").read_text(encoding="utf-8")
-    for key in ("title", "footer", "style", "script", "data"):  # data last: titles of items may hold anything
+    for key in ("title", "footer", "style", "script", "data"):  # data last: item titles may contain any text
         text = text.replace(f"{{{{{key}}}}}", parts[key])
     return text
 
@@ -137,7 +137,7 @@ def _view(view: View, name: Name) -> dict[str, Any]:
 
 
 def _packed(view: View, stage: str, length: int, causal: bool) -> str:
-    """All layers' and heads' weights, little-endian 16 bits, base64; of causal ones the lower triangle alone."""
+    """Weights of all layers and heads: little-endian 16 bits, base64; only the lower triangle if causal."""
     rows, columns = np.tril_indices(length) if causal else (axis.ravel() for axis in np.indices((length, length)))
     numbers = [
         np.round(np.clip(weights[0].cpu().double().numpy()[:, rows, columns], 0, 1) * _LEVELS)
@@ -153,7 +153,7 @@ def _charts(run: ReportedRun) -> list[dict[str, Any]]:
             charts.append(_faithfulness_chart(run.name, run.findings.faithfulness, kind, better))
     for kind in KINDS if run.findings.robustness else ():
         points = [each for each in run.findings.robustness if each.kind in ("none", kind)]
-        series = [_series("as it is", [(each.share, each.calibrated.hit) for each in points])]
+        series = [_series("as trained", [(each.share, each.calibrated.hit) for each in points])]
         if run.calibrated:
             series.append(_series("plain attention", [(each.share, each.plain.hit) for each in points]))
         charts.append({"title": f"{run.name}: Hit@10, {kind}", "x": "share of the items", "series": series})
@@ -166,7 +166,7 @@ def _faithfulness_chart(run: str, found: Faithfulness, kind: str, better: str) -
         for name in CHARTED
         if name in found.explanations
     ]
-    done = "taken away" if kind == "deletion" else "kept"
+    done = "removed" if kind == "deletion" else "kept"
     return {
         "title": f"{run}: {kind}, log-probability lost ({better})",
         "x": f"share of items {done}, most important first",

@@ -1,4 +1,4 @@
-"""What noise in histories does to the ranking and to the attention."""
+"""The effect of noise in histories on the ranking and on the attention."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ KINDS: tuple[Noise, ...] = ("insert", "shuffle", "drop")
 
 @dataclass(frozen=True)
 class NoisyCase:
-    """A history with noise in it.
+    """A history with noise.
 
     Attributes:
-        case: what the model gets to see.
-        injected: (length,) bool, items that were put in.
+        case: the noisy history, as the model gets it.
+        injected: (length,) bool, True for inserted items.
     """
 
     case: Case
@@ -37,7 +37,7 @@ class NoisyCase:
 
 @dataclass(frozen=True)
 class Ranked:
-    """How well the targets are ranked: means over users at cut-off 10."""
+    """Ranking quality: Hit@10 and NDCG@10, means over users."""
 
     hit: Interval
     ndcg: Interval
@@ -45,11 +45,11 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Mass:
-    """Attention on marked items: the prediction's own row, last layer, mean over heads.
+    """Attention on marked items: row of the predicting position, last layer, mean over heads.
 
     Attributes:
-        stages: the share of the attention that they get at each stage, mean over the users who have any.
-        expected: what they would get if all items got the same: their share of the items.
+        stages: the share of the attention on marked items at each stage, mean over users with marked items.
+        expected: the share under uniform attention, that is the share of marked items among all items.
     """
 
     stages: dict[str, Interval]
@@ -58,14 +58,14 @@ class Mass:
 
 @dataclass(frozen=True)
 class Disturbed:
-    """What one share of one kind of noise does.
+    """The effect of one share of one kind of noise.
 
     Attributes:
-        kind: of noise; `none` is the undisturbed history.
-        share: of the items of a history.
-        calibrated: metrics of the model as it is.
-        plain: metrics of the same model attending with its plain attention; equal where it is not calibrated.
-        injected: the attention on injected items; None where nothing is injected.
+        kind: kind of noise; `none` is the original history.
+        share: share of the items of a history.
+        calibrated: metrics of the model as trained.
+        plain: metrics of the same model with its plain attention; equal if the model is not calibrated.
+        injected: the attention on injected items; None if nothing is injected.
     """
 
     kind: Literal["none", "insert", "shuffle", "drop"]
@@ -84,15 +84,15 @@ def robustness(
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
 ) -> list[Disturbed]:
-    """Rank the targets of some histories with noise in them.
+    """Rank the targets of some histories with and without noise.
 
     Args:
         model: the model, on `device`.
-        cases: histories with targets; the latest `max_length` items are disturbed.
-        shares: of the items of a history that are inserted, shuffled or dropped, each between 0 and 1.
+        cases: histories with targets; noise is added to the latest `max_length` items.
+        shares: shares of the items of a history to insert, shuffle or drop, each between 0 and 1.
         device: where the model is.
-        seed: of the noise, the same for every model, and of the bootstrap.
-        on_step: hears what is being measured.
+        seed: random seed of the noise (the same for every model) and of the bootstrap.
+        on_step: called with a description of each step.
     """
     used = [case.latest(model.config.max_length) for case in cases]
     clean = [NoisyCase(case, np.zeros(len(case.items), dtype=bool)) for case in used]
@@ -108,11 +108,11 @@ def robustness(
 
 
 def disturb(case: Case, kind: Noise, share: float, n_items: int, rng: np.random.Generator) -> NoisyCase:
-    """Noise in one history; the number of items concerned is `share` of its length, rounded.
+    """Add noise to one history; the number of affected items is `share` times its length, rounded.
 
-    `insert` puts items in at random places, drawn evenly from the catalogue without the target and what the history
-    has; each gets the time of the item before it. `shuffle` permutes the items of random places among them; times stay
-    in order. `drop` takes items away, but never all.
+    `insert` inserts items at random positions, drawn uniformly from the catalogue without the target and the items of
+    the history; each gets the time of the item before it. `shuffle` permutes the items of randomly chosen positions;
+    times stay in order. `drop` removes random items, but never all.
     """
     length = len(case.items)
     count = round(share * length)
@@ -136,7 +136,7 @@ def attention_mass(
     device: torch.device,
     seed: int = 0,
 ) -> Mass | None:
-    """The attention on marked items of histories of at most `max_length` items; None where none is marked."""
+    """The attention on marked items of histories of at most `max_length` items; None if no item is marked."""
     users = [row for row, marks in enumerate(marked) if marks.any()]
     if not users:
         return None

@@ -1,4 +1,4 @@
-"""How sharp the attention is at each stage, between looking at one item and taking the mean of all."""
+"""How sharp the attention is at each stage: between a single item and the uniform mean of all items."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from actsr_cli.models.base import SequentialModel
 def effective_share(
     model: SequentialModel, cases: Sequence[Case], *, device: torch.device, seed: int = 0
 ) -> dict[str, Interval]:
-    """Per stage the share of a history that the prediction effectively looks at.
+    """The effective share of the history that the prediction attends to, per stage: mean over users.
 
-    The mean is over users with two places or more.
-    It is exp(entropy of the row) / places: 1 is a mean of all places, 1 / places is a look at one. The row is the
-    prediction's own in the last layer, mean over heads of what each head has.
+    It is exp(entropy of the attention row) / positions: 1 means uniform attention, 1 / positions means attention to a
+    single position. The row is that of the predicting position in the last layer; the share is the mean over heads.
+    Users with fewer than two positions are left out.
 
     Args:
         model: the model, on `device`.
         cases: histories of any length; the latest `max_length` items are read.
         device: where the model is.
-        seed: of the bootstrap.
+        seed: random seed of the bootstrap.
     """
     found: dict[str, list[float]] = {}
     for _, batch, _ in case_batches(cases, model.config.max_length, device):

@@ -1,4 +1,4 @@
-"""What was measured, as tables: the terminal, the report and the files all show these."""
+"""The measurements as tables, which the terminal, the report and the files all show."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from actsr_cli.inspection.robustness import Disturbed, Mass
 
 @dataclass(frozen=True)
 class Table:
-    """A table as people read it; it fits into 80 columns.
+    """A table for people; it fits into 80 columns.
 
     Attributes:
-        name: what it is about, the same for every run; a file's name.
-        run: what it was measured on.
-        title: a line above it, which names the run.
-        note: what its columns mean.
-        columns: their heads. The first column names the rows.
-        rows: of formatted cells.
+        name: the kind of table, the same for every run; also its file name.
+        run: the run that was measured.
+        title: a line above the table, which names the run.
+        note: what the columns mean.
+        columns: the column headers. The first column names the rows.
+        rows: rows of formatted cells.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Table:
 
 
 def findings_tables(found: Findings) -> list[Table]:
-    """Everything that was measured on one run."""
+    """The tables of all measurements of one run."""
     tables = [_looked_at(found)]
     if found.noise_mass is not None:
         tables.append(_noise_items(found.run, found.noise_mass))
@@ -51,13 +51,13 @@ def _looked_at(found: Findings) -> Table:
     return Table(
         name="looked-at",
         run=found.run,
-        title=f"{found.run}: how much of the history is looked at, {found.users:,} users",
+        title=f"{found.run}: effective share of the history, {found.users:,} users",
         note=(
-            "exp(entropy) of the prediction's row over the number of places, last layer; a mean of all places would be "
-            "100%. ± is half of the 95% bootstrap interval over users, here and below."
+            "exp(entropy) of the predicting position's attention, divided by the number of positions; last layer. "
+            "Uniform attention has 100%. ± is half of the 95% bootstrap interval over users, here and below."
         ),
         columns=("share of", *found.effective_share),
-        rows=(("places", *map(_percent, found.effective_share.values())),),
+        rows=(("positions", *map(_percent, found.effective_share.values())),),
     )
 
 
@@ -67,8 +67,8 @@ def _noise_items(run: str, mass: Mass) -> Table:
         run=run,
         title=f"{run}: attention on noise items",
         note=(
-            "Share of the prediction's attention, last layer, that items known to be noise get where the next item is "
-            "none; items: their share of the history."
+            "Share of the predicting position's attention on known noise items, last layer, over users whose target is "
+            "not noise; items: their share of the history."
         ),
         columns=("share of", *mass.stages, "items"),
         rows=(_mass_row("attention", mass),),
@@ -88,10 +88,10 @@ def _faithfulness(run: str, found: Faithfulness) -> Table:
         run=run,
         title=f"{run}: is the attention faithful? {found.users:,} users",
         note=(
-            f"τ, rho, top {found.top_k}: Kendall's and Spearman's correlation, and overlap of the {found.top_k} first "
-            "items, with what leaving each item out says. delete: log-probability of the target lost while items are "
-            "taken away, the first ones first (high is good). insert: the same while the first ones alone are kept "
-            "(low is good). likely, rank: users whose target gets likelier, and a better rank, without the first item."
+            f"τ, rho, top {found.top_k}: Kendall's and Spearman's correlation and overlap of the top {found.top_k} "
+            "items with leave-one-out importance. delete: log-probability of the target lost when items are removed, "
+            "most important first (higher is better). insert: the same when only the most important items are kept "
+            "(lower is better). likely, rank: users whose target gets likelier, or a better rank, without the top item."
         ),
         columns=("explanation", "τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"),
         rows=tuple(rows),
@@ -107,7 +107,7 @@ def _robustness(run: str, measured: Sequence[Disturbed]) -> Table:
         name="robustness",
         run=run,
         title=f"{run}: noise in histories",
-        note="Protocol A. plain: the same model with its plain attention, without its calibrators.",
+        note="Protocol A. plain: the same model with plain attention, that is without its calibrators.",
         columns=("noise", "Hit@10", "Hit@10 plain", "NDCG@10", "NDCG@10 plain"),
         rows=tuple(rows),
     )
@@ -119,8 +119,8 @@ def _injected(run: str, masses: Sequence[tuple[str, Mass]]) -> Table:
         run=run,
         title=f"{run}: attention on injected items",
         note=(
-            "Share of the prediction's attention, last layer, that items inserted at random get; items: their share of "
-            "the history."
+            "Share of the predicting position's attention on randomly inserted items, last layer; items: their share "
+            "of the history."
         ),
         columns=("noise", *masses[0][1].stages, "items"),
         rows=tuple(_mass_row(label, mass) for label, mass in masses),
@@ -136,7 +136,7 @@ def _label(disturbed: Disturbed) -> str:
 
 
 def _number(value: Interval | None, digits: int) -> str:
-    """A mean and half of its interval, without zeros before the points: .48±.03."""
+    """A mean and half of its interval, without leading zeros: .48±.03."""
     return "" if value is None else f"{_short(value.mean, digits)}±{_short(value.margin, digits)}"
 
 

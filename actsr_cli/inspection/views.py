@@ -1,7 +1,8 @@
-"""How a model sees one history: its attention, the target's rank with and without calibration, what it recommends."""
+"""How a model reads one history: its attention, the target's rank with and without calibration, recommendations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from actsr_cli.attention import CalibratedSelfAttention, attending_with
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
+from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError, RunError
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
@@ -21,11 +23,11 @@ from actsr_cli.models.base import SequentialModel
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose attention is looked at.
+    """A history whose attention is shown.
 
     Attributes:
-        label: the user's raw id, or what else it is called.
-        case: the whole history, with the item that came next; its target is 0 where nobody knows it.
+        label: the user's raw id, or another name.
+        case: the whole history and its next item; the target is 0 if that is unknown.
     """
 
     label: str
@@ -34,14 +36,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class View:
-    """How a model sees a subject.
+    """How a model reads a history.
 
     Attributes:
-        trace: its attention, a batch of one.
-        rank: of the target; None without a target.
-        plain_rank: of the target where the model attends with its plain attention.
-        probability: of the target.
-        recommended: the items outside the history that it ranks highest, and their probabilities.
+        trace: its attention; a batch of one.
+        rank: rank of the target; None without a target.
+        plain_rank: rank of the target if the model uses its plain attention.
+        probability: probability of the target.
+        recommended: the best items outside the history, and their probabilities.
     """
 
     trace: AttentionTrace
@@ -58,12 +60,12 @@ def is_calibrated(model: SequentialModel) -> bool:
 
 
 def rank_text(rank: float) -> str:
-    """A rank for people: ties make halves."""
+    """A rank as text; ties make halves."""
     return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
 
 
 def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen, n_recommended: int = 5) -> View:
-    """How a model, which is on `device`, sees a case."""
+    """How a model, which is on `device`, reads a case."""
     ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
     with in_evaluation(model):
@@ -84,25 +86,24 @@ def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list
     """The users of a split with some raw ids.
 
     Raises:
-        DataError: there is no such user, or too little is known of it to hold an item out.
+        DataError: a user is unknown, or has no held-out item.
     """
-    index = {name: user for user, name in enumerate(data.user_names)}
+    known = Vocabulary.of(data, users=True)
+    users = [known.user_id(name) for name in names]
     first_rows = {user: row for row, user in reversed(list(enumerate(data.held_out(split).users.tolist())))}
-    for name in names:
-        if name not in index:
-            raise DataError(f"there is no user '{name}' in {data.name}", hint=f"Users are called like {_some(data)}.")
-        if index[name] not in first_rows:
-            raise DataError(f"nothing of user '{name}' is held out in the {split} split")
-    return _subjects(data, split, np.array([first_rows[index[name]] for name in names], dtype=np.int64))
+    for name, user in zip(names, users, strict=True):
+        if user not in first_rows:
+            raise DataError(f"user '{name}' has no held-out item in the {split} split")
+    return _subjects(data, split, np.array([first_rows[user] for user in users], dtype=np.int64))
 
 
 def random_users(data: SequenceData, split: SplitName, count: int, seed: int) -> list[Subject]:
-    """Some users of a split, drawn without regard to anything; all of them where there are no more."""
+    """Users of a split, drawn at random; all of them if there are no more than `count`."""
     return _subjects(data, split, random_rows(data, split, count, seed))
 
 
 def random_rows(data: SequenceData, split: SplitName, count: int, seed: int) -> NDArray[np.int64]:
-    """Some rows of `data.held_out(split)` in ascending order, drawn evenly; all where there are no more."""
+    """Rows of `data.held_out(split)`, drawn at random and sorted; all if there are no more than `count`."""
     n_rows = len(data.held_out(split))
     return np.sort(np.random.default_rng(seed).choice(n_rows, min(count, n_rows), replace=False))
 
@@ -120,23 +121,23 @@ def moved_users(
 ) -> list[Subject]:
     """The users whose target's rank the calibration improved, or worsened, by the largest factor.
 
-    Fewer where it did so for fewer.
+    There are fewer than `count` if it moved fewer ranks that way.
 
     Args:
         model: a calibrated model on `device`.
         data: the prepared data.
         split: whose targets.
         count: how many users.
-        improved: or else worsened.
+        improved: whether ranks improved; else they worsened.
         device: where the model is.
         seen: the protocol of the ranks.
-        batch_size: users at a time.
+        batch_size: histories scored at a time.
 
     Raises:
         RunError: the model is not calibrated, or its calibration moved no rank that way.
     """
     if not is_calibrated(model):
-        raise RunError("its attention is not calibrated: no rank is improved or worsened by calibration")
+        raise RunError("this attention is not calibrated, so calibration does not change ranks")
 
     ranker = Ranker(model, device=device, protocol=Protocol(seen), batch_size=batch_size)
     held_out = data.held_out(split)
@@ -147,33 +148,22 @@ def moved_users(
     order = np.argsort(-gain, kind="stable")[:count]
     moved = order[gain[order] > 0]
     if not len(moved):
-        raise RunError(f"calibration {'improved' if improved else 'worsened'} nobody's rank")
+        raise RunError(f"calibration {'improved' if improved else 'worsened'} no user's rank")
     return _subjects(data, split, moved)
 
 
-def raw_history(data: SequenceData, items: str, target: str | None = None) -> Subject:
-    """A history of raw item ids, separated by blanks or commas, of nobody in particular.
+def raw_history(data: SequenceData, items: Sequence[str], target: str | None = None) -> Subject:
+    """A history of raw item ids, oldest first, of an unknown user.
 
     Raises:
-        DataError: an item is not in the catalogue, or there is none.
+        DataError: an item is unknown, or there is none.
     """
-    index = {name: item for item, name in enumerate(data.item_names) if item}
-    names = items.replace(",", " ").split()
-    if not names:
+    if not items:
         raise DataError("the history is empty: give at least one item id")
-    for name in [*names, *([] if target is None else [target])]:
-        if name not in index:
-            raise DataError(
-                f"there is no item '{name}' in {data.name}",
-                hint=f"Items are called like {', '.join(data.item_names[1:4])}; rare ones were filtered out.",
-            )
-    history = np.array([index[name] for name in names], dtype=np.int64)
-    return Subject("history", Case(history, 0 if target is None else index[target]))
+    known = Vocabulary.of(data, users=False)
+    following = 0 if target is None else int(known.item_ids([target])[0])
+    return Subject("history", Case(known.item_ids(items), following))
 
 
 def _subjects(data: SequenceData, split: SplitName, rows: NDArray[np.int64]) -> list[Subject]:
     return [Subject(data.user_names[case.user], case) for case in split_cases(data, split, rows)]
-
-
-def _some(data: SequenceData) -> str:
-    return ", ".join(data.user_names[:3])

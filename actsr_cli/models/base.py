@@ -1,4 +1,4 @@
-"""What every model offers to training, evaluation and inspection."""
+"""Base classes of models: the interface for training, evaluation, recommending and inspection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
+from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 
 
-class Recommender(nn.Module, ABC):
+class Model(nn.Module, ABC):
     """Scores every item as the next one of a history.
 
-    A class outside this package describes itself to `actsr models` and to the checks before a training by the class
-    attributes below.
+    A class outside this package describes itself by the class attributes below: `actsr models` and the checks before a
+    training read them.
 
     Args:
         options: the model's settings.
@@ -56,25 +57,33 @@ class Recommender(nn.Module, ABC):
 
     @property
     def max_length(self) -> int:
-        """Latest items of a history that are read."""
+        """Number of latest items of a history that the model reads."""
         return self.config.max_length
 
     @abstractmethod
     def score(self, batch: Batch) -> Tensor:
-        """(batch, n_items + 1) score of every item as the next one; column 0 is padding and means nothing.
+        """(batch, n_items + 1) score of every item as the next one; column 0 is padding and has no meaning.
 
         Histories may be of any length; the latest `config.max_length` items are read.
         """
 
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) how similar some items, (items,), are to each item of the catalogue.
 
-class CountingModel(Recommender):
-    """A recommender that is counted from the training data in one go; its state is in buffers."""
+        Raises:
+            RunError: the model knows nothing that makes items similar.
+        """
+        raise RunError(f"{type(self).__name__} has no item vectors: it cannot say which items are similar")
+
+
+class CountingModel(Model):
+    """A model that is fitted by counting the training data once; its state is in buffers."""
 
     calibrated: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
-        """Learn from the training part of every user.
+        """Fit the model to the training part of every user.
 
         Args:
             items: (interactions,) item ids, users one after another, each in time order.
@@ -82,11 +91,11 @@ class CountingModel(Recommender):
         """
 
 
-class SequentialModel(Recommender):
-    """A recommender that is trained by gradients: hidden states whose comparison with item vectors ranks the next item.
+class SequentialModel(Model):
+    """A model that is trained by gradients, and ranks items by comparing hidden states with item vectors.
 
     Attributes:
-        causal: row i of the hidden states depends on no item behind position i. One pass over a history then trains all
+        causal: row i of the hidden states depends on no item after position i. One pass over a history then trains all
             its prefixes.
     """
 
@@ -98,20 +107,25 @@ class SequentialModel(Recommender):
         """Hidden states of every position, (batch, length - first_row, width of `item_vectors`).
 
         Args:
-            batch: histories of at most `config.max_length` items (and a mask behind them in cloze models).
-            wanted: what to return besides; `first_row` is its own.
+            batch: histories of at most `config.max_length` items (and a mask after them in cloze models).
+            wanted: what else to return, and `first_row`.
         """
 
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """(n_items + 1, width) vectors that hidden states are compared with; row 0 is padding."""
 
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) cosine similarities of item vectors."""
+        vectors = F.normalize(self.item_vectors(), dim=-1)
+        return vectors[items] @ vectors.T
+
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
-        """What is encoded, and predicted by which row, when `batch` is trained; cloze models hide items here."""
+        """The batch to encode in training, with the target of each row; cloze models mask items here."""
         return batch
 
     def scoring_inputs(self, batch: Batch) -> Batch:
-        """What is encoded to rank the next item; the last position's hidden state does it."""
+        """The batch to encode for ranking; the hidden state of the last position ranks the next item."""
         return batch
 
     def represent(self, batch: Batch) -> Tensor:
@@ -128,9 +142,9 @@ class SequentialModel(Recommender):
         return self.compared(hidden) @ self.compared(self.item_vectors()).T
 
     def compared(self, vectors: Tensor) -> Tensor:
-        """Hidden states or item vectors, (..., width), so that dot products of the two are scores.
+        """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
 
-        With `similarity: cosine` each has unit length over the root of the temperature (NormFace, Wang et al., 2017).
+        With `similarity: cosine` each has the length 1 / √temperature (NormFace, Wang et al., 2017).
         """
         if self.config.similarity == "dot":
             return vectors
@@ -139,12 +153,12 @@ class SequentialModel(Recommender):
 
 @dataclass(frozen=True)
 class Embedded:
-    """What an encoder reads.
+    """The input of an encoder.
 
     Attributes:
         hidden: (batch, length, hidden) embedded items.
         allowed: (batch, 1, length, length) bool, see `allowed_pairs`.
-        relations: positions and time intervals of the pairs, where the model has them.
+        relations: positions and time intervals of the pairs, if the model uses them.
     """
 
     hidden: Tensor
@@ -153,7 +167,7 @@ class Embedded:
 
 
 class EncoderModel(SequentialModel):
-    """A sequential model that embeds a batch and encodes it by a stack of calibrated layers.
+    """A sequential model that embeds a batch and encodes it with a stack of calibrated layers.
 
     Attributes:
         item_embedding: (n_items + 1, width) vectors of items, which also score them; row 0 is padding.
@@ -166,10 +180,10 @@ class EncoderModel(SequentialModel):
 
     @abstractmethod
     def embed(self, batch: Batch) -> Embedded:
-        """The batch as the encoder reads it."""
+        """Embed a batch for the encoder."""
 
     def item_part(self, hidden: Tensor) -> Tensor:
-        """What of the encoder's hidden states, (..., hidden), items are scored by: (..., width of `item_vectors`)."""
+        """The part of the encoder's hidden states, (..., hidden), that scores items: (..., width of `item_vectors`)."""
         return hidden
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
@@ -183,7 +197,7 @@ class EncoderModel(SequentialModel):
         return self.represent_embedded(self.embed(inputs), inputs.lengths)
 
     def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
-        """(batch, width): what ranks the next item, from what the encoder reads; lengths are (batch,)."""
+        """(batch, width): embedded histories as vectors that rank the next item; lengths are (batch,)."""
         last = self.encoder.encode_last(embedded.hidden, embedded.allowed, lengths - 1, relations=embedded.relations)
         return self.item_part(last)
 
@@ -192,9 +206,9 @@ class EncoderModel(SequentialModel):
 
 
 class CustomModel(SequentialModel):
-    """The base of a model of one's own: `forward` and `item_vectors` are all it needs.
+    """The base class of a custom model, which only needs `forward` and `item_vectors`.
 
-    Its attention may be calibrated by `CalibratedAttention`. The perturbed stream then takes a second pass.
+    It may attend with `CalibratedAttention`. The perturbed stream then takes a second pass.
     """
 
     @abstractmethod

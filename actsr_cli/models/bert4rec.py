@@ -1,4 +1,4 @@
-"""BERT4Rec (Sun et al., CIKM 2019): a bidirectional transformer that fills masked places; calibrated, AC-BERT4Rec."""
+"""BERT4Rec (Sun et al., CIKM 2019): a bidirectional transformer that predicts masked items; calibrated: AC-BERT4Rec."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from actsr_cli.models.layers import initialise, position_table, positions_of
 
 
 class BERT4Rec(EncoderModel):
-    """Predicts the items at masked places from both sides; the next item is a mask behind the history.
+    """Predicts masked items from both sides; a mask after the history stands for the next item.
 
-    A sequence has up to `max_length` + 1 places: a history of full length and the mask.
+    A sequence has up to `max_length` + 1 positions: a history of full length and the mask.
     """
 
     config: BERT4RecOptions
@@ -41,10 +41,10 @@ class BERT4Rec(EncoderModel):
         initialise(self, options.initializer_range)
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
-        """The whole sequences, last target included, with some places masked (the cloze task, section 3.6).
+        """The whole sequences, including the last target, with some positions masked (the cloze task, section 3.6).
 
-        Each place is masked with probability `mask_ratio`; a sequence in which chance left out all gets a mask at one
-        place drawn evenly. In the share `mask_last` of the sequences the last place alone is masked.
+        Each position is masked with probability `mask_ratio`. If none is drawn in a sequence, one position is chosen
+        uniformly and masked. In the share `mask_last` of the sequences only the last position is masked.
         """
         items, lengths = _with_last_target(batch)
         places = torch.arange(items.shape[1], device=items.device)
@@ -67,7 +67,7 @@ class BERT4Rec(EncoderModel):
         )
 
     def scoring_inputs(self, batch: Batch) -> Batch:
-        """The histories with a mask behind each."""
+        """The histories with a mask after each."""
         items = F.pad(batch.item_ids, (0, 1), value=PADDING)
         items = items.scatter(1, batch.lengths.unsqueeze(1), self.mask_id)
         return replace(batch, item_ids=items, lengths=batch.lengths + 1, timestamps=None)
@@ -85,7 +85,7 @@ class BERT4Rec(EncoderModel):
 
 
 def _with_last_target(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-    """Each sequence with the item behind it: (batch, length + 1) items and (batch,) lengths."""
+    """Each sequence with its last target appended: (batch, length + 1) items and (batch,) lengths."""
     last = batch.lengths.unsqueeze(1)
     items = F.pad(batch.item_ids, (0, 1), value=PADDING)
     return items.scatter(1, last, batch.targets.gather(1, last - 1)), batch.lengths + 1

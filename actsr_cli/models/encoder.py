@@ -1,4 +1,4 @@
-"""The transformer encoder behind every attentive backbone: calibrated layers, post-normalised."""
+"""The transformer encoder of every backbone with attention: calibrated layers with post-normalisation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LayerOutput:
         hidden: (batch, queries, hidden) hidden states under the calibrated attention: the next layer's input.
         perturbed: (batch, queries, hidden) hidden states under the perturbed attention, or None.
         mask: (batch, heads, queries, length) adversarial mask, or None.
-        stages: every stage of the attention where stages are kept.
+        stages: every stage of the attention, if stages are kept.
     """
 
     hidden: Tensor
@@ -44,7 +44,7 @@ class Pass:
     """What one pass over a batch returns besides hidden states.
 
     Attributes:
-        first_row: nobody wants the hidden states of the positions before it.
+        first_row: the first position whose hidden state is returned.
         perturb: also return the perturbed stream that the adversary is trained on.
         keep_stages: also return every layer's hidden states and the stages of its attention.
     """
@@ -65,8 +65,8 @@ class Encoded:
     Attributes:
         hidden: (batch, rows, hidden) the stream that predictions are made from.
         perturbed: (batch, rows, hidden) the last layer's perturbed stream, or None.
-        masks: one adversarial mask (batch, heads, length, length) per layer; empty without that calibrator.
-        layers: every layer's output with its stages, where stages are kept.
+        masks: one adversarial mask (batch, heads, length, length) per layer; empty without the adversarial calibrator.
+        layers: every layer's output with its stages, if stages are kept.
     """
 
     hidden: Tensor
@@ -119,15 +119,15 @@ class EncoderLayer(nn.Module):
         relations: Relations | None = None,
         wanted: Pass = HIDDEN_STATES,
     ) -> LayerOutput:
-        """One layer.
+        """Run the layer.
 
         Args:
             hidden: (batch, length, hidden).
             allowed: (batch, 1, queries, length) bool.
             positions: (batch or 1, queries) position of each query.
             rows: (batch, queries, hidden) hidden states of the queries; None means all of `hidden`.
-            relations: positions and time intervals of the pairs, where the model has them.
-            wanted: what to return; the adversarial mask is computed for the rows before its `first_row`, too.
+            relations: positions and time intervals of the pairs, if the model uses them.
+            wanted: what to return; the adversarial mask also covers the rows before `first_row`.
         """
         output = self.attention(
             hidden,
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
     Args:
         config: the model's settings.
         calibration: how the attention of its layers is calibrated.
-        positions: longest sequence that the encoder can see.
+        positions: maximum sequence length.
     """
 
     def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
@@ -178,13 +178,13 @@ class Encoder(nn.Module):
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
-            relations: positions and time intervals of the pairs, where the model has them.
-            wanted: what to return. Rows before its `first_row` are context for the layers below: the last layer returns
-                (batch, length - first_row, hidden). The perturbed stream is the last layer's, but where stages are kept
-                every layer has its own.
+            relations: positions and time intervals of the pairs, if the model uses them.
+            wanted: what to return. Only the last layer leaves out the rows before `first_row`: it returns
+                (batch, length - first_row, hidden). Only the last layer has a perturbed stream, unless stages are kept:
+                then every layer has its own.
         """
         positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        # The perturbed streams of the layers below the last lead nowhere.
+        # No loss uses the perturbed streams of the layers below the last.
         below = replace(wanted, first_row=0, perturb=wanted.perturb and wanted.keep_stages)
         outputs: list[LayerOutput] = []
         for layer in self.layers:
@@ -209,8 +209,8 @@ class Encoder(nn.Module):
         Args:
             hidden: (batch, length, hidden) embedded items.
             allowed: (batch, 1, length, length) bool.
-            last: (batch,) the position that is wanted.
-            relations: positions and time intervals of the pairs, where the model has them.
+            last: (batch,) the position to return.
+            relations: positions and time intervals of the pairs, if the model uses them.
 
         Returns:
             (batch, hidden).

@@ -17,7 +17,7 @@ from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 class GRU4Rec(SequentialModel):
     """Item embeddings of `hidden_size`, gated recurrent layers of `inner_size`, and a map back to items.
 
-    Row i has read the items up to i, so that one pass trains all prefixes, as in causal attention.
+    Row i depends on the items up to i only, so one pass trains all prefixes, as with causal attention.
     """
 
     config: GRU4RecOptions

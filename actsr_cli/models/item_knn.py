@@ -1,4 +1,4 @@
-"""Item-based neighbours (Sarwar et al., WWW 2001) that respect sequence: who follows whom, how closely, how lately."""
+"""Item-based neighbours (Sarwar et al., WWW 2001) that use order, distance and recency."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from actsr_cli.models.base import CountingModel
 class ItemKNN(CountingModel):
     """Scores an item by how often it followed the items of a history.
 
-    The strength of b after a is the sum over users of 1 / distance for each time that b, another item, came at most
-    `neighbour_reach` places behind a, over the square root of both items' numbers of interactions plus
-    `neighbour_shrinkage`. The strongest `neighbours` of each item are kept. A history adds up those of its items, each
-    step back weighing `neighbour_decay` times the one before.
+    Each time that another item b comes at most `neighbour_reach` positions after a in a history, the strength of b
+    after a grows by 1 / distance. The sum is divided by √((n_a + s)(n_b + s)), where n counts an item's interactions
+    and s is `neighbour_shrinkage`. The strongest `neighbours` of each item are kept. The scores of a history sum those
+    of its items; the item k steps before the last has the weight `neighbour_decay`ᵏ.
     """
 
     config: ItemKNNOptions
@@ -61,8 +61,14 @@ class ItemKNN(CountingModel):
         scores[:, PADDING] = 0.0
         return scores
 
+    def item_similarities(self, items: Tensor) -> Tensor:
+        """(items, n_items + 1) how strongly each item follows some items; -inf for items that are no neighbours."""
+        strengths = self.strengths[items]
+        found = self.strengths.new_full((len(items), self.n_items + 1), -torch.inf)
+        return found.scatter_(1, self.neighbours[items].long(), strengths.where(strengths > 0, -torch.inf))
+
     def _followers(self, items: NDArray[np.int64], offsets: NDArray[np.int64]) -> sparse.csr_array[np.float64]:
-        """(n_items + 1, n_items + 1) sum of 1 / distance over all places where column came behind row."""
+        """(n_items + 1, n_items + 1) sum of 1 / distance over all pairs where column came after row."""
         users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         size = self.n_items + 1
         before, behind, weights = [], [], []
@@ -72,4 +78,4 @@ class ItemKNN(CountingModel):
             behind.append(items[distance:][pairs])
             weights.append(np.full(int(pairs.sum()), 1.0 / distance))
         places = np.concatenate(before), np.concatenate(behind)
-        return sparse.csr_array((np.concatenate(weights), places), shape=(size, size))  # adds up what falls together
+        return sparse.csr_array((np.concatenate(weights), places), shape=(size, size))  # sums duplicates

@@ -1,4 +1,4 @@
-"""Parts that several backbones begin with: positions, initial weights."""
+"""Parts that several backbones share: positions, replaced items, initial weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def positions_of(batch: Batch) -> Tensor:
 
 
 def position_table(options: PositionOptions, calibration: CalibrationOptions, n_positions: int) -> nn.Embedding | None:
-    """Learned absolute positions where `position_embedding` asks for them.
+    """Table of learned absolute positions, or None if `position_embedding` is off.
 
-    They are left out by default under the spatial calibrator, which tells positions apart by itself.
+    It is off by default with the spatial calibrator, which distinguishes positions by itself.
     """
     wanted = options.position_embedding
     if wanted is None:
@@ -27,12 +27,12 @@ def position_table(options: PositionOptions, calibration: CalibrationOptions, n_
 
 
 def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:
-    """Stochastic shared embeddings: some items give their place to any item (Wu et al., NeurIPS 2019).
+    """Stochastic shared embeddings: replace some items by random ones (Wu et al., NeurIPS 2019).
 
     Args:
         items: item ids of histories; padding stays.
         n_items: items of the catalogue.
-        chance: of each item to be replaced.
+        chance: probability that an item is replaced.
     """
     if not chance:
         return items
@@ -41,7 +41,7 @@ def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:
 
 
 def initialise(model: nn.Module, std: float) -> None:
-    """Normal weights with standard deviation `std`, biases 0, as the published models start."""
+    """Set weights to normal draws with standard deviation `std` and biases to 0, as in the published models."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=std)

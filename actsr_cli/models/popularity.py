@@ -1,4 +1,4 @@
-"""Popularity: the floor under every model."""
+"""Popularity: the simplest baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actsr_cli.models.base import CountingModel
 
 
 class Popularity(CountingModel):
-    """Scores every item by its number of training interactions, the same for everybody."""
+    """Scores every item by its number of training interactions, the same for every user."""
 
     config: PopularityOptions
 

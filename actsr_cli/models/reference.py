@@ -1,4 +1,4 @@
-"""Parameters and settings of the published AC-TSR implementation, read into our models."""
+"""Converts parameters and settings of the published AC-TSR implementation to our models."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def load_published(model: SequentialModel, parameters: Mapping[str, Tensor | NDA
         parameters: arrays under their published names.
 
     Raises:
-        DataError: a parameter is missing, left over, or of another shape.
+        DataError: a parameter is missing, unknown, or of another shape.
     """
     ours = dict(model.named_parameters())
     renamed = {our_name(name): torch.as_tensor(value) for name, value in parameters.items() if name not in _NOT_LEARNED}
     if missing := sorted(ours.keys() - renamed.keys()):
         raise DataError(f"published parameters lack {', '.join(missing)}")
     if extra := sorted(renamed.keys() - ours.keys()):
-        raise DataError(f"published parameters hold what this model has not: {', '.join(extra)}")
+        raise DataError(f"published parameters are unknown to this model: {', '.join(extra)}")
     for name, value in renamed.items():
         if _lacks_the_mask_slot(name, value, ours[name]):
             renamed[name] = torch.cat([value, value.new_zeros(1, *value.shape[1:])])
@@ -94,7 +94,7 @@ def load_published(model: SequentialModel, parameters: Mapping[str, Tensor | NDA
 
 
 def _lacks_the_mask_slot(name: str, value: Tensor, ours: Tensor) -> bool:
-    """Whether this is AC-BERT4Rec's gate: it has no slot for the mask behind a full history, where it crashes."""
+    """Whether this is AC-BERT4Rec's gate: it has no slot for the mask after a full history, and crashes there."""
     return ".gate." in name and len(value) == len(ours) - 1 and value.shape[1:] == ours.shape[1:]
 
 
@@ -104,7 +104,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
     No pickled object is ever loaded: a `.pth` is opened with `weights_only=True`.
 
     Raises:
-        DataError: the file is missing, is neither, or holds more than tensors.
+        DataError: the file is missing, has another format, or holds more than tensors.
     """
     if not path.is_file():
         raise DataError(f"no file {path}")
@@ -119,7 +119,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise DataError(
             f"{path} cannot be opened without running code from it",
-            hint="Save its state_dict alone where it was made: torch.save(checkpoint['state_dict'], 'weights.pth')",
+            hint="Save only its state_dict, where it was made: torch.save(checkpoint['state_dict'], 'weights.pth')",
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -128,7 +128,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 
 def published_config(settings: Mapping[str, Any], *, model: str, max_length: int) -> RunConfig:
-    """Our model and calibration for settings under their published names.
+    """The configuration of our model for settings under their published names.
 
     Args:
         settings: published hyper-parameters (`n_layers`, `hidden_size`, `combine_option` …).
@@ -156,7 +156,7 @@ def published_config(settings: Mapping[str, Any], *, model: str, max_length: int
         "interval_scale": "raw",
         "reproduce_published_faults": True,
     }
-    read = MODELS.find(name).model_fields  # the published code gives every model the settings of all
+    read = MODELS.find(name).model_fields  # published settings include those of other models
     return RunConfig.model_validate(
         {
             "model": {key: value for key, value in options.items() if key in read},

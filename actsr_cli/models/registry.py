@@ -1,14 +1,24 @@
-"""The models by name. Classes are imported when one is built, so that listing the built-in ones costs nothing."""
+"""The models by name.
+
+Nothing heavy is imported here: the schema when a model is looked up, the code of a model when it is built.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from actsr_cli.config import MODELS, Calibration, CalibrationOptions, CustomOptions, ModelOptions, RunConfig
 from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words
 
 if TYPE_CHECKING:
+    from actsr_cli.config import (
+        Calibration,
+        CalibrationOptions,
+        Choices,
+        CustomOptions,
+        ModelOptions,
+        RunConfig,
+    )
     from actsr_cli.models.base import CountingModel, SequentialModel
 
     Trainable = SequentialModel | CountingModel
@@ -16,87 +26,102 @@ if TYPE_CHECKING:
 CALIBRATED_PREFIX = "ac-"
 
 
+def _models() -> Choices[ModelOptions]:
+    """The options classes by name."""
+    from actsr_cli.config import MODELS
+
+    return MODELS
+
+
 def all_models() -> dict[str, type[ModelOptions]]:
     """Every built-in model by its name, in the order in which they are listed."""
-    return dict(MODELS.by_name)
+    return dict(_models().by_name)
 
 
 def registered_names() -> list[str]:
     """Names of the models that installed packages register; no class is imported."""
-    return list(MODELS.points())
+    return list(_models().points())
 
 
 def hidden_names() -> list[str]:
-    """Names that installed packages register although built-in models have them: they cannot be chosen."""
-    return MODELS.hidden()
+    """Names of registered models that cannot be chosen, because built-in models have the same names."""
+    return _models().hidden()
 
 
 def names_of(name: str, model: type[ModelOptions]) -> tuple[str, ...]:
-    """A model's names on the command line: plain, and short for full calibration."""
+    """A model's names on the command line: the plain one, and that for full calibration if it can be calibrated."""
     return (name, f"{CALIBRATED_PREFIX}{name}") if model.calibrated else (name,)
 
 
 def model_names() -> list[str]:
-    """Every name that `--model` takes, besides `package.module:Class`; no class is imported."""
-    built_in = [name for plain, model in MODELS.by_name.items() for name in names_of(plain, model)]
-    return built_in + [name for plain in MODELS.points() for name in names_of(plain, CustomOptions)]
+    """Every name that `--model` takes except `package.module:Class`; no class is imported."""
+    from actsr_cli.config import CustomOptions
+
+    built_in = [name for plain, model in all_models().items() for name in names_of(plain, model)]
+    return built_in + [name for plain in registered_names() for name in names_of(plain, CustomOptions)]
 
 
 def find_model(name: str) -> type[ModelOptions]:
-    """What is known of the model called `name`: a built-in one, a registered one, or `package.module:Class`.
+    """The options class of the model called `name`: built-in, registered, or `package.module:Class`.
 
     Raises:
-        ConfigError: there is none, naming the nearest, or its class cannot be imported.
+        ConfigError: there is no such model (the message suggests a name), or its class cannot be imported.
     """
     try:
-        options = MODELS.find(name)
+        options = _models().find(name)
     except ValueError:
         raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}") from None
-    return _described(name) if options is MODELS.own else options
+    return _described(name) if options is _models().own else options
 
 
 def parse_name(name: str) -> tuple[str, Calibration]:
-    """Model and calibration behind a name on the command line: `ac-sasrec` is (sasrec, full)."""
+    """Model and calibration of a name on the command line: `ac-sasrec` is (sasrec, full)."""
     plain = name.removeprefix(CALIBRATED_PREFIX)
     if name in model_names() or ":" in name:
-        exact = name in MODELS.by_name or name in MODELS.points()
+        exact = name in all_models() or name in registered_names()
         return (name, "none") if exact or plain == name else (plain, "full")
     raise ConfigError(
         f"unknown model '{name}'; {nearest(name, model_names())}",
-        hint="All: actsr models. A class of your own: --model package.module:Class",
+        hint="List all models: actsr models. Use your own class: --model package.module:Class",
     )
 
 
 def display_name(config: RunConfig) -> str:
     """The short name of a configured model: sasrec, ac-sasrec, sasrec-spatial, sasrec-adversarial."""
-    name = config.model.name.rpartition(":")[2]
-    kind = config.calibration.kind
-    if kind == "none":
+    return short_name(config.model.name, config.calibration.kind)
+
+
+def short_name(model: str, calibration: str) -> str:
+    """The short name of a model with its calibration, see `display_name`."""
+    name = model.rpartition(":")[2]
+    if calibration == "none":
         return name
-    return f"{CALIBRATED_PREFIX}{name}" if kind == "full" else f"{name}-{kind}"
+    return f"{CALIBRATED_PREFIX}{name}" if calibration == "full" else f"{name}-{calibration}"
 
 
 def check_model(options: ModelOptions, calibration: CalibrationOptions) -> type[ModelOptions]:
-    """What is known of the model of some settings, if they suit it.
+    """Check the settings of a model, and return its options class.
 
     Raises:
-        ConfigError: there is no such model, it has no attention to calibrate, or `model.options` has what it does not
-            read.
+        ConfigError: there is no such model, it has no attention to calibrate, or it does not read a key of
+            `model.options`.
     """
+    from actsr_cli.config import CustomOptions
+
     model = find_model(options.name)
     if calibration.kind != "none" and not model.calibrated:
-        others = ", ".join(name for name, other in MODELS.by_name.items() if other.calibrated)
+        others = ", ".join(name for name, other in all_models().items() if other.calibrated)
         raise ConfigError(
             f"{model.title} has no attention to calibrate: calibration.kind must be none, not {calibration.kind}",
-            hint=f"These have: {others}.",
+            hint=f"Models that can be calibrated: {others}.",
         )
     if isinstance(options, CustomOptions):
-        check_own_options("model", options.options, cast(type[CustomOptions], model).own, model.title)
+        check_own_options("model", options.options, cast("type[CustomOptions]", model).own, model.title)
     return model
 
 
 def build_model(options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> Trainable:
-    """A freshly initialised model.
+    """Build a model with initial weights.
 
     Args:
         options: the model's settings.
@@ -105,8 +130,10 @@ def build_model(options: ModelOptions, calibration: CalibrationOptions, n_items:
         n_users: users of the data set.
 
     Raises:
-        ConfigError: see `check_model`; or a class of somebody's own fails.
+        ConfigError: see `check_model`; or a custom class fails.
     """
+    from actsr_cli.config import CustomOptions
+
     chosen = _class_of(check_model(options, calibration).target)
     if not isinstance(options, CustomOptions):
         return chosen(options, calibration, n_items, n_users)
@@ -117,7 +144,7 @@ def build_model(options: ModelOptions, calibration: CalibrationOptions, n_items:
 
 
 def model_size(options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int) -> int:
-    """How many numbers a model learns: its parameters, or what a counting model has counted. None is allocated."""
+    """Number of values that a model learns: its parameters, or the counts of a counting model. Allocates nothing."""
     import torch
 
     with torch.device("meta"):
@@ -126,10 +153,11 @@ def model_size(options: ModelOptions, calibration: CalibrationOptions, n_items: 
 
 
 def _described(name: str) -> type[CustomOptions]:
-    """The options class of a model of somebody's own, with what its class says about itself."""
+    """The options class of a custom model, with what its class says about itself."""
+    from actsr_cli.config import CustomOptions
     from actsr_cli.models.base import SequentialModel
 
-    target = MODELS.points().get(name, name)
+    target = _models().points().get(name, name)
     found = _class_of(target)
     facts = {
         "__module__": __name__,

@@ -1,4 +1,4 @@
-"""SASRec (Kang and McAuley, ICDM 2018): a causal transformer over item embeddings; calibrated, it is AC-SASRec."""
+"""SASRec (Kang and McAuley, ICDM 2018): a causal transformer over item embeddings; calibrated: AC-SASRec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actsr_cli.models.layers import initialise, position_table, positions_of, sh
 
 
 class SASRec(EncoderModel):
-    """Item embeddings, learned positions (an option) and a causal encoder; items are scored by their embeddings."""
+    """Item embeddings, optional learned positions and a causal encoder; items are scored by their embeddings."""
 
     config: SASRecOptions
 

@@ -1,4 +1,4 @@
-"""SSE-PT (Wu et al., RecSys 2020): SASRec with a vector per user beside each item's; calibrated, AC-SSE-PT."""
+"""SSE-PT (Wu et al., RecSys 2020): SASRec with a user vector beside each item vector; calibrated: AC-SSE-PT."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from actsr_cli.models.layers import initialise, position_table, positions_of, sh
 
 
 class SSEPT(EncoderModel):
-    """Item and user embeddings side by side; the item part of a hidden state is what items are scored by.
+    """Concatenates item and user embeddings; the item part of a hidden state scores items.
 
-    The paper multiplies hidden states with [item; user]. The user's share is the same for all items: it changes neither
+    The paper multiplies hidden states with [item; user]. The user's share is the same for all items. It changes neither
     the softmax nor a ranking, and is left out.
     """
 
@@ -34,7 +34,7 @@ class SSEPT(EncoderModel):
         self.item_size = options.hidden_size - user_size
         if self.item_size < 1 or user_size < 1:
             raise ConfigError(
-                f"model.user_size {user_size} leaves nothing of model.hidden_size {options.hidden_size} for items"
+                f"model.user_size {user_size} must be at least 1 and less than model.hidden_size {options.hidden_size}"
             )
         self.item_embedding = nn.Embedding(n_items + 1, self.item_size, padding_idx=PADDING)
         self.user_embedding = nn.Embedding(n_users + 1, user_size, padding_idx=0)  # user u has row u + 1
@@ -61,16 +61,16 @@ class SSEPT(EncoderModel):
         return Embedded(self.dropout(self.norm(embedded)), allowed)
 
     def _user_vectors(self, batch: Batch) -> Tensor:
-        """(batch, user_size); who was not trained gets the mean of those who were."""
+        """(batch, user_size): users that were not trained get the mean of those that were."""
         if self.training:
             if batch.user_ids is None:
-                raise ValueError("SSE-PT is trained with batches that have user_ids")
+                raise ValueError("SSE-PT needs training batches with user_ids")
             rows = batch.user_ids + 1
             self.trained_users[rows] = True
             vectors: Tensor = self.user_embedding(self._shared_users(rows))
             return vectors
         rows = torch.zeros_like(batch.lengths) if batch.user_ids is None else batch.user_ids + 1
-        known = self.trained_users | ~self.trained_users.any()  # parameters from elsewhere: all users are known
+        known = self.trained_users | ~self.trained_users.any()  # no mark (loaded parameters): all count as trained
         known[0] = False
         weights = known.to(self.user_embedding.weight.dtype)
         mean = weights @ self.user_embedding.weight / weights.sum().clamp_min(1.0)

@@ -1,4 +1,4 @@
-"""TiSASRec (Li et al., WSDM 2020): a causal transformer that knows the time between items; calibrated, AC-TiSASRec."""
+"""TiSASRec (Li et al., WSDM 2020): a causal transformer that uses the time between items; calibrated: AC-TiSASRec."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from actsr_cli.models.layers import initialise, positions_of
 
 
 class TiSASRec(EncoderModel):
-    """Absolute positions and clipped time intervals as parts of keys and values, shared by all layers.
+    """Adds absolute positions and clipped time intervals to keys and values; all layers share their vectors.
 
-    Dropout on intervals takes entries of the two tables, not of a vector per pair, which would have to be built.
+    Dropout on intervals drops entries of the two tables. Dropping entries per pair would need a vector per pair.
     """
 
     config: TiSASRecOptions
@@ -44,7 +44,7 @@ class TiSASRec(EncoderModel):
 
     def embed(self, batch: Batch) -> Embedded:
         if batch.timestamps is None:
-            raise ValueError("TiSASRec needs batches that have timestamps")
+            raise ValueError("TiSASRec needs batches with timestamps")
         positions = positions_of(batch)
         allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
         relations = Relations(
@@ -58,7 +58,7 @@ class TiSASRec(EncoderModel):
 
 
 def _table(embedding: nn.Embedding) -> Tensor:
-    """All rows of a table, looked up, so that a padding row stays without a gradient."""
+    """All rows of a table. Looking them up leaves a padding row without a gradient."""
     rows = torch.arange(embedding.num_embeddings, device=embedding.weight.device)
     table: Tensor = embedding(rows)
     return table

@@ -1,1 +1,1 @@
-"""From a model and batches to a trained model: losses, which of them trains what, the loop, checkpoints."""
+"""Training: the losses, the parameters that each of them trains, the loop, and checkpoints."""

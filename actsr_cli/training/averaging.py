@@ -13,15 +13,15 @@ from actsr_cli.models.base import SequentialModel
 
 
 def weight_average(model: SequentialModel, decay: float) -> AveragedModel | None:
-    """The exponential moving average of a model's parameters (Polyak and Juditsky, 1992); None where decay is 0.
+    """The exponential moving average of a model's parameters (Polyak and Juditsky, 1992); None if decay is 0.
 
-    Early averages forget faster, (1 + n) / (10 + n) after n steps, so that the initial weights do not linger.
+    After n steps the decay is at most (1 + n) / (10 + n), so early averages soon forget the initial weights.
     """
     return AveragedModel(model, multi_avg_fn=_moving_average(decay)) if decay else None
 
 
 def judged_model(model: SequentialModel, average: AveragedModel | None) -> SequentialModel:
-    """What is validated and saved: the averaged model where there is one."""
+    """The model to validate and save: the average if there is one."""
     return model if average is None else cast(SequentialModel, average.module)
 
 

@@ -1,4 +1,4 @@
-"""The full state of a training, in one safetensors file that appears whole or not at all."""
+"""Checkpoints: the full state of a training in one safetensors file, which is written atomically."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
 from actsr_cli.files import replacing
-from actsr_cli.models.base import Recommender
+from actsr_cli.models.base import Model
 from actsr_cli.training.trainer import Trainer, TrainingState
 
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors beside `path` and rename them into place; of tied ones each name gets a copy."""
+    """Write tensors to `path` atomically; tied tensors are stored once under each name."""
     own: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -48,13 +48,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def save_model(path: Path, model: Recommender, epoch: int) -> None:
+def save_model(path: Path, model: Model, epoch: int) -> None:
     """Write a model's parameters and buffers, and the epoch they are from."""
     save_tensors(path, model.state_dict(), {"epoch": str(epoch)})
 
 
-def load_model(path: Path, model: Recommender) -> int:
-    """Fill a model from `path`; returns the epoch that the parameters are from.
+def load_model(path: Path, model: Model) -> int:
+    """Load a model from `path`, and return the epoch that the parameters are from.
 
     Raises:
         RunError: the file is missing, damaged, or of another architecture.
@@ -65,7 +65,7 @@ def load_model(path: Path, model: Recommender) -> int:
 
 
 def save_checkpoint(path: Path, trainer: Trainer) -> None:
-    """Write all that `load_checkpoint` needs to go on as if nothing had happened."""
+    """Write everything that `load_checkpoint` needs to continue exactly."""
     names = [name for name, _ in trainer.model.named_parameters()]
     moments = trainer.optimizer.state_dict()["state"]
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in trainer.model.state_dict().items()}
@@ -79,7 +79,7 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> None:
-    """Bring a freshly built trainer to the state that `save_checkpoint` wrote.
+    """Restore a new trainer to the state that `save_checkpoint` wrote.
 
     Raises:
         RunError: the file is missing, damaged, or of another architecture.

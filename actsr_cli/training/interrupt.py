@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the loop stops after the batch in hand instead of dying in the middle of it."""
+"""Ctrl-C as a request: the loop finishes its batch before it stops."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within this context SIGINT and SIGTERM only set what the yielded function returns; a second one acts as usual.
+    """Within this context, SIGINT and SIGTERM only make the yielded function return True; a second one acts as usual.
 
-    Outside the main thread, where Python lets nobody handle signals, the function always returns False.
+    Python handles signals only in the main thread: in any other thread the function always returns False.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

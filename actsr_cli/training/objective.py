@@ -1,4 +1,4 @@
-"""Which loss trains which parameters: the adversary's maps against everything else (AC-TSR)."""
+"""The losses of a batch, and the parameters that each trains: the adversary, or everything else (AC-TSR)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class _Totals:
     """Sums over the whole batch, of which this process may have only some parts.
 
     Attributes:
-        n_targets: trained rows.
-        n_sequences: training sequences: prefixes, where one pass trains several.
-        squares: (layers,) of `mask_squares`.
+        n_targets: number of trained rows.
+        n_sequences: number of training sequences; each trained prefix is one if a pass trains several.
+        squares: (layers,) sum of `mask_squares`.
         own_share: this process's share of the training sequences.
     """
 
@@ -37,12 +37,12 @@ class _Totals:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the trained rows of a batch are to predict.
+    """The targets of the trained rows of a batch.
 
     Attributes:
-        rows: (targets,) of each part: see `_trained_rows`.
+        rows: (targets,) indices of the trained rows of each part, see `_trained_rows`.
         targets: (targets,) the items that came next.
-        negatives: what the loss has drawn for them.
+        negatives: the negatives that the loss has drawn for them.
     """
 
     rows: Sequence[Tensor]
@@ -51,14 +51,14 @@ class _Wanted:
 
 
 class Objective:
-    """Computes the losses of a batch and sends each gradient where it belongs.
+    """Computes the losses of a batch, and adds each gradient to its own parameters.
 
-    Where several processes share a batch, each computes its addend of every loss: their sum is the loss of the whole
-    batch, and the sum of their gradients its gradient.
+    If several processes share a batch, each computes its addend of every loss. The sum of the addends is the loss of
+    the whole batch, and the sum of their gradients is its gradient.
 
     Args:
         model: the model to train.
-        loss: the prediction loss; the weight λ of the mask penalty is one of the model's calibration.
+        loss: the prediction loss; the weight λ of the mask penalty comes from the model's calibration.
         precision: `bf16` computes products in bfloat16.
         workers: the processes that share each batch.
     """
@@ -78,15 +78,15 @@ class Objective:
         self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
     def losses(self, *parts: TrainingBatch) -> Losses:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
-            parts: the batch, cut between sequences; what `SequentialModel.training_inputs` returns. None of it, where
-                other processes have it all.
+            parts: the parts of the batch, whole sequences each, as `SequentialModel.training_inputs` returns them.
+                Empty if other processes have the whole batch.
         """
         perturb = bool(self.parameters.adversary)
         device_type = self.model.item_vectors().device.type
-        with self._bf16(device_type, pays=device_type != "cpu"):  # the layers' products are too small to pay there
+        with self._bf16(device_type, pays=device_type != "cpu"):  # too slow for the layers' small products on a CPU
             encoded = [self.model.encode(part, Pass(first_row=part.first_trained, perturb=perturb)) for part in parts]
         rows = [_trained_rows(part) for part in parts]
         squares = self._squares(parts, encoded)
@@ -105,7 +105,7 @@ class Objective:
         return Losses(calibrated, perturbed, penalty, self.model.calibration.penalty_weight * penalty - perturbed)
 
     def backward(self, losses: Losses) -> None:
-        """Add each loss's gradient to its own parameters; nothing is computed for the others'."""
+        """Add the gradient of each loss to its own parameters; no other gradient is computed."""
         if losses.calibrated.requires_grad:
             self.parameters.backward(losses)
 
@@ -114,7 +114,7 @@ class Objective:
         return _Wanted(rows, targets, self.loss.draw(targets))
 
     def _prediction_loss(self, streams: Sequence[Tensor], items: Tensor, wanted: _Wanted) -> Tensor:
-        """Summed over the trained rows of all parts."""
+        """The prediction loss, summed over the trained rows of all parts."""
         hidden = self.model.compared(_at_rows(streams, wanted.rows))
         with self._bf16(hidden.device.type):
             return self.loss(hidden, items, wanted.targets, wanted.negatives) * len(wanted.targets)
@@ -134,7 +134,7 @@ class Objective:
     def row_counts(self, part: TrainingBatch) -> Tensor:
         """(batch, length) how often each row counts in the mask penalty.
 
-        A causal pass counts every prefix that it trains, a bidirectional one each sequence.
+        In a causal model a row counts once for each trained prefix that contains it, in a bidirectional one once.
         """
         if self.model.causal:
             return prefix_counts(part.targets != PADDING)
@@ -151,24 +151,24 @@ class Objective:
 
     @property
     def padded_length(self) -> int:
-        """Length that each training sequence would be padded to: of a cloze model, a full history and its next item."""
+        """Length that training sequences would be padded to: a full history, plus the next item in cloze models."""
         return self.model.config.max_length + (not self.model.causal)
 
     def _penalty(self, squares: Tensor, totals: _Totals, heads: int) -> Tensor:
-        """This process's addend: the gradient of its own masks, and its share of the value."""
+        """This process's addend of the penalty: the gradient of its own masks, and its share of the value."""
         of_all = totals.squares + (squares - squares.detach())
         penalty = mask_penalty(of_all, totals.n_sequences, heads, self.padded_length)
         return penalty - penalty.detach() * (1 - totals.own_share)
 
 
 def _trained_rows(part: TrainingBatch) -> Tensor:
-    """(targets,) places of the trained rows in the flattened part, from its first trained row on."""
+    """(targets,) indices of the trained rows in the flattened part, counted from `first_trained` on."""
     trained = (part.targets[:, part.first_trained :] != PADDING).flatten()
     if part.n_targets is None:
         return trained.nonzero().squeeze(1)
-    return torch.nonzero_static(trained, size=part.n_targets).squeeze(1)  # spares the device from telling how many
+    return torch.nonzero_static(trained, size=part.n_targets).squeeze(1)  # does not wait for the device
 
 
 def _at_rows(values: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
-    """(batch, length, …) of each part to (targets, …) of all."""
+    """The trained rows of all parts, (targets, …), from (batch, length, …) of each part."""
     return torch.cat([value.flatten(0, 1)[places] for value, places in zip(values, rows, strict=True)])

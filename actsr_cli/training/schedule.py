@@ -1,4 +1,4 @@
-"""How the learning rate moves over a training."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from actsr_cli.config import TrainingConfig
 
 _END = 0.01
-"""The share of the learning rate that a falling schedule ends with."""
+"""The share of the peak learning rate that a decaying schedule ends with."""
 
 
 def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step: a linear warm-up, then constant, or falling to a hundredth by the last epoch.
+    """The learning rate of a step: a linear warm-up, then constant, or decaying to a hundredth by the last epoch.
 
     Args:
-        config: `learning_rate`, `warmup` and `schedule` are read, and `epochs`, over which a schedule falls.
+        config: uses `learning_rate`, `warmup`, `schedule`, and `epochs`, over which a schedule decays.
         step: optimiser steps before this one.
-        steps_per_epoch: how many an epoch has.
+        steps_per_epoch: optimiser steps in an epoch.
     """
     warm = config.warmup * steps_per_epoch
     if step < warm:

@@ -24,7 +24,7 @@ from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
 
 _BATCHES_PER_READING = 50
-"""How often losses are read where reading makes a device or other processes wait."""
+"""Batches between two readings of the losses, if reading makes a device or other processes wait."""
 
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -41,14 +41,15 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did.
+    """The results of one epoch.
 
     Attributes:
         epoch: its number, from 1.
         losses: mean over batches of each loss, by name (`calibrated`, and with an adversary `perturbed`, `penalty`).
-        metrics: validation metrics by name, empty where the epoch was not validated.
+        metrics: validation metrics by name; empty if the epoch was not validated.
         train_seconds: time spent training.
         validation_seconds: time spent validating.
+        learning_rate: of the epoch's last step; None of a counted model, and in checkpoints of earlier versions.
     """
 
     epoch: int
@@ -56,14 +57,15 @@ class EpochRecord:
     metrics: dict[str, float]
     train_seconds: float
     validation_seconds: float
+    learning_rate: float | None = None
 
 
 @dataclass
 class TrainingState:
-    """Everything that the loop remembers between epochs besides tensors.
+    """The state of the loop between epochs, except tensors.
 
     Attributes:
-        history: the epochs that are done.
+        history: the records of the finished epochs.
         best_epoch: the epoch with the best monitored value so far, 0 before the first validation.
         best_value: that value.
         stale_validations: validations since then.
@@ -89,7 +91,7 @@ class TrainingState:
 
 
 class Observer:
-    """Hears what the trainer does; override what is of interest."""
+    """Is called with the progress of a training; override the methods that you need."""
 
     def epoch_started(self, epoch: int, n_batches: int) -> None:
         """Epoch `epoch` begins."""
@@ -106,14 +108,14 @@ class Observer:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What happens around a training.
+    """The callbacks of a training.
 
     Attributes:
-        validate: returns validation metrics by name; None where nothing is held out.
+        validate: returns validation metrics by name; None if nothing is held out.
         save_best: called with the epoch when its monitored value is the best so far.
         save_checkpoint: called after each epoch.
-        observer: hears of progress.
-        should_stop: asked after each batch (of several processes or on a GPU, now and then); true ends training.
+        observer: called with the progress.
+        should_stop: called after each batch (on a GPU or with several processes less often); True ends training.
     """
 
     validate: Callable[[], dict[str, float]] | None = None
@@ -128,12 +130,12 @@ class Trainer:
 
     Args:
         model: the model, on the device it trains on.
-        config: the optimisation.
+        config: the settings of the training.
         batches: training batches.
         loss: the prediction loss.
-        hooks: what happens around the training: validation, saving, stopping.
+        hooks: the callbacks: validation, saving, progress and stopping.
         workers: the processes that share the training.
-        average: the model's moving average, kept up to date.
+        average: the moving average of the model, updated after each step.
     """
 
     def __init__(
@@ -185,7 +187,8 @@ class Trainer:
             return
         due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
         metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
-        record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained, rate)
         self.state.history.append(record)
         if metrics:
             self._judge(epoch, metrics[self.config.monitor])
@@ -196,7 +199,7 @@ class Trainer:
         """Mean losses of one pass over the data; None if training was stopped on the way."""
         self.model.train()
         self.hooks.observer.epoch_started(epoch, self.batches.n_batches)
-        if self.workers.count > 1:  # each its own dropout and noise, and the same ones when a run goes on
+        if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
             torch.manual_seed(hash((self.config.seed, epoch, self.workers.rank)))
         sums: dict[str, Tensor] = {}
         count = 0
@@ -232,13 +235,13 @@ class Trainer:
         values = (self.workers.sum(torch.stack(list(sums.values()))) / count).tolist()
         if not all(map(math.isfinite, values)):
             raise RunError(
-                "the loss is not a finite number any more",
+                "the loss is no longer a finite number",
                 hint="Lower training.learning_rate, set training.gradient_clip, or train in float32.",
             )
         return dict(zip(sums, values, strict=True))
 
     def _step(self, parts: Sequence[TrainingBatch]) -> dict[str, Tensor]:
-        """One optimiser step; the losses that are recorded."""
+        """Take one optimiser step, and return the losses to record."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.objective.losses(*map(self.model.training_inputs, parts))
         self.objective.backward(losses)
@@ -256,18 +259,18 @@ class Trainer:
 
     def _recorded(self, losses: Losses) -> dict[str, Tensor]:
         names = ("calibrated", "perturbed", "penalty") if self.objective.parameters.adversary else ("calibrated",)
-        zero = torch.zeros_like(losses.calibrated)  # of a process that had no part of the batch
+        zero = torch.zeros_like(losses.calibrated)  # for a process without a part of the batch
         values = {name: getattr(losses, name) for name in names}
         return {name: (zero if value is None else value).detach() for name, value in values.items()}
 
     def _judge(self, epoch: int, value: float) -> None:
-        """Remember the best epoch; the earliest of equals.
+        """Update the best epoch; of equal ones the earliest is the best.
 
         Raises:
             RunError: the monitored value is not a number.
         """
         if math.isnan(value):
-            raise RunError(f"{self.config.monitor} has no value on validation: it cannot choose an epoch")
+            raise RunError(f"{self.config.monitor} has no value on validation: it cannot choose the best epoch")
         best = self.state.best_value
         if self.state.best_epoch == 0 or (value < best if self._lower_is_better else value > best):
             self.state.best_epoch, self.state.best_value, self.state.stale_validations = epoch, value, 0

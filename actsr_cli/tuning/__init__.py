@@ -1,1 +1,1 @@
-"""Searching settings: the space, the study that many processes share, and what came of it."""
+"""Hyperparameter search: the search space, the study that processes share, and its results."""

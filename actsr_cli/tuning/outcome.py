@@ -1,4 +1,4 @@
-"""What came of a study: its best settings as a preset, what mattered, pictures."""
+"""Results of a study: its best settings as a preset, hyperparameter importances and plots."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FEWEST = 4
-"""Finished trials below which nobody can say what mattered."""
+"""Fewest finished trials from which importances are computed."""
 _WHOLE = ("data", "split")
-"""Sections of best.yaml with their defaults, too: where they are not given, `train` takes what was prepared last."""
+"""Sections that best.yaml writes in full: without them, `train` would use the data that were prepared last."""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title></head>
@@ -45,11 +45,11 @@ class Outcome:
     """The state of a study.
 
     Attributes:
-        done: trials that have ended, by how: `finished`, `pruned`, `failed`.
-        left: trials of the plan that have not.
-        best: the finished trial with the highest value, None before the first one.
+        done: number of ended trials by status: `finished`, `pruned`, `failed`.
+        left: number of trials of the plan that have not ended.
+        best: the best finished trial; None if no trial has finished.
         ranking: finished trials, the best first.
-        importances: share of each key in what makes the trials differ, adding up to 1; empty where there are too few.
+        importances: importance of each key for the value, adding up to 1; empty if too few trials have finished.
     """
 
     done: dict[Status, int]
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def outcome_of(plan: Plan, study: optuna.Study) -> Outcome:
-    """The state that a study is in."""
+    """The current state of a study."""
     trials = counted(study.get_trials(deepcopy=False))
     ended = {
         name: [trial for trial in trials if trial.state == state]
@@ -83,24 +83,24 @@ def winner(plan: Plan, outcome: Outcome) -> Run:
         RunError: no trial has finished, or the run is not on this machine.
     """
     if outcome.best is None:
-        raise RunError("no trial of the study has finished", hint="The same command goes on with it.")
+        raise RunError("no trial of the study has finished", hint="Run the same command again to continue the study.")
     path = plan.runs_dir / outcome.best.user_attrs[RUN]
     if not path.exists():
         raise RunError(
-            f"trial {outcome.best.number}, the best one, was trained elsewhere or is deleted: there is no {path}",
-            hint="Give the command where its run is.",
+            f"the run of the best trial was deleted or is on another machine: {path} is missing",
+            hint="Run the command on the machine that has this run.",
         )
     return open_run(path)
 
 
 def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: str) -> None:
-    """Write trials.csv, and once a trial has finished best.yaml and the pictures, into the study's folder.
+    """Write trials.csv into the study's folder and, if a trial has finished, also best.yaml and the plots.
 
     Args:
         plan: the study.
         study: its trials.
-        outcome: their state.
-        command: the command line behind it, for the record in best.yaml.
+        outcome: the state of the study.
+        command: the command line of the study, recorded in best.yaml.
     """
     table = study.trials_dataframe(attrs=("number", "state", "value", "params", "user_attrs", "duration"))
     write_text(plan.folder / "trials.csv", table.to_csv(index=False))
@@ -111,7 +111,7 @@ def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: st
 
 
 def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
-    """The winner's settings as a preset, which says in which study they were found and carries its search space."""
+    """The settings of the best trial as a preset, with the name of the study and its search space."""
     best = outcome.best
     if best is None:
         raise ValueError("no trial has finished")
@@ -121,7 +121,7 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
     every = config.model_dump(mode="json")
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"description": found}
     for key in ("model.name", "calibration.kind", "loss.name", *best.params):
-        section, name = key.split(".")[:2]  # written down even where they are the default
+        section, name = key.split(".")[:2]  # written even if they equal the default
         settings[section] = {name: every[section][name]} | settings.get(section, {})
     settings |= {section: every[section] for section in _WHOLE}
     for name in NOT_SEARCHED:
@@ -151,7 +151,7 @@ def _importances(study: optuna.Study, finished: list[FrozenTrial]) -> dict[str, 
 
 
 def _draw(plan: Plan, study: optuna.Study, outcome: Outcome) -> None:
-    """study.html, which is interactive and needs nothing from elsewhere, and a PNG of each of its pictures."""
+    """Write study.html, which is interactive and self-contained, and a PNG of each of its plots."""
     from matplotlib import pyplot
     from optuna import visualization
     from optuna.visualization import matplotlib as still
@@ -170,7 +170,7 @@ def _draw(plan: Plan, study: optuna.Study, outcome: Outcome) -> None:
             if name == "param_importances":
                 options |= {"evaluator": PedAnovaImportanceEvaluator(), "params": list(outcome.importances)}
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # optuna calls its pictures experimental
+                warnings.simplefilter("ignore")  # optuna warns that its plots are experimental
                 figure = getattr(visualization, f"plot_{name}")(study, **options)
                 pages.append(to_html(figure, full_html=False, include_plotlyjs=not pages))
                 axes = getattr(still, f"plot_{name}")(study, **options)

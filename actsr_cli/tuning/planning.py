@@ -1,4 +1,4 @@
-"""From what is asked for to the plan of a study: settings of all trials, data, space."""
+"""Makes the plan of a study from the options of the command: settings of all trials, data, search space."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_
 from actsr_cli.tuning.space import Space, searchable
 from actsr_cli.tuning.study import Plan, Sampler
 
-_GIVE_PRESET = "Give one: --preset NAME, see actsr presets."
+_GIVE_PRESET = "Give a preset with --preset NAME; `actsr presets` lists them."
 _TRIALS = 20
-"""Of a search that has no end of its own."""
+"""Default number of trials of the samplers other than the grid, which ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Basis:
     Attributes:
         resolved: the settings.
         preset: the preset behind them, for the record.
-        run: the run whose settings they are, where no preset was given.
-        space: the preset whose search space is taken, or None.
-        note: why the space of the run's preset is not taken, or nothing.
+        run: the run that the settings are taken from; None if a preset was given.
+        space: the preset whose search space is used, or None.
+        note: why the search space of the run's preset is not used; empty otherwise.
     """
 
     resolved: ResolvedConfig
@@ -53,12 +53,12 @@ class Search:
     Attributes:
         sampler: how settings are chosen.
         space: a file with the search space, or None.
-        trials: how many in all; None: the whole grid, or 20.
-        minutes: no trial begins after so long; None: there is no end.
-        pruning: whether trials that fall behind are given up.
-        workers: processes on this machine.
-        name: of the study; None: the sampler's.
-        storage: URL of a database; None keeps a journal in the study's folder.
+        trials: total number of trials; None: the whole grid, or 20 for other samplers.
+        minutes: no trial starts after this time; None: no limit.
+        pruning: whether trials that fall behind are stopped early.
+        workers: number of processes on this machine.
+        name: name of the study; None: the name of the sampler.
+        storage: URL of a database; None: a journal in the study's folder.
     """
 
     sampler: Sampler
@@ -72,16 +72,16 @@ class Search:
 
 
 def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str, object], runs_dir: Path) -> Basis:
-    """The settings of all trials: a preset's, or all of those of the latest finished run, and others over them.
+    """The settings of all trials: those of a preset, or else of the latest finished run, with overrides applied.
 
     Args:
         preset: name or file of a preset, or None.
         overrides: `section.key=value` texts.
         options: dotted keys with their values; None means not given.
-        runs_dir: where runs live.
+        runs_dir: root of the runs.
 
     Raises:
-        ConfigError: a setting is refused, or there is neither preset nor run.
+        ConfigError: a setting is not valid, or there is neither a preset nor a finished run.
     """
     if preset is not None:
         resolved = resolve(preset=preset, overrides=overrides, options=options)
@@ -96,17 +96,18 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
 
 
 def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
-    """What is searched: a file's space, or the preset's, or else what is usual for the model.
+    """The search space of a study: from a file, else from the preset, else the default of the model.
 
     Returns:
-        The space, and what of it is left out, each key with the reason.
+        The space, and the keys that are left out of it, each with the reason.
 
     Raises:
-        ConfigError: there is none, nothing of it is left, or the chosen model, calibration or loss does not read it.
+        ConfigError: there is no space, no key of it is left, or the chosen model, calibration or loss does not have a
+            key.
     """
     raw, origin = _raw_space(basis, file)
     space, given = searchable(raw, origin, basis.resolved)
-    return space, {key: f"which has its value from {place}" for key, place in given.items()}
+    return space, {key: f"already set by {place}" for key, place in given.items()}
 
 
 def make_plan(
@@ -118,28 +119,28 @@ def make_plan(
     runs_dir: Path,
     on_step: Callable[[str], None] | None = None,
 ) -> tuple[Plan, Report]:
-    """The plan of a study; its data are prepared.
+    """The plan of a study. Prepares its data first if needed.
 
     Args:
         basis: the settings of all trials.
-        search: how it searches.
+        search: how the study searches.
         space: what it searches.
-        data_dir: the data root.
-        runs_dir: where runs live.
-        on_step: hears what is being done where data are prepared.
+        data_dir: root of the data sets.
+        runs_dir: root of the runs.
+        on_step: called with a description of each step of the preparation.
 
     Returns:
-        The plan, and what the preparation says.
+        The plan, and the report of the preparation.
 
     Raises:
-        ConfigError: the name is no folder name, or the settings do not go together.
-        DataError: the data set cannot be prepared or trained on.
+        ConfigError: the name is not a valid folder name, or the settings do not fit together.
+        DataError: the data set cannot be prepared, or a model cannot be trained on it.
     """
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
     check_trainable(config, prepared.data)
     name = search.name or search.sampler
     if Path(name).name != name or name in (".", ".."):
-        raise ConfigError(f"'{name}' is no name for a study: it must be one plain folder name")
+        raise ConfigError(f"'{name}' is not a valid name for a study: it must be a single folder name")
     plan = Plan(
         name=name,
         sampler=search.sampler,
@@ -159,28 +160,28 @@ def make_plan(
 
 
 def _space_along(name: str | None, config: RunConfig) -> tuple[Preset | None, str]:
-    """The preset behind a run if its search space fits these settings, and why it does not.
+    """The preset of a run if its search space fits these settings, and else the reason why it does not.
 
-    It fits where the preset makes the same choices of model, calibration and loss.
+    It fits if the preset has the same model, calibration and loss.
     """
     if name is None:
         return None, ""
     try:
         preset = load_preset(name)
     except ConfigError as error:
-        return None, f"The search space of preset {name} cannot be had any more: {error.message}"
+        return None, f"The search space of preset {name} is not available: {error.message}"
     if not preset.space:
         return None, ""
     for section, choices in CHOICES.items():
         own, chosen = (getattr(each, section).choice for each in (preset.config, config))
         if section != SPLITS.section and own != chosen:
             where = f"{section}.{choices.named_by}"
-            return None, f"The search space of preset {name} is not taken: it was made for {where}={own}, not {chosen}"
+            return None, f"The search space of preset {name} is not used: it was made for {where}={own}, not {chosen}"
     return preset, ""
 
 
 def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]:
-    """The contents of a `tune` section, and where they are from."""
+    """The contents of the `tune` section, and where they come from."""
     if file is not None:
         raw = read_yaml(file)
         return raw.get(TUNE, raw), str(file)

@@ -1,4 +1,4 @@
-"""Who trains which trial of a study: any number of processes and machines ask, and any of them may die."""
+"""Assigns the trials of a study to processes on one or several machines, each of which may die at any time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from actsr_cli.tuning.study import Plan, claiming, total
 _BIRTH = timedelta(minutes=1)
 """The worker of an older trial without an owner died after requesting the trial and before locking it."""
 LIVES = 3
-"""A trial whose process dies so often has failed: something kills it, such as too little memory."""
+"""A trial whose process died this many times has failed: something kills it, such as too little memory."""
 
 OWNER, RUN, ERROR = "owner", "run", "error"
-"""What is noted of a trial: the folder of locks that has its own, the name of its run, why it failed."""
+"""Attributes of a trial: id of the lock folder that has its lock, name of its run, error message if it failed."""
 AGAIN, DEATHS, SURPLUS = "again", "deaths", "surplus"
-"""The number of the trial that it repeats, how often that one's process died, whether it was one too many."""
+"""Further attributes: number of the trial that it repeats, how often its process died, whether it is surplus."""
 
 
 def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock] | None:
-    """The next trial with the lock that its process must hold; None where there is none left.
+    """The next trial and the lock that its process must hold, or None if no trial is left.
 
-    Trials of processes that have died are put back in the queue first.
+    First puts the trials of dead processes back into the queue.
     """
     with claiming(plan):
         revive(plan, study)
@@ -45,7 +45,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
         lock.acquire()
         trial.set_user_attr(OWNER, _place_id(plan))
         place = _place(study.get_trials(deepcopy=False), trial.number)
-        if place >= total(plan):  # another machine was quicker
+        if place >= total(plan):  # another machine has taken the last trial
             trial.set_user_attr(SURPLUS, True)
             study.tell(trial, state=TrialState.FAIL)
             lock.release()
@@ -56,7 +56,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
 
 
 def revive(plan: Plan, study: optuna.Study) -> None:
-    """End the trials whose process on this machine has died, and let each be run again, unless it dies every time."""
+    """End the trials whose process on this machine has died, and enqueue each again, at most `LIVES` - 1 times."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _has_died(plan, study, trial):
             deaths = trial.user_attrs.get(DEATHS, 0) + 1
@@ -67,12 +67,12 @@ def revive(plan: Plan, study: optuna.Study) -> None:
 
 
 def fail_and_repeat(study: optuna.Study, number: int, deaths: int | None = None) -> None:
-    """End a trial that was stopped on its way; another with the same settings waits in its place.
+    """End a trial that was interrupted, and enqueue a new one with the same settings.
 
     Args:
-        study: the trial's.
-        number: of the trial.
-        deaths: how often its process has died by now; None: this time it has not.
+        study: the study of the trial.
+        number: number of the trial.
+        deaths: how often its process has died so far; None: it did not die this time, so the count stays.
     """
     trial = study.get_trials(deepcopy=False)[number]
     study.tell(number, state=TrialState.FAIL)
@@ -82,38 +82,38 @@ def fail_and_repeat(study: optuna.Study, number: int, deaths: int | None = None)
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials but for those that another one repeats, or that were too many."""
+    """The trials without those that another trial repeats and without surplus ones."""
     repeated = {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
     return [trial for trial in trials if trial.number not in repeated and SURPLUS not in trial.user_attrs]
 
 
 def _place(trials: Sequence[FrozenTrial], number: int) -> int:
-    """How many trials came before the one of this number, or before the one that it repeats; repeats do not count."""
+    """The number of counted trials before this one; a repeated trial has the place of the trial that it repeats."""
     while AGAIN in trials[number].user_attrs:
         number = trials[number].user_attrs[AGAIN]
     return sum(AGAIN not in trial.user_attrs and SURPLUS not in trial.user_attrs for trial in trials[:number])
 
 
 def _sampler(plan: Plan, number: int, place: int) -> BaseSampler:
-    """A sampler for one trial alone.
+    """A sampler for a single trial.
 
-    The storage gives each trial a number of its own, whoever asks: the number is in the seed of a draw, and a grid's
-    combinations are given out in their order, so that no two machines take the same. (Optuna's own grid sampler may
-    give several workers the same combination, and none that of a trial that was killed.)
+    The storage gives each trial a unique number. The number is part of the seed of random draws, and a grid assigns
+    its combinations in order, so two machines never take the same one. (Optuna's own grid sampler may give several
+    workers the same combination, and may give the combination of a killed trial to none.)
     """
     seed = plan.config.training.seed
     if plan.sampler == "grid":
         combinations = grid(plan.space)
-        random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); a part of a grid is spread over it
+        random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); so that a part of a grid covers all of it
         return _Given(combinations[place])
     return TPESampler(seed=seed + number) if plan.sampler == "tpe" else RandomSampler(seed=seed + number)
 
 
 class _Given(BaseSampler):
-    """Suggests given values.
+    """Suggests fixed values.
 
     Args:
-        values: by key.
+        values: the value of each key.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -134,7 +134,7 @@ class _Given(BaseSampler):
 
 
 def _lock(plan: Plan, number: int) -> FileLock:
-    """What the process of a trial holds for as long as it lives."""
+    """The lock that the process of a trial holds as long as it lives."""
     return FileLock(_locks(plan) / f"{number}.lock")
 
 
@@ -145,7 +145,7 @@ def _locks(plan: Plan) -> Path:
 
 
 def _place_id(plan: Plan) -> str:
-    """A name for the folder of locks, which machines that share a storage need not share; host names may change."""
+    """Id of the folder of locks. Machines that share a storage may have different folders; host names may change."""
     file = _locks(plan) / "id"
     if not file.exists():
         write_text(file, uuid.uuid4().hex)
@@ -153,7 +153,7 @@ def _place_id(plan: Plan) -> str:
 
 
 def _has_died(plan: Plan, study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether the process of a running trial is no more; of those with locks elsewhere nobody here can know."""
+    """Whether the process of a running trial has died; False if its lock is on another machine."""
     owner = trial.user_attrs.get(OWNER)
     if owner is None:
         begun = trial.datetime_start
@@ -161,7 +161,7 @@ def _has_died(plan: Plan, study: optuna.Study, trial: FrozenTrial) -> bool:
     if owner != _place_id(plan):
         return False
     try:
-        with _lock(plan, trial.number).acquire(blocking=False):  # it may have ended since it was looked at
+        with _lock(plan, trial.number).acquire(blocking=False):  # it may have ended in the meantime
             return study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING
     except Timeout:
         return False

@@ -1,7 +1,7 @@
-"""The search space of a study: which keys vary, and within what.
+"""The search space of a study: which keys vary, and over which values.
 
 A space may search a choice (`model.name`, `calibration.kind`, `loss.name`). A key that only some of the searched
-choices have is then searched in their trials alone.
+choices have is searched only in the trials with these choices.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from actsr_cli.training.losses import check_loss
 Scalar = bool | int | float | str | None
 
 NOT_SEARCHED = {"device", "threads", "log_attention"}
-"""Training settings that change no number: a study may go on with others."""
+"""Training settings that do not change the results: they may differ when a study continues."""
 _SHARED = {"data", "split", "evaluation", "dataset", "description"}
-"""What all trials share: they differ in model, calibration, loss and training alone."""
+"""Sections that all trials share: trials differ only in model, calibration, loss and training."""
 _FIXED = NOT_SEARCHED | {"monitor", "seed"}
-"""Training settings that all trials share: also what they are compared by, and chance."""
-_ANOTHER_SPACE = "Give another space: --space FILE, see docs/tune.md."
+"""Training settings that all trials share, including the metric that compares them and the random seed."""
+_ANOTHER_SPACE = "Give another search space with --space FILE, see docs/tune.md."
 _TRAINED = {"training", "loss"}
-"""Sections that only models read that are trained by gradients."""
+"""Sections that apply only to models trained by gradient descent."""
 
 
 class Range(Section):
     """All numbers from `low` to `high`.
 
     Attributes:
-        log: whether each tenfold weighs the same.
-        steps: how many points of it a grid has; all whole numbers where it is None.
+        log: whether values are drawn and spaced on a logarithmic scale.
+        steps: number of points on a grid; None: all integers of the range.
     """
 
     low: int | float
@@ -55,9 +55,9 @@ class Dimension:
     """A key that varies.
 
     Attributes:
-        key: dotted, such as training.learning_rate.
-        domain: the values it may take: each of some, or a range.
-        only_with: by the key of a searched choice, the choices with which this key is searched; empty: with all.
+        key: dotted key, such as training.learning_rate.
+        domain: the values it may take: a list of values, or a range.
+        only_with: for the key of each searched choice, the choices with which this key is searched; empty: all.
     """
 
     key: str
@@ -65,19 +65,19 @@ class Dimension:
     only_with: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
 
     def applies(self, drawn: Mapping[str, Scalar]) -> bool:
-        """Whether it is searched in a trial that has drawn these values so far."""
+        """Whether the key is searched in a trial that has drawn these values so far."""
         return all(drawn.get(key) in choices for key, choices in self.only_with.items())
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are allowed: by the schema, or where it allows anything, by the bounds."""
+        """Whether only integers are allowed: by the schema or, where the schema allows any value, by the bounds."""
         kind = _kind(self.key)
         if kind != "any" or not isinstance(self.domain, Range):
             return kind == "whole"
         return isinstance(self.domain.low, int) and isinstance(self.domain.high, int)
 
     def suggest(self, trial: Trial) -> Scalar:
-        """A value for a trial."""
+        """Draw a value for a trial."""
         domain = self.domain
         if not isinstance(domain, Range):
             chosen: Scalar = trial.suggest_categorical(self.key, list(domain))
@@ -87,10 +87,10 @@ class Dimension:
         return trial.suggest_float(self.key, domain.low, domain.high, log=domain.log)
 
     def points(self) -> list[Scalar]:
-        """Its values on a grid.
+        """The values on a grid.
 
         Raises:
-            ConfigError: it is a range of fractions without `steps`.
+            ConfigError: the domain is a range of floats without `steps`.
         """
         domain = self.domain
         if not isinstance(domain, Range):
@@ -98,8 +98,8 @@ class Dimension:
         if domain.steps is None:
             if not self.whole:
                 raise ConfigError(
-                    f"{self.key} is a range, of which a grid has no points",
-                    hint=f"Say how many, {self.key}: {{low: …, high: …, steps: 3}}, or list them; or take --tpe.",
+                    f"{self.key} is a range without steps, so a grid cannot enumerate it",
+                    hint=f"Give steps, {self.key}: {{low: …, high: …, steps: 3}}, or a list of values; or use --tpe.",
                 )
             return list(range(int(domain.low), int(domain.high) + 1))
         spaced = (np.geomspace if domain.log else np.linspace)(domain.low, domain.high, domain.steps)
@@ -110,17 +110,17 @@ Space = tuple[Dimension, ...]
 
 
 def read_space(raw: Any, origin: str) -> Space:
-    """A search space from the `tune` section of a preset.
+    """Read a search space from the `tune` section of a preset.
 
     Args:
         raw: for each dotted key a list of values, or a mapping with `low` and `high` (and `log`, `steps`).
-        origin: where it is from, for messages.
+        origin: where it comes from, for messages.
 
     Raises:
-        ConfigError: it is empty, or a key or value is none of the schema.
+        ConfigError: it is empty, or the schema does not have a key or does not allow a value.
     """
     if not raw:
-        raise ConfigError(f"{origin} has no search space", hint="Give one: --space FILE, see docs/tune.md.")
+        raise ConfigError(f"{origin} has no search space", hint="Give one with --space FILE, see docs/tune.md.")
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     space = tuple(_dimension(key, domain, origin) for key, domain in raw.items())
@@ -130,34 +130,34 @@ def read_space(raw: Any, origin: str) -> Space:
 
 
 def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:
-    """A search space for some settings.
+    """The search space for some settings.
 
     Args:
         raw: the contents of a `tune` section.
-        origin: where it is from, for messages.
+        origin: where it comes from, for messages.
         resolved: the settings of all trials.
 
     Returns:
-        The space, and its keys that are left out because they have a value that was given on purpose, each with the
-        place that gave it.
+        The space, and the keys that are left out because their value was given explicitly, each with the place that
+        gave it.
 
     Raises:
-        ConfigError: it cannot be read, nothing is left of it, or the chosen model, calibration or loss does not read
-            one of its keys.
+        ConfigError: the space cannot be read, no key of it is left, or the chosen model, calibration or loss does not
+            have one of its keys.
     """
     found = read_space(raw, origin)
     given = {each.key: place for each in found if (place := _given(each.key, resolved))}
     left = {key: domain for key, domain in raw.items() if key not in given}
     if not left:
         name = display_name(resolved.config)
-        raise ConfigError(f"nothing is left to search for {name}", hint="Give another space: --space FILE.")
+        raise ConfigError(f"nothing is left to search for {name}", hint="Give another search space with --space FILE.")
     space = read_space(left, origin)
     _check_read(space, resolved.config, origin)
     return space, given
 
 
 def draw(space: Space, trial: Trial) -> None:
-    """Let a trial draw a value of every key that applies to it."""
+    """Draw a value for every key that applies to a trial."""
     drawn: dict[str, Scalar] = {}
     for dimension in space:
         if dimension.applies(drawn):
@@ -165,7 +165,7 @@ def draw(space: Space, trial: Trial) -> None:
 
 
 def grid(space: Space) -> list[dict[str, Scalar]]:
-    """Every combination of the points of all dimensions, each key only where it applies."""
+    """All distinct combinations of the points of all dimensions, each key only where it applies."""
     found: dict[tuple[tuple[str, Scalar], ...], None] = {}
     for values in itertools.product(*(dimension.points() for dimension in space)):
         drawn: dict[str, Scalar] = {}
@@ -177,7 +177,7 @@ def grid(space: Space) -> list[dict[str, Scalar]]:
 
 
 def _given(key: str, resolved: ResolvedConfig) -> str:
-    """The place that gave a key its value on purpose, or nothing."""
+    """The place that gave a key its value explicitly; empty if none did."""
     option, section = own_option(key), key.partition(".")[0]
     if not option:
         return resolved.given.get(key, "")
@@ -186,7 +186,7 @@ def _given(key: str, resolved: ResolvedConfig) -> str:
 
 
 def _check_read(space: Space, config: RunConfig, origin: str) -> None:
-    """Raise where the choices of a configuration do not read a key that is searched with all of them."""
+    """Raise if the model, calibration or loss of a configuration does not have a searched key."""
     searched = {each.key for each in space}
     chosen = {f"{section}.{each.named_by}": getattr(config, section) for section, each in CHOICES.items()}
     for each in space:
@@ -197,7 +197,7 @@ def _check_read(space: Space, config: RunConfig, origin: str) -> None:
 
 
 def _check_own_options(searched: Collection[str], config: RunConfig) -> None:
-    """Raise where a model or loss of one's own does not read an option that is searched."""
+    """Raise if a custom model or loss does not have a searched option."""
     checks: dict[str, Callable[[Any], object]] = {
         "model": lambda options: check_model(options, config.calibration),
         "loss": check_loss,
@@ -211,15 +211,15 @@ def _check_own_options(searched: Collection[str], config: RunConfig) -> None:
 
 
 def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) -> dict[str, tuple[Scalar, ...]]:
-    """Which of some choices read a key, where not all do.
+    """The choices that have a key, for each kind of choice where not all have it.
 
     Args:
-        key: dotted.
+        key: dotted key.
         named: choices by the key that names them, such as `model.name`.
-        origin: where the search space is from.
+        origin: where the search space comes from.
 
     Raises:
-        ConfigError: none of them does.
+        ConfigError: none of the choices has the key.
     """
     section, _, name = key.partition(".")
     conditions = {}
@@ -236,7 +236,7 @@ def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) 
             readers = tuple(choice for choice in choices if MODELS.find(choice).trained)
             if not readers:
                 raise ConfigError(
-                    f"{key} (search space of {origin}): {choices[0]} is counted in one go and has no such key",
+                    f"{key} (search space of {origin}): {choices[0]} is not trained by gradients and has no such key",
                     hint=_ANOTHER_SPACE,
                 )
         if readers != choices:
@@ -252,7 +252,7 @@ def _names_choice(key: str) -> bool:
 def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
     where = f"{key} in the search space of {origin}"
     if not isinstance(key, str):
-        raise ConfigError(f"{where} is no key such as training.learning_rate")
+        raise ConfigError(f"{where} is not a key such as training.learning_rate")
     _check_searchable(key, where)
     if isinstance(domain, list):
         values = tuple(domain)
@@ -261,15 +261,15 @@ def _dimension(key: Any, domain: Any, origin: str) -> Dimension:
         for value in values:
             check_value(key, value, origin)
             if not isinstance(value, Scalar):
-                raise ConfigError(f"{where}: {value} is no single value")
+                raise ConfigError(f"{where}: {value} is not a single value")
         return Dimension(key, values)
     if not isinstance(domain, dict):
-        raise ConfigError(f"{where} must be a list of values, or low and high: not {domain!r}")
+        raise ConfigError(f"{where} must be a list of values or a mapping with low and high, not {domain!r}")
     bounds = _range(where, domain)
     for bound in (bounds.low, bounds.high):
         check_value(key, int(bound) if float(bound).is_integer() else bound, origin)
     if _kind(key) == "other":
-        raise ConfigError(f"{where} has bounds, but is no number: list its values")
+        raise ConfigError(f"{where} has bounds but is not a number: give a list of values")
     return Dimension(key, bounds)
 
 
@@ -277,8 +277,8 @@ def _check_searchable(key: str, where: str) -> None:
     section, _, name = key.partition(".")
     if section in _SHARED or (section == "training" and name in _FIXED):
         raise ConfigError(
-            f"{where} cannot be searched: all trials have the same data, seed and measure",
-            hint=f"Give it to all of them: --set {key}=…",
+            f"{where} cannot be searched: all trials share data, seed and metric",
+            hint=f"Set it for all trials with --set {key}=…",
         )
 
 
@@ -294,7 +294,7 @@ def _range(where: str, domain: dict[str, Any]) -> Range:
     if bounds.low >= bounds.high:
         raise ConfigError(f"{where} is empty: low {bounds.low:g} is not below high {bounds.high:g}")
     if bounds.log and bounds.low <= 0:
-        raise ConfigError(f"{where}: a logarithmic range begins above 0, not at {bounds.low:g}")
+        raise ConfigError(f"{where}: low of a logarithmic range must be above 0, not {bounds.low:g}")
     return bounds
 
 

@@ -1,9 +1,9 @@
-"""A study: trials of one search, in a storage that any number of processes and machines work on.
+"""A study: the trials of one search, in a storage that processes and machines share.
 
 runs/studies/DATASET/MODEL/NAME/
-    journal.log     the trials, where no other storage is named
-    locks/          one held by each trial that is being trained: a free one tells that its process has died; their id
-    trials.csv, best.yaml, study.html, *.png    what came of it
+    journal.log     the trials, if no other storage is given
+    locks/          a lock per running trial, held by its process: a free lock means that the process has died; their id
+    trials.csv, best.yaml, study.html, *.png    results
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
 Sampler = Literal["grid", "random", "tpe"]
 
 FIRST_RUNG = 3
-"""Epochs before a trial can be given up."""
+"""Number of epochs before a trial can be pruned."""
 _REDUCTION = 3
 """Each rung keeps the best third of the trials and trains them three times longer."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study searches and where it is kept; every worker gets it.
+    """What a study searches and where it is stored; every worker gets a copy.
 
     Attributes:
-        name: of the study among those of its data set and model; its trials' runs are called NAME-tNUMBER.
+        name: name of the study, unique for its data set and model; the runs of its trials are called NAME-tNUMBER.
         sampler: how settings are chosen.
-        config: settings of all trials but for the searched ones.
-        preset: what they come from, for the record.
-        space: what is searched.
-        fingerprint: of the prepared data.
-        trials: how many in all, over every call; None takes the whole grid.
-        pruning: whether trials that fall behind on the validation curve are given up.
-        storage: URL of a database; None keeps a journal in the study's folder.
+        config: settings of all trials, except the searched ones.
+        preset: the preset that they come from, for the record.
+        space: the search space.
+        fingerprint: fingerprint of the prepared data.
+        trials: total number of trials over all calls; None: the whole grid.
+        pruning: whether trials that fall behind on the validation curve are stopped early.
+        storage: URL of a database; None: a journal in the study's folder.
         runs_dir: root of the runs.
         data_dir: root of the data sets.
-        workers: processes on this machine.
-        deadline: seconds since the epoch after which no trial begins; None: there is none.
+        workers: number of processes on this machine.
+        deadline: Unix time in seconds after which no trial starts; None: no limit.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the study is kept."""
+        """The folder of the study."""
         return self.runs_dir / "studies" / self.title
 
     @property
     def place(self) -> str:
-        """Where the trials are kept, for people to read: no password of a database is in it."""
+        """Where the trials are stored, for display: the URL of a database has no password in it."""
         if self.storage is None:
             return str(self.folder)
         try:
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it this study and no other, as JSON has it."""
+        """The facts that identify the study, as JSON values."""
         facts = {
             "settings": self.config.model_dump(mode="json", exclude={"training": NOT_SEARCHED, "description": True}),
             "search space": {
@@ -112,10 +112,10 @@ class Plan:
 
 
 def open_study(plan: Plan) -> optuna.Study:
-    """The plan's study, made where there is none yet.
+    """Open the plan's study, or create it.
 
     Raises:
-        RunError: the study of this name is another one, or the storage cannot be opened.
+        RunError: a different study has this name, or the storage cannot be opened.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with claiming(plan):
@@ -130,7 +130,7 @@ def open_study(plan: Plan) -> optuna.Study:
         except (SQLAlchemyError, ImportError) as error:
             raise RunError(
                 f"storage {plan.place} cannot be opened: {str(error).splitlines()[0]}",
-                hint="It takes a URL such as sqlite:///studies.db or postgresql://user@host/database, and its driver.",
+                hint="Give a URL such as sqlite:///studies.db or postgresql://user@host/database; install its driver.",
             ) from error
         known = study.user_attrs.get("identity")
         if known is None:
@@ -139,15 +139,15 @@ def open_study(plan: Plan) -> optuna.Study:
         elif known != plan.identity:
             differing = ", ".join(key for key, value in plan.identity.items() if known.get(key) != value)
             raise RunError(
-                f"study {plan.title} was begun with another {differing}",
+                f"study {plan.title} already exists and differs in: {differing}",
                 hint="Give another --name"
-                + (f", or delete {plan.folder} and begin anew." if not plan.storage else "."),
+                + (f", or delete {plan.folder} and start again." if not plan.storage else "."),
             )
     return study
 
 
 def total(plan: Plan) -> int:
-    """How many trials the plan has."""
+    """The number of trials in the plan."""
     if plan.sampler != "grid":
         return plan.trials or 0
     size = len(grid(plan.space))
@@ -155,18 +155,18 @@ def total(plan: Plan) -> int:
 
 
 def best_first(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that have finished, the best first; of equals the earlier one."""
+    """The finished trials, the best first; ties in the order of the trials."""
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return sorted(finished, key=lambda trial: trial.value or 0.0, reverse=study.direction == StudyDirection.MAXIMIZE)
 
 
 def in_time(plan: Plan) -> bool:
-    """Whether another trial may begin."""
+    """Whether there is time to start another trial."""
     return plan.deadline is None or time.time() < plan.deadline
 
 
 def claiming(plan: Plan) -> FileLock:
-    """What one process at a time holds while it looks for its next trial."""
+    """The lock that a process holds while it takes its next trial."""
     return FileLock(plan.folder / "claim.lock")
 
 
@@ -189,5 +189,5 @@ def _refuse_strange_runs(plan: Plan) -> None:
     if strange:
         raise RunError(
             f"there are runs of another study {plan.title}, such as {strange[0]}",
-            hint="Give another --name, or delete them: actsr runs delete …",
+            hint="Give another --name, or delete these runs: actsr runs delete …",
         )

@@ -1,15 +1,15 @@
-"""Processes that take trials of a study one after another and train each as a run."""
+"""Worker processes: each takes one trial of a study after another and trains it as a run."""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -34,13 +34,13 @@ from actsr_cli.tuning.study import Plan, in_time, open_study
 
 @contextmanager
 def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
-    """The plan's processes on this machine; those that still work when the context is left are asked to stop.
+    """Start the plan's processes on this machine. On exit, terminate those that still run and wait for them.
 
     Args:
         plan: the study.
-        command: the command line behind it, for the record of each run.
+        command: the command line of the study, for the record of each run.
     """
-    context = get_context("spawn")  # a forked torch would share its threads' locks
+    context = get_context("spawn")  # a forked torch would inherit the locks of its threads
     processes = [context.Process(target=work, args=(plan, index, command)) for index in range(plan.workers)]
     with _deaf():
         for process in processes:
@@ -57,24 +57,28 @@ def workers(plan: Plan, command: list[str]) -> Iterator[list[BaseProcess]]:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that start within this context do not hear Ctrl-C: this one does, and tells them to stop."""
-    if threading.current_thread() is not threading.main_thread():  # where no signal can be handled
+    """Processes started in this context ignore Ctrl-C: only this process handles it, and it stops the others.
+
+    A Ctrl-C within the context reaches this process at its end.
+    """
+    if sys.platform == "win32":  # signals cannot be blocked there
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # it would unblock the signal if it started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def work(plan: Plan, index: int, command: list[str]) -> None:
-    """Run trials until none is left, time is up, or somebody wants it to stop.
+    """Run trials until none is left, the time is up, or the worker is interrupted.
 
     Args:
         plan: the study.
-        index: which of the plan's workers this is.
-        command: the command line behind it.
+        index: index of this worker.
+        command: the command line of the study.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(plan)
@@ -98,7 +102,7 @@ def work(plan: Plan, index: int, command: list[str]) -> None:
 
 
 def on_this_machine(plan: Plan, index: int) -> RunConfig:
-    """The settings of a worker's trials: its share of the threads, and its own GPU where there are several."""
+    """The settings of a worker's trials, with its share of the threads and, if there are several GPUs, its own GPU."""
     training: dict[str, Any] = {}
     if plan.config.training.threads is None and plan.workers > 1:
         training["threads"] = max(1, (os.cpu_count() or 1) // plan.workers)
@@ -116,10 +120,10 @@ def run_trial(
     origin: Origin,
     stopping: Callable[[], bool],
 ) -> bool:
-    """Train a trial's run and tell the study; false where it was stopped on the way, and waits to be run again.
+    """Train the run of a trial and report its result to the study.
 
-    A trial that ends in an error, such as settings that do not go together or too little memory, has failed: the error
-    is noted, and the others go on.
+    A trial that raises an error, such as incompatible settings or too little memory, has failed: the error is recorded,
+    and the other trials continue. Returns False if the trial was interrupted; it is then enqueued again.
     """
     try:
         config = with_values(base, trial.params)
@@ -137,7 +141,7 @@ def run_trial(
 
 
 def _tell(study: optuna.Study, trial: Trial, run: Run, state: TrainingState, *, given_up: bool) -> bool:
-    """Hand a trained run's outcome to the study."""
+    """Report the result of a run to the study; returns False if the run was interrupted."""
     if run.record.finished:
         study.tell(trial, state.best_value)
     elif given_up:
@@ -150,10 +154,10 @@ def _tell(study: optuna.Study, trial: Trial, run: Run, state: TrainingState, *, 
 
 
 class _Judge(Observer):
-    """Reports the best value so far after each validated epoch, and asks the pruner whether it is enough.
+    """Reports the best value so far after each validated epoch, and asks the pruner whether to stop the trial.
 
     Args:
-        trial: what it reports to.
+        trial: the trial.
         monitor: the metric.
     """
 
@@ -170,21 +174,21 @@ class _Judge(Observer):
 
 
 def check_ends(processes: list[BaseProcess]) -> None:
-    """Raise where a worker has ended by an error that nobody expected.
+    """Raise if a worker has ended with an unexpected error.
 
     Raises:
-        RunError: one has.
+        RunError: a worker has a nonzero exit code.
     """
     failed = [process.exitcode for process in processes if process.exitcode]
     if failed:
         raise RunError(
             f"{len(failed)} of {len(processes)} workers have ended with an error (exit code {failed[0]})",
-            hint="The lines above say which. The same command goes on with the study, and runs their trials again.",
+            hint="The lines above show the error. The same command continues the study and runs their trials again.",
         )
 
 
 def wait(processes: list[BaseProcess], seconds: float) -> bool:
-    """Wait a while for all processes to end; whether they have."""
+    """Wait up to `seconds` for all processes to end; returns whether they have."""
     deadline = time.monotonic() + seconds
     for process in processes:
         process.join(max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""The adversarial calibrator: combinations by hand, and where gradients go."""
+"""The adversarial calibrator: combinations computed by hand, and which parameters get gradients."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_gate_mixes_by_key_position() -> None:
 def test_fixed_ignores_forbidden_keys_unless_faults_are_wanted() -> None:
     allowed = torch.tensor([[[[True, True, False]]]])
     attention, mask = torch.tensor([[[[0.6, 0.4, 0.0]]]]), torch.tensor([[[[0.5, 0.5, 0.0]]]])
-    together = [0.6 * 1.5, 0.4 * 1.5]  # an even mask leaves C = A
+    together = [0.6 * 1.5, 0.4 * 1.5]  # a uniform mask gives C = A
     ours = calibrator(combine="fixed").calibrate(attention, mask, QUERIES, allowed)
     assert row(ours) == pytest.approx([*softmax(together), 0.0])
     published = calibrator(combine="fixed", published_faults=True, renorm="none")
@@ -84,9 +84,9 @@ def test_annealing_moves_from_plain_to_calibrated() -> None:
 
 
 def test_a_small_mask_gains_weight() -> None:
-    """Where the adversary leaves attention alone (M small), calibration raises it."""
+    """Calibration raises the attention where the adversary perturbs it (small M)."""
     calibrated = row(calibrator(combine="annealing", annealing_steps=1).calibrate(ATTENTION, MASK, QUERIES, ALLOWED))
-    assert calibrated == pytest.approx(row(ATTENTION))  # before the first step nothing is calibrated
+    assert calibrated == pytest.approx(row(ATTENTION))  # no calibration before the first step
     assert CALIBRATED[2] / CALIBRATED[0] > 0.2 / 0.5
 
 

@@ -1,4 +1,4 @@
-"""Dropout from cheap bits: shares, scales and gradients."""
+"""Dropout from packed random bits: shares, scales and gradients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_share_and_scale(probability: float) -> None:
 
 
 def test_neighbours_are_dropped_independently() -> None:
-    """Four entries share a 64-bit draw: each pair of them is kept together in a quarter of the cases."""
+    """Four entries share a 64-bit draw: both entries of each pair are kept in a quarter of the cases."""
     torch.manual_seed(1)
     kept = (dropout(torch.ones(200_000, 4), 0.5, training=True) != 0).double()
     together = kept.T @ kept / len(kept)

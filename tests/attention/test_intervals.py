@@ -1,4 +1,4 @@
-"""Time intervals and the algebra that never builds a vector per pair."""
+"""Time intervals, and relation attention computed without a vector per pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actsr_cli.attention import CalibratedSelfAttention, Relations, allowed_pair
 
 
 def test_intervals_by_hand() -> None:
-    """Gaps 0, 6, 3, 90: row 0 and 1 know no gap yet, row 2 knows 6, rows 3 and 4 know 3."""
+    """Gaps 0, 6, 3, 90. The smallest gap so far: none in rows 0 and 1, 6 in row 2, 3 in rows 3 and 4."""
     times = torch.tensor([[100.0, 100.0, 106.0, 109.0, 199.0, 0.0]], dtype=torch.float64)
     rows = time_intervals(times, span=20, scale="user")[0, :5, :5].tril()
     assert rows.tolist() == [[0] * 5, [0] * 5, [1, 1, 0, 0, 0], [3, 3, 1, 0, 0], [20, 20, 20, 20, 0]]

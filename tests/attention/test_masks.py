@@ -47,7 +47,7 @@ def test_renormalised_rows_are_distributions(weights: list[float], forbidden: in
 
 
 def test_softmax_flattens_and_sum_does_not() -> None:
-    """The published renormalisation lets no two weights differ by more than a factor e."""
+    """After the published renormalisation, two weights differ by at most a factor of e."""
     attention = torch.tensor([[[[0.98, 0.01, 0.01]]]])
     allowed = torch.ones(1, 1, 1, 3, dtype=torch.bool)
     flat = renormalise(attention, allowed, "softmax")

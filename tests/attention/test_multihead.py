@@ -1,4 +1,4 @@
-"""The drop-in for `torch.nn.MultiheadAttention`, and the losses of a model that attends with it."""
+"""The drop-in replacement for `torch.nn.MultiheadAttention`, and the losses of a model that uses it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actsr_cli.attention import CalibratedAttention, calibration_losses, recorde
 
 
 def same_parameters(ours: CalibratedAttention, theirs: nn.MultiheadAttention) -> None:
-    """Fill the original with the parameters of an uncalibrated drop-in."""
+    """Copy the parameters of an uncalibrated drop-in replacement to the original."""
     maps = [ours.attention.query, ours.attention.key, ours.attention.value]
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([each.weight for each in maps]))
@@ -127,7 +127,7 @@ def test_losses_of_a_model() -> None:
     assert losses.penalty is not None and losses.perturbed is not None and losses.adversary is not None
     torch.testing.assert_close(losses.penalty, torch.stack(norms).mean())
     torch.testing.assert_close(losses.adversary, 0.5 * losses.penalty - losses.perturbed)
-    torch.testing.assert_close(loss_of(model), losses.calibrated)  # nothing is left switched on
+    torch.testing.assert_close(loss_of(model), losses.calibrated)  # no switch is left on
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The spatial calibrator against its definition, pair by pair."""
+"""The spatial calibrator is compared with its definition, pair by pair."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_pair_affine_is_the_affine_map_of_every_concatenated_pair() -> None:
 
 @pytest.mark.parametrize("saturating", [False, True])
 def test_terms_by_hand(saturating: bool) -> None:
-    """One head of width 1, query at position 1: keys before, at and behind it."""
+    """One head of width 1, query at position 1: keys before, at and after it."""
     calibrator = SpatialCalibrator(1, saturating=saturating)
     assert calibrator.order is not None and calibrator.distance is not None and calibrator.sharpness is not None
     with torch.no_grad():

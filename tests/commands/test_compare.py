@@ -1,4 +1,4 @@
-"""`actsr compare` from the command line: runs and series, files, and what it refuses."""
+"""`actsr compare` from the command line: runs and series, files, and refusals."""
 
 from __future__ import annotations
 
@@ -9,17 +9,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from processes import SMALL, call
+
+from actsr_cli.data.synthetic import generate_demo
 
 TWO = ("train", *SMALL, "--epochs", "2", "--seeds", "2")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with demo data and two series of two seeds, a weak and a strong one."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data" / "demo").mkdir(parents=True)
+    generate_demo(folder / "data" / "demo", users=300)
+    where = ("--data-dir", str(folder / "data"), "--runs-dir", str(folder / "runs"))
+    call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6", *where)
+    call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2", *where)
+    return folder
+
+
 @pytest.fixture
-def series(place: Path) -> Path:
-    """Two series of two seeds, a weak and a strong one."""
-    call(*TWO, "--model", "sasrec", "--name", "weak", "--set", "training.learning_rate=1e-6")
-    call(*TWO, "--model", "sasrec", "--name", "strong", "--set", "training.learning_rate=1e-2")
-    return place
+def series(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it for each test, to which ACTSR_DATA and ACTSR_RUNS point."""
+    folder = tmp_path / "series"
+    shutil.copytree(trained, folder)
+    monkeypatch.setenv("ACTSR_DATA", str(folder / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(folder / "runs"))
+    return folder
 
 
 def test_series_in_tables_and_files(series: Path) -> None:
@@ -57,11 +74,16 @@ def test_series_in_tables_and_files(series: Path) -> None:
 def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
     shown = call("compare", "weak-s0", "strong-s1", "strong-s0", "--k", "5,10", "--by", "hit@5", "--seen", "rank")
     said = " ".join(shown.stdout.split())
-    assert "strong-s0: less than two seeds in common with the baseline" in said
+    assert "strong-s0: fewer than two seeds in common with the baseline" in said
     assert "is not finished" not in shown.stderr
     assert "p seeds:" in said and "(2) demo/sasrec/strong-s0 against demo/sasrec/weak-s0" in said
     assert "Test split, protocol A" in said and "Hit@5 ↑ by history length" in said
-    told = json.loads(call("compare", "weak-s0", "strong-s0", "--json").stdout)
+    threads = torch.get_num_threads()
+    try:
+        told = json.loads(call("compare", "weak-s0", "strong-s0", "--threads", "1", "--json").stdout)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
     assert {each["metric"] for each in told["differences"]} == {"hit@10", "ndcg@10", "mrr@10", "rank"}
     assert all(each["seeds"] is None and "verdict" in each for each in told["differences"])
 
@@ -82,7 +104,7 @@ def test_runs_of_one_name_in_two_places_are_told_apart(series: Path) -> None:
     shutil.copytree(folder, other)
     told = json.loads(call("compare", "strong-s0", "weak-s0", str(other), "--json").stdout)
     assert {each["contender"] for each in told["differences"]} == {"demo/sasrec/weak-s0", "demo/sasrec/weak-s0 (2)"}
-    assert "demo/sasrec/weak-s0 is named twice" in refused("weak-s0", str(folder))
+    assert "demo/sasrec/weak-s0 is given twice" in refused("weak-s0", str(folder))
 
 
 def refused(*arguments: str) -> str:
@@ -94,7 +116,7 @@ def refused(*arguments: str) -> str:
 def test_what_cannot_be_compared(series: Path) -> None:
     runs = series / "runs" / "demo" / "sasrec"
     assert "needs two runs or series" in refused("weak")
-    assert "demo/sasrec/weak is named twice" in refused("weak", "demo/sasrec/weak")
+    assert "demo/sasrec/weak is given twice" in refused("weak", "demo/sasrec/weak")
     assert "no run 'wek'" in refused("weak", "wek")
     assert "--by takes one of hit@10, ndcg@10, mrr@10, rank" in refused("weak", "strong", "--by", "hit@5")
     assert "--k takes positive whole numbers" in refused("weak", "strong", "--k", "ten")
@@ -114,7 +136,7 @@ def test_what_cannot_be_compared(series: Path) -> None:
     assert "demo/sasrec/strong-s1 is not finished: it is interrupted" in " ".join(single.split())
     (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
     shutil.copytree(runs / "weak-s0", runs / "strong-s2")
-    assert "strong-s2 has the seed 0: it is of no series" in refused("weak", "strong")  # not a fourth run with seed 0
+    assert "seed 0, so it does not belong to a series" in refused("weak", "strong")  # not a fourth run with seed 0
     config = (runs / "strong-s2" / "config.yaml").read_text()
     (runs / "strong-s2" / "config.yaml").write_text(config.replace("seed: 0", "seed: 2"))
-    assert "in more than its seed: they are no series" in refused("weak", "strong")
+    assert "in more than its seed, so they are not a series" in refused("weak", "strong")

@@ -1,4 +1,4 @@
-"""`actsr download` as a user meets it: in process for what it says, as a process of its own for what kills it."""
+"""`actsr download` as a user calls it: in this process for its output, in a separate process for being killed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from loopback import INTER, LoopbackServer, beauty_zip, make_zip, refuse, runnin
 from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
+from actsr_cli.data.catalog import CATALOG
 
 BODY = beauty_zip(padding=300_000)
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy between us and the loopback, no mirror but those of the test, wide lines."""
+    """No proxy for the loopback server, only the mirrors of the test, wide lines."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("ACTSR_MIRROR", raising=False)
     monkeypatch.delenv("ACTSR_DATA", raising=False)
@@ -86,7 +87,7 @@ def test_a_refusal_ends_in_the_way_by_hand(server: LoopbackServer, tmp_path: Pat
     server.script.append(refuse(403))
     result = actsr("download", "beauty", "--mirror", server.url, "--data-dir", tmp_path)
     assert result.exit_code == 1
-    assert "error: no mirror gave the archive of 'amazon-beauty'" in result.stderr
+    assert "error: no mirror has a valid archive of 'amazon-beauty'" in result.stderr
     assert "https://github.com/RUCAIBox/RecSysDatasets" in result.stderr
     assert "--from-file Amazon_Beauty.zip" in result.stderr
     assert "Traceback" not in result.stderr
@@ -163,9 +164,23 @@ def test_the_list_shows_sizes_and_what_is_there(tmp_path: Path, monkeypatch: pyt
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.split()}
     assert rows["demo"][-4:] == ["2,000", "340", "19,630", "yes"]
-    assert rows["amazon-beauty"][-3:] == ["22,363", "12,101", "198,502"]
-    assert rows["ml-100k"][-3:] == ["943", "1,682", "100,000"]
+    assert rows["amazon-beauty"][-4:] == ["22,363", "12,101", "198,502", "no"]
+    assert rows["ml-100k"][-4:] == ["943", "1,682", "100,000", "no"]
+    assert len(rows) == len(result.stdout.splitlines()) == 1 + len(CATALOG)
     assert set(rows) >= {"amazon-sports-outdoors", "amazon-toys-games", "yelp"}
+
+
+def test_the_list_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path))
+    assert actsr("download", "demo").exit_code == 0
+    told = {each["name"]: each for each in json.loads(actsr("download", "--list", "--json").stdout)}
+    assert list(told) == [entry.name for entry in CATALOG]
+    assert told["demo"]["file"] == str(tmp_path / "demo" / "demo.inter")
+    beauty = told["amazon-beauty"]
+    assert (beauty["users"], beauty["items"], beauty["interactions"], beauty["file"]) == (22363, 12101, 198502, None)
+    assert "beauty" in beauty["aliases"]
+    refused = actsr("download", "demo", "--json")
+    assert refused.exit_code == 2 and "goes with --list only" in refused.stderr
 
 
 def test_quiet_keeps_only_results(tmp_path: Path) -> None:
@@ -207,7 +222,7 @@ def test_a_process_ended_midway_is_resumed_by_the_next(
         process.kill()
     if deadly == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in said
+        assert "the same command continues the download" in said
         assert "Traceback" not in said
     assert not (tmp_path / "amazon-beauty").exists()
     second = start_process(server, tmp_path)

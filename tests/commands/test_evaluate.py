@@ -53,7 +53,7 @@ def test_every_metric_at_every_cutoff(home: Path) -> None:
     for name in ("hit@3", "ndcg@10", "novelty@10", "diversity@10"):
         assert rows[name].mean() == pytest.approx(values[name])
     assert rows["rank"].mean() == pytest.approx(values["rank"])
-    assert "coverage@10" not in rows  # it is one number for all
+    assert "coverage@10" not in rows  # one number for all users
     kept = json.loads((home / "runs" / "demo" / "sasrec" / "both-s0" / "metrics.json").read_text())
     assert kept["test/exclude"]["gini@3"] == values["gini@3"]
 
@@ -68,7 +68,7 @@ def test_the_table_has_a_row_per_metric_and_names_the_protocol(home: Path) -> No
 
 def test_protocols_have_metrics_of_their_own(home: Path) -> None:
     by_protocol = {key: measured(home, *options)["metrics"]["hit@5"] for key, options in PROTOCOLS.items()}
-    assert by_protocol["rank"] <= by_protocol["exclude"] == by_protocol["exclude-repeats"]  # nobody repeats an item
+    assert by_protocol["rank"] <= by_protocol["exclude"] == by_protocol["exclude-repeats"]  # no user repeats an item
     assert by_protocol["exclude"] < by_protocol["uniform-20-seed0"]
     assert measured(home, *PROTOCOLS["uniform-20-seed0"])["metrics"]["hit@5"] == by_protocol["uniform-20-seed0"]
     kept = json.loads((home / "runs" / "demo" / "sasrec" / "both-s0" / "metrics.json").read_text())
@@ -98,7 +98,7 @@ def test_a_series_has_mean_and_spread(home: Path) -> None:
 
 
 def test_any_metric_chooses_the_epoch(home: Path) -> None:
-    """The best epoch is the one with the highest coverage, or the lowest mean rank."""
+    """The best epoch has the highest coverage, or the lowest mean rank."""
     for monitor, best in (("coverage@10", max), ("rank", min)):
         name = monitor.partition("@")[0]
         more = ("--epochs", "3", "--monitor", monitor, "--name", name)
@@ -125,7 +125,7 @@ def test_a_monitor_that_is_no_metric_is_refused_before_a_run_is_made(home: Path,
 
 
 def test_runs_of_other_splits_are_not_compared(home: Path) -> None:
-    """What one is tested on may have trained the other."""
+    """Test items of one run may be training items of the other."""
     more = ("--set", "split={by: time, valid_from: 0.6, test_from: 0.8}", "--name", "elsewhere")
     call("train", "--model", "sasrec", *SMALL, "--epochs", "1", *more, *places(home))
     for command in (("compare", "both-s0", "elsewhere"), ("inspect-attention", "both-s0", "--against", "elsewhere")):
@@ -138,7 +138,7 @@ def test_only_what_names_a_protocol_makes_protocols_differ(home: Path) -> None:
     call("train", "--model", "sasrec", *SMALL, "--epochs", "1", *more, *places(home))
     call("compare", "both-s0", "same", *places(home))
     refused = call("compare", "both-s0", "both-s1", "--n-candidates", "9", *places(home), exit_code=1).stderr
-    assert "--n-candidates needs --candidates" in refused
+    assert "n_candidates needs candidates" in refused
 
 
 def test_json_has_no_nan(home: Path) -> None:
@@ -155,15 +155,15 @@ def test_comparing_by_any_metric(home: Path) -> None:
     assert set(table.index) == {"hit@10", "coverage@10", "rank"}
     assert table["p_users"].isna().to_dict() == {"hit@10": False, "coverage@10": True, "rank": False}
     refused = call("compare", "both-s0", "both-s1", "--metrics", "coverage", *places(home), exit_code=1).stderr
-    assert "--metrics has none with a value per user" in refused
+    assert "--metrics has no metric with a value per user" in refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--metrics", "ndgc"), "unknown metric 'ndgc' (--metrics); did you mean 'ndcg'?"),
-        (("--seen", "rank", "--candidates", "uniform"), "--seen does not go with sampled candidates"),
-        (("--n-candidates", "10"), "--n-candidates needs --candidates uniform"),
+        (("--metrics", "ndgc"), "unknown metric 'ndgc' (metrics); did you mean 'ndcg'?"),
+        (("--seen", "rank", "--candidates", "uniform"), "seen does not go with sampled candidates"),
+        (("--n-candidates", "10"), "n_candidates needs candidates uniform"),
         (("--per-user", "ranks.txt"), "its name must end in .csv or .parquet"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_split_by_files(tmp_path: Path) -> None:
         (folder / f"shop.{part}.inter").write_text(header + "".join(rows))
     small = ("--model", "sasrec", "--dataset", "shop", "--epochs", "1", "--set", "model.hidden_size=8")
     refused = call("train", *small, "--set", "split=last", *places(tmp_path), exit_code=1).stderr
-    assert "came split in files" in refused and "--set split=files" in refused
+    assert "is split into files" in refused and "--set split=files" in refused
     call("train", *small, "--name", "one", *places(tmp_path))
     found = measured(tmp_path, run="one")
     assert (found["users"], found["targets"]) == (20, 40)

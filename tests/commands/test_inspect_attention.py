@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from processes import SMALL, call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -85,8 +86,29 @@ class TestTheTerminal:
     def test_a_history_of_ones_own(self) -> None:
         shown = inspect("--history", "i085 i157,i215").stdout
         assert "a history of 3 items" in shown and "rank" not in shown
-        assert "recommended beside the history" in shown
+        assert "recommended (not in the history)" in shown
         assert "rank" in inspect("--history", "i085 i157", "--target", "i215").stdout
+
+    def test_json(self) -> None:
+        threads = torch.get_num_threads()
+        try:
+            arguments = ("--user", "u0007", "--against", "plain", "--noise", "0.2", "--sample", "20", "--threads", "1")
+            result = inspect(*arguments, "--json")
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(threads)
+        ac, plain = json.loads(result.stdout)
+        assert (ac["run"], plain["run"]) == ("demo/ac-sasrec/ac", "demo/sasrec/plain") and ac["protocol"] == "exclude"
+        (seen,), (beside,) = ac["histories"], plain["histories"]
+        assert seen["user"] == beside["user"] == "u0007" and seen["target"] == beside["target"]
+        assert seen["rank"] >= 1 and 0 < seen["probability"] < 1 and len(seen["recommended"]) == 5
+        (layer,) = seen["attention"]
+        assert list(layer) == ["plain", "spatial", "mask", "calibrated"] and list(beside["attention"][0]) == ["plain"]
+        weights = np.array(layer["calibrated"])
+        assert weights.shape == (4, len(seen["places"]))
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+        assert ac["measured"]["users"] == 20 and len(ac["measured"]["robustness"]) == 4
+        assert json.loads(inspect("--random", "1", "--json").stdout)[0]["measured"] is None
 
     def test_side_by_side(self) -> None:
         shown = inspect("--user", "u0007", "--against", "plain").stdout
@@ -95,14 +117,14 @@ class TestTheTerminal:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("--user", "nobody"), "there is no user 'nobody' in demo"),
-            (("--history", "i085 x9"), "there is no item 'x9' in demo"),
+            (("--user", "nobody"), "unknown user 'nobody'"),
+            (("--history", "i085 x9"), "unknown item 'x9'"),
             (("--history", " "), "the history is empty"),
-            (("--target", "i085"), "--target belongs to --history"),
+            (("--target", "i085"), "--target needs --history"),
             (("--noise", "0.1,much"), "--noise takes shares above 0"),
             (("gru",), "no calibrated or plain attention"),
             (("plain", "--improved", "1"), "not calibrated"),
-            (("times", "--history", "i085"), "reads the times"),
+            (("times", "--history", "i085"), "needs timestamps"),
             (("nothing",), "no run 'nothing'"),
         ],
     )

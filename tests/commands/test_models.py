@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_without_data_there_are_no_sizes(data: Path) -> None:
+def test_sizes_are_shown_when_a_data_set_is_named(data: Path) -> None:
     listed, noted = models()
     for name, model in all_models().items():
         assert ", ".join(names_of(name, model)) in listed
@@ -36,24 +37,51 @@ def test_without_data_there_are_no_sizes(data: Path) -> None:
         assert all(f"model.{key}" in listed for key in model.model_fields if key != "name")
     assert "needs    users" in listed and "needs    timestamps" in listed
     assert " on " not in listed.replace(" on the", "")
-    assert "No data set is prepared yet" in noted
+    assert "actsr models --dataset NAME" in noted
 
 
-def test_sizes_are_those_of_the_present_data_set(data: Path) -> None:
+def test_sizes_are_those_of_the_data_set(data: Path) -> None:
     (data / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
     prepare("lists", "--from-file", str(data / "lists.txt"), "--format", "sequences")
-    listed, _ = models()
-    assert "  size     14 on lists" in listed  # popularity: 13 items and padding
+    listed, _ = models("--dataset", "lists")
+    assert "  size     14 on lists" in listed  # popularity: 13 items plus padding
     assert "cannot be trained on lists, which has no timestamps" in listed
     (data / "demo").mkdir()
     generate_demo(data / "demo", users=300)
     prepare("demo")
-    latest, _ = models()
+    latest, _ = models("--preset", "beauty")
     assert "on demo" in latest and "on lists" not in latest
-    chosen, _ = models("--dataset", "lists")
-    assert chosen == listed
-    assert models("--preset", "beauty")[0] != latest
+    assert models("--dataset", "demo")[0] != latest
+    assert models("--dataset", "lists")[0] == listed
 
 
-def test_an_unknown_data_set(data: Path) -> None:
+def test_json(data: Path) -> None:
+    told = {each["names"][0]: each for each in json.loads(models("--json")[0])}
+    assert list(told) == list(all_models())
+    assert told["sse-pt"]["needs_users"] and told["tisasrec"]["needs_timestamps"]
+    assert told["sasrec"]["names"] == ["sasrec", "ac-sasrec"] and "model.heads" in told["sasrec"]["options"]
+    assert {(each["dataset"], each["sizes"], each["problem"]) for each in told.values()} == {(None, None, None)}
+    (data / "lists.txt").write_text("".join(f"u{user} 1 2 3 4 {5 + user}\n" for user in range(9)))
+    prepare("lists", "--from-file", str(data / "lists.txt"), "--format", "sequences")
+    told = {each["names"][0]: each for each in json.loads(models("--dataset", "lists", "--json")[0])}
+    assert told["popularity"]["sizes"] == {"popularity": 14} and told["popularity"]["dataset"] == "lists"
+    assert told["sasrec"]["sizes"].keys() == {"sasrec", "ac-sasrec"}
+    assert told["tisasrec"]["sizes"] is None and "no timestamps" in told["tisasrec"]["problem"]
+
+
+def test_a_data_set_that_is_unknown_or_not_prepared(data: Path) -> None:
     assert CliRunner().invoke(app, ["models", "--dataset", "nothing"]).exit_code == 1
+    (data / "demo").mkdir()
+    generate_demo(data / "demo", users=30)
+    for arguments, said in (
+        (
+            ("--dataset", "demo"),
+            "error: 'demo' is not prepared yet, so there are no sizes\nFirst: actsr preprocess demo",
+        ),
+        (
+            ("--preset", "demo"),
+            "error: no data set is prepared yet, so there are no sizes\nFirst: actsr preprocess demo",
+        ),
+    ):
+        result = CliRunner().invoke(app, ["models", *arguments])
+        assert (result.exit_code, result.stderr.strip()) == (1, said)

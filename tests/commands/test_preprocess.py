@@ -1,7 +1,8 @@
-"""`actsr preprocess` as a user meets it."""
+"""`actsr preprocess` as a user calls it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,14 +55,35 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     assert "has changed" in changed.stderr and "5 items" in changed.stdout
 
 
+def test_titles_from_a_file_are_remembered(tmp_path: Path, data_dir: Path) -> None:
+    titles = tmp_path / "titles.csv"
+    titles.write_text("item,title,genre\ni0,Heat,Crime|Drama\ni2,Alien,\nelse,Up,\n")
+    assert "2 of 4 items have a title" in preprocess("shop", "--from-file", log(tmp_path), "--items", titles).stdout
+    again = preprocess("shop")
+    assert "2 of 4 items have a title" in again.stdout and "Prepared before" in again.stderr
+    titles.write_text("item,title\ni1,Up\n")
+    assert "1 of 4 items have a title" in preprocess("shop").stdout
+    titles.write_text("item,title\nelse,Up\n")
+    assert "titles.csv describes none of the items: its ids look like else, those of the data like i0" in (
+        preprocess("shop").stderr
+    )
+    titles.write_text("item,title\ni1,Up\n")
+    assert "no file" in preprocess("shop", "--items", tmp_path / "none.csv", exit_code=1).stderr
+    (data_dir / "lying").mkdir()
+    (data_dir / "lying" / "lying.inter").write_text(ATOMIC + "u1\ti1\t1\nu1\ti2\t2\n")
+    assert "1 of 2 items have a title" in preprocess("lying", "--items", titles).stdout
+    told = json.loads(preprocess("lying", "--json").stdout)
+    assert (told["dataset"], told["items"], told["titles"], told["preset"]) == ("lying", 2, 1, None)
+
+
 def test_bad_lines(tmp_path: Path) -> None:
     file = log(tmp_path)
     file.write_text(file.read_text() + "u0,i1,soon\n")
     refused = preprocess("shop", "--from-file", file, exit_code=1)
     assert f"{file}, line 35: time 'soon' is not a number" in refused.stderr
     assert "--on-bad-line skip" in refused.stderr
-    assert "1 malformed lines passed over" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
-    assert "1 malformed lines passed over" in preprocess("shop").stderr, "prepared is prepared"
+    assert "1 line skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
+    assert "1 line skipped" in preprocess("shop").stderr, "prepared is prepared"
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
@@ -73,7 +95,7 @@ def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
         result = preprocess(name)
         assert "core of 5 per user, 5 per item" in result.stdout, "the preset's filters hold"
         assert "6 users / 6 items / 36 interactions" in result.stdout
-        assert "is expected to have 22,363 / 12,101 / 198,502" in result.stderr
+        assert "should have 22,363 / 12,101 / 198,502" in result.stderr
     assert "expected" not in preprocess("beauty", "--user-core", "2").stderr
 
 
@@ -111,7 +133,7 @@ def test_refusals(tmp_path: Path) -> None:
     )
     assert "no file" in preprocess("shop", "--from-file", tmp_path / "none.csv", exit_code=1).stderr
     assert "actsr download amazon-toys-games" in preprocess("toys", exit_code=1).stderr
-    assert "says how to read --from-file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
+    assert "user describes how to read a file" in preprocess("toys", "--user-column", "x", exit_code=1).stderr
     assert (
         "nothing is left" in preprocess("shop", "--from-file", log(tmp_path), "--user-core", "99", exit_code=1).stderr
     )
@@ -130,18 +152,18 @@ def test_a_split_that_somebody_made(tmp_path: Path, data_dir: Path) -> None:
         (data_dir / "shop" / f"shop.{part}.inter").write_text(ATOMIC + rows)
     result = preprocess("shop")
     assert "4 users / 6 items / 24 interactions, mean length 6.00" in result.stdout
-    assert "As split in files: train 12 / valid 4 / test 8 interactions" in result.stdout
+    assert "Split by its files: train 12 / valid 4 / test 8 interactions" in result.stdout
     refused = preprocess("shop", "--user-core", "5", exit_code=1).stderr
-    assert "'shop' came split in files, and user_core would change the split" in refused
+    assert "'shop' is split into files, and user_core would change the split" in refused
     file = data_dir / "shop" / "shop.train.inter"
     assert "train 12 / valid 4 / test 8" in preprocess("mine", "--from-file", file).stdout
     (data_dir / "shop" / "shop.test.inter").unlink()
     for arguments in (("shop",), ("other", "--from-file", file)):
-        assert "there is no shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
+        assert "missing: shop.test.inter" in preprocess(*arguments, exit_code=1).stderr
 
 
 def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Path) -> None:
-    """The preset of beauty has cores; they hold for its data as a whole."""
+    """The preset of beauty has cores, which only apply to unsplit data."""
     folder = data_dir / "amazon-beauty"
     folder.mkdir(parents=True)
     for part, times in (("train", (1, 2)), ("valid", (3,)), ("test", (4,))):
@@ -149,7 +171,7 @@ def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Pa
         (folder / f"amazon-beauty.{part}.inter").write_text(ATOMIC + rows)
     result = preprocess("amazon-beauty")
     said = " ".join(result.stderr.split())
-    assert "left out, as it would change the split: user_core, item_core" in said and "expected" not in said
+    assert "that would change the split are left out: user_core, item_core" in said and "expected" not in said
     assert "train 6 / valid 3 / test 3" in result.stdout
     refused = preprocess("amazon-beauty", "--item-core", "2", exit_code=1).stderr
     assert "and item_core would change the split" in refused

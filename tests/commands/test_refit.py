@@ -1,4 +1,4 @@
-"""`actsr train --refit`: a final model on all data, for as many epochs as validation chose."""
+"""`actsr train --refit`: a final model on all data, for the number of epochs that validation chose."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ def test_a_final_model_on_all_data(place: Path, runs: Path) -> None:
     assert torch.equal(saved["item_embedding.weight"], state[averaged])
 
     refused = said("evaluate", "one-refit")
-    assert "was trained on all data: nothing is held out" in refused and "actsr evaluate demo/sasrec/one" in refused
-    assert "nothing is held out" in said("inspect-attention", "one-refit")
-    assert "nothing is held out" in said("compare", "one", "one-refit")
+    assert (
+        "was trained on all data: it has no held-out items" in refused and "actsr evaluate demo/sasrec/one" in refused
+    )
+    assert "no held-out items" in said("inspect-attention", "one-refit")
+    assert "no held-out items" in said("compare", "one", "one-refit")
     assert json.loads(call("evaluate", "--json").stdout)["run"] == "demo/sasrec/one"
     assert "is finished: epoch" in said("train", "--resume", "one-refit")
     assert "is a refit already" in said("train", "--resume", "one-refit", "--refit")
@@ -85,7 +87,7 @@ def test_a_run_goes_on_before_it_is_refitted(runs: Path) -> None:
 
 
 def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one(runs: Path) -> None:
-    """Its schedule falls over all epochs, and the last epoch is validated."""
+    """Its schedule covers all epochs, and the last epoch is validated."""
     every = ("--set", "training.validate_every=4")
     call(*TRAIN, "--epochs", "4", "--name", "whole", *every)
     call(*TRAIN, "--epochs", "4", "--name", "part", *every, "--set", "training.stop_after=2")

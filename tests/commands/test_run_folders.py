@@ -1,4 +1,4 @@
-"""A run's folder from the command line: it outlives its data, and one process at a time trains it."""
+"""A run's folder from the command line: it works without its data, and only one process at a time trains it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from actsr_cli.experiment.run import Run, open_run
 
 
 def test_a_run_has_its_own_data_whatever_becomes_of_the_source(place: Path) -> None:
-    """It is evaluated and goes on after its file has grown, from any folder, and after its data were moved."""
+    """It can be evaluated and resumed after its file has grown, from any folder, and after its data were moved."""
     call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
     before = json.loads(call("evaluate", "one", "--json").stdout)
     interactions = place / "data" / "demo" / "demo.inter"
@@ -44,9 +44,9 @@ def test_a_run_has_its_own_data_whatever_becomes_of_the_source(place: Path) -> N
 
 @pytest.mark.parametrize("model", ["ac-sasrec", "ac-sse-pt", "item-knn"])
 def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
-    """Copied to another place, everything else gone, it ranks a history of raw ids as it did at home."""
-    small = SMALL if model != "item-knn" else SMALL[:4]
-    call("train", "--model", model, *small, "--epochs", "1", "--name", "one")
+    """Copied elsewhere, without its data, it ranks a history of raw ids as before."""
+    small = (*SMALL, "--epochs", "1") if model != "item-knn" else SMALL[:4]
+    call("train", "--model", model, *small, "--name", "one")
     run = open_run(place / "runs" / "demo" / model / "one")
     data = data_of(run, place / "data").data
     names = [data.item_names[item] for item in data.items[:5]]
@@ -69,7 +69,7 @@ def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
 
 
 def test_a_refused_resume_leaves_the_run_as_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its settings are written down once it goes on; an error before that changes nothing."""
+    """Its settings are stored when training continues; an error before that changes nothing."""
     call("train", "--model", "sasrec", *SMALL, "--epochs", "2", "--name", "one")
     run = place / "runs" / "demo" / "sasrec" / "one"
     before = [(run / name).read_bytes() for name in ("config.yaml", "run.json")]
@@ -83,7 +83,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(place: Path, monkeypatch: pyt
 
 
 def test_the_record_of_a_training_that_begins_and_ends(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error before the first epoch makes it a failed one, and a finished one has its metrics."""
+    """After an error before the first epoch the run is failed; a finished run has its metrics."""
     runs = place / "runs" / "demo" / "sasrec"
     train = ("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name")
     with monkeypatch.context() as patch:
@@ -100,7 +100,7 @@ def test_the_record_of_a_training_that_begins_and_ends(place: Path, monkeypatch:
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(place: Path) -> None:
-    """A second process is refused, and a killed one's run is stopped, can be resumed, and is no longer running."""
+    """A second process is refused. After a kill the run is stopped, not running, and can be resumed."""
     options = ("--model", "sasrec", *SMALL, "--epochs", "500", "--patience", "500")
     process = start("train", *options, "--name", "one")
     run = place / "runs" / "demo" / "sasrec" / "one"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from processes import SMALL, call
 from typer.testing import CliRunner
 
 from actsr_cli.app import app
+from actsr_cli.commands.tables import duration
+from actsr_cli.version import __version__
 
 
 @pytest.fixture
@@ -38,13 +42,21 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
         (("--dataset", "beauty"), set()),
     ):
         assert {run["run"] for run in json.loads(call("runs", *filters, "--json").stdout)} == expected
-    assert "demo/sasrec/first" in call("runs").stdout
-    assert "No such run" in call("runs", "--dataset", "beauty").stderr
+    head, *rows = (line.split("  ") for line in call("runs").stdout.splitlines())
+    assert [row[0] for row in rows] == [each["run"] for each in listed] and head[0].strip() == "run"
+    started = datetime.fromisoformat(first["started"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    assert started in rows[1] and first["started"].endswith("+00:00")
+    assert f"ndcg@10 {first['value']:.4f}" in rows[1] and duration(first["seconds"]) in rows[1]
+    assert "There is no such run" in call("runs", "--dataset", "beauty").stderr
 
     shown = json.loads(call("runs", "show", "first", "--json").stdout)
     assert shown["metrics"] == metrics and shown["settings"]["training"]["epochs"] == 1
     readable = call("runs", "show", "first").stdout
     assert "Protocol B, seen items excluded" in readable
+    assert not re.search(r"\d\.\d{5}", readable)  # numbers are rounded
+    assert re.search(r"^train_seconds +\d+\.\d s$", readable, re.MULTILINE)
+    assert re.search(rf"^value +{first['value']:.4f}$", readable, re.MULTILINE)
+    assert re.search(rf"^started +{started}$", readable, re.MULTILINE) and shown["started"] == first["started"]
     assert "hidden_size: 16" in readable and f"{metrics['valid/exclude']['hit@10']:.4f}" in readable
     assert json.loads(call("runs", "show", "broken", "--json").stdout)["error"].startswith("RunError: ")
 
@@ -64,9 +76,16 @@ def test_runs_elsewhere_are_not_deleted(trained: Path, tmp_path: Path) -> None:
     assert "delete it by hand" in refused.stderr and elsewhere.exists()
 
 
+def test_a_run_without_settings_is_listed_as_unreadable(trained: Path) -> None:
+    (trained / "demo" / "popularity" / "floor" / "config.yaml").unlink()
+    assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["unreadable", "finished", "failed"]
+
+
 def test_a_run_of_another_version_is_listed_and_can_be_deleted(trained: Path) -> None:
     config = trained / "demo" / "sasrec" / "first" / "config.yaml"
     config.write_text(config.read_text().replace("hidden_size: 16", "hiden_size: 16"))
+    record = config.with_name("run.json")
+    record.write_text(record.read_text().replace(f'"actsr": "{__version__}"', '"actsr": "0.1.9"'))
     assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["finished", "unreadable", "failed"]
     assert "unreadable" in call("runs", "--status", "unreadable").stdout
     said = " ".join(call("runs", "show", "first", exit_code=1).stderr.split())

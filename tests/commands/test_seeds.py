@@ -42,7 +42,9 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     assert said.count("is finished already") == 2 and (runs / "three-s2" / "model.safetensors").exists()
     value = ndcg(runs / "three-s1")
     call("evaluate", "three-s1", "--split", "valid", "--k", "7")
-    assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs stand beside those there were
+    refused = " ".join(call("recommend", "three", exit_code=1).stderr.split())
+    assert "'three' is a series of 3 runs Name one: demo/sasrec/three-s0" in refused
+    assert ndcg(runs / "three-s1") == pytest.approx(value)  # metrics with other cut-offs are added to the existing ones
     assert "± " in call(*SERIES, "--seeds", "3").stdout
     assert (runs / "three-s0" / "run.json").read_bytes() == kept
 
@@ -53,7 +55,7 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     (runs / "three-s1" / "checkpoint.safetensors").unlink()
     assert "actsr runs delete demo/sasrec/three-s1" in call(*SERIES, "--seeds", "3", exit_code=1).stderr
     other = call(*SERIES, "--seeds", "3", "--learning-rate", "0.1", exit_code=1).stderr
-    assert "other settings" in other
+    assert "different settings" in other
 
 
 def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +71,7 @@ def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPat
 
     call("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
     both = " ".join(call("runs", "show", "three", exit_code=1).stderr.split())
-    assert "'three' names a series of 2 runs and the run demo/sasrec/three" in both
+    assert "'three' matches a series of 2 runs and the run demo/sasrec/three" in both
     assert json.loads(call("runs", "show", str(runs / "three"), "--json").stdout)["run"] == "demo/sasrec/three"
     call("runs", "delete", str(runs / "three"), "--yes")
     assert "no run 'thre'" in call("runs", "delete", "thre", "--yes", exit_code=1).stderr
@@ -78,7 +80,7 @@ def test_a_series_is_known_by_its_name(runs: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_series_shares_is_shown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs evaluated at different cut-offs share the others; one run alone has no spread."""
+    """Runs with different cut-offs show the common metrics; a single run has no std."""
     monkeypatch.setattr("actsr_cli.console.results._width", 120)
     call(*SERIES, "--seeds", "2")
     call("evaluate", "three-s0", "--k", "3,10")

@@ -1,37 +1,69 @@
-"""Training shared by two processes, as torchrun starts them: the same numbers, one writer, and a death that is told."""
+"""Training in two processes started by torchrun: equal numbers, one writer, and a report if a process dies."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-import typer
-from processes import SMALL, call, epochs_of, wait_until
+from processes import SMALL, call, epochs_of, made_once, wait_until
 
-from actsr_cli.commands.train import _workers
-from actsr_cli.distributed import Workers
+from actsr_cli.data.synthetic import generate_demo
+from actsr_cli.distributed import ALONE, Workers
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
 
 
-def torchrun(*arguments: str) -> subprocess.Popen[str]:
+SEVERAL = """
+import os, shlex, sys
+from functools import partial
+import torch.distributed as dist
+from actsr_cli.app import main
+
+store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+process = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+join = dist.init_process_group
+for number, command in enumerate(sys.argv[1:]):
+    if number:  # torchrun expects to be joined once: where the processes met before, there are old addresses
+        dist.init_process_group = partial(join, store=dist.PrefixStore(str(number), store), **process)
+    sys.argv = ["actsr", *shlex.split(command)]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
+class Launch(NamedTuple):
+    """What is left of processes that `torchrun` has started."""
+
+    exit_code: int
+    output: str
+    messages: str
+
+
+def torchrun(folder: Path, *commands: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Two processes that carry out several commands, one after the other, until one fails."""
+    (folder / "several.py").write_text(SEVERAL)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "actsr_cli", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    command = [*launcher, str(folder / "several.py"), *map(shlex.join, commands)]
+    environment = {**os.environ, "ACTSR_DATA": str(folder / "data"), "ACTSR_RUNS": str(folder / "runs")}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Output and messages of a process that ends well."""
+def ended(process: subprocess.Popen[str]) -> Launch:
     output, messages = process.communicate(timeout=200)
-    assert process.returncode == 0, messages
-    return output, messages
+    return Launch(process.returncode, output, messages)
 
 
 def process_of(torchrun_process: subprocess.Popen[str], rank: int) -> int:
@@ -48,13 +80,47 @@ def history(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_two_processes_train_as_one_does(place: Path) -> None:
-    """No dropout and no noise: each epoch's loss and every metric, validated by halves, are those of one process."""
-    options = ("train", *SMALL, *EXACT, "--model", "sasrec", "--calibration", "spatial", "--epochs", "2")
-    call(*options, "--name", "one")
-    shared = torchrun(*options, "--name", "two")
-    output, messages = finish(shared)
-    assert output.count("Protocol") == 1 and messages.count("epoch   2") == 1, "one process speaks"
+TRAIN = ("train", *SMALL, "--epochs")
+PLAIN = (*TRAIN, "2", *EXACT, "--model", "sasrec", "--calibration", "spatial", "--name")
+
+
+def _launch_twice(folder: Path) -> None:
+    """All that is trained below: processes that import torch are dear, commands are not."""
+    (folder / "data" / "demo").mkdir(parents=True)
+    generate_demo(folder / "data" / "demo", users=300)
+    runs = folder / "runs" / "demo" / "ac-sasrec"
+    straight, parts = ((*TRAIN, epochs, "--name", name) for epochs, name in (("3", "straight"), ("1", "parts")))
+    endless = (*TRAIN, "200", "--patience", "200", "--name", "dead")
+    first = torchrun(folder, (*PLAIN, "two"), straight, parts, endless)
+    wait_until(lambda: epochs_of(runs / "dead") >= 2, first, seconds=200)
+    os.kill(process_of(first, rank=1), signal.SIGKILL)
+    launches = [ended(first)]
+    counted = ("train", "--preset", "demo", "--model", "popularity")
+    launches.append(ended(torchrun(folder, ("train", "--resume", "parts", "--epochs", "3"), counted)))
+    (folder / "launches.json").write_text(json.dumps(launches))
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what two launches have left there; ACTSR_DATA and ACTSR_RUNS point into it."""
+    if not Path("/proc").exists():
+        pytest.skip("needs /proc to find a rank")
+    folder = made_once(tmp_path_factory, "launches", _launch_twice)
+    monkeypatch.setenv("ACTSR_DATA", str(folder / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(folder / "runs"))
+    return folder
+
+
+@pytest.fixture
+def launches(place: Path) -> list[Launch]:
+    return [Launch(*values) for values in json.loads((place / "launches.json").read_text())]
+
+
+def test_two_processes_train_as_one_does(place: Path, launches: list[Launch]) -> None:
+    """No dropout and no noise: loss of each epoch and all metrics equal those of one process."""
+    call(*PLAIN, "one")
+    shared = launches[0]
+    assert shared.output.count("Protocol") == 3 and shared.messages.count("epoch   2") == 3, "one process speaks"
     runs = place / "runs" / "demo" / "sasrec-spatial"
     for one, two in zip(history(runs / "one"), history(runs / "two"), strict=True):
         for name in set(one) - {"train_seconds", "validation_seconds"}:
@@ -62,50 +128,46 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     call("evaluate", "two")
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find a rank")
-def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path) -> None:
-    shared = torchrun("train", *SMALL, "--model", "ac-sasrec", "--epochs", "200", "--patience", "200", "--name", "dead")
-    run = place / "runs" / "demo" / "ac-sasrec" / "dead"
-    wait_until(lambda: epochs_of(run) >= 2, shared)
-    os.kill(process_of(shared, rank=1), signal.SIGKILL)
-    _, messages = shared.communicate(timeout=200)
-    assert shared.returncode != 0
+def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path, launches: list[Launch]) -> None:
+    exit_code, _, messages = launches[0]
+    assert exit_code != 0
     assert "error: another process of this training has ended" in messages, messages
     assert "Traceback" not in messages.partition("another process of this training has ended")[2].partition("\n")[0]
+    run = place / "runs" / "demo" / "ac-sasrec" / "dead"
     done = epochs_of(run)
     call("train", "--resume", "dead", "--epochs", str(done + 1))
     assert epochs_of(run) == done + 1
 
 
-def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path) -> None:
-    """Dropout and noise are drawn anew per process and epoch: stopped after an epoch or not is the same."""
-    options = ("train", *SMALL, "--model", "ac-sasrec")
-    for name, epochs in (("straight", 3), ("parts", 1)):
-        finish(torchrun(*options, "--name", name, "--epochs", str(epochs)))
-    finish(torchrun("train", "--resume", "parts", "--epochs", "3"))
+def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path, launches: list[Launch]) -> None:
+    """Dropout and noise are seeded per process and epoch, so stopping after an epoch changes nothing."""
     runs = place / "runs" / "demo" / "ac-sasrec"
     columns = ("loss/calibrated", "loss/perturbed", "hit@10")
     straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))
-    assert straight == parts
+    assert len(straight) == 3, launches[0].messages
+    assert straight == parts, launches[1].messages
 
 
-def test_an_interrupted_training_ends_in_all_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take leave of one another before they exit, and none goes on with a refit."""
+def test_an_interrupted_process_leaves_together_with_the_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
 
     @contextmanager
     def joined() -> Iterator[Workers]:
-        yield Workers(rank=1)
+        yield ALONE
         left.append("together")
 
-    monkeypatch.setattr("actsr_cli.distributed.joined_workers", joined)
-    with pytest.raises(typer.Exit) as ended, _workers():
-        raise typer.Exit(130)
-    assert ended.value.exit_code == 130 and left == ["together"]
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("actsr_cli.sessions.joined_workers", joined)
+    monkeypatch.setattr("actsr_cli.progress.TrainingProgress.epoch_finished", interrupted)
+    said = call("train", "--model", "sasrec", *SMALL, "--epochs", "3", "--refit", "--name", "one", exit_code=130).stderr
+    assert left == ["together"]
+    assert "Continue: actsr train --resume demo/sasrec/one" in " ".join(said.split())
+    assert not (place / "runs/demo/sasrec/one-refit").exists()
 
 
-def test_a_counted_model_needs_no_company(place: Path) -> None:
-    process = torchrun("train", "--preset", "demo", "--model", "popularity")
-    _, messages = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert "counted in one go" in messages
+def test_a_counted_model_needs_no_company(launches: list[Launch]) -> None:
+    exit_code, _, messages = launches[1]
+    assert exit_code != 0
+    assert "not trained by gradients" in messages

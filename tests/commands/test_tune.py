@@ -1,18 +1,20 @@
-"""`actsr tune` from the command line: trials as runs, a winner as a preset, and going on after a kill."""
+"""`actsr tune` from the command line: trials as runs, the best one as a preset, and resuming after a kill."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
-from processes import SMALL, call, start, wait_until
+from processes import SMALL, ProcessHere, call, start, wait_until
 
 TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
 SPACE = """
@@ -21,6 +23,12 @@ model.hidden_dropout: {low: 0.1, high: 0.3, steps: 2}
 calibration.mask_weight: [0.1, 0.3]
 """
 PLAIN = SPACE.rpartition("calibration")[0]
+
+
+@pytest.fixture(autouse=True)
+def _workers_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own."""
+    monkeypatch.setattr("actsr_cli.tuning.worker.get_context", Mock(return_value=Mock(Process=ProcessHere)))
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def record(run: Path) -> dict[str, object]:
     return values
 
 
-def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
+def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("tune", "--grid", *TINY, "--epochs", "2", "--space", space)
     refused = " ".join(call(*options, "--model", "sasrec", exit_code=1).stderr.split())
     assert "calibration none has no such key, it belongs to adversarial and full" in refused
@@ -47,7 +55,9 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     assert "3 finished" in first.stdout
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
 
-    whole = call(*options, "--model", "sasrec", "--workers", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr("actsr_cli.tuning.worker.get_context", multiprocessing.get_context)
+        whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
     assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
     assert all(record(run)["study"] == "demo/sasrec/grid" and record(run)["preset"] == "demo" for run in runs)
@@ -58,7 +68,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str) -> None:
     reached = [json.loads((run / "metrics.json").read_text())["valid/exclude"]["ndcg@10"] for run in runs]
     assert [values[number] for number in range(4)] == pytest.approx(reached)
     best = max(values, key=lambda number: values[number])
-    assert "4 finished" in whole.stdout and "What the differences rest on" in whole.stdout
+    assert "4 finished" in whole.stdout and "Importance of the settings" in whole.stdout
 
     text = (study / "best.yaml").read_text()
     assert f"best of study demo/sasrec/grid (trial {best}, validation ndcg@10 {values[best]:.4f})" in text
@@ -81,16 +91,28 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
     assert [set(each) for each in metrics] == [{"valid/exclude"}] * 2
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space, "--test")
     best = max(range(2), key=lambda number: metrics[number]["valid/exclude"]["ndcg@10"])
-    found = [set(json.loads((run / "metrics.json").read_text())) for run in runs]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    found = [set(each) for each in metrics]
     assert found[best] == {"valid/exclude", "test/rank", "test/exclude"}
     assert found[1 - best] == {"valid/exclude"}
+    again = ("--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
+    told = json.loads(call("tune", *again, "--test", "--json").stdout)
+    assert told["study"] == "demo/ac-sasrec/few" and told["left"] == 0
+    assert told["ended"] == {"finished": 2, "pruned": 0, "failed": 0}
+    assert [trial["number"] for trial in told["trials"]] == [best, 1 - best]
+    assert told["trials"][0]["value"] == metrics[best]["valid/exclude"]["ndcg@10"]
+    assert told["trials"][0]["run"] == f"demo/ac-sasrec/few-t00{best}" and told["trials"][0]["epochs"] == 1
+    assert set(told["trials"][0]["params"]) == set(yaml.safe_load(SPACE)) and told["trials"][0]["seconds"] > 0
+    assert told["test"].keys() == {"rank", "exclude"}
+    assert told["test"]["rank"]["hit@10"] == metrics[best]["test/rank"]["hit@10"]
+    assert yaml.safe_load(Path(told["preset"]).read_text())["dataset"] == "demo"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
-    """Everything is killed in the middle of the second trial, or interrupted; the same command ends the study."""
+    """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--trials", "2", "--epochs", "20")
+    options = (*study, "--trials", "2", "--epochs", "12")
     runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
@@ -106,7 +128,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
     ]
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on with the study" in messages
+        assert "the same command continues the study" in messages
         assert "trial   1   stopped, waits to be run again" in messages
         assert record(runs / "grid-t001")["status"] == "interrupted"
     finished = (runs / "grid-t000" / "model.safetensors").read_bytes()
@@ -124,7 +146,7 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
 
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
-    """A terminal's Ctrl-C reaches every process of the group, those that still import torch, too."""
+    """Ctrl-C in a terminal reaches every process of the group, also those that still import torch."""
     process = start("tune", "--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
     study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
     wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
@@ -132,7 +154,7 @@ def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float)
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "Traceback" not in messages and "the same command goes on with the study" in messages
+    assert "Traceback" not in messages and "the same command continues the study" in messages
 
 
 def children_of(pid: int) -> list[int]:
@@ -141,7 +163,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_what_falls_behind_is_given_up(place: Path) -> None:
-    """Trials that cannot learn stop at the first rung, and are runs that say so."""
+    """Trials that cannot learn are pruned at the first rung, and their runs are marked as pruned."""
     (place / "space.yaml").write_text("training.learning_rate: [1.0e-2, 1.0e-7, 1.1e-7, 1.2e-7]")
     options = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--epochs", "5", "--model", "sasrec")
     call(*options, "--space", str(place / "space.yaml"))
@@ -164,7 +186,7 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
     said = " ".join(call(*options).stderr.split())
     assert "taking all settings of the latest finished run, demo/sasrec/one, which had preset demo" in said
     assert "over training.learning_rate, model.hidden_dropout" in said  # the preset's is for masks
-    assert "preset demo is not taken: it was made for calibration.kind=full, not none" in said
+    assert "preset demo is not used: it was made for calibration.kind=full, not none" in said
     trial = place / "runs" / "demo" / "sasrec" / "grid-t000"
     one, config = (yaml.safe_load((run / "config.yaml").read_text()) for run in (trial.parent / "one", trial))
     assert record(trial)["preset"] == "demo" and config["training"]["epochs"] == 2
@@ -172,7 +194,7 @@ def test_without_a_preset_all_settings_of_the_latest_finished_run_are_taken(plac
         assert config[section] == one[section]
     differing = {key for part in ("model", "training") for key in one[part] if one[part][key] != config[part][key]}
     assert differing <= {"learning_rate", "hidden_dropout", "epochs"} and config["training"]["seed"] == 3
-    call(*options, "--name", "more")  # a trial is not the latest run
+    call(*options, "--name", "more")  # trials do not count as the latest run
     more = yaml.safe_load((trial.parent / "more-t000" / "config.yaml").read_text())
     assert more["model"]["inner_size"] == 24
 
@@ -213,17 +235,17 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
     assert "give one of --grid, --random and --tpe" in said(*TINY)
     assert "not several" in said("--grid", "--tpe", *TINY)
     assert "no file nowhere.yaml" in said("--grid", *TINY, "--space", "nowhere.yaml")
-    assert "is no name for a study" in said("--grid", *TINY, "--name", "a/b")
+    assert "is not a valid name for a study" in said("--grid", *TINY, "--name", "a/b")
     assert "storage nonsense cannot be opened" in said("--grid", *TINY, "--storage", "nonsense")
     assert "did you mean" in said("--grid", "--preset", "beuty")
     call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
-    assert "was begun with another search space" in said("--grid", *TINY, "--epochs", "1")
+    assert "already exists and differs in: search space" in said("--grid", *TINY, "--epochs", "1")
 
 
 def test_what_has_a_value_already_is_not_searched(place: Path, space: str) -> None:
     options = ("tune", "--grid", *TINY, "--space", space, "--epochs", "1", "--set", "training.learning_rate=1e-4")
     said = " ".join(call(*options, "--set", "calibration.mask_weight=0.2").stderr.split())
-    assert "Not searched: training.learning_rate, which has its value from --set" in said
+    assert "Not searched: training.learning_rate, already set by --set" in said
     assert "grid search of 2 trials over model.hidden_dropout" in said
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
     assert {yaml.safe_load((run / "config.yaml").read_text())["training"]["learning_rate"] for run in runs} == {1e-4}

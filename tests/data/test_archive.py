@@ -1,4 +1,4 @@
-"""Archives that are harmless are unpacked; all others are refused by the name of what is wrong."""
+"""Safe archives are unpacked; all others are refused with the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from actsr_cli.data.archive import ArchiveError, Limits, unpack_archive
 
 
 def unpack(tmp_path: Path, archive: bytes, limits: Limits | None = None) -> dict[str, bytes]:
-    """The files that an archive unpacks to, by name."""
+    """Unpack an archive and return its files by name."""
     path, folder = tmp_path / "archive.zip", tmp_path / "unpacked"
     path.write_bytes(archive)
     folder.mkdir(exist_ok=True)
@@ -27,7 +27,7 @@ def unpack(tmp_path: Path, archive: bytes, limits: Limits | None = None) -> dict
 
 
 def refused(tmp_path: Path, archive: bytes, limits: Limits | None = None) -> str:
-    """Why an archive is refused; nothing of it may lie outside the folder that it was to be unpacked to."""
+    """The reason why an archive is refused. Also checks that no file was written outside the target folder."""
     with pytest.raises(ArchiveError) as caught:
         unpack(tmp_path, archive, limits)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive.zip", "unpacked"]
@@ -37,7 +37,7 @@ def refused(tmp_path: Path, archive: bytes, limits: Limits | None = None) -> str
 def zip_entries(*entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of duplicate names, which are what is tested
+        warnings.simplefilter("ignore", UserWarning)  # about duplicate names, which the test needs
         for info, content in entries:
             archive.writestr(info, content)
     return buffer.getvalue()
@@ -135,7 +135,7 @@ def test_the_total_is_limited_whatever_the_ratio(tmp_path: Path) -> None:
     archive = make_zip({"a.inter": b"0123456789"}, zipfile.ZIP_STORED)
     assert unpack(tmp_path, archive, Limits(total=10)) == {"yelp.inter": b"0123456789"}
     (tmp_path / "unpacked" / "yelp.inter").unlink()
-    assert "at most 9 are taken" in refused(tmp_path, archive, Limits(total=9))
+    assert "at most 9 are allowed" in refused(tmp_path, archive, Limits(total=9))
 
 
 def test_a_bomb_whose_header_lies_is_stopped_while_unpacking(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_a_bomb_whose_header_lies_is_stopped_while_unpacking(tmp_path: Path) -> 
 
 
 def test_what_comes_out_is_counted_over_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the declared sizes out of the way, the count of what is really written still stops a bomb."""
+    """A bomb is also detected without the declared sizes, by counting the bytes written."""
     monkeypatch.setattr("actsr_cli.data.archive._check_declared_size", lambda targets, allowed: None)
     archive = make_zip({"a.inter": b"0" * 600_000, "a.item": b"0" * 600_000})
     said = refused(tmp_path, archive, Limits(exempt=1_000_000))
-    assert said == "archive bomb: member 'a.item' unpacks to more than is taken"
+    assert said == "archive bomb: member 'a.item' unpacks to more than is allowed"
 
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:

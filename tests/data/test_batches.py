@@ -1,4 +1,4 @@
-"""Windows and batches: every target once, with the right items before it."""
+"""Windows and batches: every target occurs once, with the right history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ users_strategy = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=25), 
 
 
 def test_windows_by_hand() -> None:
-    """Ten items leave eight to train on: seven inputs. Four fit: one full window, then one for every two targets."""
+    """Ten items: eight for training, seven inputs. Length 4, stride 2: a full window, then one per two targets."""
     windows = training_windows(sequence_data([list(range(1, 11))]), max_length=4, stride=2)
     assert windows.starts.tolist() == [0, 2, 3]
     assert windows.lengths.tolist() == [4, 4, 4]
@@ -30,7 +30,7 @@ def test_windows_by_hand() -> None:
 
 
 def test_short_users() -> None:
-    """Two interactions only train, one trains nothing; of three or more the last two are held out."""
+    """Two items are only for training, one item trains nothing; of three or more items the last two are held out."""
     windows = training_windows(sequence_data([[1], [2, 3], [4, 5, 6], [7, 8, 9, 1]]), max_length=4, stride=1)
     assert windows.users.tolist() == [1, 3]
     assert windows.lengths.tolist() == [1, 1]
@@ -43,7 +43,7 @@ def test_every_target_is_trained_once_with_its_context(
     stride = min(stride, max_length)
     flat = [(user, place) for user, items in enumerate(users) for place in range(len(items))]
     owner = {(user, place): items[place] for user, items in enumerate(users) for place in range(len(items))}
-    # Number every interaction apart, so that a context is recognised.
+    # Give every interaction a unique number, so that contexts can be recognised.
     numbered = [[1 + flat.index((user, place)) for place in range(len(items))] for user, items in enumerate(users)]
     data = sequence_data(numbered, timestamps=True)
     batches = TrainingBatches(data, max_length=max_length, batch_size=batch_size, stride=stride)
@@ -86,7 +86,7 @@ def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
 
 
 def test_whole_windows_fill_batches_by_their_length() -> None:
-    data = sequence_data([list(range(1, 33))] * 6)  # 29 inputs each: windows of 8, of which later ones train 2 rows
+    data = sequence_data([list(range(1, 33))] * 6)  # 29 inputs each: windows of 8, later ones train 2 rows
     batches = TrainingBatches(data, max_length=8, batch_size=16, stride=2, whole=True)
     epoch = batches.epoch(torch.Generator().manual_seed(0))
     lengths = [sum(int(part.lengths.sum()) for part in parts) for parts in epoch]
@@ -146,7 +146,7 @@ def test_beauty_has_the_published_number_of_prefixes(real_data: Path) -> None:
 
 
 def test_arrays_stay_on_disk(tmp_path: Path) -> None:
-    """Batches are gathered from the mapped file itself."""
+    """Batches are gathered directly from the memory-mapped file."""
     np.save(tmp_path / "items.npy", sequence_data([[1, 2, 3, 4, 5]] * 4).items)
     data = replace(sequence_data([[1, 2, 3, 4, 5]] * 4), items=np.load(tmp_path / "items.npy", mmap_mode="r"))
     batches = TrainingBatches(data, max_length=4, batch_size=8)

@@ -1,4 +1,4 @@
-"""The catalogue is found by name, by alias and in any case, and says what it does not know."""
+"""Entries of the catalogue are found by name and alias, ignoring case; unknown names are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets from mirrors and from archives at hand: what is installed, recorded, refused and left alone."""
+"""Data sets from mirrors and local archives: what is installed, recorded, refused and left unchanged."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from loopback import (
     serve,
 )
 
-from actsr_cli.data.catalog import find_entry
+from actsr_cli.data.catalog import find_entry, find_installed
 from actsr_cli.data.fetch import (
     BUILTIN_MIRRORS,
     fetch_dataset,
-    find_installed,
     install_demo,
     install_from_file,
     list_mirrors,
 )
 from actsr_cli.data.manifest import read_manifest
-from actsr_cli.data.transfer import RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
 
 
@@ -111,14 +110,14 @@ def test_the_next_mirror_is_asked_and_recorded(server: LoopbackServer, tmp_path:
         installed = fetch_dataset(BEAUTY, tmp_path, mirrors, policy=RetryPolicy(retries=0), on_note=notes.append)
     assert_installed(tmp_path)
     assert installed.manifest.source.startswith(server.url)
-    assert "403 Forbidden; asking the next mirror" in notes[0]
+    assert "403 Forbidden; trying the next mirror" in notes[0]
     assert "127.0.0.1:9" in notes[1]
 
 
 def test_a_refusal_by_all_prints_the_way_by_hand(server: LoopbackServer, tmp_path: Path) -> None:
     server.script.extend([refuse(403)] * 2)
     said = refusal(server, tmp_path)
-    assert said.startswith("no mirror gave the archive of 'amazon-beauty'")
+    assert said.startswith("no mirror has a valid archive of 'amazon-beauty'")
     for words in (
         f"{server.url}Amazon_ratings/Amazon_Beauty.zip: 403 Forbidden",
         "https://github.com/RUCAIBox/RecSysDatasets",
@@ -171,7 +170,7 @@ def test_data_in_place_survive_a_download_that_fails(server: LoopbackServer, tmp
 
 
 def test_leavings_of_a_killed_process_do_not_disturb(server: LoopbackServer, tmp_path: Path) -> None:
-    """What a process that ended left of its unpacking is removed by the next one."""
+    """Partially unpacked files of a killed process are removed by the next one."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = tmp_path / f".amazon-beauty.{platform.node()}.{ended.pid}.partial"
@@ -234,5 +233,5 @@ def test_mirrors_are_asked_in_order_each_once() -> None:
 
 @pytest.mark.parametrize("mirror", ["ftp://a/", "/srv/data", "https://", "https://a/?token=1", "http://[::1", "a.b"])
 def test_a_mirror_that_is_no_address_is_refused(mirror: str) -> None:
-    with pytest.raises(DownloadError, match="is no address"):
+    with pytest.raises(DownloadError, match="is not an address"):
         list_mirrors([mirror])

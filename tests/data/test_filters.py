@@ -1,4 +1,4 @@
-"""Filters against slow, obvious ones."""
+"""Filters are compared with slow, simple implementations."""
 
 from __future__ import annotations
 

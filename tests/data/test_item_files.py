@@ -1,14 +1,15 @@
-"""Titles and categories beside the interactions."""
+"""Titles and categories of items."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from reading import write
 
 from actsr_cli.data.readers.interactions import BadLines
-from actsr_cli.data.readers.item_files import CATEGORIES, ItemDetails, read_item_file
+from actsr_cli.data.readers.item_files import CATEGORIES, ItemDetails, check_item_file, read_item_file
 from actsr_cli.errors import DataError
 
 
@@ -23,8 +24,8 @@ def test_titles(tmp_path: Path) -> None:
     assert found == ItemDetails(titles={"1": 'Toy "Story', "2": "Heat"})
     assert details(tmp_path / "y.item", "item_id:token\tyear:token\n1\t1995\n") == ItemDetails()
     with pytest.raises(DataError, match="no column of item ids"):
-        details(tmp_path / "z.item", "id:token\ttitle:token\n1\tx\n")
-    with pytest.raises(DataError, match="no atomic file"):
+        details(tmp_path / "z.item", "key:token\ttitle:token\n1\tx\n")
+    with pytest.raises(DataError, match="not an atomic file"):
         details(tmp_path / "u.item", "item_id\ttitle\n1\tx\n")
 
 
@@ -48,6 +49,46 @@ def test_numbers_are_no_categories_and_the_first_usual_name_counts(tmp_path: Pat
     header = "item_id:token\tclass:token\tcategory:float\tgenre:token\ttitle:token_seq\n"
     found = details(tmp_path / "x.item", header + "1\tx\t0.5\ty\tHeat\n")
     assert found == ItemDetails({"1": "Heat"}, {"1": ("y",)})
+
+
+def test_csv_and_parquet(tmp_path: Path) -> None:
+    expected = ItemDetails({"1": "Heat, the film", "2": ""}, {"1": ("Crime", "Drama"), "2": ()})
+    text = 'movieId,title,genres\n1,"Heat, the film",Crime|Drama|Crime\n2,,\n'
+    assert details(tmp_path / "x.csv", text) == expected
+    assert details(
+        tmp_path / "x.tsv", text.replace('"Heat, the film"', "Heat; the film").replace(",", "\t")
+    ).titles == {
+        "1": "Heat; the film",
+        "2": "",
+    }
+    frame = pd.DataFrame({"id": [1, 2], "title": ["Heat, the film", None], "price": [0.5, 1.5]})
+    for number, genres in enumerate((["Crime|Drama", None], [["Crime", "Drama"], None])):
+        path = tmp_path / f"{number}.parquet"
+        frame.assign(genre=pd.Series(genres, dtype=object), category=[1.0, 2.0]).to_parquet(path)
+        assert read_item_file(path, BadLines(path)) == expected
+
+
+def test_the_first_row_of_an_item_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "id,title\n1,Heat\n1,Heat\n2,Alien\n1,Heat 2\n")
+    bad_lines = BadLines(path, "skip")
+    assert read_item_file(path, bad_lines).titles == {"1": "Heat", "2": "Alien"}
+    assert bad_lines.examples == [f"{path}, line 5: item 1 again, with other details: its first row counts"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", "id,year\n1,1995\n", "no column of titles or categories; it has: id, year"),
+        ("x.csv", "year,title\n1995,Heat\n", "no column of item ids"),
+        ("x.txt", "id,title\n", "is not a file of items"),
+        ("x.parquet", "id,title\n", "not a readable Parquet file"),
+    ],
+)
+def test_a_file_that_says_nothing_of_items_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_item_file(write(tmp_path / name, text))
+    with pytest.raises(DataError, match="no file"):
+        check_item_file(tmp_path / "none.csv")
 
 
 @pytest.mark.real_data

@@ -1,4 +1,4 @@
-"""Reviews in JSON lines and sequences in text, and what is said of lines that cannot be read."""
+"""Reviews in JSON lines, sequences in text, and messages about malformed lines."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_amazon_reviews(tmp_path: Path, compressed: bool) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{", "no JSON"),
-        ("[1]", "no JSON object"),
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
         ('{"reviewerID": "A", "unixReviewTime": 1}', "no asin"),
         ('{"reviewerID": "A", "asin": "B", "unixReviewTime": "1"}', "unixReviewTime '1' is not a number"),
         ('{"reviewerID": "A", "asin": "B", "overall": "x", "unixReviewTime": 1}', "overall 'x' is not a number"),
         ('{"reviewerID": "A", "asin": "B", "unixReviewTime": NaN}', "unixReviewTime nan is not a number"),
         ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1e999}', "unixReviewTime inf is not a number"),
         ('{"reviewerID": "A", "asin": "B", "unixReviewTime": 1%s}' % ("0" * 400), "unixReviewTime 1000"),
-        ('{"unixReviewTime": 1%s}' % ("0" * 5000), "no JSON: Exceeds the limit"),
-        ("[" * 100_000, "no JSON: maximum recursion depth"),
+        ('{"unixReviewTime": 1%s}' % ("0" * 5000), "not JSON: Exceeds the limit"),
+        ("[" * 100_000, "not JSON: maximum recursion depth"),
     ],
 )
 def test_malformed_reviews(tmp_path: Path, line: str, reason: str) -> None:
@@ -72,7 +72,7 @@ def test_blanks_of_other_kinds_are_part_of_an_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"), [("u9", "user 'u9' has no items"), ("u1 z", "user 'u1' has a line already")]
+    ("line", "reason"), [("u9", "user 'u9' has no items"), ("u1 z", "user 'u1' already has a line")]
 )
 def test_malformed_sequences(tmp_path: Path, line: str, reason: str) -> None:
     path = write(tmp_path / "x.txt", f"u1 a b\n{line}\nu2 c\n")

@@ -1,4 +1,4 @@
-"""Prepared data by their fingerprint, without a look at the source, and those of another version."""
+"""Prepared data are found by fingerprint without the source; data of another version are refused."""
 
 from __future__ import annotations
 

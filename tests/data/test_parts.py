@@ -1,4 +1,4 @@
-"""Data that somebody has split: NAME.train.inter, NAME.valid.inter and NAME.test.inter."""
+"""Data that are split into files: NAME.train.inter, NAME.valid.inter and NAME.test.inter."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def test_items_beside_a_split_come_along(tmp_path: Path) -> None:
 
 def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
     folder = split(tmp_path / "elsewhere", "log")
-    write_part(folder / "log.inter", TRAIN)  # --from-file says which
+    write_part(folder / "log.inter", TRAIN)  # --from-file chooses between them
     whole = source_from_file(tmp_path / "data", "whole", folder / "log.inter", None, Columns())
     assert whole.parts == ((folder / "log.inter").resolve(),)
     given = source_from_file(tmp_path / "data", "shop", folder / "log.train.inter", None, Columns()).register()
     assert find_source(tmp_path / "data", "shop") == given
     assert prepare(given, DataConfig()).data.n_interactions == 9
     for part in ("valid", "test"):
-        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one part of data that come split") as caught:
+        with pytest.raises(DataError, match=rf"log\.{part}\.inter is one of three files of a split") as caught:
             source_from_file(tmp_path / "data", "shop", folder / f"log.{part}.inter", None, Columns())
         assert "log.train.inter" in str(caught.value.hint)
 
@@ -102,7 +102,7 @@ def test_the_training_file_stands_for_all_three(tmp_path: Path) -> None:
 def test_a_part_that_is_missing_is_named(tmp_path: Path, missing: str) -> None:
     folder = split(tmp_path / "shop")
     (folder / f"shop.{missing}.inter").unlink()
-    with pytest.raises(DataError, match=rf"there is no shop\.{missing}\.inter"):
+    with pytest.raises(DataError, match=rf"missing: shop\.{missing}\.inter"):
         find_source(tmp_path, "shop")
 
 
@@ -110,7 +110,7 @@ def test_a_lone_part_is_not_taken_for_everything(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     lone = tmp_path / "shop" / "log.train.inter"
     write_part(lone, TRAIN)
-    message = r"log\.train\.inter is one part of .* there is no log\.valid\.inter and no log\.test\.inter"
+    message = r"log\.train\.inter is one of three files of a split; missing: log\.valid\.inter, log\.test\.inter"
     with pytest.raises(DataError, match=message) as caught:
         find_source(tmp_path, "shop")
     assert "must be called log.inter" in str(caught.value.hint)
@@ -162,7 +162,7 @@ def test_what_was_prepared_outlives_a_part(tmp_path: Path) -> None:
     fingerprint = prepare(source, DataConfig()).data.fingerprint
     (folder / "shop.valid.inter").unlink()
     kept = prepare(source, DataConfig())
-    assert kept.data.fingerprint == fingerprint and "shop.valid.inter is gone" in kept.report.note
+    assert kept.data.fingerprint == fingerprint and "shop.valid.inter is missing" in kept.report.note
 
 
 def test_intervals_hold_in_all_parts(tmp_path: Path) -> None:
@@ -177,12 +177,12 @@ def test_intervals_hold_in_all_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        (DataConfig(duplicates="first"), r"duplicates would .* do not give duplicates here\."),
+        (DataConfig(duplicates="first"), r"duplicates would .* do not set duplicates here\."),
         (
             DataConfig(user_core=2, item_core=3),
-            r"user_core and item_core would .* do not give user_core and item_core here\.",
+            r"user_core and item_core would .* do not set user_core and item_core here\.",
         ),
-        (DataConfig(max_length=3), r"max_length would .* do not give max_length here\."),
+        (DataConfig(max_length=3), r"max_length would .* do not set max_length here\."),
     ],
 )
 def test_filters_that_would_change_the_split_are_refused(tmp_path: Path, settings: DataConfig, refused: str) -> None:
@@ -190,7 +190,7 @@ def test_filters_that_would_change_the_split_are_refused(tmp_path: Path, setting
     with pytest.raises(DataError) as caught:
         prepare(find_source(tmp_path, "shop"), settings)
     text = f"{caught.value.message} {caught.value.hint}"
-    assert re.fullmatch(f"'shop' came split in files, and {refused}", text), text
+    assert re.fullmatch(f"'shop' is split into files, and {refused}", text), text
 
 
 def test_malformed_lines_of_every_part_are_told(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_parts_have_the_same_columns(tmp_path: Path) -> None:
     folder = split(tmp_path / "shop")
     write_part(folder / "shop.test.inter", TEST, HEADER.replace("timestamp", "date"))
     with pytest.raises(
-        DataError, match=r"shop\.test\.inter has other columns than shop\.train\.inter: .*, date in place"
+        DataError, match=r"shop\.test\.inter has other columns than shop\.train\.inter: .*, date instead"
     ):
         prepare(find_source(tmp_path, "shop"), DataConfig())
 
@@ -245,7 +245,7 @@ def test_a_remembered_split_has_all_its_parts(tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 def test_ml_100k_split_by_pandas_and_read_back(real_data: Path, tmp_path: Path) -> None:
-    """A random split of each user's rows, compared with what pandas makes of the three tables."""
+    """A random split of each user's rows is compared with the same computation in pandas."""
     log = pd.read_csv(real_data / "ml-100k.inter", sep="\t", dtype=str)
     log["part"] = np.random.default_rng(0).choice(3, size=len(log), p=(0.8, 0.1, 0.1))
     folder = tmp_path / "ml"

@@ -1,4 +1,4 @@
-"""Preparation from end to end: order, numbering, the cache, what is noticed."""
+"""Preparation from end to end: order, numbering, cache, and detection of changes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_was_prepared_outlives_its_input(tmp_path: Path) -> None:
     fingerprint = prepare(shop, DataConfig()).data.fingerprint
     shop.file.unlink()
     kept = prepare(shop, DataConfig())
-    assert kept.data.fingerprint == fingerprint and "is gone" in kept.report.note
+    assert kept.data.fingerprint == fingerprint and "is missing" in kept.report.note
     with pytest.raises(DataError, match="no file"):
         prepare(shop, DataConfig(user_core=3))
 
@@ -120,7 +120,7 @@ def test_the_latest_content_outlives_its_input(tmp_path: Path) -> None:
     second = prepare(shop, DataConfig()).folder
     shop.file.unlink()
     assert prepare(shop, DataConfig()).folder == second
-    shop.file.write_text(LOG)  # as it was at first
+    shop.file.write_text(LOG)  # the first content again
     assert prepare(shop, DataConfig()).folder == first
     shop.file.unlink()
     assert prepare(shop, DataConfig()).folder == first
@@ -186,7 +186,7 @@ def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> N
     folder = prepare(shop, DataConfig()).folder
     (folder / "prepared.json").write_text(text)
     for call in (lambda: prepare(shop, DataConfig()), lambda: last_settings(shop)):
-        with pytest.raises(DataError, match=r"damaged: prepared\.json is no record"):
+        with pytest.raises(DataError, match=r"damaged: prepared\.json is not a valid record"):
             call()
     assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
     assert prepare(shop, DataConfig()).report.cached

@@ -1,4 +1,4 @@
-"""Formats declare themselves once: whatever lists them, reads them or refuses options follows from that."""
+"""Formats are declared in one place; lists, readers and refused options follow from the declaration."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from actsr_cli.app import app
 from actsr_cli.config import DataConfig
 from actsr_cli.data.prepare import prepare
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader, readers, register, registry
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
@@ -69,7 +70,7 @@ def test_every_format_is_recognised_and_brings_what_it_declares(tmp_path: Path, 
 def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: Path, reader: Reader) -> None:
     path = tmp_path / f"log{reader.suffixes[0]}"
     SAMPLES[reader.name](path)
-    for option in Columns.model_fields:
+    for option in COLUMN_OPTIONS:
         columns = Columns(**{option: "x"})
         if option in reader.options:
             assert source_from_file(tmp_path, "shop", path, None, columns).columns == columns
@@ -81,7 +82,7 @@ def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: 
 def test_the_longest_suffix_counts() -> None:
     assert guess_reader(Path("x.json.gz")).name == "amazon-reviews"
     assert guess_reader(Path("x.txt.csv")).name == "csv"
-    with pytest.raises(DataError, match="cannot be told from its name") as caught:
+    with pytest.raises(DataError, match="cannot recognise the format") as caught:
         guess_reader(Path("csv"))
     assert str(caught.value.hint) == f"Give --format {'|'.join(format_names())}."
 
@@ -105,7 +106,7 @@ def test_the_command_line_and_the_front_page_list_every_format() -> None:
 
 
 def read_pairs(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """A format of its own: `user>item` per line."""
+    """A reader of a custom format: `user>item` per line."""
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         user, arrow, item = line.partition(columns.separator or ">")
@@ -158,8 +159,8 @@ def test_a_source_in_a_format_that_is_not_there_any_more(tmp_path: Path, monkeyp
 
 def test_what_cannot_be_registered(pairs: Reader) -> None:
     for reader, message in (
-        (pairs, "there is a format 'pairs' already"),
-        (replace(pairs, name="other"), r"the suffix \.pairs is that of the format pairs already"),
+        (pairs, "there is already a format 'pairs'"),
+        (replace(pairs, name="other"), r"the suffix \.pairs already belongs to the format pairs"),
         (
             replace(pairs, name="other", suffixes=(), options=("seperator",)),
             "no option 'seperator' .* mean 'separator'",

@@ -1,4 +1,4 @@
-"""How a data set is found by its name."""
+"""Data sets are found by name."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file"):
         source_from_file(tmp_path, "x", file, "csv", Columns())
     file.touch()
-    with pytest.raises(DataError, match="cannot be told from its name"):
+    with pytest.raises(DataError, match="cannot recognise the format"):
         source_from_file(tmp_path, "x", file, None, Columns())
     with pytest.raises(DataError, match="unknown format 'atom'; did you mean 'atomic'"):
         source_from_file(tmp_path, "x", file, "atom", Columns())
-    with pytest.raises(DataError, match="plain folder name"):
+    with pytest.raises(DataError, match="single folder name"):
         source_from_file(tmp_path, "../x", file, "csv", Columns())
     for name in ("../x", "", ".", "a/b"):
-        with pytest.raises(DataError, match="plain folder name"):
+        with pytest.raises(DataError, match="single folder name"):
             find_source(tmp_path, name)
 
 

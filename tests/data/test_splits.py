@@ -1,4 +1,4 @@
-"""Splits: by hand, and against a plain pandas computation on real data."""
+"""Splits: computed by hand, and compared with pandas on real data."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_two_moments_cut_the_log(
     assert training(data) == [[1, 2], [1, 2], [3], []]
     assert rows(data, "valid") == valid
     assert rows(data, "test") == test
-    assert split_facts(data, "valid").users_without_history == 1  # user 3 began in between
-    assert split_facts(data, "test").users_without_history == 0  # and had a history by then
+    assert split_facts(data, "valid").users_without_history == 1  # user 3 has no items before validation
+    assert split_facts(data, "test").users_without_history == 0  # but has items before test
     assert split_facts(data, "test").untrained_targets == (3 if target == "all" else 2)
 
 
@@ -131,10 +131,10 @@ def test_everything_can_train() -> None:
 @pytest.mark.parametrize(
     ("data", "split", "message"),
     [
-        (sequence_data(USERS), FileSplit(), "did not come split in files"),
+        (sequence_data(USERS), FileSplit(), "is not split into files"),
         (sequence_data(USERS), TimeSplit(), "no timestamps"),
-        (in_files(), LastSplit(), "came split in files"),
-        (in_files(), TimeSplit(), "came split in files"),
+        (in_files(), LastSplit(), "is split into files"),
+        (in_files(), TimeSplit(), "is split into files"),
     ],
 )
 def test_what_data_cannot_be_split_by(data: SequenceData, split: SplitConfig, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The demo data: the same bytes everywhere, whole under a 5-core, and with the structure that they claim."""
+"""The demo data: the same bytes everywhere, unchanged by a 5-core, and with the documented structure."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ Context = Callable[[list[str]], Hashable]
 
 
 def hit_rate(histories: list[list[str]], context: Context, k: int) -> float:
-    """Hit@k of counting what followed the same context in everything but each user's last item."""
+    """Hit@k on each user's last item, ranking items by how often they follow the same context before it."""
     followers: dict[Hashable, Counter[str]] = defaultdict(Counter)
     for history in histories:
         for end in range(1, len(history) - 1):
@@ -123,7 +123,7 @@ def hit_rate(histories: list[list[str]], context: Context, k: int) -> float:
 
 
 def test_looking_past_the_noise_pays(histories: list[list[str]], noise: set[str]) -> None:
-    """Popularity < what followed the last item < what followed the last signal item."""
+    """Hit rates: popularity < followers of the last item < followers of the last signal item."""
 
     def last_signal(history: list[str]) -> str:
         return next(item for item in reversed(history) if item not in noise)
@@ -147,6 +147,6 @@ def test_the_order_of_the_last_two_signal_items_pays(histories: list[list[str]],
 
 
 def test_noise_says_nothing_on_what_comes_next(histories: list[list[str]], noise: set[str]) -> None:
-    """After a noise item, knowing which one it was is worth no more than popularity."""
+    """The identity of a noise item predicts the next item no better than popularity."""
     after_noise = [history for history in histories if history[-2] in noise]
     assert hit_rate(after_noise, lambda history: history[-1] if history[-1] in noise else None, 10) < 0.2

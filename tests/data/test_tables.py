@@ -1,4 +1,4 @@
-"""Tables as people have them, and what is said of the ones that cannot be read."""
+"""Tables in common variants, and messages about tables that cannot be read."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("user_id\titem_id\ttimestamp\n", "no atomic file"),
+        ("user_id\titem_id\ttimestamp\n", "not an atomic file"),
         ("user_id:token\tuser_id:token\titem_id:token\ttimestamp:float\n", "'user_id:token' twice"),
         ("user_id:token\titem_id:token\n", "no column of timestamps"),
         ("item_id:token\ttimestamp:float\n", "no column for the user"),
@@ -140,13 +140,13 @@ def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the column 'user' twice"):
         read(twice, "csv")
     endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
-    with pytest.raises(DataError, match="line 1: no header"):
+    with pytest.raises(DataError, match="line 1: not a header"):
         read(endless, "csv")
 
 
 def test_separators(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user\titem\ttime\na\tb\t1\n")
-    for separator in ("\t", "\\t"):  # as a tab, and as a shell hands it over
+    for separator in ("\t", "\\t"):  # a tab, and a tab as typed in a shell
         assert triples(read(path, "csv", separator=separator)[0]) == [("a", "b", 1.0)]
     for separator in ("::", "", "§", '"'):
         with pytest.raises(DataError, match="a separator is one ASCII character"):
@@ -211,13 +211,13 @@ def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no readable Parquet"):
+    with pytest.raises(DataError, match="not a readable Parquet"):
         read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
 
 
 @pytest.mark.parametrize("odd", ["5.5e0", "1970-01-01T00:00:05.5"])
 def test_one_odd_number_changes_no_other(tmp_path: Path, odd: str) -> None:
-    """Columns of plain numbers are parsed in one go; one with other forms takes the longer way to the same values."""
+    """Columns of plain numbers are parsed in one call, other columns value by value, with equal results."""
     plain = [f"u{row % 3}\ti{row % 5}\t{row * 1.1}" for row in range(50)]
     tables = []
     for name, rows in (("plain", [*plain, "u\ti\t5.5"]), ("odd", [*plain, f"u\ti\t{odd}"])):

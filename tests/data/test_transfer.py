@@ -1,4 +1,4 @@
-"""Downloads from a real server that drops, stalls, lies and refuses."""
+"""Downloads from a real server that drops connections, stalls, sends wrong headers and refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from loopback import (
     stall_after,
 )
 
-from actsr_cli.data.transfer import PartialFile, RetryPolicy
+from actsr_cli.data.retry import RetryPolicy
+from actsr_cli.data.transfer import PartialFile
 from actsr_cli.data.transfer import download as transfer
 
 
@@ -210,7 +211,7 @@ def test_silence_is_a_failure_and_resumed(server: LoopbackServer, tmp_path: Path
 
 
 def waits(server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: RetryPolicy) -> list[float]:
-    """The seconds a download sleeps, without sleeping them."""
+    """Records the seconds that a download would sleep, without sleeping."""
     slept: list[float] = []
     monkeypatch.setattr("actsr_cli.data.transfer.time.sleep", slept.append)
     fetch(server, tmp_path, policy=policy)
@@ -250,7 +251,7 @@ def test_a_garbled_retry_after_is_ignored(
 
 def test_a_retry_after_beyond_reason_gives_the_mirror_up(server: LoopbackServer, tmp_path: Path) -> None:
     server.script.append(refuse(503, retry_after=86_400))
-    assert "asked to wait 86400 s" in refusal(server, tmp_path)
+    assert "asks to wait 86400 s" in refusal(server, tmp_path)
     assert len(server.requests) == 1
 
 

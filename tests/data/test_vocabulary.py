@@ -1,4 +1,4 @@
-"""What a model knows of its items and users without its data."""
+"""The vocabulary of a model: items and users without the data set."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_raw_ids_and_names() -> None:
     assert vocabulary.item_ids([]).tolist() == []
     assert [vocabulary.display_name(item) for item in (1, 2)] == ["Soap", "B002"]
     assert vocabulary.user_id("u1") == 1
-    with pytest.raises(DataError, match=r"knows no item 'B003'; did you mean 'B002' or 'B001'"):
+    with pytest.raises(DataError, match=r"unknown item 'B003'; did you mean 'B002' or 'B001'"):
         vocabulary.item_ids(["C7", "B003"])
-    with pytest.raises(DataError, match=r"^the model knows no item ''$") as caught:
+    with pytest.raises(DataError, match=r"^unknown item ''$") as caught:
         vocabulary.item_ids([""])
     assert caught.value.hint is not None and "B001, B002, C7" in caught.value.hint
-    with pytest.raises(DataError, match="knows no user 'u9'"):
+    with pytest.raises(DataError, match="unknown user 'u9'"):
         vocabulary.user_id("u9")
-    with pytest.raises(DataError, match="knows no users"):
+    with pytest.raises(DataError, match="does not learn about users"):
         Vocabulary.of(DATA, users=False).user_id("u1")
 
 

@@ -1,4 +1,4 @@
-"""Comparing contenders: means, directions, verdicts and parts of the users, by hand."""
+"""Comparing contenders: means, directions, verdicts and user groups, computed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HIT, NDCG, RANK, COVERAGE = (parse_measure(name) for name in ("hit@10", "ndcg@10
 
 
 def contender(name: str, ranks: NDArray[np.float64], seeds: tuple[int, ...]) -> Contender:
-    """What runs with these ranks reach, (runs, users)."""
+    """A contender whose runs have these ranks, (runs, users)."""
     within = ranks <= 10
     values = {"rank": ranks, "hit@10": within * 1.0, "ndcg@10": np.where(within, 1 / np.log2(1 + np.abs(ranks)), 0.0)}
     return Contender(name, values, seeds)
@@ -37,7 +37,7 @@ def test_means_and_differences() -> None:
     assert hit.seeds is not None and hit.seeds.effect == pytest.approx(0.375 / (0.25 / np.sqrt(2)))
     assert rank.difference.mean == pytest.approx((0 - 9 - 13.5 - 22.5) / 4)
     assert rank.of_contender == (14.0, 3.25)
-    assert hit.verdict == rank.verdict == "open"  # four users tell nothing
+    assert hit.verdict == rank.verdict == "open"  # four users are not enough
 
 
 @pytest.mark.parametrize(("metric", "shift", "verdict"), [("rank", 1.0, "worse"), ("rank", -1.0, "better")])
@@ -49,7 +49,7 @@ def test_less_of_a_rank_is_better(metric: str, shift: float, verdict: str) -> No
 
 
 def test_seeds_have_a_say_where_there_are_some() -> None:
-    """Every user gains, but by seeds that contradict each other: nothing is told apart."""
+    """Every user gains on average, but the seeds contradict each other: the verdict is open."""
     ranks = np.full((2, 200), 10.0)
     torn = np.stack([np.full(200, 1.0), np.full(200, 18.0)])
     (found,) = differences([contender("a", ranks, (0, 1)), contender("b", torn, (0, 1))], [RANK])
@@ -60,7 +60,7 @@ def test_seeds_have_a_say_where_there_are_some() -> None:
 
 @pytest.mark.parametrize(("few", "metric"), [(500.0, "rank"), (1.0, "ndcg@10")])
 def test_a_mean_that_a_few_users_made_is_no_verdict(few: float, metric: str) -> None:
-    """Four of five users lose a little, one gains much: the mean and the signed ranks point to opposite sides."""
+    """Four of five users lose a little, one gains much: mean and signed ranks have opposite signs."""
     before = np.concatenate([np.full(800, 8.0), np.full(200, 600.0 if metric == "rank" else 8.0)]).reshape(1, -1)
     after = np.concatenate([np.full(800, 9.0), np.full(200, few)]).reshape(1, -1)
     (found,) = differences([contender("a", before, (0,)), contender("b", after, (0,))], [parse_measure(metric)])
@@ -70,7 +70,7 @@ def test_a_mean_that_a_few_users_made_is_no_verdict(few: float, metric: str) -> 
 
 
 def test_thirds_of_several_seeds_are_ties() -> None:
-    """One user falls from 1 to two thirds, another rises from 0 to a third: as much, though floats say otherwise."""
+    """One user falls from 1 to 2/3, another rises from 0 to 1/3: a tie, although the floats differ."""
     assert 1 - 2 / 3 != 1 / 3
     of_baseline, of_other = (np.array(hits) for hits in ([[1, 0], [1, 0], [1, 0]], [[1, 0], [1, 0], [0, 1]]))
     one, other = (
@@ -124,7 +124,7 @@ def test_one_number_for_all_users_is_told_apart_by_seeds_alone() -> None:
     assert found.difference.mean == pytest.approx(0.61 / 3)
     assert found.seeds is not None and found.verdict == "better"
     (single,) = differences([Contender("a", {COVERAGE.name: np.array([0.2])}, (0,)), one], [COVERAGE])
-    assert single.verdict == "open"  # nothing tests it
+    assert single.verdict == "open"  # no test is possible
 
 
 def test_a_measure_without_any_value_is_open() -> None:

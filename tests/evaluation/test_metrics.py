@@ -1,4 +1,4 @@
-"""Metrics against fractions computed by hand."""
+"""Metrics are compared with fractions computed by hand."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_one_score_for_19_items_gives_chance_at_every_cutoff() -> None:
 
 
 def test_a_tie_across_the_cutoff() -> None:
-    found = ranking([8], [3])  # places 9, 10, 11 and 12, each as likely
+    found = ranking([8], [3])  # ranks 9, 10, 11 and 12 are equally likely
     assert hit(found, 10).tolist() == [2 / 4]
     assert ndcg(found, 10)[0] == pytest.approx((1 / log2(10) + 1 / log2(11)) / 4)
     assert mrr(found, 10)[0] == pytest.approx((1 / 9 + 1 / 10) / 4)
@@ -99,7 +99,7 @@ def test_a_user_with_several_targets_counts_once() -> None:
 
 
 LISTS = [[1, 2], [1, 3], [1, 0]]
-COUNTS = [10, 4, 2, 2, 2]  # of items 1 to 5
+COUNTS = [10, 4, 2, 2, 2]  # counts of items 1 to 5
 
 
 def test_lists_by_hand() -> None:
@@ -114,7 +114,7 @@ def test_lists_by_hand() -> None:
     assert value("gini@2") == pytest.approx(2 * 22 / 25 - 6 / 5)
     assert value("popularity@2") == pytest.approx((14 / 2 + 12 / 2 + 10) / 3)
     assert value("novelty@2") == pytest.approx(((1 + log2(5)) / 2 + (1 + log2(10)) / 2 + 1) / 3)
-    # 16 of 20 interactions are the head: items 1 (10) and 2 (4) and 3 (2)
+    # the head has 16 of 20 interactions: items 1 (10), 2 (4) and 3 (2)
     assert in_tail(judged(found, COUNTS).catalogue).tolist() == [False, False, False, False, True, True]
     assert one("tail@2", ranking([0], top=[[1, 4]]), counts=COUNTS) == 1 / 2
 
@@ -127,7 +127,7 @@ def test_gini_of_even_and_of_single_lists() -> None:
 def test_diversity_is_the_jaccard_distance_of_pairs() -> None:
     categories = [["tea", "hot"], ["tea"], ["ski"], [], ["tea"]]
     found = ranking([0, 0, 0], top=[[1, 2, 3], [2, 5, 0], [4, 0, 0]])
-    # first list: 1-2 share one of two, 1-3 and 2-3 nothing; second: the same; third: nothing is known
+    # list 1: items 1 and 2 share one of two categories, 1-3 and 2-3 none; list 2: equal; list 3: no categories
     assert one("diversity@3", found, counts=[1] * 5, categories=categories) == pytest.approx(
         ((1 / 2 + 1 + 1) / 3 + 0) / 2
     )

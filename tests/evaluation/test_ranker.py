@@ -1,4 +1,4 @@
-"""Orders of the catalogue: ties, infinities, seen items, lists, samples, batches."""
+"""Rankings of the catalogue: ties, infinities, seen items, lists, samples, batches."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_lists_are_the_best_allowed_items_and_break_ties_by_id(scores: list[floa
     history = [1 + item % n_items for item in history]
     protocols: tuple[tuple[Seen, set[int]], ...] = (("rank", set()), ("exclude", set(history)))
     for seen, left_out in protocols:
-        allowed = [item for item in range(1, n_items + 1) if item not in left_out]
+        allowed = [item for item in range(1, n_items + 1) if item not in left_out and scores[item] > -np.inf]
         expected = sorted(allowed, key=lambda item: (-scores[item], item))
         found = rank_one(scores, 0, history, seen, top=20)
         assert found.top_items[0].tolist() == expected + [0] * (n_items - len(expected))
@@ -81,7 +81,7 @@ def test_a_repeated_target_stays_in_protocol_b_and_is_missed_as_published() -> N
     assert rank_one(scores, 1, [1, 2], "exclude").ranks.tolist() == [1]
     missed = rank_one(scores, 1, [1, 2], "exclude-repeats", top=3)
     assert missed.top_items.tolist() == [[3, 0, 0]]
-    assert missed.ranks.tolist() == [4]  # behind every item
+    assert missed.ranks.tolist() == [4]  # after all items
 
 
 def test_without_a_target_there_are_lists_and_no_rank() -> None:
@@ -102,9 +102,28 @@ def test_nan_is_an_error() -> None:
 
 
 def test_padding_is_never_listed() -> None:
-    scores = torch.tensor([[9.0, -np.inf, -np.inf]])
-    allowed = torch.tensor([[False, True, True]])
-    assert best_items(scores, allowed, 2)[0].tolist() == [[1, 2]]
+    ranking = Ranker(fixed([9.0, 1.0, 2.0]), device=CPU).rank(Histories.of([np.array([1])]), top=5)
+    assert ranking.top_items.tolist() == [[2, 1]]
+
+
+@given(scores=st.lists(st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.5, 2.0, -np.inf]), min_size=7, max_size=7)))
+def test_lists_equal_sorting_by_hand(scores: list[list[float]]) -> None:
+    table = torch.tensor(scores).reshape(-1, 7)
+    for k in (1, 3, 6, 7):
+        items, of_items = best_items(table.clone(), k)
+        for row, ids, values in zip(scores, items.tolist(), of_items.tolist(), strict=True):
+            by_hand = sorted((item for item in range(7) if row[item] > -np.inf), key=lambda item: (-row[item], item))
+            assert ids == (by_hand + [0] * k)[:k]
+            assert values == ([row[item] for item in by_hand] + [-np.inf] * k)[:k]
+
+
+def test_lists_hold_only_what_they_may() -> None:
+    history, listed = Histories.of([np.array([3])], targets=[4]), np.array([False, True, False, True, False])
+    scorer = fixed([0.0, 1.0, 9.0, 3.0, 2.0])
+    for seen, expected in (("rank", [3, 1, 0]), ("exclude", [1, 0, 0])):
+        ranking = Ranker(scorer, device=CPU, protocol=Protocol(seen), listed=listed).rank(history, top=3)  # type: ignore[arg-type]
+        assert ranking.top_items.tolist() == [expected]
+        assert ranking.better.tolist() == [2 if seen == "rank" else 1]
 
 
 def hashed(batch: Batch) -> torch.Tensor:
@@ -199,5 +218,5 @@ def test_a_protocol_is_told_by_its_key(protocol: Protocol) -> None:
 
 
 def test_a_key_of_no_protocol_is_refused() -> None:
-    with pytest.raises(RunError, match="'exclud' is no protocol; did you mean 'exclude'"):
+    with pytest.raises(RunError, match="'exclud' is not a protocol; did you mean 'exclude'"):
         Protocol.from_key("exclud")

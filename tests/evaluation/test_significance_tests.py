@@ -1,4 +1,4 @@
-"""Tests of paired differences by fractions that were computed by hand."""
+"""Tests of paired differences are compared with fractions computed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actsr_cli.evaluation.significance import holm, paired_t, signed_ranks
 
 
 def test_wilcoxon_by_counting_signs() -> None:
-    """Differences 1, 2, 3, 4, -5, 0: of the 2⁵ signs, those with a rank sum as far from 7.5 as 5 is count."""
+    """Differences 1, 2, 3, 4, -5, 0. p is the share of the 2⁵ signs whose rank sum is at least as far from 7.5 as 5."""
     found = signed_ranks(np.array([1.0, 2.0, 3.0, 4.0, -5.0, 0.0]))
     sums = [sum(rank for rank in range(1, 6) if signs >> rank & 1) for signs in range(0, 64, 2)]
     as_far = sum(abs(each - 7.5) >= 2.5 for each in sums)
@@ -33,7 +33,7 @@ def test_the_paired_t_test() -> None:
     assert found.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))  # Student's distribution with 2 degrees of freedom
     assert found.effect == pytest.approx(2.0)
     assert paired_t(np.array([0.0, 0.0])).p == 1.0
-    assert paired_t(np.array([-1.0, -1.0])).p == 1.0  # two seeds may agree by chance
+    assert paired_t(np.array([-1.0, -1.0])).p == 1.0  # equal differences of two seeds may be chance
     with pytest.raises(ValueError, match="two pairs"):
         paired_t(np.array([1.0]))
 

@@ -1,4 +1,4 @@
-"""Runs on disk: how they are named, found and kept."""
+"""Runs on disk: names, look-up and records."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_latest_finished_run_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_latest_run_is_the_one_that_ended_last(tmp_path: Path) -> None:
-    """A run that went on after others were trained; one that held nothing out cannot be evaluated."""
+    """A resumed run counts by its end. A run without held-out items cannot be evaluated."""
     for name, ended in (("a", "2026-01-03"), ("b", "2026-01-02")):
         create(tmp_path, "beauty", name).update(ended=ended)
     with new_run(tmp_path, RunConfig(dataset="beauty", split=NoSplit()), DATA, name="c") as whole:
@@ -97,7 +97,7 @@ def test_a_data_set_has_several_names(tmp_path: Path, alias: str) -> None:
     assert find_run(tmp_path, f"{alias}/sasrec/x").name == "beauty/sasrec/x"
     assert [each.run for each in summaries(tmp_path, dataset=alias)] == ["beauty/sasrec/x"]
     create(tmp_path, "amazon-beauty", "x")
-    assert find_run(tmp_path, "amazon-beauty/sasrec/x").name == "amazon-beauty/sasrec/x"  # exactly this one
+    assert find_run(tmp_path, "amazon-beauty/sasrec/x").name == "amazon-beauty/sasrec/x"  # the exact name wins
     assert find_run(tmp_path, "beauty/sasrec/x").name == "beauty/sasrec/x"
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as tables: alike in the terminal, in the report and in the files, and narrow enough for all."""
+"""Tables of measurements: equal in terminal, report and files, and narrow enough for all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CASES = [Case(np.array(items), 7) for items in ([3, 1, 4, 1, 5], [2, 6, 9, 10], 
 
 
 def report() -> Report:
-    """Two runs, one of them with every stage there can be and everything measured on it."""
+    """Two runs; one of them has all stages and all measurements."""
     subjects = [Subject("ann", CASES[0])]
     runs = []
     for name, looked_at in (("demo/ac-sasrec/a", model(two_level=False)), ("demo/sasrec/b", model(calibration="none"))):
@@ -113,7 +113,7 @@ def test_how_numbers_are_written() -> None:
     itself = Explanation({}, deletion, insertion, {"more likely": interval(0, 0)})
     found = Faithfulness(9, 3, SHARES, {"plain": explanation, "leave one out": itself})
     table = findings_tables(Findings("a", 1234, {"plain": interval(0.628, 0.0102)}, [], None, found, []))
-    assert table[0].rows == (("places", "62.8±1.0%"),)
+    assert table[0].rows == (("positions", "62.8±1.0%"),)
     assert "1,234 users" in table[0].title
     assert table[1].rows == (
         ("plain", ".48±.03", ".00±.03", "", "1.46±.05", "-.20±.05", "54±7%"),

@@ -1,4 +1,4 @@
-"""The report as a reader meets it: in a browser, small and wide, by mouse and by keyboard."""
+"""The report in a browser: narrow and wide windows, mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> P
 def chromium() -> Iterator[webdriver.Chrome]:
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
-        pytest.skip("chromium and chromedriver are not here")
+        pytest.skip("chromium and chromedriver are not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
@@ -141,19 +141,19 @@ def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
     opened.find_element(By.ID, "next").click()
     assert Select(opened.find_element(By.ID, "user")).first_selected_option.text.startswith("<b>bob</b>, rank")
     opened.find_element(By.ID, "next").click()
-    assert "Nobody knows" in opened.find_element(By.ID, "target").text
+    assert "no target" in opened.find_element(By.ID, "target").text
     opened.find_element(By.ID, "next").click()
     assert Select(opened.find_element(By.ID, "user")).first_selected_option.text.startswith("ann")
 
 
 def test_pointing_at_a_cell_reads_it_out(opened: webdriver.Chrome, runs: list[ReportedRun]) -> None:
-    canvas = canvases(opened)[4]  # of the second run, whose history has five places
+    canvas = canvases(opened)[4]  # of the second run, whose history has five items
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     cell = canvas.size["width"] / 5
     ActionChains(opened).move_to_element_with_offset(canvas, round(-2 * cell), round(cell)).perform()
     weight = float(runs[1].views[0].trace.weights("plain")[1][0, :, 3, 0].mean())
     reading = opened.find_element(By.ID, "reading").text
-    assert f"4. {name(1)} looks at 1. {name(3)}: plain {100 * weight:.1f} %" in reading
+    assert f"query 4. {name(1)}, key 1. {name(3)}: plain {100 * weight:.1f} %" in reading
 
 
 def test_the_keyboard_is_enough(opened: webdriver.Chrome) -> None:
@@ -163,10 +163,10 @@ def test_the_keyboard_is_enough(opened: webdriver.Chrome) -> None:
             break
     else:
         pytest.fail("no heat map can be reached by the tab key")
-    assert "6. ? looks at 6. ?" in opened.find_element(By.ID, "reading").text
+    assert "query 6. ?, key 6. ?" in opened.find_element(By.ID, "reading").text
     opened.switch_to.active_element.send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_RIGHT)
     reading = opened.find_element(By.ID, "reading")
-    assert f"5. {name(5)} looks at 5. {name(5)}" in reading.text and reading.get_attribute("aria-live") == "polite"
+    assert f"query 5. {name(5)}, key 5. {name(5)}" in reading.text and reading.get_attribute("aria-live") == "polite"
 
 
 def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> None:

@@ -107,7 +107,7 @@ def test_how_much_is_looked_at() -> None:
     row = trace(looked_at, HISTORIES).last_rows("plain")[-1].double()
     perplexities = [[float((-(r[:n] * r[:n].log()).sum()).exp()) / n for r in row[u]] for u, n in ((0, 5), (1, 3))]
     found = effective_share(looked_at, CASES, device=CPU)["plain"]
-    assert found.mean == pytest.approx(np.mean(perplexities)) and found.count == 2  # one item is no choice
+    assert found.mean == pytest.approx(np.mean(perplexities)) and found.count == 2  # histories of one item do not count
     with torch.no_grad():
         for layer in looked_at.encoder.layers:  # type: ignore[union-attr]
             layer.attention.query.weight.zero_()

@@ -62,9 +62,9 @@ def test_rollout_by_hand() -> None:
     second = torch.tensor([[1.0, 0.0], [0.2, 0.8]])
     layers = tuple(_plain_stages(weights) for weights in (first, second))
     traced = AttentionTrace(torch.tensor([[1, 2]]), torch.tensor([2]), layers, torch.zeros(1, 3))
-    # (A + I) / 2: the last row of the second layer is (0.1, 0.9), that of the first (0.25, 0.75)
+    # (A + I) / 2 has the last row (0.1, 0.9) in the second layer and (0.25, 0.75) in the first
     torch.testing.assert_close(traced.rollout("plain"), torch.tensor([[0.1 * 1 + 0.9 * 0.25, 0.9 * 0.75]]))
-    with pytest.raises(ValueError, match="no stage 'mask'"):
+    with pytest.raises(ValueError, match="stage 'mask' is not in every layer"):
         traced.weights("mask")
 
 

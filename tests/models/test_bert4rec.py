@@ -60,7 +60,7 @@ def test_every_place_is_masked_about_as_often_as_asked() -> None:
     parts = batches([list(range(1, 11))] * 2000, batch_size=10**6)
     share = torch.cat([model.training_inputs(part).targets != 0 for part in parts]).float().mean(0)
     assert share.shape == (8,)  # ten items, two of them held out
-    # With eight places at .3 a sequence stays without a mask with probability .7⁸, and then gets one at any of them.
+    # At ratio .3, eight positions get no mask with probability .7⁸; then one of them, drawn uniformly, is masked.
     expected = 0.3 + 0.7**8 / 8
     assert share == pytest.approx([expected] * 8, abs=0.04)
 
@@ -75,7 +75,7 @@ def test_the_last_place_alone() -> None:
 
 
 def test_a_first_place_is_trained_too() -> None:
-    """The published code cannot: its lists are padded with place 0."""
+    """The published code does not train the first position, because its lists are padded with position 0."""
     model = tiny(hidden_dropout=0.0, attention_dropout=0.0)
     items = torch.tensor([[model.mask_id, 2, 3]])
     batch = TrainingBatch(item_ids=items, lengths=torch.tensor([3]), targets=torch.tensor([[7, 0, 0]]))
@@ -112,7 +112,7 @@ def test_the_mask_is_appended_for_scoring() -> None:
 
 
 def test_a_full_length_history_has_a_place_for_the_mask() -> None:
-    """Where the published AC-BERT4Rec crashes: as many items as it reads, and the mask behind them."""
+    """The published AC-BERT4Rec crashes on this: a history of maximum length, followed by the mask."""
     model = tiny(calibration="full", position_embedding=True).eval()
     scores = model.score(Batch(torch.arange(1, 9).unsqueeze(0), torch.tensor([8])))
     assert scores.shape == (1, N_ITEMS + 1)
@@ -120,7 +120,7 @@ def test_a_full_length_history_has_a_place_for_the_mask() -> None:
 
 
 def test_mask_penalty_counts_each_sequence_once() -> None:
-    """A sequence of 3 in the 9 places of a full history and a target: real rows give (1 - M)², other entries 1 each."""
+    """A sequence of 3, padded to 9 (full history plus target): real rows give (1 - M)², all other entries give 1."""
     model = tiny(calibration="adversarial", hidden_dropout=0.0, attention_dropout=0.0, layers=1)
     batch = TrainingBatch(
         item_ids=torch.tensor([[1, model.mask_id, 3]]), lengths=torch.tensor([3]), targets=torch.tensor([[0, 2, 0]])

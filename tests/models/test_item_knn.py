@@ -1,4 +1,4 @@
-"""Item-KNN by hand."""
+"""Item-KNN, computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actsr_cli.config.models import ItemKNNOptions, PopularityOptions
 from actsr_cli.models.item_knn import ItemKNN
 from actsr_cli.models.popularity import Popularity
 
-# Users 1 2 3 and 2 3 and 1 3 2: numbers of interactions 2, 3, 3.
+# Histories 1 2 3, 2 3 and 1 3 2: items have 2, 3 and 3 interactions.
 ITEMS, OFFSETS = np.array([1, 2, 3, 2, 3, 1, 3, 2]), np.array([0, 3, 5, 8])
 
 
@@ -30,7 +30,7 @@ def score(model: ItemKNN, *history: int) -> list[float]:
 
 def test_followers_by_hand() -> None:
     model = fitted(neighbour_reach=2)
-    one_two = (1 + 1 / 2) / (2 * 3) ** 0.5  # once next to it, once two behind
+    one_two = (1 + 1 / 2) / (2 * 3) ** 0.5  # once at distance 1, once at distance 2
     one_three = (1 / 2 + 1) / (2 * 3) ** 0.5
     two_three = (1 + 1) / 3
     three_two = 1 / 3

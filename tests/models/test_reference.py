@@ -1,4 +1,4 @@
-"""Reading published parameters: names, formats, and what is refused."""
+"""Reading published parameters: names, formats and refusals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused(golden_dir: Path, tmp_path: Path) -> None:
     load_published(model, parameters)
     with pytest.raises(DataError, match=r"lack norm\.bias"):
         load_published(model, {name: value for name, value in parameters.items() if name != "LayerNorm.bias"})
-    with pytest.raises(DataError, match="this model has not: extra"):
+    with pytest.raises(DataError, match="unknown to this model: extra"):
         load_published(model, parameters | {"extra": torch.zeros(1)})
     with pytest.raises(DataError, match=r"shape of norm\.bias is \(3,\), this model has \(16,\)"):
         load_published(model, parameters | {"LayerNorm.bias": torch.zeros(3)})

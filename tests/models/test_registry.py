@@ -1,4 +1,4 @@
-"""Names of models, and what a model promises."""
+"""Names of models, and properties that all models have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from actsr_cli.config import MODELS, CalibrationOptions, CustomOptions, ModelOpt
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models import registry
-from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Recommender, SequentialModel
+from actsr_cli.models.base import CountingModel, CustomModel, EncoderModel, Model, SequentialModel
 from actsr_cli.models.encoder import Pass
 from actsr_cli.models.registry import (
     all_models,
@@ -68,7 +68,7 @@ def inputs(histories: list[list[int]]) -> Batch:
     )
 
 
-def tiny(name: str, calibration: str = "none", **options: Any) -> Recommender:
+def tiny(name: str, calibration: str = "none", **options: Any) -> Model:
     torch.manual_seed(0)
     small = {"max_length": 6, "hidden_size": 8, "inner_size": 8, "initializer_range": 0.5, **options}
     own = {key: value for key, value in small.items() if key in MODELS.find(name).model_fields}
@@ -86,7 +86,7 @@ TRAINED = [(name, calibration) for name, calibration in COMBINATIONS if MODELS.b
 
 @pytest.mark.parametrize(("name", "calibration"), COMBINATIONS)
 def test_every_model_scores_every_length(name: str, calibration: str) -> None:
-    """Alone or beside others, from one item to more than the model reads, whose latest ones count."""
+    """Alone or in a batch, from one item to more than the model reads, of which only the latest count."""
     model = tiny(name, calibration)
     if isinstance(model, CountingModel):
         model.fit(np.array([1, 2, 3, 4, 5, 6, 2, 7, 8, 9]), np.array([0, 6, 10]))
@@ -112,7 +112,7 @@ def test_every_model_scores_every_length(name: str, calibration: str) -> None:
 
 @pytest.mark.parametrize(("name", "calibration"), TRAINED)
 def test_who_looks_ahead(name: str, calibration: str) -> None:
-    """A change behind a row leaves it as it was in causal models, and reaches it in bidirectional ones."""
+    """A change of later items does not affect a row in causal models, but does in bidirectional ones."""
     model = tiny(name, calibration)
     assert isinstance(model, SequentialModel)
     one = model.encode(inputs([[1, 2, 3, 4, 5]])).hidden
@@ -163,7 +163,7 @@ def test_sizes_without_memory() -> None:
 def test_settings_that_do_not_suit_a_model() -> None:
     with pytest.raises(ConfigError, match="GRU4Rec has no attention to calibrate"):
         built(run_config("gru4rec", "full"), n_items=9)
-    with pytest.raises(ConfigError, match=r"model\.user_size 8 leaves nothing of model\.hidden_size 8"):
+    with pytest.raises(ConfigError, match=r"model\.user_size 8 must be at least 1 and less than model\.hidden_size 8"):
         tiny("sse-pt", user_size=8)
 
 
@@ -200,7 +200,7 @@ not_a_model = 3
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module in the working directory, and its name."""
+    """The name of a module in the working directory."""
     name = f"own_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(OWN_MODEL)
     monkeypatch.chdir(tmp_path)
@@ -235,7 +235,7 @@ def test_a_registered_name_of_a_built_in_model_is_hidden(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("options", all_models().values(), ids=all_models())
 def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None:
-    """Somebody's subclass inherits what its parent needs."""
+    """A subclass inherits the needs of its parent."""
     module, _, name = options.target.partition(":")
     chosen = getattr(import_module(module), name)
     assert (chosen.needs_users, chosen.needs_timestamps, chosen.calibrated, issubclass(chosen, SequentialModel)) == (
@@ -247,7 +247,7 @@ def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None
 
 
 class Attentive(CustomModel):
-    """Two calibrated attentions, the adversary in the first."""
+    """A model with two calibrated attention layers; the first has the adversary."""
 
     def __init__(self, options: CustomOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__(options, calibration, n_items, n_users)
@@ -304,7 +304,7 @@ def test_a_registered_model(own_module: str, monkeypatch: pytest.MonkeyPatch) ->
         (".own:Model", "not of the form package.module:Class"),
         ("{own}:Needy", "cannot be built: KeyError: 'width'"),
         ("{own}:Nothing", "has no such class"),
-        ("{own}:not_a_model", "holds something else than a model class"),
+        ("{own}:not_a_model", "holds something that is not a model class"),
     ],
 )
 def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str) -> None:
@@ -321,7 +321,7 @@ def test_items_are_replaced_in_training_alone() -> None:
     once, again = model.embed(batch).hidden, model.embed(batch).hidden
     assert not torch.equal(once, again)
     kept = (once == again).all(dim=-1).float().mean()
-    assert 0.05 < kept < 0.6  # both times: a quarter, and chance
+    assert 0.05 < kept < 0.6  # kept both times: a quarter, plus equal random items
     model.eval()
     assert torch.equal(model.embed(batch).hidden, model.embed(batch).hidden)
 
@@ -337,7 +337,7 @@ def test_cosine_similarity_scores_by_angle_over_temperature() -> None:
 
 
 def test_a_model_with_options_of_its_own_is_registered(own_module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An options class with the model's place is all that a new choice takes."""
+    """A new choice only needs an options class that names the model's module."""
     monkeypatch.setattr(MODELS, "by_name", dict(MODELS.by_name))
 
     @MODELS.register

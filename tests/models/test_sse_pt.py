@@ -1,4 +1,4 @@
-"""SSE-PT: users beside items, stochastic shared embeddings, strangers."""
+"""SSE-PT: user embeddings, stochastic shared embeddings, unknown users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tiny(**options: Any) -> SSEPT:
 
 
 def train_on(model: SSEPT, users: list[int]) -> None:
-    """A training pass over some users, which makes them known."""
+    """Run a training pass over some users, after which they are known."""
     model.train()
     model.encode(Batch(torch.ones(len(users), 2, dtype=torch.int64), torch.full((len(users),), 2), torch.tensor(users)))
     model.eval()
@@ -50,12 +50,12 @@ def test_a_user_changes_the_scores() -> None:
 
 
 def test_loss_equals_that_of_concatenated_items_and_users() -> None:
-    """The paper's logits, hidden · [item; user], differ from ours by the user's constant: the softmax does not."""
+    """The paper's logits, hidden · [item; user], differ from ours by a constant per user, which the softmax cancels."""
     model = tiny()
     batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
     ours = Objective(model, prediction_loss()).losses(batch).calibrated
     embedded = model.embed(batch)
-    hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, items and users)
+    hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, item and user parts)
     users = model.user_embedding(torch.tensor([1, 3]))
     logits = torch.stack([hidden[i] @ torch.cat([model.item_vectors(), users[i].expand(10, -1)], -1).T for i in (0, 1)])
     expected = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=0)
@@ -66,7 +66,7 @@ def test_strangers_get_the_mean_of_trained_users() -> None:
     model = tiny()
     train_on(model, [0, 2])
     mean = model.user_embedding.weight[[1, 3]].mean(0)
-    for users in (torch.tensor([-1, 3]), None):  # nobody's id, a user that was never trained, no ids at all
+    for users in (torch.tensor([-1, 3]), None):  # an unknown id and an untrained user; no ids
         vectors = model._user_vectors(replace(HISTORY, user_ids=users))
         torch.testing.assert_close(vectors, mean.expand(2, -1))
     known = model._user_vectors(replace(HISTORY, user_ids=torch.tensor([2, 0])))

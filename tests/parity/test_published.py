@@ -1,6 +1,6 @@
-"""Our models against the published implementation, number by number.
+"""Our models are compared with the published implementation, number by number.
 
-Every `NAME.npz` of the golden folder whose model is built is checked; `--golden-dir` names another folder. The
+Checks every `NAME.npz` of the golden folder that belongs to a known model; `--golden-dir` names another folder. The
 tolerances are those of the folder's README.
 """
 
@@ -32,9 +32,9 @@ from actsr_cli.training.losses.pairwise import BPR
 from actsr_cli.training.objective import Objective
 
 LOSS_TOLERANCE = 1e-5
-OUTPUT_TOLERANCE = 1e-5  # of the largest entry
-GRADIENT_TOLERANCE = 2e-4  # of the parameter's largest entry …
-GRADIENT_FLOOR = 1e-6  # … plus this much of the case's largest gradient entry
+OUTPUT_TOLERANCE = 1e-5  # relative to the largest entry
+GRADIENT_TOLERANCE = 2e-4  # relative to the parameter's largest entry …
+GRADIENT_FLOOR = 1e-6  # … plus this share of the case's largest gradient entry
 STAGES = {
     "before_spatial": "plain",
     "after_spatial": "spatial",
@@ -45,7 +45,7 @@ STAGES = {
 
 
 class PublishedObjective(Objective):
-    """The published norm also counts the rows of padding queries, once each; they look at real keys."""
+    """The published penalty norm also counts rows of padding queries, once each; they attend to real keys."""
 
     def row_counts(self, part: TrainingBatch) -> torch.Tensor:
         return torch.ones_like(part.targets)
@@ -56,7 +56,7 @@ class PublishedObjective(Objective):
 
 
 class Case:
-    """One golden file: the published inputs, parameters and outputs, and our model filled with them."""
+    """One golden file: published inputs, parameters and outputs, and our model with these parameters."""
 
     def __init__(self, path: Path) -> None:
         settings = json.loads((path.parent / "cases.json").read_text())[path.stem]
@@ -65,7 +65,7 @@ class Case:
         weights = read_published(path)
         item_ids = self.arrays["input.item_id_list"]
         config = published_config(settings, model=backbone(path), max_length=item_ids.shape[1])
-        other_ids = 2 if config.model.name == "bert4rec" else 1  # padding, and a mask
+        other_ids = 2 if config.model.name == "bert4rec" else 1  # padding and the mask
         n_items = len(weights["item_embedding.weight"]) - other_ids
         model = built(config, n_items, n_users=len(weights.get("user_embedding.weight", [0])) - 1)
         assert isinstance(model, SequentialModel)
@@ -79,12 +79,12 @@ class Case:
         self.batch = Batch(
             item_ids=item_ids,
             lengths=self.arrays["input.item_length"],
-            user_ids=self.arrays["input.user_id"] - 1,  # the published ids start at 1
+            user_ids=self.arrays["input.user_id"] - 1,  # published ids start at 1
             timestamps=self.arrays["input.timestamp_list"].double(),
         )
 
     def noise(self, kind: str) -> AbstractContextManager[None]:
-        """The recorded noise in place of what is drawn; published models without an adversary have none."""
+        """Context with the recorded noise instead of random noise; published models without an adversary have none."""
         layers = range(self.model.config.layers) if f"{kind}.0" in self.arrays else ()
         return given_noise(self.model, [self.arrays[f"{kind}.{layer}"] for layer in layers])
 
@@ -99,11 +99,11 @@ class Case:
             return self.objective.losses(self.training_batch())
 
     def training_batch(self) -> TrainingBatch:
-        """The published inputs as our objective takes them: one trained row per sequence, or the recorded masks."""
+        """The published inputs in the form of our objective: one trained row per sequence, or the recorded masks."""
         if "expect.masked_item_seq" in self.arrays:
             places, items = self.arrays["expect.masked_index"], self.arrays["expect.masked_pos_items"]
             targets = torch.zeros_like(self.batch.item_ids).scatter(1, places, items)
-            targets[:, 0] = 0  # published lists are padded with place 0: a mask there is not trained
+            targets[:, 0] = 0  # published lists are padded with position 0, so a mask there is not trained
             return TrainingBatch(
                 item_ids=self.arrays["expect.masked_item_seq"], lengths=self.batch.lengths, targets=targets
             )
@@ -119,7 +119,7 @@ class Case:
 
 
 def backbone(path: Path) -> str:
-    """The published model that a golden file is of: the longest known name that its stem starts with."""
+    """The published model of a golden file: the longest known name that its stem starts with."""
     known = {name.replace("-", "_") for plain, model in all_models().items() for name in names_of(plain, model)}
     return max((name for name in known if path.stem == name or path.stem.startswith(f"{name}_")), key=len, default="")
 
@@ -166,7 +166,7 @@ def test_routed_gradients(case: Case) -> None:
     assert set(found) == set(expected)
     floor = GRADIENT_FLOOR * max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():
-        ours_here = found[name][: len(gradient)]  # our gate of AC-BERT4Rec has a slot more, which nothing met here
+        ours_here = found[name][: len(gradient)]  # our gate of AC-BERT4Rec has one more slot, unused here
         error = (ours_here - gradient).abs().max().item()
         assert not found[name][len(gradient) :].any(), name
         assert error <= GRADIENT_TOLERANCE * gradient.abs().max().item() + floor, name
@@ -178,7 +178,7 @@ def test_scores(case: Case) -> None:
     case.set_step(1)
     with torch.inference_mode():
         ours, expected = case.model.score(case.batch), case.arrays["expect.scores"]
-    if isinstance(case.model, SSEPT):  # the published scores have a constant per user on top, which ranks nothing
+    if isinstance(case.model, SSEPT):  # the published scores have an extra constant per user, which changes no rank
         ours, expected = ours - ours.mean(1, keepdim=True), expected - expected.mean(1, keepdim=True)
     assert_close(ours, expected)
 

@@ -1,4 +1,4 @@
-"""The moving average of the weights, against its recurrence."""
+"""The moving average of the weights is compared with its recurrence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunked cross-entropy against the library's."""
+"""The chunked cross-entropy is compared with that of torch."""
 
 from __future__ import annotations
 

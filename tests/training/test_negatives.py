@@ -1,4 +1,4 @@
-"""Sampled losses: by hand, against full cross-entropy, and the shares of what is drawn."""
+"""Sampled losses: computed by hand, compared with full cross-entropy, and the distribution of negatives."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_item_drawn_once_is_full_cross_entropy() -> None:
 
 @pytest.mark.parametrize("sampling", ["uniform", "log-uniform"])
 def test_many_draws_approach_full_cross_entropy(sampling: str) -> None:
-    """And only with the shares that the items were drawn with."""
+    """The loss converges, but only with the correct sampling probabilities."""
     torch.manual_seed(0)
     sampler = NegativeSampler(sampling, 400_000, COUNTS)  # type: ignore[arg-type]
     hidden, items, targets = torch.randn(3, 4), torch.randn(6, 4), torch.tensor([3, 4, 1])
@@ -102,5 +102,5 @@ def test_bpr_draws_every_item_but_the_target() -> None:
 
 
 def test_a_single_item_has_no_other() -> None:
-    with pytest.raises(DataError, match="the catalogue has a single one"):
+    with pytest.raises(DataError, match="the catalogue has a single item"):
         prediction_loss("bpr", n_items=1)

@@ -1,4 +1,4 @@
-"""What is saved without changing a number: one trimmed pass shared by all prefixes against the padded batch of them."""
+"""One trimmed pass shared by all prefixes gives the same numbers as the padded batch of all prefixes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_sharing_prefixes_changes_no_number(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], loss: str
 ) -> None:
     model, chosen = tiny_model(**options), prediction_loss(loss, N_ITEMS)
-    if loss == "bpr":  # the same negatives, however the targets are ordered
+    if loss == "bpr":  # the same negatives in any order of targets
         monkeypatch.setattr(chosen, "draw", lambda targets: (targets * 7) % N_ITEMS + 1)
     shared, shared_gradients = losses_and_gradients(model, chosen, shared_batch())
     plain, plain_gradients = losses_and_gradients(model, chosen, prefix_batch())
@@ -123,7 +123,7 @@ def test_sharing_prefixes_changes_no_number(
 
 
 def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
-    """The counting rule, spelled out entry by entry: padding counts 1, a real row once per prefix that contains it."""
+    """Entry by entry: padding counts 1, and a real row counts once per prefix that contains it."""
     model = tiny_model()
     batch = prefix_batch()
     masks = model.encode(batch, Pass(perturb=True)).masks
@@ -144,14 +144,14 @@ def test_mask_penalty_by_hand() -> None:
     mask = torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]])
     counts = prefix_counts(torch.tensor([[True, True]]))
     assert counts.tolist() == [[2, 1]]
-    # 18 entries: the first row of both prefixes loses 1 each, the second row has 9/16 + 1/16 + 1 in place of 3.
+    # 18 entries: the first row of both prefixes loses 1 each, the second row has 9/16 + 1/16 + 1 instead of 3.
     expected = (18 - 2 * 1 - (3 - (9 / 16 + 1 / 16 + 1))) ** 0.5
     squares = mask_squares([mask], counts)
     assert mask_penalty(squares, n_sequences=2, heads=1, max_length=3).item() == pytest.approx(expected)
 
 
 def test_each_loss_trains_its_own_parameters() -> None:
-    """The adversary's gradient is that of its own loss alone, everything else's that of the calibrated loss alone."""
+    """The adversary's gradient comes only from its own loss, all other gradients only from the calibrated loss."""
     model = tiny_model()
     objective = Objective(model, prediction_loss(n_items=N_ITEMS))
     batch = shared_batch()
@@ -188,7 +188,7 @@ def test_losses_by_hand() -> None:
 
 
 def test_last_positions_alone_score_the_same() -> None:
-    """Scoring computes one query in the last layer; the hidden state equals that of the full pass."""
+    """Scoring computes only one query in the last layer; its hidden state equals that of the full pass."""
     for options in ({"calibration": "none"}, {"calibration": "full"}, {"two_level": False}):
         model = tiny_model(**options).eval()
         batch = shared_batch()

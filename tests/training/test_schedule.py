@@ -1,4 +1,4 @@
-"""The learning rate by hand-computed values."""
+"""The learning rate is compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_it_falls_to_a_hundredth() -> None:
     falling = [1 - 0.99 * step / 8 for step in range(8)]
     assert rates(schedule="linear") == pytest.approx(falling)
     cosine = rates(schedule="cosine")
-    assert (cosine[0], cosine[4]) == pytest.approx((1.0, 0.505))  # half of the way: half of 1 and of 0.01
+    assert (cosine[0], cosine[4]) == pytest.approx((1.0, 0.505))  # halfway: the mean of 1 and 0.01
     assert rates(schedule="linear", warmup=1)[4:] == pytest.approx([1 - 0.99 * step / 4 for step in range(4)])
 
 

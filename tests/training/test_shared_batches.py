@@ -1,4 +1,4 @@
-"""Batches as training makes them, long histories and all, against the padded batch of the same prefixes."""
+"""Training batches, also of long histories, give the same numbers as the padded batch of the same prefixes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CAUSAL: list[dict[str, Any]] = [
 
 
 def prefixes(parts: list[TrainingBatch]) -> TrainingBatch:
-    """One row per trained target: its latest items up to MAX_LENGTH, padded to it."""
+    """One row per trained target: its latest MAX_LENGTH items, padded to MAX_LENGTH."""
     rows: list[TrainingBatch] = []
     for part in parts:
         assert part.user_ids is not None and part.timestamps is not None
@@ -93,7 +93,7 @@ def test_an_epoch_of_shared_batches_equals_its_prefixes(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], stride: int
 ) -> None:
     monkeypatch.setattr(batches, "_PAIRS_PER_PART", {"cpu": 2 * MAX_LENGTH**2})
-    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # the same noise, however the batch is cut
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # the same noise for any cut of the batch
     torch.manual_seed(0)
     small: dict[str, Any] = {"max_length": MAX_LENGTH, "hidden_size": 12, "inner_size": 16, "hidden_dropout": 0.0}
     if MODELS.by_name[options["name"]].calibrated:

@@ -1,4 +1,4 @@
-"""Losses and gradients that two processes compute from their shares of a batch add up to those of one."""
+"""Losses and gradients of two processes with shares of a batch add up to those of one process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.objective import Objective
 
 DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)])
-SMALL = sequence_data([[1, 2, 3, 4, 5, 6, 7, 8, 9]])  # a single window: one process gets nothing
+SMALL = sequence_data([[1, 2, 3, 4, 5, 6, 7, 8, 9]])  # a single window, so that one process gets no part
 
 
 def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[str, torch.Tensor]:
-    """Losses and gradients of the first batch, without anything random."""
+    """Losses and gradients of the first batch, without randomness."""
     torch.randn_like = torch.zeros_like  # type: ignore[assignment]
     torch.manual_seed(0)
     data = SMALL if small else DATA
@@ -36,7 +36,7 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     split = objective.parameters
     workers.sum_gradients([*split.predictor, *split.adversary])
     names = ("calibrated", "perturbed", "penalty")
-    values = [getattr(losses, name) for name in names]  # None where this process had no part
+    values = [getattr(losses, name) for name in names]  # None if this process had no part
     summed = workers.sum(torch.stack([torch.zeros(()).double() if v is None else v.detach().double() for v in values]))
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -54,7 +54,7 @@ def _work(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what each of two processes computes, for every model and both data sets."""
+    """A folder with the results of two processes, for every model and both data sets."""
     folder = tmp_path_factory.mktemp("shared")
     multiprocessing.spawn(_work, (str(folder),), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     return folder

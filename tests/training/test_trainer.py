@@ -1,7 +1,9 @@
-"""The loop: what it saves and when it stops; the same seeds give the same numbers, interrupted or not."""
+"""The training loop: what it saves, when it stops, and equal numbers for equal seeds, interrupted or not."""
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,17 @@ from samples import built, prediction_loss, run_config, sequence_data
 from actsr_cli.config import TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.errors import ConfigError, RunError
+from actsr_cli.experiment.recorder import history_csv
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.averaging import weight_average
-from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors, save_checkpoint, save_model
+from actsr_cli.training.checkpoint import (
+    load_checkpoint,
+    load_model,
+    load_tensors,
+    save_checkpoint,
+    save_model,
+    save_tensors,
+)
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
@@ -22,7 +32,7 @@ DATA = sequence_data([[1 + (user + step) % 11 for step in range(4 + user % 9)] f
 
 
 class Listener(Observer):
-    """Writes down what it hears; asks to stop after some batches."""
+    """Records the events of a training; asks to stop after `stop_after` batches."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.heard: list[str] = []
@@ -51,7 +61,7 @@ def build(
     loss: dict[str, Any] | None = None,
     **training: Any,
 ) -> Trainer:
-    """A small trainer; `values` are what its validations return, one after another."""
+    """A small trainer; its validations return `values`, one after another."""
     config = TrainingConfig(**{"epochs": 4, "batch_size": 40, "patience": 10, "threads": 1, **training})
     make_repeatable(config.seed, torch.device("cpu"))
     small: dict[str, Any] = {"calibration": "full", "hidden_size": 16, "inner_size": 16}
@@ -78,7 +88,7 @@ def build(
 
 
 def parameters(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Of the model, and of its average where there is one."""
+    """The parameters of the model, and of its average if there is one."""
     both = torch.nn.ModuleDict({"model": trainer.model} | ({"average": trainer.average} if trainer.average else {}))
     return {name.removeprefix("model."): value.clone() for name, value in both.state_dict().items()}
 
@@ -116,14 +126,14 @@ def test_two_runs_with_one_seed_are_identical_and_other_seeds_differ(tmp_path: P
     ids=["annealing", "plain", "bpr", "averaged"],
 )
 def test_going_on_equals_never_having_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Stopped in the middle of epoch 3, taken up again in a new trainer: bit for bit the same."""
+    """A training stopped in the middle of epoch 3 and resumed in a new trainer is bit-identical."""
     straight = build(tmp_path, **options)
     straight.fit()
     epoch_batches = straight.batches.n_batches
     stopped = build(tmp_path, listener=Listener(stop_after=2 * epoch_batches + 2), **options)
     stopped.fit()
     assert stopped.state.epoch == 2
-    torch.rand(17)  # whatever happens in between
+    torch.rand(17)  # random numbers drawn in between must not matter
     resumed = build(tmp_path, values=[3, 4], **options)
     torch.manual_seed(12345)
     load_checkpoint(tmp_path / "checkpoint.safetensors", resumed)
@@ -139,7 +149,7 @@ def test_the_best_epoch_is_saved_and_patience_counts_from_it(tmp_path: Path) -> 
     listener = Listener()
     trainer = build(tmp_path, values=[0.2, 0.5, 0.5, 0.1, 0.9], epochs=9, patience=2, listener=listener)
     trainer.fit()
-    assert listener.heard[-1] == "end 4"  # 0.5 again is no gain
+    assert listener.heard[-1] == "end 4"  # the second 0.5 is no improvement
     assert (trainer.state.best_epoch, trainer.state.best_value, trainer.finished) == (2, 0.5, True)
     assert load_model(tmp_path / "model.safetensors", trainer.model) == 2
 
@@ -212,6 +222,40 @@ def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     for group in (split.predictor, split.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
         assert norm.item() == pytest.approx(1e-6, rel=0.1)
+
+
+def test_each_epoch_records_the_rate_of_its_last_step(tmp_path: Path) -> None:
+    schedule: dict[str, Any] = {"learning_rate": 0.01, "schedule": "linear", "warmup": 1.0, "epochs": 3}
+    schedule["batch_size"] = 10_000  # one step per epoch
+    trainer = build(tmp_path, **schedule)
+    assert trainer.batches.n_batches == 1
+    trainer.fit()
+    rates = [record.learning_rate for record in trainer.state.history]
+    # the warm-up is half way up; the fall begins at the top, and is half way down to a hundredth
+    assert rates == pytest.approx([0.005, 0.01, 0.01 * (1 - 0.99 / 2)])
+
+    listener = Listener(stop_after=2)
+    stopped = build(tmp_path, listener=listener, **schedule)
+    stopped.fit()
+    resumed = build(tmp_path, **schedule)
+    load_checkpoint(tmp_path / "checkpoint.safetensors", resumed)
+    assert [record.learning_rate for record in resumed.state.history] == rates[:1]
+    resumed.fit()
+    assert [record.learning_rate for record in resumed.state.history] == rates
+
+
+def test_a_checkpoint_of_before_rates_were_recorded_can_go_on(tmp_path: Path) -> None:
+    build(tmp_path, epochs=1).fit()
+    tensors, metadata = load_tensors(tmp_path / "checkpoint.safetensors")
+    state = json.loads(metadata["state"])
+    del state["history"][0]["learning_rate"]
+    save_tensors(tmp_path / "checkpoint.safetensors", tensors, {"state": json.dumps(state)})
+    trainer = build(tmp_path, epochs=2)
+    load_checkpoint(tmp_path / "checkpoint.safetensors", trainer)
+    trainer.fit()
+    assert [record.learning_rate for record in trainer.state.history] == [None, 1e-3]
+    before, now = list(csv.DictReader(history_csv(trainer.state.history).splitlines()))
+    assert (before["learning_rate"], now["learning_rate"]) == ("", "0.001")
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Search spaces: what they accept, what a grid of them is, and that errors name the key."""
+"""Search spaces: accepted values, grids, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -63,22 +63,22 @@ def test_points_and_draws_lie_within_their_range(low: float, factor: float, log:
         ({}, "here has no search space"),
         ({"training.learning_rat": [1]}, "did you mean 'training.learning_rate'?"),
         ({"training.learning_rate": []}, "training.learning_rate in the search space of here has no values"),
-        ({"training.learning_rate": 1e-3}, "must be a list of values, or low and high: not 0.001"),
+        ({"training.learning_rate": 1e-3}, "must be a list of values or a mapping with low and high, not 0.001"),
         ({"training.learning_rate": [1e-3, 0]}, "training.learning_rate = 0 (here): must be greater than 0"),
         ({"training.learning_rate": {"low": 0, "high": 1}}, "training.learning_rate = 0 (here): must be greater than"),
         ({"model.layers": {"low": 1.5, "high": 3}}, "model.layers = 1.5 (here): must be a valid integer"),
         ({"model.layers": {"low": 3, "high": 3}}, "is empty: low 3 is not below high 3"),
         ({"model.layers": {"low": 1, "hihg": 3}}, "unknown 'hihg'; did you mean 'high'?"),
         ({"model.layers": {"low": 1}}, "model.layers in the search space of here: high: field required"),
-        ({"model.hidden_dropout": {"low": 0, "high": 0.5, "log": True}}, "a logarithmic range begins above 0"),
+        ({"model.hidden_dropout": {"low": 0, "high": 0.5, "log": True}}, "low of a logarithmic range must be above 0"),
         ({"training.schedule": ["sine"]}, "training.schedule = \"sine\" (here): must be 'constant'"),
-        ({"model.options": [{"depth": 2}]}, "is no single value"),
+        ({"model.options": [{"depth": 2}]}, "is not a single value"),
         ({"data.user_core": [0, 5]}, "data.user_core in the search space of here cannot be searched"),
         ({"dataset": ["beauty", "toys"]}, "cannot be searched"),
         ({"evaluation.seen": ["rank", "exclude"]}, "cannot be searched"),
-        ({"training.monitor": ["hit@10", "ndcg@10"]}, "all trials have the same data, seed and measure"),
+        ({"training.monitor": ["hit@10", "ndcg@10"]}, "all trials share data, seed and metric"),
         ({"training.seed": {"low": 0, "high": 9}}, "cannot be searched"),
-        ({7: [1]}, "7 in the search space of here is no key such as training.learning_rate"),
+        ({7: [1]}, "7 in the search space of here is not a key such as training.learning_rate"),
         (["training.learning_rate"], "the search space of here must be a mapping of keys to values"),
     ],
 )
@@ -89,12 +89,12 @@ def test_what_is_wrong_is_said(raw: Any, message: str) -> None:
 
 
 def test_a_grid_needs_points() -> None:
-    with pytest.raises(ConfigError, match="a range, of which a grid has no points"):
+    with pytest.raises(ConfigError, match="a range without steps, so a grid cannot enumerate it"):
         points({"low": 1e-4, "high": 1e-2})
 
 
 def basis(**given: Any) -> Basis:
-    """The settings of all trials, from what `resolve` takes."""
+    """The common settings of all trials, from the arguments of `resolve`."""
     resolved = resolve(**given)
     return Basis(resolved, preset=given.get("preset"), space=resolved.preset)
 
@@ -121,9 +121,9 @@ def space_file(folder: Path, space: dict[str, Any]) -> Path:
         (
             {"model.name": "item-knn"},
             {"training.learning_rate": [1e-3]},
-            "item-knn is counted in one go and has no such",
+            "item-knn is not trained by gradients and has no such",
         ),
-        ({"model.name": "item-knn"}, {"loss.name": ["ce"]}, "item-knn is counted in one go and has no such key"),
+        ({"model.name": "item-knn"}, {"loss.name": ["ce"]}, "item-knn is not trained by gradients and has no such key"),
         (
             {},
             {"model.name": ["sasrec", "gru4rec"], "model.time_span": [8, 16]},
@@ -161,13 +161,13 @@ def test_the_space_of_a_preset_is_refused_likewise() -> None:
             ["training.learning_rate", "model.hidden_dropout"],
             "made for loss.name=ce, not bpr",
         ),
-        (None, ["training.learning_rate", "model.hidden_dropout"], "cannot be had any more: no file"),
+        (None, ["training.learning_rate", "model.hidden_dropout"], "is not available: no file"),
     ],
 )
 def test_the_space_that_comes_along_with_a_run(
     tmp_path: Path, options: dict[str, Any] | None, keys: list[str], note: str
 ) -> None:
-    """That of its preset if it was made for the same choices and is still there, else the model's."""
+    """The preset's space if the preset was made for the same choices and still exists, else that of the model."""
     preset = tmp_path / "mine.yaml"
     preset.write_text(yaml.safe_dump({"dataset": "demo", "tune": {"model.layers": [1, 2]}}))
     config = resolve(preset=preset, options=options).config
@@ -184,7 +184,7 @@ def test_a_key_with_a_value_is_left_out(tmp_path: Path) -> None:
     file = space_file(tmp_path, {"model.layers": [1, 2], "model.heads": [1, 2]})
     space, given = space_of(basis(overrides=["model.heads=4"]), file)
     assert [each.key for each in space] == ["model.layers"]
-    assert given == {"model.heads": "which has its value from --set"}
+    assert given == {"model.heads": "already set by --set"}
 
 
 OWN = """
@@ -246,7 +246,7 @@ def test_every_model_has_a_space_of_its_own(name: str) -> None:
 
 
 def test_a_key_is_searched_where_it_applies() -> None:
-    """Whatever stands first in the file: the choice is drawn first."""
+    """Choices are drawn before their keys, in any order of the file."""
     space = read_space(
         {"calibration.renorm": ["sum", "softmax"], "loss.negatives": [8], "calibration.kind": ["none", "full"]}
         | {"loss.name": ["bce", "ce"]},
@@ -282,6 +282,6 @@ def test_every_preset_has_a_search_space_with_a_grid(name: str) -> None:
     combinations = grid(read_space(preset.space, preset.origin))
     assert 2 <= len(combinations) <= 200
     for key, value in preset.space.items():
-        if isinstance(value, list):  # what the preset itself has is among them
+        if isinstance(value, list):  # the preset's own value is one of them
             section, _, last = key.rpartition(".")
             assert getattr(getattr(preset.config, section), last) in value

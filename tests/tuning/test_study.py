@@ -1,4 +1,4 @@
-"""A study shared by processes: what each is given, and what becomes of a trial whose process dies."""
+"""A study shared by processes: which trials each one gets, and what happens if a process dies."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def run_all(plan: Plan, study: optuna.Study) -> list[dict[str, object]]:
-    """The settings of all trials that are left, each finished with a value."""
+    """Finish all remaining trials with a value, and return their settings."""
     settings = []
     while (claimed := claim(plan, study)) is not None:
         trial, lock = claimed
@@ -99,7 +99,7 @@ def test_a_whole_grid_can_be_cut_short(plan: Plan) -> None:
 def test_machines_that_share_a_storage_take_different_trials(
     plan: Plan, tmp_path: Path, sampler: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each with folders and locks of its own; a third one counted before they had asked, and comes one trial late."""
+    """Each has its own folders and locks. A third machine counts before the others ask, and claims a trial too late."""
     base = replace(plan, sampler=sampler, trials=6, storage=f"sqlite:///{tmp_path}/studies.db")  # type: ignore[arg-type]
     machines = [replace(base, runs_dir=tmp_path / name) for name in ("first", "second", "third")]
     studies = [open_study(machine) for machine in machines]
@@ -110,7 +110,7 @@ def test_machines_that_share_a_storage_take_different_trials(
     assert len(settings) == 6
     view = StudyView(machines[0], studies[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actsr_cli.tuning.queue.counted", lambda trials: [])  # as it was before the others asked
+        patch.setattr("actsr_cli.tuning.queue.counted", lambda trials: [])  # the state before the others asked
         assert claim(machines[2], studies[2]) is None
     assert len(studies[0].get_trials()) == 7 and len(counted(studies[0].get_trials())) == 6
     view.update()
@@ -152,7 +152,7 @@ def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> 
     whole, lock = claimed
     lock.release()
     fail_and_repeat(study, whole.number)
-    again = study.ask()  # as `claim` does it, but for the second key
+    again = study.ask()  # like `claim`, but without the second key
     SPACE[0].suggest(again)
     fail_and_repeat(study, again.number)
     settings = run_all(plan, study)
@@ -161,7 +161,7 @@ def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> 
 
 
 def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
-    """A lock that is free stands for a process that is no more."""
+    """A free lock means that the process is dead."""
     study, begun = open_study(plan), []
     for _ in range(LIVES):
         claimed = claim(plan, study)
@@ -173,7 +173,7 @@ def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
     assert len(rest) == 5 and begun[0] not in rest
     outcome = outcome_of(plan, study)
     assert (outcome.done[Status.FAILED], outcome.left) == (1, 0)
-    assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed, 3 times over"
+    assert StudyView(plan, study).first_error() == "; the first one failed: its process was killed 3 times"
 
 
 def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> None:
@@ -188,7 +188,7 @@ def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> Non
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/studies.db"])
 def test_the_trial_of_a_dead_process_is_run_again(plan: Plan, tmp_path: Path, storage: str | None) -> None:
-    """Another process takes a trial and is killed; a third one that is alive keeps its own."""
+    """Another process claims a trial and is killed. A third process, which is alive, keeps its trial."""
     plan = replace(plan, storage=None if storage is None else storage.format(tmp_path))
     study = open_study(plan)
     alive = claim(plan, study)
@@ -239,15 +239,15 @@ def test_a_study_refuses_to_become_another(plan: Plan) -> None:
         (replace(plan, space=SPACE[:1]), "search space"),
         (replace(plan, fingerprint="xyz", pruning=False), "pruning, data"),
     ):
-        with pytest.raises(RunError, match=f"was begun with another {what}"):
+        with pytest.raises(RunError, match=f"already exists and differs in: {what}"):
             open_study(other)
     threads = with_values(plan.config, {"training.threads": 1})
-    open_study(replace(plan, config=threads, trials=3, workers=2))  # changes no number
+    open_study(replace(plan, config=threads, trials=3, workers=2))  # does not change results
 
 
 def test_a_new_study_refuses_the_runs_of_another(plan: Plan) -> None:
     runs = plan.runs_dir / "demo" / "sasrec"
-    (runs / "one-t2-t000").mkdir(parents=True)  # of the study one-t2
+    (runs / "one-t2-t000").mkdir(parents=True)  # a run of the study one-t2
     open_study(plan)
     shutil.rmtree(plan.folder)
     (runs / "one-t003").mkdir()
@@ -271,7 +271,7 @@ def test_a_password_is_not_shown(plan: Plan) -> None:
 
 
 def test_a_lock_is_free_once_its_process_has_ended(tmp_path: Path) -> None:
-    """What all of the above rests on."""
+    """All tests above rely on this."""
     take = f"import filelock, os; filelock.FileLock({str(tmp_path / 'a.lock')!r}).acquire(); os._exit(1)"
     subprocess.run([sys.executable, "-c", take], check=False)
     with FileLock(tmp_path / "a.lock").acquire(blocking=False) as lock:
@@ -327,10 +327,10 @@ def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
     assert outcome.best is not None
     write_outcome(plan, study, outcome, "actsr tune")
     preset = load_preset(str(plan.folder / "best.yaml"))
-    assert preset.values["data"] == RunConfig().data.model_dump()  # not those that were prepared last
+    assert preset.values["data"] == RunConfig().data.model_dump()  # not the latest prepared data
     assert preset.values["split"] == {"by": "last"}
     found = preset.config
     assert isinstance(found.model, SASRecOptions) and found.model.layers == 3
     assert found == with_values(plan.config, {**outcome.best.params, "description": found.description})
-    with pytest.raises(RunError, match="was trained elsewhere or is deleted"):
+    with pytest.raises(RunError, match="was deleted or is on another machine"):
         winner(plan, outcome)

@@ -1,6 +1,6 @@
-"""Readers of raw interactions: each format declares itself in `registry`, and every reader returns the same table.
+"""Readers of raw interactions. The formats are listed in `registry`, and every reader returns `Interactions`.
 
-Nothing heavy is imported here, so that listing the formats costs nothing.
+No large libraries are imported here, so that listing the formats is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RecBole's atomic files: tab separated, their header naming `column:type` pairs, no quoting."""
+"""Reads RecBole's atomic files: tab-separated, with a header of `column:type` pairs, without quoting."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from actsr_cli.errors import DataError
 
 
 def read_atomic(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """Read a RecBole `.inter` file: tab separated, its header naming `column:type` pairs, no quoting."""
+    """Read a RecBole `.inter` file: tab-separated, with a header of `column:type` pairs, without quoting."""
     names = list(read_header_types(path))
     roles = find_roles(names, columns, wanted, path)
     return read_table(read_delimited(path, "\t", names, roles.used, quoted=False), roles, path, bad_lines)
 
 
 def read_header_types(path: Path) -> dict[str, str]:
-    """The type of each column of an atomic file by the column's name.
+    """The type of each column of an atomic file, by column name.
 
     Raises:
-        DataError: the header names no `column:type` pairs, or a column twice.
+        DataError: the header does not consist of `column:type` pairs, or names a column twice.
     """
     header = read_header(path, "\t", quoted=False)
     if not all(":" in name for name in header):
-        raise DataError(f"{path} is no atomic file: its header must name column:type pairs, not {header[0]!r}")
+        raise DataError(f"{path} is not an atomic file: its header must name column:type pairs, not {header[0]!r}")
     check_names([name.rpartition(":")[0] for name in header], path)
     return {name: kind for name, _, kind in (field.rpartition(":") for field in header)}

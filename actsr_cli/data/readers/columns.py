@@ -1,23 +1,34 @@
-"""How a file is to be read: which columns of a table hold what."""
+"""Which columns of a table hold users, items, times and ratings."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 FILE_ORDER = "none"
-"""In place of a timestamp column: the order of the file is the order in time."""
+"""Given instead of a timestamp column if rows are in order of time."""
 
 
-class Columns(BaseModel):
-    """Which columns of a table hold what; None finds them by their usual names.
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table; None finds a column by its usual names.
 
-    A reader takes those fields that it declares in `Reader.options`.
+    A reader takes those fields that it declares in `Reader.options`. This is no pydantic model, because commands that
+    read no file import it; records that have it as a field refuse unknown keys all the same.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     user: str | None = None
     item: str | None = None
     timestamp: str | None = None
     rating: str | None = None
     separator: str | None = None
+
+    def model_dump(self) -> dict[str, str | None]:
+        """The fields by name, as those of a pydantic model."""
+        return asdict(self)
+
+
+COLUMN_OPTIONS = tuple(field.name for field in fields(Columns))
+"""Names of the fields of `Columns`."""

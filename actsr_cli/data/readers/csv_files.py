@@ -1,4 +1,4 @@
-"""CSV with a header; fields may be quoted."""
+"""Reads CSV files with a header; fields may be quoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delimited text as a table of text columns, each row knowing its line."""
+"""Reads delimited text into a table of text columns, with the line number of each row."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FIRST_ROW = 2
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a file, and where its rows stand.
+    """Columns of a file, with the positions of its rows.
 
     Attributes:
         frame: the columns, as text or as numbers.
-        places: gives the line (or row) number of each row of `frame`.
-        unit: what `places` counts.
-        malformed: lines that are no rows at all, with the reason.
+        places: returns the line (or row) number of each row of `frame`.
+        unit: unit of `places`: `line` or `row`.
+        malformed: numbers of lines that cannot be parsed as rows, with the reason.
     """
 
     frame: pd.DataFrame
@@ -39,10 +39,10 @@ class Table:
 
 
 def read_header(path: Path, separator: str, *, quoted: bool) -> list[str]:
-    """Names of the columns, each only once.
+    """Names of the columns in the header.
 
     Raises:
-        DataError: there is no header, or it has a column twice.
+        DataError: there is no header, or it names a column twice.
     """
     first = next(read_lines(path), "")
     if not first.strip():
@@ -50,14 +50,14 @@ def read_header(path: Path, separator: str, *, quoted: bool) -> list[str]:
     try:
         fields = next(csv.reader([first], delimiter=separator)) if quoted else first.split(separator)
     except csv.Error as error:
-        raise DataError(f"{path}, line 1: no header of column names ({error})") from error
+        raise DataError(f"{path}, line 1: not a header of column names ({error})") from error
     names = [name.strip() for name in fields]
     check_names(names, path)
     return names
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Each column must have a name of its own; DataError where one is there twice."""
+    """Raise DataError if a column name occurs twice."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path} has the column '{twice[0]}' twice")
 
@@ -66,7 +66,7 @@ def read_delimited(path: Path, separator: str, names: list[str], used: list[str]
     """The `used` columns of a delimited file whose header is `names`, as text.
 
     Raises:
-        DataError: the file is no UTF-8, or cannot be cut into rows.
+        DataError: the file is not UTF-8, or cannot be parsed into rows.
     """
     broken: list[tuple[int, str]] = []
 
@@ -94,7 +94,7 @@ def read_delimited(path: Path, separator: str, names: list[str], used: list[str]
             ),
         )
     except pa.ArrowInvalid as error:
-        for _ in read_lines(path):  # names the line that is no UTF-8
+        for _ in read_lines(path):  # raises with the number of a line that is not UTF-8
             pass
         raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -113,12 +113,12 @@ def read_delimited(path: Path, separator: str, names: list[str], used: list[str]
 
 
 def _row_lines(path: Path) -> Iterator[int]:
-    """The line of each row below the header; empty lines are none."""
+    """The line of each row below the header; empty lines are not rows."""
     return (number for number, line in enumerate(read_lines(path), 1) if line and number > 1)
 
 
 def _quoted_row_lines(path: Path, separator: str) -> Iterator[int]:
-    """The line at which each row below the header begins; quoted fields may go on over further lines."""
+    """The first line of each row below the header; quoted fields may span several lines."""
     reader = csv.reader((f"{line}\n" for line in islice(read_lines(path), 1, None)), delimiter=separator)
     begin = 2
     try:

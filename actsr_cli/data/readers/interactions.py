@@ -1,4 +1,4 @@
-"""What every reader returns, and what becomes of lines that it cannot read."""
+"""The table that every reader returns, and the handling of malformed lines."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Interactions:
         users: (rows,) index of each row's user in `user_names`.
         items: (rows,) index of each row's item in `item_names`.
         user_names: raw ids in order of first appearance.
-        item_names: likewise.
-        timestamps: (rows,) seconds, or None where the order of rows is the order in time.
-        numbers: further numeric columns that filters look at, by name.
-        columns: names of the columns that users, items and times were read from; empty where there are no columns.
-        parts: (rows,) uint8 index in `registry.PARTS` of data that came split in files, or None.
+        item_names: raw ids in order of first appearance.
+        timestamps: (rows,) seconds, or None if the order of rows is the order in time.
+        numbers: further numeric columns that filters use, by name.
+        columns: names of the columns of users, items and times; empty if the format has no columns.
+        parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
     """
 
     users: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Interactions:
         return len(self.users)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
-        """The given rows, in the given order; names stay."""
+        """The given rows, in the given order; `user_names` and `item_names` stay the same."""
         return replace(
             self,
             users=self.users[rows],
@@ -55,7 +55,7 @@ class Interactions:
         )
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """A numeric column by name; `timestamp` is one where there are times.
+        """A numeric column by name; `timestamp` exists if there are times.
 
         Raises:
             DataError: there is no such column.
@@ -71,13 +71,13 @@ class Interactions:
 
 @dataclass
 class BadLines:
-    """Raises at the first malformed line, or counts them.
+    """Raises at the first malformed line, or counts malformed lines.
 
     Attributes:
         path: the file that is read.
         policy: `error` or `skip`.
-        count: malformed lines so far.
-        examples: the first few of them, in words.
+        count: number of malformed lines so far.
+        examples: messages about the first few of them.
     """
 
     path: Path
@@ -86,20 +86,20 @@ class BadLines:
     examples: list[str] = field(default_factory=list)
 
     def report(self, line: int, reason: str, unit: str = "line") -> None:
-        """Line (or row) `line`, counted from 1, is malformed because of `reason`."""
+        """Report that line (or row) `line`, counted from 1, is malformed because of `reason`."""
         text = f"{self.path}, {unit} {line}: {reason}"
         if self.policy == "error":
-            raise DataError(text, hint="Mend the line, or go on without such lines: --on-bad-line skip")
+            raise DataError(text, hint="Correct the line, or skip malformed lines: --on-bad-line skip")
         self.count += 1
         if len(self.examples) < _EXAMPLES:
             self.examples.append(text)
 
 
 def find_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str], role: str, path: Path) -> str | None:
-    """The column called `wanted`, or else the first of the `usual` names that is there.
+    """The column called `wanted` or, if that is None, the first of the `usual` names that exists.
 
     Raises:
-        DataError: `wanted` is given but not there.
+        DataError: there is no column `wanted`.
     """
     if wanted is not None:
         if wanted not in columns:

@@ -1,19 +1,27 @@
-"""What is known of items: titles and categories from the atomic `.item` file beside the interactions."""
+"""What is known of items: titles and categories from an atomic `.item` file, a CSV or a Parquet file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
 from actsr_cli.data.readers.atomic import read_header_types
-from actsr_cli.data.readers.delimited import read_delimited
+from actsr_cli.data.readers.delimited import Table, check_names, read_delimited, read_header
 from actsr_cli.data.readers.interactions import BadLines, find_column
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
 
+IDS = (*USUAL_NAMES["item"], "id")
 TITLES = ("title", "movie_title", "item_title", "item_name", "name")
 CATEGORIES = ("categories", "category", "genre", "genres", "class")
-_ONE, _SEVERAL = "token", "token_seq"
+_ONE, _BLANKS, _BARS, _LIST = "token", "token_seq", "|", "list"
+"""How the categories of a field are written: one; several between blanks (atomic files); between | (CSV, Parquet)."""
 
 
 @dataclass(frozen=True)
@@ -29,37 +37,129 @@ class ItemDetails:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of an item file: of ids, titles and categories, and how its categories are written."""
+
+    item: str
+    title: str | None
+    category: str | None
+    kind: str
+
+    @property
+    def details(self) -> list[str]:
+        return [name for name in (self.title, self.category) if name is not None]
+
+
+def check_item_file(path: Path) -> None:
+    """Raise where an item file says nothing of items.
+
+    Raises:
+        DataError: there is no such file, it has no item ids, or neither titles nor categories.
+    """
+    if not path.is_file():
+        raise DataError(f"no file {path}")
+    names, columns, _ = _opened(path)
+    if not columns.details:
+        raise DataError(
+            f"{path} has no column of titles or categories; it has: {', '.join(names)}",
+            hint=f"Name the column of titles {TITLES[0]}, or the column of categories {CATEGORIES[0]}.",
+        )
+
+
 def read_item_file(path: Path, bad_lines: BadLines) -> ItemDetails:
     """Titles and categories by raw item id; columns are found by their usual names.
 
-    A column of categories is of type `token`, one category per item, or `token_seq`, several separated by blanks.
+    In an atomic file a column of categories is of type `token`, one category per item, or `token_seq`, several
+    separated by blanks. In CSV and Parquet a text holds one category, or several separated by `|`; Parquet may also
+    have lists. An item that comes again with other details is reported, and its first row counts.
 
     Raises:
-        DataError: the file has no item ids, or is no atomic file.
+        DataError: the file has no item ids, or cannot be read.
     """
-    types = read_header_types(path)
-    names = list(types)
-    item = find_column(names, None, USUAL_NAMES["item"], "item", path)
-    if item is None:
-        raise DataError(f"{path} has no column of item ids; it has: {', '.join(names)}")
-    title = find_column(names, None, TITLES, "title", path)
-    classed = [name for name in names if types[name] in (_ONE, _SEVERAL)]
-    category = find_column(classed, None, CATEGORIES, "category", path)
-    used = [name for name in (title, category) if name is not None]
-    if not used:
+    _, columns, read = _opened(path)
+    if not columns.details:
         return ItemDetails()
-    table = read_delimited(path, "\t", names, [item, *used], quoted=False)
+    table = read([columns.item, *columns.details])
     for line, reason in table.malformed:
-        bad_lines.report(line, reason)
-    ids = table.frame[item]
-    titles = {} if title is None else dict(zip(ids, table.frame[title], strict=True))
-    if category is None:
+        bad_lines.report(line, reason, table.unit)
+    frame = table.frame
+    again = frame[columns.item].duplicated() & ~frame.astype(str).duplicated()
+    if again.any():
+        places = table.places()
+        for row in np.flatnonzero(again).tolist():
+            bad_lines.report(
+                int(places[row]),
+                f"item {frame[columns.item].iloc[row]} again, with other details: its first row counts",
+                table.unit,
+            )
+    frame = frame.drop_duplicates(columns.item)
+    ids = frame[columns.item]
+    titles = {} if columns.title is None else dict(zip(ids, frame[columns.title].fillna(""), strict=True))
+    if columns.category is None:
         return ItemDetails(titles)
-    texts = zip(ids, table.frame[category], strict=True)
-    return ItemDetails(titles, {key: _categories(text, types[category]) for key, text in texts})
+    values = zip(ids, frame[columns.category], strict=True)
+    return ItemDetails(titles, {key: _categories(value, columns.kind) for key, value in values})
 
 
-def _categories(text: str, kind: str) -> tuple[str, ...]:
+def _opened(path: Path) -> tuple[list[str], _Columns, Callable[[list[str]], Table]]:
+    """The names of an item file's columns, those that are read, and what reads some of them."""
+    if path.suffix == ".item":
+        types = read_header_types(path)
+        classed = {name: kind for name, kind in types.items() if kind in (_ONE, _BLANKS)}
+        columns = _columns(path, list(types), classed)
+        return list(types), columns, lambda used: read_delimited(path, "\t", list(types), used, quoted=False)
+    if path.suffix in (".csv", ".tsv"):
+        separator = "\t" if path.suffix == ".tsv" else ","
+        names = read_header(path, separator, quoted=True)
+        columns = _columns(path, names, dict.fromkeys(names, _BARS))
+        return names, columns, lambda used: read_delimited(path, separator, names, used, quoted=True)
+    if path.suffix == ".parquet":
+        schema = _schema(path)
+        check_names(schema.names, path)
+        kinds = {column.name: _kind(column.type) for column in schema}
+        columns = _columns(path, schema.names, {name: kind for name, kind in kinds.items() if kind})
+        return schema.names, columns, lambda used: _parquet_table(path, used)
+    raise DataError(f"{path} is not a file of items", hint="Items are read from .item, .csv, .tsv and .parquet files.")
+
+
+def _columns(path: Path, names: list[str], classed: dict[str, str]) -> _Columns:
+    """The columns to read. `classed` has those that may hold categories, and how they are written."""
+    item = find_column(names, None, IDS, "item", path)
+    if item is None:
+        raise DataError(f"{path} has no column of item ids; it has: {', '.join(names)}", hint=f"Name it {IDS[0]}.")
+    title = find_column(names, None, TITLES, "title", path)
+    category = find_column(list(classed), None, CATEGORIES, "category", path)
+    return _Columns(item, title, category, classed.get(category or "", _ONE))
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return parquet.read_schema(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _kind(column: pa.DataType) -> str | None:
+    """How categories are written in a Parquet column; None where it can hold none."""
+    if pa.types.is_list(column) or pa.types.is_large_list(column):
+        return _LIST
+    texts = pa.types.is_string(column) or pa.types.is_large_string(column) or pa.types.is_dictionary(column)
+    return _BARS if texts else None
+
+
+def _parquet_table(path: Path, used: list[str]) -> Table:
+    table = parquet.read_table(path, columns=used)
+    table = table.set_column(0, used[0], table[used[0]].cast(pa.string()))
+    frame = table.to_pandas()
+    return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
+
+
+def _categories(value: object, kind: str) -> tuple[str, ...]:
     """The categories in a field, each once, in their order."""
-    found = text.split(" ") if kind == _SEVERAL else [text.strip()]
-    return tuple(dict.fromkeys(each for each in found if each))
+    if kind == _LIST:
+        found = [] if value is None else [str(each) for each in np.asarray(value, dtype=object)]
+    else:
+        text = "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
+        found = {_ONE: [text], _BLANKS: text.split(" "), _BARS: text.split("|")}[kind]
+    return tuple(dict.fromkeys(each.strip() for each in found if each.strip()))

@@ -1,4 +1,4 @@
-"""Amazon reviews as McAuley's group publishes them: one JSON object per line, often gzipped."""
+"""Reads Amazon reviews as published by McAuley's group: one JSON object per line, often gzipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_amazon_reviews(path: Path, _: Columns, wanted: Collection[str], bad_lin
     """Read reviewerID, asin, overall and unixReviewTime of each line.
 
     Raises:
-        DataError: a filter wants another column, or there is nothing in the file.
+        DataError: a filter needs another column, or the file holds no interactions.
     """
     if unknown := sorted(set(wanted) - _ALIASES.keys()):
         raise DataError(f"no numeric column '{unknown[0]}' in {path} to filter by; known: {', '.join(_ALIASES)}")
@@ -54,15 +54,15 @@ def read_amazon_reviews(path: Path, _: Columns, wanted: Collection[str], bad_lin
 
 
 def _parse(line: str) -> tuple[str, str, float, float] | str:
-    """User, item, rating and time of a review, or what is wrong with it."""
+    """User, item, rating and time of a review, or the reason why it is malformed."""
     try:
         review: Any = json.loads(line)
     except json.JSONDecodeError as error:
-        return f"no JSON: {error.msg}"
+        return f"not JSON: {error.msg}"
     except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
-        return f"no JSON: {error}"
+        return f"not JSON: {error}"
     if not isinstance(review, dict):
-        return "no JSON object"
+        return "not a JSON object"
     for key in (USER, ITEM, TIME):
         if review.get(key) in (None, ""):
             return f"no {key}"
@@ -76,7 +76,7 @@ def _parse(line: str) -> tuple[str, str, float, float] | str:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, or None for anything else."""
+    """The value as a finite number, or None if it is anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Sequences in text: one user per line, `user item item …`, items in time order."""
+"""Reads sequences from text: one user per line, `user item item …`, items in time order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from actsr_cli.errors import DataError
 
 
 def read_sequences(path: Path, _: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """Read a file of sequences; it has neither timestamps nor other columns.
+    """Read a file of sequences, which has neither timestamps nor other columns.
 
     Raises:
-        DataError: a filter wants a column, or there is nothing in the file.
+        DataError: a filter needs a column, or the file holds no interactions.
     """
     if wanted:
         raise DataError(f"{path} has no column '{next(iter(wanted))}' to filter by: sequences hold ids only")
@@ -27,13 +27,13 @@ def read_sequences(path: Path, _: Columns, wanted: Collection[str], bad_lines: B
     lengths: list[int] = []
     seen: set[str] = set()
     for number, line in enumerate(read_lines(path), start=1):
-        words = [word for word in line.replace("\t", " ").split(" ") if word]  # other blanks may be part of an id
+        words = [word for word in line.replace("\t", " ").split(" ") if word]  # other white space may be part of an id
         if not words:
             continue
         if len(words) == 1:
             bad_lines.report(number, f"user '{words[0]}' has no items")
         elif words[0] in seen:
-            bad_lines.report(number, f"user '{words[0]}' has a line already")
+            bad_lines.report(number, f"user '{words[0]}' already has a line")
         else:
             seen.add(words[0])
             users.append(words[0])

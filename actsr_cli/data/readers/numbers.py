@@ -1,4 +1,4 @@
-"""Columns of text as numbers: ids numbered in order of appearance, numbers and dates parsed."""
+"""Converts columns of text to numbers: ids to indices in order of appearance, numbers and dates to floats."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 def number_texts(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Texts as numbers in order of first appearance, and the text of each number."""
+    """Indices of texts in order of first appearance, and the text of each index."""
     encoded = _texts(values.astype("str")).dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, encoded.dictionary.to_numpy(zero_copy_only=False)
 
 
 def read_numbers(values: pd.Series, *, dates: bool) -> NDArray[np.float64]:
-    """Numbers from text, numbers or, if they may be, dates (as seconds since 1970); NaN where there is neither."""
+    """Parse numbers and, if `dates`, ISO dates (as seconds since 1970); NaN for anything else."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return _seconds(pd.to_datetime(values, utc=True))
     if (parsed := _parsed(values)) is not None:
@@ -29,13 +29,13 @@ def read_numbers(values: pd.Series, *, dates: bool) -> NDArray[np.float64]:
 
 
 def _texts(values: pd.Series) -> pa.LargeStringArray:
-    """A column of texts as Arrow has it."""
+    """A column of texts as an Arrow array."""
     texts = pa.array(values, type=pa.large_string())
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _parsed(values: pd.Series) -> NDArray[np.float64] | None:
-    """Texts that are all plain numbers, in one go; None where one is not."""
+    """Numbers from a column of texts, parsed in one call; None if a text is not a plain number."""
     if not pd.api.types.is_string_dtype(values):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Parquet."""
+"""Reads Parquet files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_line
         check_names(names, path)
         roles = find_roles(names, columns, wanted, path)
         table = file.read(columns=roles.used)
-        for column in {roles.user, roles.item}:  # as text, before missing values make integers floats
+        for column in {roles.user, roles.item}:  # cast before pandas turns integers with missing values into floats
             table = table.set_column(table.schema.get_field_index(column), column, table[column].cast(pa.string()))
         frame = table.to_pandas()
     except pa.ArrowException as error:
-        raise DataError(f"{path} is no readable Parquet file: {error}") from error
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
     return read_table(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), roles, path, bad_lines)

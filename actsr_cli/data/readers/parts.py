@@ -1,4 +1,4 @@
-"""Reads the files of a data set: one, or the parts of a split that somebody made."""
+"""Reads the files of a data set: one file, or the three parts of a split."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from actsr_cli.errors import DataError
 def read_interactions(
     reader: Reader, columns: Columns, wanted: Collection[str], bad_lines: Sequence[BadLines]
 ) -> Interactions:
-    """Read one file, or the training, validation and test part of data that came split.
+    """Read one file, or the training, validation and test files of data that are split into files.
 
     Args:
         reader: the format.
-        columns: which columns hold what, in each file.
-        wanted: further numeric columns that filters will look at.
-        bad_lines: for each file, in the order of `registry.PARTS`; told of every malformed line, raises or counts.
+        columns: names of the columns, the same in each file.
+        wanted: further numeric columns that filters use.
+        bad_lines: one for each file, in the order of `registry.PARTS`; every malformed line is reported to it.
 
     Returns:
-        The interactions; of several files those of all, one file after another, each row with its part.
+        The interactions of all files, one file after another. With several files, each row has its part.
 
     Raises:
-        DataError: a file cannot be read, lacks a column, or holds nothing, or files have different columns.
+        DataError: a file cannot be read, lacks a column or holds nothing, or the files have different columns.
     """
     read = reader.load()
     tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]
@@ -38,7 +38,7 @@ def read_interactions(
         if table.columns != tables[0].columns:
             raise DataError(
                 f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "
-                f"{_listed(table)} in place of {_listed(tables[0])}"
+                f"{_listed(table)} instead of {_listed(tables[0])}"
             )
     return tables[0] if len(tables) == 1 else _joined(tables)
 
@@ -48,7 +48,7 @@ def _listed(table: Interactions) -> str:
 
 
 def _joined(tables: Sequence[Interactions]) -> Interactions:
-    """The rows of all tables, each marked by the number of its table; ids in order of first appearance."""
+    """Concatenate tables; the part of a row is the index of its table. Ids are in order of first appearance."""
     users, user_names = _numbered_anew([(table.users, table.user_names) for table in tables])
     items, item_names = _numbered_anew([(table.items, table.item_names) for table in tables])
     times = [table.timestamps for table in tables if table.timestamps is not None]
@@ -67,7 +67,7 @@ def _joined(tables: Sequence[Interactions]) -> Interactions:
 def _numbered_anew(
     tables: Sequence[tuple[NDArray[np.int64], NDArray[np.object_]]],
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Codes of several tables, each with names of its own, as codes with common names."""
+    """Convert the codes of several tables with separate names to codes with common names."""
     numbers, names = pd.factorize(np.concatenate([names for _, names in tables]))
     ends = np.cumsum([len(names) for _, names in tables])
     codes = [own[codes] for (codes, _), own in zip(tables, np.split(numbers, ends[:-1]), strict=True)]

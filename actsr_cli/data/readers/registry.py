@@ -1,6 +1,6 @@
-"""The formats by name. A reader's code is imported when a file is read, so that listing the formats costs nothing.
+"""The formats by name. The code of a reader is imported when a file is read, so that listing the formats is fast.
 
-A new format is one entry here, or one call of `register`, and the function that reads it.
+A new format needs a function that reads it, and an entry here or a call of `register`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from actsr_cli.data.readers.columns import Columns
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS, Columns
 from actsr_cli.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Read = Callable[[Path, Columns, Collection[str], BadLines], Interactions]
 
 PARTS = ("train", "valid", "test")
-"""The parts of data that come split in files, in the order in which `Interactions.parts` numbers them."""
+"""The parts of data that are split into files, in the order of the numbers in `Interactions.parts`."""
 _COLUMNS = ("user", "item", "timestamp", "rating")
 
 
@@ -30,15 +30,15 @@ class Reader:
 
     Attributes:
         name: its name for `--format`.
-        suffixes: ends of file names by which it is recognised.
-        read: the function that reads a file, or where it is as `module:function`. It takes the path, the columns, the
-            names of further numeric columns that filters will look at, and the `BadLines` that hear of every
-            malformed line; it raises DataError where the file cannot be read, lacks a column, or holds nothing.
-        options: the fields of `Columns` that it takes; any other is refused.
-        timestamps: whether it may bring timestamps.
-        item_suffix: suffix of the file beside the interactions with titles and categories of items, None where there
-            is no such thing.
-        in_parts: whether NAME.train, NAME.valid and NAME.test with its suffix are one data set that came split.
+        suffixes: endings of file names by which it is recognised.
+        read: the function that reads a file, or its location as `module:function`. It takes the path, the columns, the
+            names of further numeric columns that filters use, and the `BadLines` to which it reports every malformed
+            line. It raises DataError if the file cannot be read, lacks a column, or holds nothing.
+        options: the fields of `Columns` that it accepts; others are refused.
+        timestamps: whether it can have timestamps.
+        item_suffix: suffix of the file with titles and categories of items beside the interactions, or None if the
+            format has no such file.
+        in_parts: whether NAME.train, NAME.valid and NAME.test with its suffix are one data set split into files.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Reader:
     in_parts: bool = False
 
     def load(self) -> Read:
-        """The function that reads a file, imported if it is not yet."""
+        """The function that reads a file; imported on first use."""
         if not isinstance(self.read, str):
             return self.read
         module, _, function = self.read.partition(":")
@@ -62,39 +62,37 @@ _READERS: dict[str, Reader] = {}
 
 
 def register(reader: Reader) -> Reader:
-    """Make a format known under its name and suffixes; returns it.
+    """Register a format under its name and suffixes, and return it.
 
     Raises:
-        DataError: its name or a suffix is taken, or it wants an option that `Columns` does not have.
+        DataError: its name or a suffix is taken, or it declares an option that `Columns` does not have.
     """
     if reader.name in _READERS:
-        raise DataError(f"there is a format '{reader.name}' already")
+        raise DataError(f"there is already a format '{reader.name}'")
     for other in readers():
         if taken := sorted(set(reader.suffixes) & set(other.suffixes)):
-            raise DataError(f"the suffix {taken[0]} is that of the format {other.name} already")
-    if unknown := sorted(set(reader.options) - Columns.model_fields.keys()):
-        raise DataError(
-            f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], Columns.model_fields)}"
-        )
+            raise DataError(f"the suffix {taken[0]} already belongs to the format {other.name}")
+    if unknown := sorted(set(reader.options) - set(COLUMN_OPTIONS)):
+        raise DataError(f"no option '{unknown[0]}' for the format {reader.name}; {nearest(unknown[0], COLUMN_OPTIONS)}")
     _READERS[reader.name] = reader
     return reader
 
 
 def readers() -> tuple[Reader, ...]:
-    """Every format, in the order in which they are listed."""
+    """All formats, in the order of registration."""
     return tuple(_READERS.values())
 
 
 def format_names() -> tuple[str, ...]:
-    """Their names."""
+    """The names of all formats."""
     return tuple(_READERS)
 
 
 def find_reader(name: str) -> Reader:
-    """The format of this name.
+    """The format with this name.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such format.
     """
     if name not in _READERS:
         raise DataError(f"unknown format '{name}'; {nearest(name, _READERS)}")
@@ -102,15 +100,15 @@ def find_reader(name: str) -> Reader:
 
 
 def guess_reader(file: Path) -> Reader:
-    """The format that a file's name ends like; of several suffixes the longest counts.
+    """The format whose suffix a file's name has; the longest suffix wins.
 
     Raises:
-        DataError: none does.
+        DataError: no format has the file's suffix.
     """
     fitting = [(len(end), each.name) for each in readers() for end in each.suffixes if file.name.endswith(end)]
     if not fitting:
         raise DataError(
-            f"the format of {file.name} cannot be told from its name", hint=f"Give --format {'|'.join(_READERS)}."
+            f"cannot recognise the format of {file.name} by its name", hint=f"Give --format {'|'.join(_READERS)}."
         )
     return _READERS[max(fitting)[1]]
 

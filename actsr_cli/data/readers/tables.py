@@ -1,4 +1,4 @@
-"""Tables with one interaction per row: which columns hold what, and the rows as interactions."""
+"""Finds the columns of tables with one interaction per row, and converts the rows to interactions."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ USUAL_NAMES: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns that hold users, items, times (None: file order) and ratings (None: there are none)."""
+    """The columns of users, items, times (None: rows are in order of time) and ratings (None: no ratings)."""
 
     user: str
     item: str
     timestamp: str | None
     rating: str | None
-    numbers: dict[str, str]  # a filter's name for a column, and the column
+    numbers: dict[str, str]  # columns by the name that a filter uses
 
     @property
     def used(self) -> list[str]:
-        """Every column that is read, each once."""
+        """All columns that are read, without duplicates."""
         return list(dict.fromkeys([self.user, self.item, *self.of_numbers]))
 
     @property
     def of_numbers(self) -> list[str]:
-        """Every column of numbers, each once."""
+        """All numeric columns, without duplicates."""
         named = (self.timestamp, self.rating, *self.numbers.values())
         return list(dict.fromkeys(name for name in named if name is not None))
 
 
 def find_roles(names: Sequence[str], columns: Columns, wanted: Collection[str], path: Path) -> Roles:
-    """The columns to read of a table with these column names.
+    """Find the columns to read among the columns of a table.
 
     Raises:
-        DataError: a column that is named or needed is not there.
+        DataError: a column that is given or required does not exist.
     """
 
     def find(role: str, given: str | None) -> str | None:
@@ -60,17 +60,17 @@ def find_roles(names: Sequence[str], columns: Columns, wanted: Collection[str], 
         if found is None:
             raise DataError(
                 f"{path} has no column for the {role}; it has: {', '.join(names)}",
-                hint=f"Name it: --{role}-column NAME",
+                hint=f"Give its name: --{role}-column NAME",
             )
     timestamp = None if columns.timestamp == FILE_ORDER else find("timestamp", columns.timestamp)
     if timestamp is None and columns.timestamp != FILE_ORDER:
         raise DataError(
             f"{path} has no column of timestamps; it has: {', '.join(names)}",
-            hint=f"Name it: --timestamp-column NAME, or --timestamp-column {FILE_ORDER} if rows are in order of time.",
+            hint=f"Give --timestamp-column NAME, or --timestamp-column {FILE_ORDER} if rows are in order of time.",
         )
     rating = find("rating", columns.rating)
     known: dict[str, str | None] = {"timestamp": timestamp, "rating": rating, **{name: name for name in names}}
-    for role in ("timestamp", "rating"):  # a preset may call a column by another of its usual names
+    for role in ("timestamp", "rating"):  # a preset may use another usual name of a column
         known = {**dict.fromkeys(USUAL_NAMES[role], known[role]), **known}
     if unknown := [name for name in wanted if known.get(name) is None]:
         raise DataError(f"{path} has no column '{unknown[0]}' to filter by; {nearest(unknown[0], names)}")
@@ -79,10 +79,10 @@ def find_roles(names: Sequence[str], columns: Columns, wanted: Collection[str], 
 
 
 def read_table(table: Table, roles: Roles, path: Path, bad_lines: BadLines) -> Interactions:
-    """The rows of a table as interactions.
+    """Convert the rows of a table to interactions.
 
     Raises:
-        DataError: there is nothing in it.
+        DataError: it holds no interactions.
     """
     frame = table.frame
     numbers = {column: read_numbers(frame[column], dates=column != roles.rating) for column in roles.of_numbers}
@@ -120,7 +120,7 @@ def _report(
     bad: NDArray[np.bool_],
     bad_lines: BadLines,
 ) -> None:
-    """Tell of every malformed line in the order of the file, each with its first reason."""
+    """Report every malformed line in file order, with the first reason found."""
     found = list(table.malformed)
     if bad.any():
         places = table.places()

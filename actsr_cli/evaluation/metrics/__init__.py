@@ -1,4 +1,4 @@
-"""Metrics as one registry: what is registered works in every command, table, curve and file."""
+"""The registry of metrics: a registered metric works in every command, table, curve and file."""
 
 from actsr_cli.evaluation.metrics import accuracy, lists
 from actsr_cli.evaluation.metrics.accuracy import hit, mrr, ndcg
@@ -8,6 +8,7 @@ from actsr_cli.evaluation.metrics.registry import (
     Measure,
     Metric,
     all_metrics,
+    chosen_metrics,
     find_metric,
     list_length,
     measures,
@@ -24,6 +25,7 @@ __all__ = [
     "Metric",
     "accuracy",
     "all_metrics",
+    "chosen_metrics",
     "find_metric",
     "hit",
     "list_length",

@@ -1,25 +1,29 @@
-"""Metrics of accuracy: each is its expected value when items with equal scores are put in random order.
+"""Metrics of accuracy: each is its expected value over random orders of items with equal scores.
 
 McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied Scores,
-ECIR 2008. Each target is ranked from its own history, so that a list has one relevant item; a user with several targets
+ECIR 2008. Each target is ranked from its own history, so a list has one relevant item. A user with several targets
 counts with their mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
+from actsr_cli.evaluation.metrics.registry import Metric, register
 
-from actsr_cli.evaluation.metrics.registry import Metric, Values, register
-from actsr_cli.evaluation.ranker import Ranking
+if TYPE_CHECKING:
+    from actsr_cli.evaluation.metrics.registry import Values
+    from actsr_cli.evaluation.ranker import Ranking
 
-Gain = Callable[[Values], Values]
-"""What a target at some places from 1 is worth."""
+    Gain = Callable[[Values], Values]
+    """The gain of a target at some ranks, which count from 1."""
 
 
 def expected_gain(ranking: Ranking, k: int, gain: Gain) -> Values:
-    """(rows,) mean of the gain over the places that a target may take among its equals; nothing behind place k."""
+    """(rows,) mean gain over the ranks that a target can have among equal scores; there is no gain after rank k."""
+    import numpy as np
+
     first = ranking.better
     last = first + ranking.equal
     gains = gain(np.arange(1, k + 1, dtype=np.float64))
@@ -30,12 +34,16 @@ def expected_gain(ranking: Ranking, k: int, gain: Gain) -> Values:
 
 
 def hit(ranking: Ranking, k: int) -> Values:
-    """(rows,) chance that the target is within the first k. With one relevant item it equals recall."""
+    """(rows,) probability that the target is within the first k. With one relevant item it equals recall."""
+    import numpy as np
+
     return expected_gain(ranking, k, np.ones_like)
 
 
 def ndcg(ranking: Ranking, k: int) -> Values:
     """(rows,) normalised discounted cumulative gain: 1 / log2(1 + rank) within the first k."""
+    import numpy as np
+
     return expected_gain(ranking, k, lambda places: 1 / np.log2(1 + places))
 
 

@@ -1,13 +1,17 @@
-"""Metrics of what is recommended, whoever it is for: how much of the catalogue, how popular, how varied."""
+"""Metrics of the recommended lists, without regard to targets: coverage, popularity, novelty, diversity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from actsr_cli.evaluation.metrics.registry import Better, Catalogue, Judged, Metric, register
 
-from actsr_cli.evaluation.metrics.registry import Better, Catalogue, Judged, Metric, Values, register
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from actsr_cli.evaluation.metrics.registry import Values
 
 HEAD = 0.8
 """Items of the head have this share of the training interactions; all less popular ones are the tail."""
@@ -15,12 +19,16 @@ _PAIRS_AT_A_TIME = 2**24
 
 
 def _coverage(judged: Judged, k: int) -> Values:
+    import numpy as np
+
     listed = judged.lists(k)
     return np.array(len(np.unique(listed[listed > 0])) / judged.catalogue.n_items)
 
 
 def _gini(judged: Judged, k: int) -> Values:
-    """From 0, every item as often as any other, to nearly 1, the same few items for everybody."""
+    """From 0 (every item is listed equally often) to nearly 1 (everybody gets the same few items)."""
+    import numpy as np
+
     times = np.sort(np.bincount(judged.lists(k).ravel(), minlength=judged.catalogue.n_items + 1)[1:])
     n = len(times)
     if not times[-1]:
@@ -29,21 +37,29 @@ def _gini(judged: Judged, k: int) -> Values:
 
 
 def _popularity(judged: Judged, k: int) -> Values:
+    import numpy as np
+
     return _mean_over_lists(judged.lists(k), judged.catalogue.counts.astype(np.float64))
 
 
 def _novelty(judged: Judged, k: int) -> Values:
     """Self-information in bits (Zhou et al., PNAS 2010); an item that was never trained counts as trained once."""
+    import numpy as np
+
     counts = np.maximum(judged.catalogue.counts, 1)
     return _mean_over_lists(judged.lists(k), -np.log2(counts / judged.catalogue.counts.sum()))
 
 
 def _tail(judged: Judged, k: int) -> Values:
+    import numpy as np
+
     return _mean_over_lists(judged.lists(k), in_tail(judged.catalogue).astype(np.float64))
 
 
 def _diversity(judged: Judged, k: int) -> Values:
-    """Mean over pairs of a list of 1 - Jaccard similarity of their categories (Ziegler et al., WWW 2005)."""
+    """Mean of 1 - Jaccard similarity of categories over all pairs of a list (Ziegler et al., WWW 2005)."""
+    import numpy as np
+
     listed = judged.lists(k)
     marks = judged.catalogue.category_marks
     at_a_time = max(1, _PAIRS_AT_A_TIME // max(1, listed.shape[1] * max(listed.shape[1], marks.shape[1])))
@@ -52,7 +68,9 @@ def _diversity(judged: Judged, k: int) -> Values:
 
 
 def in_tail(catalogue: Catalogue) -> NDArray[np.bool_]:
-    """(n_items + 1,) whether each item is of the tail: all but the most popular ones with 80 % of the interactions."""
+    """(n_items + 1,) whether each item is in the tail: all but the most popular ones with 80 % of the interactions."""
+    import numpy as np
+
     order = np.argsort(-catalogue.counts, kind="stable")
     before = np.cumsum(catalogue.counts[order]) - catalogue.counts[order]
     tail = np.zeros(len(catalogue.counts), dtype=bool)
@@ -62,7 +80,9 @@ def in_tail(catalogue: Catalogue) -> NDArray[np.bool_]:
 
 
 def _varied(listed: NDArray[np.int64], catalogue: Catalogue) -> Values:
-    """(rows,) of some lists; NaN where no two items of a list have known categories."""
+    """(rows,) diversity of some lists; NaN if no two items of a list have known categories."""
+    import numpy as np
+
     rows, k = listed.shape
     marks = catalogue.category_marks[listed.ravel()].toarray().reshape(rows, k, -1)
     common = marks @ marks.transpose(0, 2, 1)  # (rows, k, k) categories that two items share
@@ -76,12 +96,16 @@ def _varied(listed: NDArray[np.int64], catalogue: Catalogue) -> Values:
 
 def _mean_over_lists(listed: NDArray[np.int64], worth: Values) -> Values:
     """(rows,) mean worth of the items of each list; NaN for an empty one."""
+    import numpy as np
+
     real = listed > 0
     return _divided(np.where(real, worth[listed], 0.0).sum(axis=1), real.sum(axis=1))
 
 
 def _divided(sums: Values, counts: NDArray[np.int64]) -> Values:
-    """(rows,) means; NaN of nothing."""
+    """(rows,) means; NaN if the count is 0."""
+    import numpy as np
+
     means: Values = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
     return means
 
@@ -103,7 +127,7 @@ def _register(
 
 
 _register("coverage", _coverage, "higher", "Share of the catalogue that is in any list of K.", of_catalogue=True)
-_register("gini", _gini, "lower", "How unevenly lists of K share out the catalogue: 0 evenly.", of_catalogue=True)
+_register("gini", _gini, "lower", "Gini index of how often each item is in a list of K: 0 is even.", of_catalogue=True)
 _register("popularity", _popularity, "lower", "Mean number of training interactions of the items in a list of K.")
 _register("novelty", _novelty, "higher", "Mean -log2 of the listed items' share of the training interactions.")
 _register(
@@ -113,7 +137,7 @@ _register(
     "diversity",
     _diversity,
     "higher",
-    "Mean Jaccard distance of the categories of two items of a list of K.",
+    "Mean Jaccard distance between the categories of two items in a list of K.",
     "categories",
     smallest=2,
 )

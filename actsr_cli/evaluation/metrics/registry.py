@@ -1,4 +1,7 @@
-"""The metrics by name: what each is called, which way is better, what it needs, and how it is computed."""
+"""The metrics by name: what each is called, which way is better, what it needs, and how it is computed.
+
+Whoever only prints metrics needs their names: numpy is imported where values are computed.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,29 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
+from typing import TYPE_CHECKING, Literal
 
 from actsr_cli.errors import ConfigError, nearest
-from actsr_cli.evaluation.ranker import Ranking
 
-Values = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy import sparse
+
+    from actsr_cli.evaluation.ranker import Ranking
+
+    Values = NDArray[np.float64]
+
 Better = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What metrics know of the items.
+    """The facts that metrics use about the items.
 
     Attributes:
         counts: (n_items + 1,) training interactions of each item; 0 at padding.
-        categories: of each item id, or None where nobody knows any.
+        categories: categories of each item id, or None if none are known.
     """
 
     counts: NDArray[np.int64]
@@ -37,7 +43,10 @@ class Catalogue:
 
     @cached_property
     def category_marks(self) -> sparse.csr_array[np.float32]:
-        """(n_items + 1, categories) 1 where an item is of a category."""
+        """(n_items + 1, categories) 1 where an item has a category."""
+        import numpy as np
+        from scipy import sparse
+
         named = self.categories or ((),) * len(self.counts)
         number = {name: index for index, name in enumerate(dict.fromkeys(name for names in named for name in names))}
         items = np.repeat(np.arange(len(named)), [len(set(names)) for names in named])
@@ -48,15 +57,15 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Judged:
-    """A ranking, and what is known of the items in it."""
+    """A ranking, and the facts about its items."""
 
     ranking: Ranking
     catalogue: Catalogue
 
     def lists(self, k: int) -> NDArray[np.int64]:
-        """(rows, k) the first items of each list, 0 where there are no more."""
+        """(rows, k) the first items of each list, 0 if there are no more."""
         if self.ranking.top_items.shape[1] < min(k, self.catalogue.n_items):
-            raise ValueError(f"this ranking has no lists of {k}")
+            raise ValueError(f"this ranking has no lists of length {k}")
         return self.ranking.top_items[:, :k]
 
 
@@ -65,16 +74,16 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: in settings and files; with a cut-off it is NAME@K.
-        label: in tables.
+        name: name in settings and files; with a cut-off it is NAME@K.
+        label: name in tables.
         better: which way is better.
-        compute: a judged ranking and a cut-off to (rows,) values, one per target; or to a single number where it is of
-            all lists together.
-        about: what it is, in one line.
+        compute: maps a judged ranking and a cut-off to (rows,) values, one per target, or to a single number if
+            `of_catalogue`.
+        about: description in one line.
         needs: `lists` of recommended items, `categories` of items.
-        cutoff: whether it has one.
+        cutoff: whether it has a cut-off.
         of_catalogue: whether it is one number for all lists together: it has no value per user.
-        decimals: digits behind the point where people read it.
+        decimals: digits after the decimal point in tables.
         smallest: the smallest cut-off at which it has a value.
     """
 
@@ -94,10 +103,10 @@ _METRICS: dict[str, Metric] = {}
 
 
 def register(metric: Metric) -> Metric:
-    """Make a metric known: it then works in every command.
+    """Register a metric: it then works in every command.
 
     Raises:
-        ValueError: there is one of this name, or the name is none.
+        ValueError: the name is taken or not allowed.
     """
     if metric.name in _METRICS or not re.fullmatch(r"[a-z][a-z_]*", metric.name):
         raise ValueError(f"a metric cannot be called '{metric.name}'")
@@ -116,7 +125,7 @@ class Measure:
 
     Attributes:
         metric: the metric.
-        k: the cut-off; 0 where it has none.
+        k: the cut-off; 0 if it has none.
     """
 
     metric: Metric
@@ -124,12 +133,12 @@ class Measure:
 
     @property
     def name(self) -> str:
-        """Such as ndcg@10."""
+        """Name, such as ndcg@10."""
         return f"{self.metric.name}@{self.k}" if self.metric.cutoff else self.metric.name
 
     @property
     def label(self) -> str:
-        """Such as NDCG@10."""
+        """Label, such as NDCG@10."""
         return f"{self.metric.label}@{self.k}" if self.metric.cutoff else self.metric.label
 
     @property
@@ -138,11 +147,11 @@ class Measure:
 
     @property
     def decimals(self) -> int:
-        """Digits behind the point where people read it."""
+        """Digits after the decimal point in tables."""
         return self.metric.decimals
 
     def of(self, judged: Judged) -> Values:
-        """(users,) its value for each user, the mean over the user's targets; a single number of a whole catalogue."""
+        """(users,) value of each user, the mean over the user's targets; a single number if `of_catalogue`."""
         values = self.metric.compute(judged, self.k)
         return values if self.metric.of_catalogue else per_user(values, judged.ranking.histories.users)
 
@@ -152,10 +161,10 @@ def find_metric(name: str, where: str = "metrics") -> Metric:
 
     Args:
         name: without a cut-off.
-        where: what named it, for the message.
+        where: the setting that names it, for the message.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such metric.
     """
     if name not in _METRICS:
         raise ConfigError(f"unknown metric '{name}' ({where}); {nearest(name, _METRICS)}")
@@ -166,8 +175,8 @@ def parse_measure(text: str, where: str = "metrics") -> Measure:
     """The measure called `text`, such as ndcg@10, or rank.
 
     Args:
-        text: a metric, with its cut-off where it has one.
-        where: what named it, for the message.
+        text: a metric, with its cut-off if it has one.
+        where: the setting that names it, for the message.
 
     Raises:
         ConfigError: there is no such metric, or its cut-off is missing, superfluous or no positive whole number.
@@ -184,14 +193,26 @@ def parse_measure(text: str, where: str = "metrics") -> Measure:
 
 
 def measures(names: Sequence[str], ks: Iterable[int], where: str = "metrics") -> list[Measure]:
-    """Each metric at each cut-off at which it has a value, metric by metric; those without a cut-off once."""
+    """Each metric at each cut-off where it has a value, metric by metric; those without a cut-off once."""
     cutoffs = sorted(set(ks))
     found = [find_metric(name, where) for name in dict.fromkeys(names)]
     return [Measure(m, k) for m in found for k in (cutoffs if m.cutoff else (0,)) if not m.cutoff or k >= m.smallest]
 
 
+def chosen_metrics(names: Sequence[str], *, has_categories: bool) -> list[str]:
+    """Names of metrics, where `all` stands for all that the data allow.
+
+    Args:
+        names: the chosen names, or `all` alone.
+        has_categories: whether items have categories.
+    """
+    if list(names) != ["all"]:
+        return list(names)
+    return [metric.name for metric in all_metrics() if has_categories or "categories" not in metric.needs]
+
+
 def list_length(wanted: Iterable[Measure]) -> int:
-    """How long recommended lists must be for some measures; 0 where they need none."""
+    """Length of the recommended lists that the measures need; 0 if they need none."""
     return max((measure.k for measure in wanted if "lists" in measure.metric.needs), default=0)
 
 
@@ -201,6 +222,8 @@ def summarize(judged: Judged, wanted: Iterable[Measure]) -> dict[str, float]:
     Raises:
         ValueError: nothing was ranked.
     """
+    import numpy as np
+
     if not len(judged.ranking.histories):
         raise ValueError("no ranks to average")
     found = {}
@@ -212,12 +235,14 @@ def summarize(judged: Judged, wanted: Iterable[Measure]) -> dict[str, float]:
 
 
 def per_user(values: Values, users: NDArray[np.int64]) -> Values:
-    """(users,) mean of each user's values, NaNs left out, in the order of first appearance; strangers stay single.
+    """(users,) mean of each user's values, NaNs left out, in the order of first appearance; unknown users stay apart.
 
     Args:
         values: (rows,) one per target.
-        users: (rows,) the user of each; -1 is a stranger.
+        users: (rows,) the user of each; -1 is an unknown user.
     """
+    import numpy as np
+
     named = np.where(users < 0, -1 - np.arange(len(users)), users)
     _, first, group = np.unique(named, return_index=True, return_inverse=True)
     if len(first) == len(values):

@@ -6,7 +6,7 @@ const rank = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 })
 const COLORS = ["#3b82c4", "#e08a1e", "#3f9d5a", "#c4453b", "#8a63c9", "#8c6a4f", "#d06ab0", "#7f8794"];
 const chosen = { cell: null };
 
-/** An element with attributes, properties set as text, and children. */
+/** Create an HTML or SVG element with attributes and children. */
 function make(tag, attributes = {}, ...children) {
   const element = tag === "svg" || make.inSvg.has(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -16,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
 }
 make.inSvg = new Set(["path", "line", "text", "polygon", "g", "title"]);
 
-/** Weights of one stage of a view: 16 bits each, layer by layer, head by head; a causal view holds keys up to the query. */
+/** Weights of one stage of a view, 16 bits each, by layer and head; a causal view has only keys up to the query. */
 function decode(view, stage) {
   view.decoded ??= {};
   if (!view.decoded[stage]) {
@@ -83,8 +83,8 @@ function theme(dark) {
 function draw() {
   const user = data.users[+$("user").value];
   chosen.cell = null;
-  $("reading").textContent = "No cell chosen.";
-  $("target").textContent = user.target ? `What came next: ${user.target}` : "Nobody knows what comes next.";
+  $("reading").textContent = "No cell selected.";
+  $("target").textContent = user.target ? `Target: ${user.target}` : "This history has no target.";
   $("histories").replaceChildren(...data.runs.map((run, index) => history(run, user.views[index])));
   drawMaps(user);
   drawLearned();
@@ -103,11 +103,11 @@ function history(run, view) {
   if (view.rank !== null) {
     ranks = `: rank ${rank(view.rank)}` + (run.calibrated ? `, without calibration ${rank(view.plainRank)}` : "");
   }
-  const table = make("table", { "aria-label": `What ${run.name} looks at` }, make("thead", {}, head), make("tbody", {}, ...rows));
+  const table = make("table", { "aria-label": `Attention of ${run.name}` }, make("thead", {}, head), make("tbody", {}, ...rows));
   const best = view.recommended.map(([item, probability]) => `${item} (${percent(probability)})`).join(", ");
   return make("div", {}, make("h3", {}, run.name + ranks),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${run.name}, the history` }, table),
-    make("p", { class: "recommended" }, `Recommended beside the history: ${best}`));
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${run.name}, history` }, table),
+    make("p", { class: "recommended" }, `Recommended outside the history: ${best}`));
 }
 
 function ramp(share) {
@@ -171,7 +171,7 @@ function map(run, view, stage, colors, highest) {
 function read(run, view, query, key) {
   chosen.cell = [query, key];
   const values = run.stages.map((stage) => `${stage} ${percent(at(view, stage, query, key))}`).join(", ");
-  $("reading").textContent = `${query + 1}. ${view.places[query]} looks at ${key + 1}. ${view.places[key]}: ${values} (${run.name})`;
+  $("reading").textContent = `query ${query + 1}. ${view.places[query]}, key ${key + 1}. ${view.places[key]}: ${values} (${run.name})`;
 }
 
 /** A line chart: series are {name, points: [[x, y], ...], band: [[x, low, high], ...], dashed}. */
@@ -228,16 +228,16 @@ function drawLearned() {
       .map(([name, values, dashed]) => ({ name: data.runs.length > 1 ? `${name}, ${run.model}` : name, points: indexed(values), dashed })));
     if (series.length) charts.push(chart(title, xLabel, series, format));
   };
-  collect("Mean weight of a key", "places between query and key", (learned) =>
+  collect("Mean weight of a key", "distance between query and key", (learned) =>
     Object.entries(learned.weights).map(([stage, rows]) => [stage, curve(rows)]), percent);
-  collect("Order: probability given to the truth", "places between query and key", (learned) =>
+  collect("Order term: probability of the true order", "distance between query and key", (learned) =>
     (learned.order ? [["order term", curve(learned.order)]] : []), percent);
-  collect("Distance as the distance term predicts it", "places between query and key", (learned) => {
+  collect("Distance term: predicted distance", "distance between query and key", (learned) => {
     if (!learned.distance) return [];
     const predicted = curve(learned.distance);
     return [["predicted", predicted], ["true", predicted.map((_, index) => index), true]];
   });
-  collect("Gate: share of the uncalibrated weights", "places before the latest", (learned) =>
+  collect("Gate: share of the uncalibrated weights", "distance from the latest position", (learned) =>
     (learned.gate ? [["gate", learned.gate]] : []), percent);
   $("learned").replaceChildren(...charts);
 }

@@ -1,4 +1,4 @@
-"""What every prediction loss offers to the objective."""
+"""The base class of prediction losses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from actsr_cli.config import LossOptions
 
 
 class PredictionLoss(ABC):
-    """How badly hidden states predict the items that came next.
+    """Measures how badly hidden states predict the items that came next.
 
-    A class outside this package has its settings in `options.options`, and names those that it reads in the class
-    attribute below.
+    A class outside this package has its settings in `options.options`, and names the keys that it reads in the class
+    attribute `own`.
 
     Args:
         options: the loss's settings.
@@ -32,9 +32,9 @@ class PredictionLoss(ABC):
         self.n_items = n_items
 
     def draw(self, targets: Tensor) -> Tensor | None:
-        """Items that the targets of a batch, (targets,), are compared with; None where nothing is drawn.
+        """Draw the negatives for the targets of a batch, (targets,); None if the loss draws none.
 
-        It is asked once for each batch: all its streams are judged by the same items.
+        It is called once per batch, so all streams of the batch are compared with the same items.
         """
         return None
 
@@ -43,8 +43,8 @@ class PredictionLoss(ABC):
         """The mean loss over the targets, a scalar.
 
         Args:
-            hidden: (targets, width) what predicts each target.
-            items: (n_items + 1, width) item vectors; row 0 is padding. Detached where they are not to be trained.
+            hidden: (targets, width) the hidden state that predicts each target.
+            items: (n_items + 1, width) item vectors; row 0 is padding. Detached if they are not to be trained.
             targets: (targets,) int64 the items that came next.
-            negatives: what `draw` has returned for them.
+            negatives: what `draw` has returned for the targets.
         """

@@ -38,18 +38,18 @@ class GBCE(BCE):
 def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, calibration: float) -> Tensor:
     """Mean generalised binary cross-entropy with uniform negatives (Petrov and Macdonald, RecSys 2023, equation 12).
 
-    The positive's probability is raised to β = α·(t·(1 - 1/α) + 1/α), α being the share of the items that are drawn,
-    which takes back the overconfidence that few negatives bring. At t = 0 it is plain binary cross-entropy.
+    The positive's probability is raised to β = α·(t·(1 - 1/α) + 1/α), where α is the share of the items that are drawn.
+    This corrects the overconfidence that few negatives cause. At t = 0 it is plain binary cross-entropy.
 
-    Logits are lowered by log(negatives / β), which changes no ranking: positives and negatives then weigh the same from
-    the first step on. Without it the many negatives teach the model first that nothing is likely, and hidden states
-    collapse to one direction (prior initialisation: Lin et al., ICCV 2017, section 3.3).
+    Logits are lowered by log(negatives / β). This changes no ranking, and gives positives and negatives the same weight
+    from the first step on. Without it the model first learns from the many negatives that no item is likely, and hidden
+    states collapse to one direction (prior initialisation: Lin et al., ICCV 2017, section 3.3).
 
     Args:
         hidden: (targets, width).
         items: (n_items + 1, width) item vectors.
         targets: (targets,) int64.
-        negatives: (negatives,) int64 items that all rows share; not counted where they are the row's target.
+        negatives: (negatives,) int64 items that all rows share; a row ignores its own target among them.
         calibration: the paper's t, from 0 to 1.
     """
     positive, negative = sampled_logits(hidden, items, targets, negatives)

@@ -13,7 +13,7 @@ from actsr_cli.training.losses.base import PredictionLoss
 _LOGITS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**27}
 """Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
 _ROWS_AT_LEAST = 32
-"""Of a large catalogue, whose vectors are read once per chunk, so many rows share a reading."""
+"""Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
 
 
 class CrossEntropy(PredictionLoss):
@@ -26,14 +26,14 @@ class CrossEntropy(PredictionLoss):
 
 
 def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of the next item over the whole catalogue; matrix products follow autocast.
+    """Mean cross-entropy of the next item over the whole catalogue; matrix products use the type of autocast.
 
     Args:
         hidden: (targets, width).
         items: (n_items + 1, width) item vectors; padding takes part as an item, as in the published code. Detached
             vectors get no gradient, and none is computed for them.
         targets: (targets,) int64.
-        smoothing: the share of the target's probability that all columns have in equal parts.
+        smoothing: the share of the target's probability that is spread evenly over all columns.
     """
     device = hidden.device.type
     products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
@@ -44,9 +44,9 @@ def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: flo
 class _CatalogueCrossEntropy(torch.autograd.Function):
     """Cross-entropy of softmax(hidden · itemsᵀ), some rows at a time.
 
-    The logits of all rows together, (targets, n_items + 1), never exist: each chunk is turned into its share of the
-    gradients while it lies in the cache, in buffers that all chunks share. Nothing is kept for the backward pass but
-    the gradients themselves.
+    The logits of all rows, (targets, n_items + 1), never exist at once. Each chunk of rows is turned into its share of
+    the gradients while it is in the cache, in buffers that all chunks share. Only the gradients are kept for the
+    backward pass.
     """
 
     @staticmethod
@@ -92,7 +92,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 def _loss_and_slope(
     hidden: Tensor, items: Tensor, targets: Tensor, logits: Tensor, weights: Tensor, *, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1), in the last buffer."""
+    """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1), in `weights`."""
     logits, weights = logits[: len(targets)], weights[: len(targets)]
     torch.mm(hidden, items.T, out=logits)
     torch.softmax(logits, dim=1, out=weights)

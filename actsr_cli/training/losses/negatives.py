@@ -1,4 +1,4 @@
-"""Items that are drawn for the sampled losses, and how often each is."""
+"""Negative sampling for the sampled losses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class NegativeSampler:
     """Draws items, with replacement, for all targets of a batch together.
 
     Args:
-        sampling: `uniform` draws all items alike; `log-uniform` the one at rank r of popularity, from 0, with
-            probability log((r + 2) / (r + 1)) / log(n_items + 1); `in-batch` takes the targets themselves.
-        negatives: how many are drawn; the targets of the batch with `in-batch`.
+        sampling: `uniform` draws all items with equal probability; `log-uniform` draws the item at popularity rank r,
+            from 0, with probability log((r + 2) / (r + 1)) / log(n_items + 1); `in-batch` takes the targets themselves.
+        negatives: number of draws; with `in-batch` it is the number of targets instead.
         item_counts: (n_items + 1,) training interactions of each item; padding has none.
 
     Attributes:
-        log_q: (n_items + 1,) log of each item's share among draws.
+        log_q: (n_items + 1,) log of the probability that a draw is this item.
     """
 
     def __init__(self, sampling: NegativeSampling, negatives: int, item_counts: Tensor) -> None:
@@ -43,7 +43,7 @@ class NegativeSampler:
         return self.by_popularity[ranks.clamp_max(self.n_items - 1)]
 
     def _log_shares(self, item_counts: Tensor) -> Tensor:
-        if self.sampling == "in-batch":  # an item that nobody has is never drawn, and never a target
+        if self.sampling == "in-batch":  # an item without interactions is never a target
             return (item_counts.clamp_min(1).double() / item_counts.sum()).log().float()
         shares = torch.full((self.n_items + 1,), 1 / self.n_items, dtype=torch.float64, device=item_counts.device)
         if self.sampling == "log-uniform":
@@ -59,7 +59,7 @@ def drawn(negatives: Tensor | None) -> Tensor:
         ValueError: there are none.
     """
     if negatives is None:
-        raise ValueError("this loss needs negatives: give it what its draw returned")
+        raise ValueError("this loss needs negatives: pass what its draw returned")
     return negatives
 
 
@@ -72,5 +72,5 @@ def sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Te
 
 
 def hits(targets: Tensor, negatives: Tensor) -> Tensor:
-    """(targets, negatives) bool: where a negative is the target itself."""
+    """(targets, negatives) bool: whether a negative is the target itself."""
     return targets.unsqueeze(1) == negatives

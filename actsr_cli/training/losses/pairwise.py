@@ -1,4 +1,4 @@
-"""Pairwise ranking: each target against one item that did not come."""
+"""Pairwise ranking: each target against one other item."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BPR(PredictionLoss):
     def __init__(self, options: LossOptions, n_items: int, item_counts: Tensor) -> None:
         super().__init__(options, n_items, item_counts)
         if n_items < 2:
-            raise DataError("loss bpr needs another item to compare a target with: the catalogue has a single one")
+            raise DataError("loss bpr compares each target with another item, but the catalogue has a single item")
 
     def draw(self, targets: Tensor) -> Tensor:
         """(targets,) one other item for each target."""
@@ -41,7 +41,7 @@ def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Te
         hidden: (targets, width).
         items: (n_items + 1, width) item vectors.
         targets: (targets,) int64 the items that came next.
-        negatives: (targets,) int64 one item each that did not.
+        negatives: (targets,) int64 another item for each target.
     """
     margin = einsum(hidden, items[targets] - items[negatives], "t d, t d -> t")
     return -F.logsigmoid(margin.float()).mean()

@@ -11,10 +11,10 @@ from actsr_cli.training.losses.base import PredictionLoss
 
 
 def check_loss(options: LossOptions) -> type[PredictionLoss]:
-    """The class of a loss, if its settings suit it.
+    """Check the settings of a loss, and return its class.
 
     Raises:
-        ConfigError: a class of somebody's own cannot be imported, or `loss.options` has what it does not read.
+        ConfigError: a custom class cannot be imported, or does not read a key of `loss.options`.
     """
     found = import_class(
         options.target or LOSSES.points().get(options.name, options.name),
@@ -28,7 +28,7 @@ def check_loss(options: LossOptions) -> type[PredictionLoss]:
 
 
 def build_loss(options: LossOptions, n_items: int, item_counts: Tensor) -> PredictionLoss:
-    """The loss of some settings.
+    """Build a loss from its settings.
 
     Args:
         options: the settings.
@@ -36,7 +36,7 @@ def build_loss(options: LossOptions, n_items: int, item_counts: Tensor) -> Predi
         item_counts: (n_items + 1,) training interactions of each item, on the device of the training.
 
     Raises:
-        ConfigError: see `check_loss`; or a class of somebody's own fails.
+        ConfigError: see `check_loss`; or a custom class fails.
         DataError: the catalogue is too small for the loss.
     """
     chosen = check_loss(options)

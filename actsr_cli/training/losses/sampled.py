@@ -1,4 +1,4 @@
-"""Cross-entropy whose sum over the catalogue is estimated from sampled items."""
+"""Cross-entropy with the sum over the catalogue estimated from sampled items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actsr_cli.training.losses.negatives import NegativeSampler, drawn, hits, sa
 
 
 class SampledCrossEntropy(PredictionLoss):
-    """`sampled_cross_entropy` with negatives that the options name."""
+    """`sampled_cross_entropy` with the negative sampling of the options."""
 
     def __init__(self, options: SampledOptions, n_items: int, item_counts: Tensor) -> None:
         super().__init__(options, n_items, item_counts)
@@ -27,19 +27,18 @@ class SampledCrossEntropy(PredictionLoss):
 
 
 def sampled_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_q: Tensor) -> Tensor:
-    """Mean cross-entropy of the next item, its sum over the catalogue estimated from sampled items.
+    """Mean cross-entropy of the next item, with the sum over the catalogue estimated from sampled items.
 
-    Each negative stands for as many items as its share among draws is small: its logit is lessened by the log of how
-    often it is expected among them (importance sampling, Bengio and Senécal, 2008; the log-Q correction of Yi et al.,
-    RecSys 2019). With more and more negatives the loss approaches `cross_entropy` without padding. A negative that is a
-    row's target does not count in that row.
+    The logit of each negative is lowered by the log of its expected number of draws (importance sampling, Bengio and
+    Senécal, 2008; the log-Q correction of Yi et al., RecSys 2019). With more negatives the loss approaches
+    `cross_entropy` without padding. A negative that is a row's target does not count in that row.
 
     Args:
         hidden: (targets, width).
         items: (n_items + 1, width) item vectors.
         targets: (targets,) int64.
         negatives: (negatives,) int64 items that all rows share.
-        log_q: (n_items + 1,) log of the share of each item among draws.
+        log_q: (n_items + 1,) log of the probability that a draw is this item.
     """
     positive, negative = sampled_logits(hidden, items, targets, negatives)
     expected = log_q[negatives] + math.log(len(negatives))

@@ -1,4 +1,4 @@
-"""A training as it is seen in a terminal: a bar per epoch, a line when it is done."""
+"""Progress of a training in a terminal: a bar for the running epoch, a line per finished epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrainingProgress(Observer):
     """Draws the running epoch's bar and prints a line for each finished one.
 
     Args:
-        progress: where to draw.
+        progress: draws the bars.
         config: the training, for the number of epochs and the monitored metric.
     """
 
@@ -40,7 +40,7 @@ class TrainingProgress(Observer):
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         monitor = self.config.monitor
         parts = [f"epoch {record.epoch:>3}"]
-        if record.losses:  # a counted model has none
+        if record.losses:  # a model that only counts has no losses
             parts.append(f"loss {record.losses['calibrated']:.4f}")
         if record.metrics:
             shown = dict.fromkeys((monitor, "hit@10", "ndcg@10"))
@@ -52,7 +52,7 @@ class TrainingProgress(Observer):
         self.outlook = self._outlook(state)
 
     def _outlook(self, state: TrainingState) -> str:
-        """The best value so far and the time that is left at most."""
+        """The best value so far, and the longest remaining time."""
         seconds = sum(record.train_seconds + record.validation_seconds for record in state.history)
         left = (self.config.last_epoch - state.epoch) * seconds / len(state.history)
         time = f"at most {left / 60:.0f} min left" if left >= 60 else f"at most {left:.0f} s left"

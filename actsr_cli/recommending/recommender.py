@@ -1,0 +1,312 @@
+"""A trained model that reads raw histories and recommends raw items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from actsr_cli.data.histories import Histories
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.data.vocabulary import Vocabulary
+from actsr_cli.errors import DataError, RunError
+from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.evaluation.ranker import Ranker, best_items
+from actsr_cli.models.base import Model
+from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, warned
+from actsr_cli.recommending.explanation import Explanation, explain
+from actsr_cli.recommending.histories import (
+    History,
+    KnownHistories,
+    ManyHistories,
+    ManyTimes,
+    RawId,
+    Times,
+    known_histories,
+    many_histories,
+    one_history,
+    raw_ids,
+)
+from actsr_cli.recommending.recommendations import ItemList, Recommendations, ScoredItem
+
+
+class Recommender:
+    """A trained model with its vocabulary. `actsr.load` makes one.
+
+    Args:
+        model: the model, on `device` and in evaluation mode.
+        vocabulary: its items, and its users if it learns about users.
+        name: name of the run, for messages.
+        device: where the model computes.
+        batch_size: histories scored at a time; limits memory.
+        open_data: opens the data that the model was trained on, for `recommend_users`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        vocabulary: Vocabulary,
+        *,
+        name: str,
+        device: torch.device,
+        batch_size: int = 256,
+        open_data: Callable[[], SequenceData] | None = None,
+    ) -> None:
+        self.model = model
+        self.vocabulary = vocabulary
+        self.name = name
+        self.device = device
+        self.batch_size = batch_size
+        self._open_data = open_data
+
+    def __repr__(self) -> str:
+        return f"Recommender({self.name!r}, {self.vocabulary.n_items:,} items)"
+
+    def items(self) -> pd.DataFrame:
+        """The items that the model knows: raw id, title where known, training interactions."""
+        frame = pd.DataFrame({"item": self.vocabulary.item_names, "count": self.vocabulary.counts})
+        if self.vocabulary.titles is not None:
+            frame.insert(1, "title", self.vocabulary.titles)
+        return frame.iloc[1:].reset_index(drop=True)
+
+    def recommend(
+        self,
+        history: History,
+        *,
+        k: int = 10,
+        timestamps: Times | None = None,
+        user: RawId | None = None,
+        seen: Seen = "exclude",
+        only: Sequence[RawId] | None = None,
+        without: Sequence[RawId] = (),
+    ) -> ItemList:
+        """Recommend the next items of one history.
+
+        An item that the model does not know is not used; the list's `unknown` names it. A history without any known
+        item gets the most popular items; the list's `by` says so.
+
+        Args:
+            history: raw item ids, oldest first; of any length.
+            k: length of the list; it is shorter if fewer items are allowed.
+            timestamps: the time of each item, in seconds since 1970 or as ISO dates. TiSASRec needs them.
+            user: the raw id of the user, for a model that learns about users.
+            seen: `exclude` leaves the items of the history out of the list, `rank` does not.
+            only: the items that the list may contain; None allows all.
+            without: items that it must not contain.
+
+        Raises:
+            DataError: the history is not a sequence of raw ids, or lacks the times that the model reads.
+        """
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
+        return self.lists(known_histories(one_history(history, timestamps, user), self.vocabulary), choice)[0]
+
+    def recommend_many(
+        self,
+        histories: ManyHistories,
+        *,
+        k: int = 10,
+        timestamps: ManyTimes | None = None,
+        seen: Seen = "exclude",
+        only: Sequence[RawId] | None = None,
+        without: Sequence[RawId] = (),
+    ) -> Recommendations:
+        """Recommend the next items of several histories; see `recommend`.
+
+        Args:
+            histories: a mapping by user; or a list of histories; or a table with one interaction per row and columns
+                `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are sorted.
+            k: length of the lists.
+            timestamps: the times of each history, in the form of `histories`; a table has its own column.
+            seen: see `recommend`.
+            only: see `recommend`.
+            without: see `recommend`.
+
+        Raises:
+            DataError: see `recommend`.
+        """
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
+        return self.lists(known_histories(many_histories(histories, timestamps), self.vocabulary), choice)
+
+    def recommend_users(
+        self,
+        users: Sequence[RawId] | None = None,
+        *,
+        k: int = 10,
+        seen: Seen = "exclude",
+        only: Sequence[RawId] | None = None,
+        without: Sequence[RawId] = (),
+    ) -> Recommendations:
+        """Recommend the next items to users of the data set, after their whole history; see `recommend`.
+
+        Args:
+            users: raw user ids; None takes all.
+            k: length of the lists.
+            seen: see `recommend`.
+            only: see `recommend`.
+            without: see `recommend`.
+
+        Raises:
+            DataError: a user is unknown.
+            RunError: the data set is gone.
+        """
+        choice = warned(choose(self.vocabulary, k, seen, only, without))
+        return self.lists(self.histories_of_users(None if users is None else raw_ids(users, "users", "user")), choice)
+
+    def similar(self, item: RawId, k: int = 10) -> ItemList:
+        """The most similar items of an item, by the cosine of item vectors; for item-knn, its neighbours.
+
+        Raises:
+            DataError: the item is unknown.
+            RunError: the model has no item vectors.
+        """
+        names = raw_ids([item], "items")
+        known = torch.from_numpy(self.vocabulary.item_ids(names)).to(self.device)
+        with torch.inference_mode():
+            scores = self.model.item_similarities(known).float().clone()
+            scores[:, 0] = scores[0, known] = -torch.inf
+            items, of_items = best_items(scores, min(check_length(k), self.vocabulary.n_items))
+        found = Recommendations(
+            self.vocabulary, names, items.cpu().numpy(), of_items.cpu().numpy(), np.zeros(1, dtype=np.bool_), [()]
+        )
+        return found[0]
+
+    def score(
+        self,
+        history: History,
+        items: Sequence[RawId] | None = None,
+        *,
+        timestamps: Times | None = None,
+        user: RawId | None = None,
+    ) -> ItemList:
+        """The model's scores of items as the next item of a history.
+
+        Args:
+            history: raw item ids, oldest first, at least one of them known.
+            items: raw item ids, in the order of the result; None takes the whole catalogue, best first.
+            timestamps: see `recommend`.
+            user: see `recommend`.
+
+        Raises:
+            DataError: an item of `items` is unknown, or no item of the history is known.
+        """
+        whole = self.recommend(history, k=self.vocabulary.n_items, timestamps=timestamps, user=user, seen="rank")
+        self._check_known(whole)
+        if items is None:
+            return whole
+        names = raw_ids(items, "items")
+        titles = self.vocabulary.titles
+        of_item = {scored.item: scored for scored in whole}
+        never = float("-inf")  # an item with this score is never listed
+        chosen = tuple(
+            of_item.get(name) or ScoredItem(name, titles[item] if titles else "", never)
+            for name, item in zip(names, self.vocabulary.item_ids(names).tolist(), strict=True)
+        )
+        return ItemList(chosen, whole.user, whole.by, whole.unknown, ranked=False)
+
+    def explain(
+        self,
+        history: History,
+        item: RawId | None = None,
+        *,
+        timestamps: Times | None = None,
+        user: RawId | None = None,
+    ) -> Explanation:
+        """What each item of a history contributes to a recommendation.
+
+        Args:
+            history: raw item ids, oldest first, at least one of them known.
+            item: the recommended item; None takes the first of `recommend`.
+            timestamps: see `recommend`.
+            user: see `recommend`.
+
+        Raises:
+            DataError: the item is unknown, or no item of the history is known.
+        """
+        if item is None:
+            best = self.recommend(history, k=1, timestamps=timestamps, user=user)
+            self._check_known(best)
+            if not best:
+                raise DataError("the history contains the whole catalogue: give the item to explain")
+            item = best[0].item
+        known = known_histories(one_history(history, timestamps, user), self.vocabulary)
+        if not known.histories.lengths[0]:
+            raise DataError("no item of the history is known")
+        self._check_times(known.histories)
+        target = int(self.vocabulary.item_ids(raw_ids([item], "items"))[0])
+        return explain(self.model, self.vocabulary, known, target, self.device)
+
+    def histories_of_users(self, users: Sequence[str] | None = None) -> KnownHistories:
+        """The whole histories of users of the data set; None takes all users.
+
+        Raises:
+            DataError: a user is unknown.
+            RunError: the data set is gone.
+        """
+        if self._open_data is None:
+            raise RunError(f"{self.name} has no path to its data: give histories instead")
+        data = self._open_data()
+        rows = np.arange(data.n_users)
+        if users is not None:
+            known = Vocabulary.of(data, users=True)
+            rows = np.array([known.user_id(name) for name in users], dtype=np.int64)
+        histories = Histories(
+            items=data.items,
+            starts=data.offsets[rows],
+            ends=data.offsets[rows + 1],
+            users=rows,
+            targets=np.zeros(len(rows), dtype=np.int64),
+            timestamps=data.timestamps,
+        )
+        return KnownHistories(data.user_names if users is None else users, histories, [()] * len(rows))
+
+    def lists(self, known: KnownHistories, choice: Choice) -> Recommendations:
+        """The lists of some histories.
+
+        Args:
+            known: the histories.
+            choice: the items that lists may contain.
+
+        Raises:
+            DataError: the model reads times, and the histories have none.
+            RunError: a score is not a number.
+        """
+        self._check_times(known.histories)
+        k = min(choice.k, self.vocabulary.n_items)
+        filled = known.histories.lengths > 0
+        rows = np.flatnonzero(filled)
+        items = np.zeros((len(filled), k), dtype=np.int64)
+        scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
+        ranker = Ranker(
+            self.model,
+            device=self.device,
+            protocol=Protocol(choice.seen),
+            batch_size=self.batch_size,
+            listed=choice.listed,
+        )
+        ranking = ranker.rank(known.histories.take(rows), top=k)
+        items[rows], scores[rows] = ranking.top_items, ranking.top_scores
+        items[~filled], scores[~filled] = self._popular(k, choice.listed)
+        return Recommendations(self.vocabulary, known.users, items, scores, ~filled, known.unknown)
+
+    def _popular(self, k: int, listed: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """(k,) the items with the most training interactions, and their numbers of interactions."""
+        counts = torch.from_numpy(self.vocabulary.counts.astype(np.float32))
+        counts[0] = -torch.inf
+        if listed is not None:
+            counts[torch.from_numpy(~listed)] = -torch.inf
+        items, of_items = best_items(counts.unsqueeze(0), k)
+        return items[0].numpy(), of_items[0].numpy()
+
+    def _check_times(self, histories: Histories) -> None:
+        if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
+            raise DataError(
+                f"{self.name} needs timestamps, and the histories have none",
+                hint="Give the time of each item, in seconds since 1970 or as ISO dates.",
+            )
+
+    def _check_known(self, found: ItemList) -> None:
+        if found.by == "popularity":
+            raise DataError(f"no item of the history is known{': ' if found.unknown else ''}{', '.join(found.unknown)}")

@@ -1,0 +1,187 @@
+"""Starts trainings for commands and notebooks: preparation, processes, progress, one run or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actsr_cli import console
+from actsr_cli.config import RunConfig
+from actsr_cli.data.catalog import all_names
+from actsr_cli.data.prepare import Prepared
+from actsr_cli.data.sequences import SequenceData
+from actsr_cli.distributed import Workers, joined_workers
+from actsr_cli.experiment.check import check_trainable
+from actsr_cli.experiment.data import data_of, prepare_for
+from actsr_cli.experiment.find import find_run
+from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended, refit, train_new, train_series
+from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumable, reconfigure, resume_run
+from actsr_cli.experiment.run import Origin, Run
+from actsr_cli.presets import ResolvedConfig, preset_for, preset_name, resolve
+from actsr_cli.progress import training_progress
+from actsr_cli.words import counted
+
+if TYPE_CHECKING:
+    from actsr_cli.training.trainer import Observer
+
+Place = str | Path | None
+OnTrained = Callable[[Launched], None]
+
+
+def train_resolved(
+    resolved: ResolvedConfig,
+    *,
+    name: str | None = None,
+    seeds: int | None = None,
+    final: bool = False,
+    data_dir: Place = None,
+    runs_dir: Place = None,
+    on_trained: OnTrained | None = None,
+) -> list[Launched]:
+    """Train one run or a series with resolved settings, for `train` and `train_seeds`.
+
+    Args:
+        resolved: the settings and their sources.
+        name: last part of the run's name, or the name of the series.
+        seeds: train one run per seed; None trains one run.
+        final: then train a final model on all data.
+        data_dir: see `train`.
+        runs_dir: see `train`.
+        on_trained: called with each trained run.
+
+    Raises:
+        RunError: see `train`.
+    """
+    with _workers() as workers:
+        if resolved.preset is None and not any(source.startswith("file ") for source in resolved.sources.values()):
+            _name_preset(resolved.config.dataset)
+        with console.working("Preparing data") as say:
+            config, prepared = workers.in_turn(lambda: prepare_for(resolved, data_root(data_dir), on_step=say))
+        workers.agree_on(prepared.data.fingerprint)
+        for text in prepared.report.warnings:
+            console.warn(text)
+        check_trainable(config, prepared.data)
+        if final and name is not None:
+            check_no_refit(runs_root(runs_dir), config, name)
+        launch = _launch(runs_root(runs_dir), workers, prepared, preset_name(resolved))
+        trained = []
+        for launched in _trained(config, prepared.data, launch, name, seeds, final):
+            _tell(on_trained, launched)
+            trained.append(launched)
+        return trained
+
+
+def continue_run(
+    name: str | None,
+    *,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    final: bool = False,
+    data_dir: Place = None,
+    runs_dir: Place = None,
+    on_trained: OnTrained | None = None,
+) -> list[Launched]:
+    """Continue a run, or only train the final model of a finished one, for `resume`.
+
+    Args:
+        name: a folder, DATASET/MODEL/NAME or its end; None takes the latest finished run.
+        overrides: `section.key=value` texts, below `options`.
+        options: settings by dotted key; None means not given.
+        settings: settings by dotted key, given in Python.
+        final: also train the final model on all data.
+        data_dir: see `train`.
+        runs_dir: see `train`.
+        on_trained: called with each trained run.
+
+    Raises:
+        RunError: see `resume`.
+    """
+    root = runs_root(runs_dir)
+    with _workers() as workers:
+        run = find_run(root, name)
+        wanted = resolve(file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings).config
+        if name is None:
+            console.note(f"The latest finished run is {run.name}")
+        if final:
+            check_no_refit(root, run.config, run.record.name)
+        only_final = final and run.record.finished and not LONGER_KEYS & changed_keys(run, wanted)
+        if not only_final:
+            check_resumable(run)
+            run = reconfigure(run, wanted)
+        prepared = workers.in_turn(lambda: data_of(run, data_root(data_dir)))
+        launch = _launch(root, workers, prepared, run.record.preset)
+        trained = []
+        if not only_final:
+            console.note(f"Continuing {run.name}")
+            with training_progress(run.config.training) as progress:
+                trained.append(ended(run, resume_run(run, prepared.data, progress, workers), workers))
+            _tell(on_trained, trained[-1])
+        if final and not any(each.interrupted for each in trained):
+            trained.append(refit(replace(run, config=wanted), prepared.data, launch))
+            _tell(on_trained, trained[-1])
+        return trained
+
+
+def _trained(
+    config: RunConfig, data: SequenceData, launch: Launch, name: str | None, seeds: int | None, final: bool
+) -> Iterator[Launched]:
+    """Each run after its training. An interrupted run is the last one."""
+    if seeds is not None:
+        yield from train_series(config, data, launch, seeds, name)
+        return
+    launched = train_new(config, data, launch, name)
+    yield launched
+    if final and not launched.interrupted:
+        yield refit(launched.run, data, launch)
+
+
+def _tell(on_trained: OnTrained | None, launched: Launched) -> None:
+    if on_trained is not None:
+        on_trained(launched)
+
+
+def _launch(runs_dir: Path, workers: Workers, prepared: Prepared, preset: str | None) -> Launch:
+    return Launch(
+        runs_dir, Origin(sys.argv, preset, prepared.folder), workers, observe=partial(_observed, prepared.data)
+    )
+
+
+@contextmanager
+def _observed(data: SequenceData, run: Run) -> Iterator[Observer]:
+    """Progress of a new run in the terminal."""
+    everything = (
+        "" if run.config.split.by != "none" else f" for {counted(run.config.training.last_epoch, 'epoch')} on all data"
+    )
+    console.note(f"Training {run.name}{everything}: {data.n_users:,} users, {data.n_items:,} items")
+    with training_progress(run.config.training) as progress:
+        yield progress
+
+
+@contextmanager
+def _workers() -> Iterator[Workers]:
+    """The processes of this training; only the first one prints."""
+    with joined_workers() as workers, console.silent(not workers.leads):
+        yield workers
+
+
+def _name_preset(dataset: str) -> None:
+    """Print a note about the preset for a data set."""
+    if (fitting := preset_for(*all_names(dataset))) is not None:
+        console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
+
+
+def data_root(folder: Place) -> Path:
+    """The root of the data sets: the folder, or ACTSR_DATA, or `dataset`."""
+    return Path(folder or os.environ.get("ACTSR_DATA") or "dataset")
+
+
+def runs_root(folder: Place) -> Path:
+    """The root of the runs: the folder, or ACTSR_RUNS, or `runs`."""
+    return Path(folder or os.environ.get("ACTSR_RUNS") or "runs")
