@@ -155,13 +155,14 @@ def actsr(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results, warnings and errors only.")] = False,
 ) -> None:
-    """Train and evaluate [bold]attention-calibrated transformers[/] for sequential recommendation.
+    """Train, evaluate and use [bold]attention-calibrated transformers[/] for sequential recommendation.
 
     [bold]Example:[/]
 
       actsr download demo
       actsr train --model ac-sasrec --preset demo
       actsr evaluate
+      actsr recommend
 
     Put the options of this page before the command: actsr --quiet evaluate
     """

@@ -119,6 +119,7 @@ def recommend(
 
     [bold]Example:[/]  actsr recommend --histories new.jsonl --only in-stock.txt --output lists.csv
     """
+    from actsr_cli import api
     from actsr_cli.data.readers import Columns
     from actsr_cli.recommending.choice import choose
     from actsr_cli.recommending.reading import read_ids
@@ -131,7 +132,9 @@ def recommend(
         if as_json:
             raise ConfigError("--json does not go with --output", hint="For JSON in a file: --output lists.jsonl")
         check_output(output)
-    recommender = _open(run, runs_dir, data_dir, device, threads, batch_size)
+    recommender = api.load(
+        run, device=device, threads=threads, batch_size=batch_size, data_dir=data_dir, runs_dir=runs_dir
+    )
     only_ids, without_ids = (None if file is None else read_ids(file) for file in (only, without))
     choice = choose(recommender.vocabulary, k, seen, only_ids, without_ids or [])
     if choice.unknown:
@@ -158,10 +161,11 @@ def similar(
 
     [bold]Example:[/]  actsr similar B004756YJA --k 5
     """
+    from actsr_cli import api
     from actsr_cli.commands.recommend_view import print_list
     from actsr_cli.recommending.writing import as_dict
 
-    recommender = _open(run, runs_dir, Path(), "cpu", None, None)
+    recommender = api.load(run, device="cpu", runs_dir=runs_dir)
     found = [recommender.similar(item, k) for item in items]
     if as_json:
         console.print_json([as_dict(each) for each in found])
@@ -199,12 +203,9 @@ class _Audience:
             raise ConfigError(f"{' and '.join(given)} do not go together")
         if self.timestamps is not None and not self.history:
             raise ConfigError("--timestamps needs --history")
-        if self.histories is None:
-            given_columns = {f"--{key}-column": value for key, value in self.columns.model_dump().items()}
-            for option, value in {"--format": self.format_name, **given_columns}.items():
-                if value is not None:
-                    option = option.replace("separator-column", "separator")
-                    raise ConfigError(f"{option} needs --histories FILE")
+        options = [*([] if self.format_name is None else ["--format"]), *self.columns.given.values()]
+        if self.histories is None and options:
+            raise ConfigError(f"{options[0]} needs --histories FILE")
 
     def histories_known(self, recommender: Recommender) -> tuple[Iterator[KnownHistories], int | None]:
         """The histories in chunks, and their number if it is known before they are read."""
@@ -227,18 +228,6 @@ class _Audience:
         items = history_items(self.history or [], recommender.vocabulary.item_names)
         times = None if self.timestamps is None else [each.strip() for each in self.timestamps.split(",")]
         return one_history(items, times)
-
-
-def _open(
-    run: str | None, runs_dir: Path, data_dir: Path, device: str, threads: int | None, batch_size: int | None
-) -> Recommender:
-    from actsr_cli.experiment.find import find_run, latest_run
-    from actsr_cli.experiment.recommend import open_recommender
-    from actsr_cli.training.device import use_threads
-
-    use_threads(threads)
-    found = latest_run(runs_dir, refits=True) if run is None else find_run(runs_dir, run)
-    return open_recommender(found, data_dir, device, batch_size)
 
 
 def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_json: bool) -> None:

@@ -202,12 +202,10 @@ def listed(values: Iterable[_T], where: str, what: str) -> list[_T]:
     """
     if isinstance(values, str):
         raise DataError(f"{where} must be a list of {what}, not the text '{values}'")
-    try:
-        if not isinstance(values, bytes | Mapping | pd.DataFrame):
-            return list(values)
-    except TypeError:  # not iterable
-        pass
-    raise DataError(f"{where} must be a list of {what}, not {_shown(values)}")
+    several = isinstance(values, Iterable) and not isinstance(values, bytes | Mapping | pd.DataFrame)
+    if not several or getattr(values, "ndim", 1) == 0:  # an array without dimensions holds a single value
+        raise DataError(f"{where} must be a list of {what}, not {_shown(values)}")
+    return list(values)
 
 
 def raw_ids(values: Iterable[object], where: str, kind: str = "item") -> list[str]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from actsr_cli.data.readers import Columns, find_reader, format_names, guess_reader
 from actsr_cli.data.readers.columns import FILE_ORDER
 from actsr_cli.data.readers.interactions import BadLines, find_column
+from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
 from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.readers.text import decoded_lines, read_lines
@@ -102,10 +103,8 @@ def _check_options(name: str, columns: Columns) -> None:
     if name not in (names := history_formats()):
         raise DataError(f"unknown format '{name}'; {nearest(name, names)}")
     options = () if name == JSON_LINES else find_reader(name).options
-    given = [key for key, value in columns.model_dump().items() if value is not None]
-    if unused := [key for key in given if key not in options]:
-        option = unused[0] if unused[0] == "separator" else f"{unused[0]}-column"
-        raise ConfigError(f"--{option} does not go with the format {name}")
+    if unused := [option for key, option in columns.given.items() if key not in options]:
+        raise ConfigError(f"{unused[0]} does not go with the format {name}")
 
 
 def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
@@ -174,32 +173,21 @@ def _json_entry(entry: Any) -> Entry:
 
 def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
     """The columns of user, items and times of a Parquet file with a list of items per row; None for other files."""
-    schema = _schema(path)
+    schema = parquet_schema(path)
 
     def find(role: str, given: str | None) -> str | None:
         return find_column(schema.names, given, (f"{role}s", *USUAL_NAMES[role]), role, path)
 
     item = find("item", columns.item)
-    if item is None or not _is_list(schema.field(item).type):
+    if item is None or not is_list(schema.field(item).type):
         return None
     time = None if columns.timestamp == FILE_ORDER else find("timestamp", columns.timestamp)
-    if time is not None and not _is_list(schema.field(time).type):
+    if time is not None and not is_list(schema.field(time).type):
         raise DataError(
             f"{path}: the column '{item}' holds lists, and the column '{time}' does not",
             hint="Give the time of each item, or --timestamp-column none.",
         )
     return find("user", columns.user), item, time
-
-
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return parquet.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> Iterator[Entry]:

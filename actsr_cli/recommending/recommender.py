@@ -192,19 +192,18 @@ class Recommender:
         Raises:
             DataError: an item of `items` is unknown, or no item of the history is known.
         """
-        whole = self.recommend(history, k=self.vocabulary.n_items, timestamps=timestamps, user=user, seen="rank")
-        self._check_known(whole)
+        known = self._known(history, timestamps, user)
+        whole = self.lists(known, Choice(self.vocabulary.n_items, "rank"))
         if items is None:
-            return whole
-        names = raw_ids(items, "items")
-        titles = self.vocabulary.titles
-        of_item = {scored.item: scored for scored in whole}
-        never = float("-inf")  # an item with this score is never listed
+            return whole[0]
+        names, titles = raw_ids(items, "items"), self.vocabulary.titles
+        scores = np.full(self.vocabulary.n_items + 1, -np.inf, dtype=np.float32)  # such an item is in no list
+        scores[whole.item_ids[0]] = whole.scores[0]
         chosen = tuple(
-            of_item.get(name) or ScoredItem(name, titles[item] if titles else "", never)
+            ScoredItem(name, titles[item] if titles else "", float(scores[item]))
             for name, item in zip(names, self.vocabulary.item_ids(names).tolist(), strict=True)
         )
-        return ItemList(chosen, whole.user, whole.by, whole.unknown, ranked=False)
+        return ItemList(chosen, known.users[0], unknown=known.unknown[0], ranked=False)
 
     def explain(
         self,
@@ -225,16 +224,13 @@ class Recommender:
         Raises:
             DataError: the item is unknown, or no item of the history is known.
         """
+        known = self._known(history, timestamps, user)
+        self._check_times(known.histories)
         if item is None:
-            best = self.recommend(history, k=1, timestamps=timestamps, user=user)
-            self._check_known(best)
+            best = self.lists(known, Choice(1, "exclude"))[0]
             if not best:
                 raise DataError("the history contains the whole catalogue: give the item to explain")
             item = best[0].item
-        known = known_histories(one_history(history, timestamps, user), self.vocabulary)
-        if not known.histories.lengths[0]:
-            raise DataError("no item of the history is known")
-        self._check_times(known.histories)
         target = int(self.vocabulary.item_ids(raw_ids([item], "items"))[0])
         return explain(self.model, self.vocabulary, known, target, self.device)
 
@@ -307,6 +303,14 @@ class Recommender:
                 hint="Give the time of each item, in seconds since 1970 or as ISO dates.",
             )
 
-    def _check_known(self, found: ItemList) -> None:
-        if found.by == "popularity":
-            raise DataError(f"no item of the history is known{': ' if found.unknown else ''}{', '.join(found.unknown)}")
+    def _known(self, history: History, timestamps: Times | None, user: RawId | None) -> KnownHistories:
+        """A single history with at least one known item.
+
+        Raises:
+            DataError: no item of the history is known.
+        """
+        known = known_histories(one_history(history, timestamps, user), self.vocabulary)
+        if not known.histories.lengths[0]:
+            names = ", ".join(known.unknown[0])
+            raise DataError(f"no item of the history is known{': ' if names else ''}{names}")
+        return known

@@ -25,6 +25,12 @@ class Columns:
     rating: str | None = None
     separator: str | None = None
 
+    @property
+    def given(self) -> dict[str, str]:
+        """The command-line option of each field that is given, by the field's name."""
+        names = [name for name, value in asdict(self).items() if value is not None]
+        return {name: "--separator" if name == "separator" else f"--{name}-column" for name in names}
+
     def model_dump(self) -> dict[str, str | None]:
         """The fields by name, as those of a pydantic model."""
         return asdict(self)

@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 from actsr_cli.data.readers.atomic import read_header_types
 from actsr_cli.data.readers.delimited import Table, check_names, read_delimited, read_header
 from actsr_cli.data.readers.interactions import BadLines, find_column
+from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
 
@@ -115,7 +116,7 @@ def _opened(path: Path) -> tuple[list[str], _Columns, Callable[[list[str]], Tabl
         columns = _columns(path, names, dict.fromkeys(names, _BARS))
         return names, columns, lambda used: read_delimited(path, separator, names, used, quoted=True)
     if path.suffix == ".parquet":
-        schema = _schema(path)
+        schema = parquet_schema(path)
         check_names(schema.names, path)
         kinds = {column.name: _kind(column.type) for column in schema}
         columns = _columns(path, schema.names, {name: kind for name, kind in kinds.items() if kind})
@@ -133,16 +134,9 @@ def _columns(path: Path, names: list[str], classed: dict[str, str]) -> _Columns:
     return _Columns(item, title, category, classed.get(category or "", _ONE))
 
 
-def _schema(path: Path) -> pa.Schema:
-    try:
-        return parquet.read_schema(path)
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
-
-
 def _kind(column: pa.DataType) -> str | None:
     """How categories are written in a Parquet column; None where it can hold none."""
-    if pa.types.is_list(column) or pa.types.is_large_list(column):
+    if is_list(column):
         return _LIST
     texts = pa.types.is_string(column) or pa.types.is_large_string(column) or pa.types.is_dictionary(column)
     return _BARS if texts else None

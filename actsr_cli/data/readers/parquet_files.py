@@ -30,3 +30,21 @@ def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_line
     except pa.ArrowException as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}") from error
     return read_table(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), roles, path, bad_lines)
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """The names and types of the columns of a Parquet file.
+
+    Raises:
+        DataError: it is not a readable Parquet file.
+    """
+    try:
+        return parquet.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def is_list(column: pa.DataType) -> bool:
+    """Whether a column holds lists."""
+    types = pa.types
+    return bool(types.is_list(column) or types.is_large_list(column) or types.is_fixed_size_list(column))
