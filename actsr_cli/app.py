@@ -33,6 +33,7 @@ COMMANDS = {
     "models": "models",
     "presets": "presets",
     "runs": "runs",
+    "doctor": "doctor",
 }
 """The commands in the order of the help, each with its module in `commands`.
 

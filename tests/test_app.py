@@ -27,6 +27,7 @@ from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve,
 
 COMMANDS = [
     "compare",
+    "doctor",
     "download",
     "evaluate",
     "inspect-attention",
