@@ -24,7 +24,8 @@ def constraints() -> dict[str, str]:
 
 
 def test_each_pin_has_hashes() -> None:
-    pins, hashes = [], 0
+    pins: list[str] = []
+    hashes = 0
     for line in (ROOT / "constraints-hashed.txt").read_text().splitlines():
         if line.startswith(" "):
             assert HASH.fullmatch(line.strip())

@@ -25,6 +25,7 @@ from actsr_cli.errors import ActsrError
 from actsr_cli.experiment.resume import reconfigure, resume_run
 from actsr_cli.experiment.run import Run, new_run
 from actsr_cli.experiment.train import train_run
+from actsr_cli.files import write_text
 from actsr_cli.training.checkpoint import load_tensors
 from actsr_cli.training.device import choose_device
 from actsr_cli.training.trainer import Observer
@@ -136,8 +137,7 @@ def _folder(root: Path) -> tuple[Verdict, str]:
     told = f"{root.absolute()}, {free / 2**30:.1f} GiB free"
     try:
         with TemporaryDirectory(prefix=".actsr-doctor-", dir=place) as scratch, FileLock(Path(scratch) / "lock"):
-            (Path(scratch) / "written").write_bytes(os.urandom(1024))
-            (Path(scratch) / "written").replace(Path(scratch) / "renamed")
+            write_text(Path(scratch) / "file", "written and renamed")
     except OSError as error:
         return Verdict.WARNING, f"{told}: it can only be read ({error.strerror})"
     if free < _LITTLE_DISK:
