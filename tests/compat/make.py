@@ -42,12 +42,10 @@ def main() -> None:
         os.chdir(scratch)
         rows = [f"u{user},i{(user + step) % 12},{1000 * step + user}" for user in range(24) for step in range(6)]
         Path("log.csv").write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
-        prepared = actsr.prepare("small", "log.csv", data_dir="data")
+        actsr.prepare("small", "log.csv", data_dir="data")
         run = actsr.train("ac-sasrec", dataset="small", settings=SETTINGS, name="old", data_dir="data", runs_dir="runs")
         listed = actsr.load(run, device="cpu", threads=1).recommend(HISTORY, k=5)
         answers = {
-            "users": prepared.data.n_users,
-            "items": prepared.data.n_items,
             "metrics": actsr.evaluate(run, data_dir="data").metrics,
             "history": HISTORY,
             "items": [[item, score] for item, _, score in listed],
