@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 LONGEST_NAME = 100
 """Largest number of bytes of a name: file systems allow 255, and temporary files put more around it."""
 
@@ -40,12 +42,21 @@ def visible(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in keep else _escaped(each) for each in text)
+    return "".join(_escaped(each) if _acts(each) and each not in keep else each for each in text)
 
 
 def shortened(text: str, longest: int = 80) -> str:
     """A text for a message: its beginning if it is long."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _acts(character: str) -> bool:
+    """Whether a character controls a terminal or the direction or lines of a text, or is half of one (a surrogate)."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+
+
+_JOINERS = "\u200c\u200d"
+"""Words of some languages, and some emoji, are written with these."""
 
 
 def _escaped(character: str) -> str:

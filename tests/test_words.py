@@ -42,13 +42,14 @@ def test_what_is_no_name(name: str, problem: str) -> None:
 def test_visible_by_hand() -> None:
     assert visible("a\x1b[31m\u202eb\udcff\x9b\n") == "a\\x1b[31m\\u202eb\\udcff\\x9b\\n"
     assert visible("a\tb\nc", keep="\n") == "a\\tb\nc"
-    assert visible("Ünïcode 数据 :x: [bold]") == "Ünïcode 数据 :x: [bold]"
+    for text in ("Ünïcode 数据 :x: [bold]", "全角\u3000空白", "a\xa0b", "می\u200cخواهم"):
+        assert visible(text) == text
 
 
 @given(st.text(alphabet=st.characters()))
 def test_what_is_visible_can_be_printed(text: str) -> None:
     shown = visible(text)
-    assert shown.isprintable()
+    assert not any(each in shown for each in map(chr, (*range(32), *range(127, 160), 0x2028, 0x202E)))
     assert visible(shown) == shown
     shown.encode("utf-8")
 
