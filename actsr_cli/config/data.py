@@ -18,9 +18,9 @@ class DataConfig(Section):
     intervals: dict[str, tuple[float | None, float | None]] = Field(
         default_factory=dict, description="Closed interval of values to keep, by column: {timestamp: [0, null]}."
     )
-    user_core: int = Field(0, ge=0, le=2**53, description="Drop users with fewer interactions, repeated until stable.")
-    item_core: int = Field(0, ge=0, le=2**53, description="Drop items with fewer interactions, repeated until stable.")
-    max_length: int | None = Field(None, ge=3, le=2**53, description="Keep only the latest N interactions of each user.")
+    user_core: int = Field(0, ge=0, description="Drop users with fewer interactions, repeated until stable.")
+    item_core: int = Field(0, ge=0, description="Drop items with fewer interactions, repeated until stable.")
+    max_length: int | None = Field(None, ge=3, description="Keep only the latest N interactions of each user.")
 
     @property
     def against_split(self) -> list[str]:
