@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsr_cli.errors import ConfigError, nearest
+from actsr_cli.words import name_problem, shortened
 
 if TYPE_CHECKING:
     from actsr_cli.config import Choice, RunConfig
@@ -133,11 +134,12 @@ def load_preset(name: str | Path) -> Preset:
     text = str(name)
     shipped = text in preset_names()
     path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
-    is_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file()
-    if not is_path:
-        raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
+    if not (path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or (name_problem(text) is None and path.is_file())):
+        raise ConfigError(
+            f"unknown preset '{shortened(text)}'; {nearest(text, preset_names())}", hint="All: actsr presets"
+        )
     values, space = _settings_and_space(path)
-    config = checked(values, {key: f"preset {text}" for key, _ in leaves(values)})
+    config = checked(values, {key: f"preset {shortened(text)}" for key, _ in leaves(values)})
     return Preset(text, path, values, config, space)
 
 

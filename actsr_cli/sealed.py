@@ -25,7 +25,7 @@ _LAST_LINE = re.compile(rb"# checksum: (.*)\n?\Z")
 CHANGED = "its checksum does not fit: the file is damaged, or was changed by hand"
 
 
-class Damaged(ValueError):
+class DamageError(ValueError):
     """Why a file cannot be used, in one line."""
 
 
@@ -47,11 +47,11 @@ def check_file(path: Path, expected: str) -> None:
     """Check a file against the checksum that was recorded when it was written.
 
     Raises:
-        Damaged: it is another one.
+        DamageError: it is another one.
         OSError: the file cannot be read.
     """
     if file_checksum(path) != expected:
-        raise Damaged(f"{path.name}: {CHANGED}")
+        raise DamageError(f"{path.name}: {CHANGED}")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -66,15 +66,15 @@ def read_json(path: Path) -> tuple[dict[str, Any], bool]:
     Whoever knows what the record must hold first says what is wrong in it, which helps more than that something is.
 
     Raises:
-        Damaged: the file holds no JSON object.
+        DamageError: the file holds no JSON object.
         OSError: it cannot be read.
     """
     try:
         values = json.loads(_content(path))
     except (ValueError, RecursionError) as error:
-        raise Damaged(_reason(error)) from error
+        raise DamageError(_reason(error)) from error
     if not isinstance(values, dict):
-        raise Damaged("it holds no record")
+        raise DamageError("it holds no record")
     expected = values.pop(_MEMBER, None)
     return values, expected is None or expected == _of_values(values)
 
@@ -88,7 +88,7 @@ def read_sealed(path: Path) -> tuple[str, bool | None]:
     """A YAML text, and whether its checksum fits; None if it has none.
 
     Raises:
-        Damaged: the file holds no text.
+        DamageError: the file holds no text.
         OSError: it cannot be read.
     """
     content = _content(path)
@@ -97,14 +97,14 @@ def read_sealed(path: Path) -> tuple[str, bool | None]:
     try:
         return content.decode(), fits
     except UnicodeDecodeError as error:
-        raise Damaged(_reason(error)) from error
+        raise DamageError(_reason(error)) from error
 
 
 def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
-        raise Damaged(f"it is larger than {_LARGEST // 2**20} MB, so it is no record")
+        raise DamageError(f"it is larger than {_LARGEST // 2**20} MB, so it is no record")
     return content
 
 

@@ -49,7 +49,9 @@ class TrainedOptions(ModelOptions):
     }
 
     hidden_size: int = Field(64, ge=1, le=65_536, description="Width of the hidden states.")
-    inner_size: int = Field(128, ge=1, le=1_000_000, description="Width inside the feed-forward blocks; in GRU4Rec, of the state.")
+    inner_size: int = Field(
+        128, ge=1, le=1_000_000, description="Width inside the feed-forward blocks; in GRU4Rec, of the state."
+    )
     layers: int = Field(2, ge=1, le=1_000, description="Number of layers.")
     hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
     similarity: Literal["dot", "cosine"] = Field(
@@ -163,7 +165,9 @@ class TiSASRecOptions(TransformerOptions):
     needs_timestamps: ClassVar[bool] = True
 
     name: Literal["tisasrec"] = Field("tisasrec", description=_NAME)
-    time_span: int = Field(256, ge=1, le=10_000_000, description="Longer time intervals are clipped to this many units.")
+    time_span: int = Field(
+        256, ge=1, le=10_000_000, description="Longer time intervals are clipped to this many units."
+    )
     interval_scale: Literal["user", "raw"] = Field(
         "user", description="Unit of time intervals: the user's smallest interval, or a second (published AC code)."
     )
@@ -194,7 +198,9 @@ class ItemKNNOptions(ModelOptions):
 
     name: Literal["item-knn"] = Field("item-knn", description=_NAME)
     neighbours: int = Field(100, ge=1, le=100_000, description="Number of neighbours kept for each item.")
-    neighbour_reach: int = Field(5, ge=1, le=1_000, description="Largest distance between neighbours in a history, in positions.")
+    neighbour_reach: int = Field(
+        5, ge=1, le=1_000, description="Largest distance between neighbours in a history, in positions."
+    )
     neighbour_shrinkage: float = Field(
         0.0, ge=0, description="Added to each item's interaction count; lowers the scores of rare items."
     )

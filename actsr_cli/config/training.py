@@ -48,7 +48,9 @@ class TrainingConfig(Section):
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Random seed: initial weights, dropout, noise and batch order.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Random seed: initial weights, dropout, noise and batch order."
+    )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
         "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."

@@ -181,7 +181,7 @@ def read_record(folder: Path) -> RunRecord:
         values, fits = sealed.read_json(path)
     except FileNotFoundError as error:
         raise RunError(f"{folder} is not the folder of a run: it has no {FILE_NAME}") from error
-    except (sealed.Damaged, OSError) as error:
+    except (sealed.DamageError, OSError) as error:
         raise damaged(path, getattr(error, "strerror", None) or error) from error
     _check_version(folder, values)
     try:
@@ -218,4 +218,6 @@ def _check_version(folder: Path, values: dict[str, Any]) -> None:
     if layout is None and "status" in values:
         raise RunError(f"{folder} was made by actsr 0.1, which this version does not open: train it again")
     if layout != LAYOUT:
-        raise RunError(f"{folder} has layout {shortened(str(layout))} of another version of actsr, which this version does not open")
+        raise RunError(
+            f"{folder} has layout {shortened(str(layout))} of another version of actsr, which this version does not open"
+        )

@@ -115,7 +115,7 @@ class Run:
             return {}
         try:
             values, fits = sealed.read_json(path)
-        except (sealed.Damaged, OSError) as error:
+        except (sealed.DamageError, OSError) as error:
             raise damaged(path, getattr(error, "strerror", None) or error) from error
         if not fits or not all(isinstance(measured, dict) for measured in values.values()):
             raise damaged(path, "it holds no metrics" if fits else sealed.CHANGED)
@@ -231,7 +231,7 @@ def open_run(path: Path) -> Run:
     try:
         text, fits = sealed.read_sealed(config)
         settings = RunConfig.model_validate(parse_yaml(text))
-    except (sealed.Damaged, ConfigError, ValidationError) as error:
+    except (sealed.DamageError, ConfigError, ValidationError) as error:
         raise RunError(
             f"{config} cannot be read: {shortened(_first_problem(error), 300)}",
             hint="The run is damaged or from another version of actsr. To delete it: actsr runs delete.",
