@@ -43,15 +43,21 @@ def file_checksum(path: Path) -> str:
     return _file_checksum(path, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def check_file(path: Path, expected: str) -> None:
-    """Check a file against the checksum that was recorded when it was written.
+def checksums(paths: Iterable[Path]) -> dict[str, str]:
+    """The checksums of some files by name."""
+    return {path.name: file_checksum(path) for path in paths}
+
+
+def check_files(folder: Path, expected: Mapping[str, str]) -> None:
+    """Check the files in a folder against the checksums that were recorded when they were written.
 
     Raises:
-        DamageError: it is another one.
-        OSError: the file cannot be read.
+        DamageError: a file is another one.
+        OSError: a file cannot be read.
     """
-    if file_checksum(path) != expected:
-        raise DamageError(f"{path.name}: {CHANGED}")
+    for name, checksum_then in expected.items():
+        if file_checksum(folder / Path(name).name) != checksum_then:
+            raise DamageError(f"its files do not fit together: {name}: {CHANGED}")
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -130,8 +136,3 @@ def _file_checksum(path: Path, *_: int) -> str:
             return checksum(b"")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return checksum(content)
-
-
-def checksums(paths: Iterable[Path]) -> dict[str, str]:
-    """The checksums of some files by name."""
-    return {path.name: file_checksum(path) for path in paths}

@@ -42,7 +42,7 @@ def test_what_is_no_name(name: str, problem: str) -> None:
 def test_visible_by_hand() -> None:
     assert visible("a\x1b[31m\u202eb\udcff\x9b\n") == "a\\x1b[31m\\u202eb\\udcff\\x9b\\n"
     assert visible("a\tb\nc", keep="\n") == "a\\tb\nc"
-    for text in ("Ünïcode 数据 :x: [bold]", "全角\u3000空白", "a\xa0b", "می\u200cخواهم"):
+    for text in ("Ünïcode 数据 :x: [bold]", "全角\u3000空白", "a\xa0b", "a\u200cb"):
         assert visible(text) == text
 
 

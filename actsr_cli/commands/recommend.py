@@ -19,6 +19,7 @@ from actsr_cli.commands.options import (
     HistoryItems,
     RunsDir,
     Threads,
+    TrustCode,
     history_items,
 )
 from actsr_cli.errors import ConfigError
@@ -101,6 +102,7 @@ def recommend(
     batch_size: BatchSize = None,
     device: Device = "auto",
     threads: Threads = None,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

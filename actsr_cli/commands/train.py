@@ -101,6 +101,7 @@ def train(
         typer.Option(help="Continue this run after its last finished epoch.", rich_help_panel=PLACE),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

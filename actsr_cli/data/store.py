@@ -111,8 +111,7 @@ def load(folder: Path) -> SequenceData:
     """
     record = load_record(folder)
     try:
-        for name, expected in (record.checksums or {}).items():
-            sealed.check_file(folder / name, expected)
+        sealed.check_files(folder, record.checksums or {})
         users, items = parquet.read_table(folder / "users.parquet"), parquet.read_table(folder / "items.parquet")
         data = SequenceData(
             name=record.name,
@@ -165,9 +164,10 @@ def _read(folder: Path, model: type[Model]) -> Model:
     except ValidationError as error:
         raise _damaged(folder, f"{RECORD} is not a valid record") from error
     except (sealed.DamageError, OSError) as error:
-        raise _damaged(folder, f"{RECORD}: {error}" if isinstance(error, sealed.DamageError) else error) from error
+        reason = f"{RECORD} is not a valid record: {error}" if isinstance(error, sealed.DamageError) else error
+        raise _damaged(folder, reason) from error
     if not fits:
-        raise _damaged(folder, f"{RECORD}: {sealed.CHANGED}")
+        raise _damaged(folder, f"{RECORD} is not a valid record: {sealed.CHANGED}")
     return record
 
 

@@ -23,7 +23,7 @@ from actsr_cli.data.names import lists_of_texts, texts
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
 from actsr_cli.files import replacing
-from actsr_cli.sealed import check_file, checksums
+from actsr_cli.sealed import check_files, checksums
 from actsr_cli.words import shortened
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
@@ -140,8 +140,7 @@ class Vocabulary:
         """
         has_users = (folder / _USERS).exists() if files is None else _USERS in files
         try:
-            for name, expected in (files or {}).items():
-                check_file(folder / name, expected)
+            check_files(folder, files or {})
             items = parquet.read_table(folder / _ITEMS)
             users = parquet.read_table(folder / _USERS) if has_users else None
             found = cls(

@@ -218,6 +218,5 @@ def _check_version(folder: Path, values: dict[str, Any]) -> None:
     if layout is None and "status" in values:
         raise RunError(f"{folder} was made by actsr 0.1, which this version does not open: train it again")
     if layout != LAYOUT:
-        raise RunError(
-            f"{folder} has layout {shortened(str(layout))} of another version of actsr, which this version does not open"
-        )
+        other = f"layout {shortened(str(layout))} of another version of actsr"
+        raise RunError(f"{folder} has {other}, which this version does not open")

@@ -38,6 +38,7 @@ from actsr_cli.experiment.record import (
     save_record,
 )
 from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.plugins import named_by_run, trust
 from actsr_cli.words import name_problem, shortened
 
 if TYPE_CHECKING:  # whoever lists runs waits for none of these
@@ -136,6 +137,10 @@ class Run:
         if (vocabulary.n_items, users) != (record.items, record.users):
             raise RunError(f"the vocabulary in {self.path} does not belong to this run: it has other items or users")
         return vocabulary
+
+    def trust_code(self) -> None:
+        """Allow importing the model and the loss that the run's folder names: the user trusts them."""
+        trust(self.config.model.name, self.config.loss.name)
 
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
@@ -238,6 +243,8 @@ def open_run(path: Path) -> Run:
         ) from error
     if fits is False or (fits is None and record.files is not None):
         raise damaged(config, f"{sealed.CHANGED}. The settings of a run are a record of how it was trained")
+    for named in (settings.model.name, settings.loss.name):
+        named_by_run(named)
     return Run(path.resolve(), settings, record.title)
 
 

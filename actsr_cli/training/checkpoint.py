@@ -1,7 +1,7 @@
 """Checkpoints: the full state of a training in one safetensors file, which is written atomically.
 
-The files of models and checkpoints carry a checksum over names, shapes, kinds and values of their tensors and over their
-metadata. Nothing of a file is used before all of it is checked: memory behind a tensor of the wrong size is not ours.
+The files of models and checkpoints carry a checksum over names, shapes, kinds and values of their tensors, and over
+their metadata. Nothing of a file is used before all of it is checked: memory behind a tensor of the wrong size is not ours.
 """
 
 from __future__ import annotations
@@ -119,11 +119,9 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         _check_weights(average, trainer.average, path)
     parameters = dict(trainer.model.named_parameters())
     moments = _moments_of(_under(_OPTIMIZER, tensors), parameters, path)
-    random = _under(_RANDOM, tensors)
-    known = _random_states() | {"batches": trainer.generator.get_state()}
-    _check_forms(random, {name: (known[name].shape, known[name].dtype) for name in known if name in random}, path)
-    if missing := {"batches", "cpu"} - random.keys():
-        raise _damaged(path, f"the state of the generator '{min(missing)}' is missing")
+    random = _generators_of(_under(_RANDOM, tensors), trainer, path)
+    if unknown := [name for name in tensors if not name.startswith((_MODEL, _AVERAGE, _OPTIMIZER, _RANDOM))]:
+        raise _misfit(path, f"it has an unknown tensor, {shortened(unknown[0])}")
     trainer.model.load_state_dict(weights)
     if trainer.average is not None:
         trainer.average.load_state_dict(average)
@@ -179,6 +177,21 @@ def _moments_of(
     return found
 
 
+def _generators_of(tensors: Mapping[str, Tensor], trainer: Trainer, path: Path) -> dict[str, Tensor]:
+    """The states of the random generators that this machine has, of those that a checkpoint holds.
+
+    Raises:
+        RunError: one is missing or of another size.
+    """
+    here = _random_states() | {"batches": trainer.generator.get_state()}
+    wanted = {name: (state.shape, state.dtype) for name, state in here.items() if name in tensors}
+    found = {name: state for name, state in tensors.items() if name in wanted}
+    _check_forms(found, wanted, path)
+    if missing := {"batches", "cpu"} - found.keys():
+        raise _damaged(path, f"the state of the generator '{min(missing)}' is missing")
+    return found
+
+
 def _check_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
     """Raise RunError unless tensors fit a model and their values are numbers."""
     own = model.state_dict()
@@ -196,8 +209,12 @@ def _check_forms(tensors: Mapping[str, Tensor], wanted: Mapping[str, Form], path
     for name, tensor in tensors.items():
         shape, kind = wanted[name]
         if tensor.shape != shape or tensor.dtype != kind:
-            there, here = (f"{tuple(size)} of {str(what)[6:]}" for size, what in ((tensor.shape, tensor.dtype), (shape, kind)))
+            there, here = _in_words(tensor.shape, tensor.dtype), _in_words(shape, kind)
             raise _misfit(path, f"{name}{inside} has the shape {there}, not {here}")
+
+
+def _in_words(shape: torch.Size, kind: torch.dtype) -> str:
+    return f"{tuple(shape)} of {str(kind).removeprefix('torch.')}"
 
 
 def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
