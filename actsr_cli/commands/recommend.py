@@ -155,6 +155,7 @@ def similar(
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Similar items per item.")] = 10,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Show the items that are most similar to each item: by the cosine of the model's item vectors.

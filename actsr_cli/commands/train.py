@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode, complete_model, complete_preset
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 

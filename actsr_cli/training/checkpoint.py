@@ -1,7 +1,8 @@
 """Checkpoints: the full state of a training in one safetensors file, which is written atomically.
 
 The files of models and checkpoints carry a checksum over names, shapes, kinds and values of their tensors, and over
-their metadata. Nothing of a file is used before all of it is checked: memory behind a tensor of the wrong size is not ours.
+their metadata. Nothing of a file is used before all of it is checked: an optimizer reads memory behind a tensor that is
+too small.
 """
 
 from __future__ import annotations
