@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -29,26 +29,15 @@ if TYPE_CHECKING:
 
 def _console(**settings: Any) -> Console:
     """A console that prints texts as they are: no markup, no emoji, and nothing that a terminal would act on."""
-    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
-    from rich.control import Control
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
-    class Visible(NamedTuple):
-        """Something to print, in which control characters are escaped."""
-
-        what: ConsoleRenderable
-
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            for each in console.render(self.what, options):
+    class Escaping(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for each in super().render(renderable, options):
                 yield each if each.control else Segment(visible(each.text, keep=_LINES), each.style)
 
-    class Escaping(RenderHook):
-        def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-            return [each if isinstance(each, Control) else Visible(each) for each in renderables]
-
-    console = Console(highlight=False, emoji=False, markup=False, **settings)
-    console.push_render_hook(Escaping())
-    return console
+    return Escaping(highlight=False, emoji=False, markup=False, **settings)
 
 
 @cache

@@ -12,8 +12,8 @@ from rich.text import Text
 from actsr_cli import console
 from actsr_cli.commands import tables
 
-HOSTILE = "a\x1b[2J\x1b]0;owned :x: [bold]b[/bold] \u202ec \udcff\x9b31m"
-SHOWN = r"a\x1b[2J\x1b]0;owned :x: [bold]b[/bold] \u202ec \udcff\x9b31m"
+HOSTILE = "\x1b[2J:x:[bold]b[/bold]\u202e\udcff\x9b"
+SHOWN = r"\x1b[2J:x:[bold]b[/bold]\u202e\udcff\x9b"
 
 
 @pytest.fixture(params=["terminal", "pipe"])
@@ -55,10 +55,10 @@ def test_results(shown: Callable[[], str]) -> None:
 
 
 def test_tables(shown: Callable[[], str]) -> None:
-    tables.print_rows(("item", "title"), [(HOSTILE, f"{HOSTILE}\n{HOSTILE}"), ("b", "c")])
+    tables.print_rows(("item", "title"), [(HOSTILE, "b"), (f"a\n{HOSTILE}", "c")])
     tables.print_line(HOSTILE, style="bold")
     text = shown()
-    assert text.count(SHOWN) == 4 and rf"{SHOWN}\n{SHOWN}" in text
+    assert text.count(SHOWN) == 3 and rf"a\n{SHOWN}" in text
     assert "\x1b[2J" not in text and "\u202e" not in text and "\udcff" not in text
 
 
@@ -69,7 +69,7 @@ def test_drawn_tables(shown: Callable[[], str]) -> None:
     table.add_row(HOSTILE)
     console.results.print(table)
     text = shown()
-    assert text.count(r"\x1b[2J\x1b]0;owned :x: [bold]b[/bold]") == 5
+    assert text.count(SHOWN) == 5
     assert not {"\u202e", "\udcff", "\x9b"} & set(text)
 
 
