@@ -31,6 +31,7 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     batch_size: int | None = None,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Recommender:
@@ -41,6 +42,8 @@ def load(
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None leaves PyTorch's choice.
         batch_size: histories scored at a time; None takes the run's.
+        trust_code: import the run's model even if it is code that only the run's folder names; see
+            docs/your-own-model.md.
         data_dir: root of the data sets, for `recommend_users`. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
@@ -52,6 +55,8 @@ def load(
     use_threads(threads)
     root = runs_root(runs_dir)
     found = run if isinstance(run, Run) else latest_run(root, refits=True) if run is None else find_run(root, str(run))
+    if trust_code:
+        found.trust_code()
     return open_recommender(found, data_root(data_dir), device, batch_size)
 
 
@@ -189,6 +194,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "auto",
     threads: int | None = None,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Evaluation:
@@ -205,6 +211,7 @@ def evaluate(
         batch_size: histories scored at a time.
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None leaves PyTorch's choice.
+        trust_code: see `load`.
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
@@ -224,6 +231,8 @@ def evaluate(
         _check_counts(k=cutoff)
     use_threads(threads)
     opened = run if isinstance(run, Run) else find_run(runs_root(runs_dir), None if run is None else str(run))
+    if trust_code:
+        opened.trust_code()
     data = data_of(opened, data_root(data_dir)).data
     settings = opened.config.evaluation
     protocol = Protocol.chosen(settings, seen, candidates, n_candidates)
@@ -242,6 +251,7 @@ def resume(
     *,
     settings: Mapping[str, Any] | None = None,
     refit: bool = False,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Run:
@@ -251,6 +261,7 @@ def resume(
         run: a folder, DATASET/MODEL/NAME or its end.
         settings: settings that may change, such as {"training.epochs": 50} or the device.
         refit: then train the final model on all data and return it; if the run is finished, train only that model.
+        trust_code: see `load`.
         data_dir: see `train`.
         runs_dir: see `train`.
 
@@ -262,6 +273,7 @@ def resume(
         str(run.path if isinstance(run, Run) else run),
         settings=settings,
         final=refit,
+        trust_code=trust_code,
         data_dir=data_dir,
         runs_dir=runs_dir,
     )

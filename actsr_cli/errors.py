@@ -38,8 +38,12 @@ class RunError(ActsrError):
     """A run cannot be found, opened, resumed or finished."""
 
 
+_COMPARED = 100
+"""Number of letters of an unknown name that are compared: the time grows with their square."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message for an unknown `name`: the closest known name, or a list of all known names."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    close = get_close_matches(name[:_COMPARED], names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

@@ -84,6 +84,7 @@ def continue_run(
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     final: bool = False,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
     on_trained: OnTrained | None = None,
@@ -96,6 +97,7 @@ def continue_run(
         options: settings by dotted key; None means not given.
         settings: settings by dotted key, given in Python.
         final: also train the final model on all data.
+        trust_code: see `load`.
         data_dir: see `train`.
         runs_dir: see `train`.
         on_trained: called with each trained run.
@@ -106,7 +108,11 @@ def continue_run(
     root = runs_root(runs_dir)
     with _workers() as workers:
         run = find_run(root, name)
-        wanted = resolve(file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings).config
+        if trust_code:
+            run.trust_code()
+        wanted = resolve(
+            file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings, of_run=True
+        ).config
         if name is None:
             console.note(f"The latest finished run is {run.name}")
         if final:

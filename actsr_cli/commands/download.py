@@ -166,7 +166,7 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
             f"sha256 {installed.manifest.sha256}, was {installed.earlier_sha256}"
         )
     files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
-    console.results.print(f"{entry.name}: {files} in {installed.folder}", markup=False, soft_wrap=True)
+    console.results.print(f"{entry.name}: {files} in {installed.folder}", soft_wrap=True)
     console.note(f"Next: actsr preprocess {entry.name}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, history_items
+from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, TrustCode, history_items
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def inspect_attention(
         ),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

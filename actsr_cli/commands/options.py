@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from actsr_cli import plugins
 from actsr_cli.errors import ConfigError
 
 WHO, MEASURED, OUTPUT, SPEED, PLACES = "Who", "What is measured", "Output", "Computation", "Where things are"
@@ -36,6 +37,24 @@ BatchSize = Annotated[
     typer.Option(min=1, help="Histories scored at a time; limits memory.", rich_help_panel=SPEED),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
+
+
+def _trust_code(wanted: bool) -> bool:
+    if wanted:
+        plugins.trust(plugins.EVERYTHING)
+    return wanted
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        callback=_trust_code,
+        help="Import the model and loss of the run even if they are code that only the folder of the run names "
+        "(package.module:Class). ACTSR_TRUST_CODE=1 does the same.",
+        rich_help_panel=PLACES,
+    ),
+]
 
 Split = Annotated[
     Literal["test", "valid"],

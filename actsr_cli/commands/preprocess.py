@@ -220,5 +220,5 @@ def _print_steps(report: Report, name: str) -> None:
             removed = (before.users - step.users, before.items - step.items, before.interactions - step.interactions)
             rows.append((step.name, *(f"-{count:,}" if count else "0" for count in removed)))
         before = step
-    console.results.print(f"Preparing {name}", style="italic", markup=False)
+    console.results.print(f"Preparing {name}", style="italic")
     print_rows(("step", *sizes), rows, right=sizes)

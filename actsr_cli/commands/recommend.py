@@ -19,6 +19,7 @@ from actsr_cli.commands.options import (
     HistoryItems,
     RunsDir,
     Threads,
+    TrustCode,
     history_items,
 )
 from actsr_cli.errors import ConfigError
@@ -101,6 +102,7 @@ def recommend(
     batch_size: BatchSize = None,
     device: Device = "auto",
     threads: Threads = None,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -153,6 +155,7 @@ def similar(
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Similar items per item.")] = 10,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Show the items that are most similar to each item: by the cosine of the model's item vectors.

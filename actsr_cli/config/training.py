@@ -31,6 +31,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(
         512,
         ge=1,
+        le=10_000_000,
         description="Targets (training prefixes) per optimizer step; in cloze training, items in the windows.",
     )
     window_stride: int | None = Field(
@@ -39,7 +40,7 @@ class TrainingConfig(Section):
         description="Step between windows of a history longer than max_length; 1 is exact. "
         "null: 1, in cloze training max_length.",
     )
-    epochs: int = Field(200, ge=1, description="Maximum number of epochs.")
+    epochs: int = Field(200, ge=1, le=1_000_000, description="Maximum number of epochs.")
     stop_after: int | None = Field(
         None, ge=1, description="Stop after this epoch; the schedule still covers training.epochs."
     )
@@ -47,12 +48,14 @@ class TrainingConfig(Section):
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
-    seed: int = Field(0, ge=0, description="Random seed: initial weights, dropout, noise and batch order.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Random seed: initial weights, dropout, noise and batch order."
+    )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
         "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; null: chosen by torch.")
+    threads: int | None = Field(None, ge=1, le=1_024, description="CPU threads; null: chosen by torch.")
     log_attention: int = Field(
         0, ge=0, description="Write attention maps of four users to TensorBoard every N epochs; 0: never."
     )

@@ -16,7 +16,6 @@ A run is self-contained: its folder can be copied to another place or machine.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,16 +24,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from actsr_cli.errors import RunError
+from actsr_cli import sealed
+from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment import lock
-from actsr_cli.experiment.record import FILE_NAME, Changes, Environment, RunRecord, Status, now, read_record
-from actsr_cli.files import write_json, write_record, write_text
+from actsr_cli.experiment.record import (
+    Changes,
+    Environment,
+    RunRecord,
+    Status,
+    damaged,
+    now,
+    read_record,
+    save_record,
+)
 from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.plugins import named_by_run, trust
+from actsr_cli.words import name_problem, shortened
 
 if TYPE_CHECKING:  # whoever lists runs waits for none of these
-    import yaml
-    from pydantic import ValidationError
-
     from actsr_cli.config import RunConfig
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.data.vocabulary import Vocabulary
@@ -108,9 +115,11 @@ class Run:
         if not path.exists():
             return {}
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+            values, fits = sealed.read_json(path)
+        except (sealed.DamageError, OSError) as error:
+            raise damaged(path, getattr(error, "strerror", None) or error) from error
+        if not fits or not all(isinstance(measured, dict) for measured in values.values()):
+            raise damaged(path, "it holds no metrics" if fits else sealed.CHANGED)
         return values
 
     def vocabulary(self) -> Vocabulary:
@@ -122,25 +131,31 @@ class Run:
         """
         from actsr_cli.data.vocabulary import Vocabulary
 
-        vocabulary, record = Vocabulary.load(self.path), self.record
+        record = self.record
+        vocabulary = Vocabulary.load(self.path, record.files)
         users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
         if (vocabulary.n_items, users) != (record.items, record.users):
             raise RunError(f"the vocabulary in {self.path} does not belong to this run: it has other items or users")
         return vocabulary
 
+    def trust_code(self) -> None:
+        """Allow importing the model and the loss that the run's folder names: the user trusts them."""
+        trust(self.config.model.name, self.config.loss.name)
+
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
         import yaml
 
-        write_text(self.path / _CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        sealed.write_sealed(self.path / _CONFIG, text)
 
     def update(self, **changes: Unpack[Changes]) -> None:
         """Change entries of the record."""
-        write_record(self.path / FILE_NAME, self.record.updated(**changes))
+        save_record(self.path, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
         """Put `values` under `key` in metrics.json."""
-        write_json(self.path / "metrics.json", self.metrics | {key: values})
+        sealed.write_json(self.path / "metrics.json", self.metrics | {key: values})
 
     def training_lock(self) -> AbstractContextManager[None]:
         """Hold the lock of the process that trains the run within this context.
@@ -197,9 +212,9 @@ def new_run(
     )
     run = Run(path, config, record.title)
     run.write_config()
-    Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
+    files = Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
     with run.training_lock():
-        write_record(path / FILE_NAME, record)
+        save_record(path, record.model_copy(update={"files": files}))
         yield run
 
 
@@ -209,22 +224,27 @@ def open_run(path: Path) -> Run:
     Raises:
         RunError: the folder is not a run, or its version or config does not fit this version.
     """
-    import yaml
     from pydantic import ValidationError
 
     from actsr_cli.config import RunConfig
+    from actsr_cli.config.reading import parse_yaml
 
     record = read_record(path)
     config = path / _CONFIG
     if not has_config(path):
         raise RunError(f"{path} is damaged: it has no {_CONFIG}")
     try:
-        settings = RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        text, fits = sealed.read_sealed(config)
+        settings = RunConfig.model_validate(parse_yaml(text))
+    except (sealed.DamageError, ConfigError, ValidationError) as error:
         raise RunError(
-            f"{config} cannot be read: {_first_problem(error)}",
+            f"{config} cannot be read: {shortened(_first_problem(error), 300)}",
             hint="The run is damaged or from another version of actsr. To delete it: actsr runs delete.",
         ) from error
+    if fits is False or (fits is None and record.files is not None):
+        raise damaged(config, f"{sealed.CHANGED}. The settings of a run are a record of how it was trained")
+    for named in (settings.model.name, settings.loss.name):
+        named_by_run(named)
     return Run(path.resolve(), settings, record.title)
 
 
@@ -261,20 +281,20 @@ def new_name() -> str:
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
-def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
+def _first_problem(error: Exception) -> str:
     """The first problem of a config, in one line."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
+        return str(error)
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def _new_folder(parent: Path, name: str | None) -> Path:
     if name is not None:
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise RunError(f"'{name}' is not a valid name for a run: it must be a single folder name")
+        if problem := name_problem(name):
+            raise RunError(f"'{shortened(name)}' is not a valid name for a run: {problem}")
         try:
             (parent / name).mkdir(parents=True)
         except FileExistsError:

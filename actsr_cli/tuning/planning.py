@@ -90,7 +90,7 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
         run = latest_run(runs_dir)
     except RunError as error:
         raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
-    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options)
+    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options, of_run=True)
     space, note = _space_along(run.record.preset, resolved.config)
     return Basis(resolved, run.record.preset, run, space, note)
 
