@@ -117,17 +117,17 @@ def check_name(name: str) -> None:
     """
     reason = _reason_against(name)
     if reason:
-        shown = ascii(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+        shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
         raise DataError(f"{shown} is not a valid name for a data set: {reason}", hint="Give the name of a folder.")
 
 
 def _reason_against(name: str) -> str | None:
     if not name.strip():
         return "it is empty"
-    if name.startswith("."):
-        return "it begins with a dot"
     if "/" in name or "\\" in name:
         return "it must be a single folder name, without / and \\"
+    if name.startswith("."):
+        return "it begins with a dot"
     if not name.isprintable():  # also the bytes of a name that is no UTF-8
         return "it holds characters that cannot be printed"
     if len(name.encode()) > LONGEST_NAME:

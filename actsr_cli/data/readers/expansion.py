@@ -17,6 +17,7 @@ from actsr_cli.data.readers.delimited import Table
 from actsr_cli.data.readers.interactions import BadLines, Interactions, find_column
 from actsr_cli.data.readers.tables import USUAL_NAMES, Roles, find_roles, read_table
 from actsr_cli.errors import DataError
+from actsr_cli.words import counted
 
 _SESSION = "session_id"
 
@@ -91,7 +92,7 @@ def with_words(table: Table, layout: Layout) -> Table:
     """The same table of texts, with lists of words instead of the texts of lists; blanks separate words."""
     of_lists = [layout.lists, layout.roles.timestamp if layout.times else None]
     lists = {
-        name: pd.Series([str(text).split(" ") if text else [] for text in table.frame[name].fillna("")], dtype=object)
+        name: pd.Series([list(filter(None, text.split(" "))) for text in table.frame[name].fillna("")], dtype=object)
         for name in of_lists
         if name is not None
     }
@@ -132,7 +133,7 @@ def _expanded(table: Table, layout: Layout, path: Path) -> Table:
         for row, (items, n_times) in enumerate(zip(sequences, times, strict=True)):
             if len(items) != n_times:
                 kept[row] = False
-                malformed.append((int(table.places()[row]), f"{len(items)} items, but {n_times} times"))
+                malformed.append((int(table.places()[row]), f"{counted(len(items), 'item')}, but {counted(n_times, 'time')}"))
     _check_users(frame[roles.user], table, path)
     if layout.last:
         _check_prefixes(sequences, path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, islice
+from math import isfinite
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
@@ -22,6 +22,8 @@ from actsr_cli.errors import DataError
 
 _HEAD = 1000
 """Number of lines in which the columns are looked for."""
+_ENDLESS = 1e308
+"""Whole numbers from here on are no floats."""
 _WHOLE = 2.0**53
 """Up to here every whole number is a float of its own."""
 
@@ -58,26 +60,29 @@ def _items(found: Any) -> Collection[tuple[str, Any]]:
 def _parsed_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The number of each line that is not empty, with its object or the reason why it is malformed, a text."""
     for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
+        text = line.strip(" \t")
+        if not text:
             continue
-        if number == 1 and line.lstrip().startswith("["):
+        if number == 1 and text[0] == "[":
             raise DataError(
                 f"{path} is one JSON array, and JSON lines are read: one object per line",
                 hint=f"Convert it: jq -c '.[]' {path.name} > {path.stem}.jsonl",
             )
-        yield number, _parsed(line)
+        yield number, _parsed(text)
 
 
-def _parsed(line: str) -> Any:
-    """The object in a line, or the reason why it is malformed."""
+def _parsed(text: str) -> Any:
+    """The object in a text, or the reason why the text is malformed."""
     try:
-        found = json.loads(line, object_pairs_hook=_unique)
+        found, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         return f"not JSON: {error.msg}"
     except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
         return f"not JSON: {error}"
     except _MalformedError as error:
         return str(error)
+    if end < len(text):
+        return "not JSON: more than one value"
     return found if isinstance(found, dict) else "not a JSON object"
 
 
@@ -91,27 +96,36 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _table(lines: Iterator[tuple[int, Any]], layout: Layout) -> Table:
-    """The used columns as texts, lists as lists of texts."""
-    converts = {name: _convert(name, layout) for name in layout.used}
-    rows: list[list[Any]] = []
+    """The used columns: texts, numbers, and lists of them."""
+    converts = [(name, _convert(name, layout)) for name in layout.used]
+    rows: list[tuple[Any, ...]] = []  # a tuple of texts and numbers costs the garbage collector nothing
     places: list[int] = []
     malformed: list[tuple[int, str]] = []
     for number, found in lines:
         try:
             if isinstance(found, str):
                 raise _MalformedError(found)
-            rows.append([convert(name, found.get(name)) for name, convert in converts.items()])
+            rows.append(tuple([convert(name, found.get(name)) for name, convert in converts]))
             places.append(number)
         except _MalformedError as error:
             malformed.append((number, str(error)))
-    held = zip(*rows, strict=True) if rows else ([] for _ in converts)
-    of_lists = (layout.lists, layout.roles.timestamp if layout.times else None)
-    columns = {
-        name: pd.Series(values, dtype=object if name in of_lists else "str")
-        for name, values in zip(converts, held, strict=True)
-    }
+    values = zip(*rows, strict=True) if rows else ([] for _ in converts)
+    columns = {name: _series(held) for (name, _), held in zip(converts, values, strict=True)}
     return Table(pd.DataFrame(columns), lambda: np.array(places, dtype=np.int64), "line", malformed)
+
+
+def _series(values: Sequence[Any]) -> pd.Series:
+    """A column of lists, of texts, or of numbers."""
+    kinds = set(map(type, values))
+    if list in kinds:
+        return pd.Series(values, dtype=object)
+    if str in kinds or not values:
+        return pd.Series([value if value is None else str(value) for value in values], dtype="str")
+    return pd.Series(values, dtype=np.float64)
 
 
 def _convert(name: str, layout: Layout) -> _Convert:
@@ -127,7 +141,7 @@ def _convert(name: str, layout: Layout) -> _Convert:
 
 def _id(name: str, value: Any) -> str:
     if isinstance(value, str) and value:
-        return _text(name, value)
+        return value if value.isascii() else _text(name, value)
     if value is None or value == "":
         raise _MalformedError(f"no {name}")
     if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
@@ -141,22 +155,27 @@ def _ids(name: str, value: Any) -> list[str]:
     return [_id(name, each) for each in _list(name, value)]
 
 
-def _number(name: str, value: Any) -> str | None:
-    """The text of a number or a date, None where it is missing."""
-    if value is None or isinstance(value, str):
-        return None if value is None else _text(name, value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        raise _MalformedError(f"{name} {shortened(value)} is not a number")
-    return str(value)
-
-
-def _time(name: str, value: Any) -> str | None:
+def _number(name: str, value: Any) -> float | str | None:
+    """A number, or the text of one or of a date; None where it is missing."""
+    if isinstance(value, float) and isfinite(value):
+        return value
     if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return _text(name, value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ENDLESS:
+        return value
+    raise _MalformedError(f"{name} {shortened(value)} is not a number")
+
+
+def _time(name: str, value: Any) -> float | str:
+    time = _number(name, value)
+    if time is None:
         raise _MalformedError(f"no {name}")
-    return _number(name, value)
+    return time
 
 
-def _times(name: str, value: Any) -> list[str | None]:
+def _times(name: str, value: Any) -> list[float | str]:
     return [_time(name, each) for each in _list(name, value)]
 
 
@@ -168,16 +187,8 @@ def _list(name: str, value: Any) -> list[Any]:
 
 def _text(name: str, value: str) -> str:
     """A text, if it can be written: JSON may hold halves of surrogate pairs."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _MalformedError(f"{name} {shortened(value)} holds half of a character") from None
-    return value
-
-
-def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
-        return False
+        value.encode()
+    except UnicodeEncodeError:
+        raise _MalformedError(f"{name} {shortened(value)} holds half of a character") from None
+    return value
