@@ -52,7 +52,7 @@ def prepare(
         DataError: the input is missing or malformed, or the filters leave nothing of it.
     """
     say = on_step or (lambda _: None)
-    if gone := [file for file in source.files if not file.is_file()]:
+    if gone := [file for file in source.files if not file.exists()]:
         return _without_input(source, settings, gone[0])
     inputs = history.content_hashes(source)
     this = history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs)

@@ -29,6 +29,7 @@ class Interactions:
         numbers: further numeric columns that filters use, by name.
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
+        from_lists: whether the rows of the file held a list of items each.
     """
 
     users: NDArray[np.int64]
@@ -39,6 +40,7 @@ class Interactions:
     numbers: dict[str, NDArray[np.float64]]
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
+    from_lists: bool = False
 
     def __len__(self) -> int:
         return len(self.users)

@@ -17,7 +17,7 @@ from actsr_cli.errors import DataError, nearest
 
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "user": ("user_id", "user", "userId", "reviewerID"),
-    "item": ("item_id", "item", "itemId", "business_id", "movieId", "asin", "parent_asin"),
+    "item": ("item_id", "item", "itemId", "business_id", "movieId", "parent_asin", "asin"),
     "timestamp": ("timestamp", "time", "date", "unixReviewTime"),
     "rating": ("rating", "stars", "overall"),
 }
