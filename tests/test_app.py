@@ -51,7 +51,6 @@ HEAVY = (
     "numpy",
     "optuna",
     "pandas",
-    "plotly",
     "pyarrow",
     "safetensors",
     "scipy",

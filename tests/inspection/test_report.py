@@ -42,7 +42,7 @@ def name(item: int) -> str:
 
 def reported(run: str, looked_at: SequentialModel) -> ReportedRun:
     looked_at.eval()
-    views = [view(looked_at, subject.case, device=CPU, seen="rank") for subject in SUBJECTS]
+    views = [view(looked_at, subject.case, device=CPU) for subject in SUBJECTS]
     cases = [Case(np.array(items), 7) for items in ([3, 1, 4, 1, 5], [2, 6, 9, 10])]
     findings = Findings(
         run=run,
@@ -209,7 +209,7 @@ def test_fifty_long_histories_stay_small() -> None:
     long = model(max_length=50).eval()
     items = np.random.default_rng(0).integers(1, 11, (50, 50))
     subjects = [Subject(f"u{row}", Case(history, 3)) for row, history in enumerate(items)]
-    views = [view(long, subject.case, device=CPU, seen="rank") for subject in subjects]
+    views = [view(long, subject.case, device=CPU) for subject in subjects]
     curves = learned_curves(long, [each.case for each in subjects], device=CPU)
     findings = Findings("a/b/c", 50, {}, curves, None, None, [])
     runs = [ReportedRun("a/b/c", True, views, findings)]

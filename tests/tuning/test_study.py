@@ -24,7 +24,8 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
-from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
+from actsr_cli.tuning.outcome import outcome_of, winner
+from actsr_cli.tuning.output import write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
 from actsr_cli.tuning.space import read_space
 from actsr_cli.tuning.study import Plan, open_study, total
@@ -142,7 +143,7 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     outcome = outcome_of(plan, study)
     assert (outcome.done, outcome.left) == ({Status.FINISHED: 6, Status.PRUNED: 0, Status.FAILED: 0}, 0)
     assert outcome.best is not None and outcome.best.value == 3.0
-    assert outcome.importances["model.layers"] > 0.9
+    assert outcome.importance.shares["model.layers"] > 0.9
 
 
 def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> None:
