@@ -34,6 +34,7 @@ class Changes(TypedDict, total=False):
     device: str
     threads: int
     processes: int
+    backoffs: list[str]
     parameters: int
     error: str | None
 
@@ -89,6 +90,7 @@ class RunRecord(BaseModel):
         monitor, value, best_epoch: the validation metric that chose the best epoch, its value, and that epoch.
         train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes: where it was trained.
+        backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
         environment: command, versions and machine.
@@ -121,6 +123,7 @@ class RunRecord(BaseModel):
     device: str | None = None
     threads: int | None = None
     processes: int | None = None
+    backoffs: list[str] | None = None
     parameters: int | None = None
     error: str | None = None
     environment: Environment

@@ -102,6 +102,16 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.state = TrainingState.from_dict(json.loads(metadata["state"]))
 
 
+def saved_state(path: Path) -> TrainingState:
+    """The state of the loop in a checkpoint, without the tensors.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    _, metadata = load_tensors(path)
+    return TrainingState.from_dict(json.loads(metadata["state"]))
+
+
 def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(tensors)
