@@ -94,6 +94,6 @@ def _check_same_processes(run: Run, workers: Workers) -> None:
         return
     way = "without torchrun" if before == 1 else f"with torchrun, with {before} processes in all"
     raise RunError(
-        f"{run.name} was trained by {counted(before, 'process', 'processes')}, and cannot be resumed by {workers.count}",
+        f"{run.name} was trained by {counted(before, 'process', 'processes')}: it cannot be resumed by {workers.count}",
         hint=f"Each process draws its own random numbers. Start it {way}.",
     )

@@ -28,7 +28,7 @@ from actsr_cli.training.device import choose_device, make_repeatable, use_thread
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.state import EpochRecord, TrainingState
-from actsr_cli.training.tally import Diverged
+from actsr_cli.training.tally import NotFiniteError
 from actsr_cli.training.trainer import Hooks, Observer, Trainer
 from actsr_cli.words import counted
 
@@ -183,7 +183,7 @@ def _fit(run: Run, trainer: Trainer) -> None:
     """Train; if a number is not finite, say what is left of the run."""
     try:
         trainer.fit()
-    except Diverged as problem:
+    except NotFiniteError as problem:
         state, message, hint = trainer.state, problem.message, problem.hint
         if state.backoffs:
             message += f", after {counted(len(state.backoffs), 'backoff')}"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from actsr_cli.distributed import Workers
 from actsr_cli.errors import RunError
@@ -19,11 +18,11 @@ _MEANING = {
     "calibrated": "the prediction loss",
     "perturbed": "the prediction loss of the adversary",
     "penalty": "the mask penalty",
-    _GRADIENT: "the gradient",
+    _GRADIENT: "the norm of the gradient",
 }
 
 
-class Diverged(RunError):
+class NotFiniteError(RunError):
     """A loss, the gradient or a weight is not a finite number.
 
     Args:
@@ -76,7 +75,7 @@ class Tally:
         return time.perf_counter() - self._started
 
     def add(self, step: Sequence[Tensor]) -> None:
-        """Add the losses of the next batch and, last, the largest absolute value of its gradient."""
+        """Add the losses of the next batch and, last, the norm of its gradient."""
         self.batches += 1
         values = torch.stack(list(step))
         self._sums = self._sums + values
@@ -88,7 +87,7 @@ class Tally:
         """The mean of each loss over the batches so far.
 
         Raises:
-            Diverged: a loss or the gradient was not finite.
+            NotFiniteError: a loss or the gradient was not finite.
         """
         means: list[float] = (self.workers.sum(self._sums.clone()) / self.batches).tolist()
         if not all(map(math.isfinite, means)):
@@ -99,7 +98,7 @@ class Tally:
         """What a checkpoint needs to continue after the latest batch."""
         return PartialEpoch(self.batches, self._of_each_process(self._sums).tolist(), self.seconds)
 
-    def _problem(self) -> Diverged:
+    def _problem(self) -> NotFiniteError:
         """The first value that was not finite, in any process."""
         firsts, values = (self._of_each_process(each.cpu().double()) for each in (self._first, self._value))
         found = [
@@ -109,9 +108,9 @@ class Tally:
             if first
         ]
         if not found:
-            return Diverged(self.epoch, self.batches, "the sum of the losses is too large")
+            return NotFiniteError(self.epoch, self.batches, "the sum of the losses is too large")
         batch, place, value = min(found, key=lambda each: each[:2])
-        return Diverged(self.epoch, batch, f"{_MEANING[[*self.losses, _GRADIENT][place]]} is {value}")
+        return NotFiniteError(self.epoch, batch, f"{_MEANING[[*self.losses, _GRADIENT][place]]} is {value}")
 
     def _of_each_process(self, own: Tensor) -> Tensor:
         """(processes, values) the values of every process."""
@@ -120,6 +119,7 @@ class Tally:
         return self.workers.sum(rows)
 
 
-def largest(tensors: Iterable[Tensor]) -> Tensor:
-    """The largest absolute value, on the device of the tensors; not finite if any value is not finite."""
-    return get_total_norm([each for each in tensors if each.is_floating_point()], math.inf)
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all floating-point values are finite; waits for the device."""
+    ends = [torch.stack(each.aminmax()) for each in tensors if each.is_floating_point() and each.numel()]
+    return all(bool(each.isfinite().all()) for each in ends)

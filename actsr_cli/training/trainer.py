@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel
 
 from actsr_cli.attention import AdversarialCalibrator
@@ -24,7 +25,7 @@ from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
 from actsr_cli.training.state import EpochRecord as EpochRecord
 from actsr_cli.training.state import TrainingState as TrainingState
-from actsr_cli.training.tally import Diverged, Tally, largest
+from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
 
 _BATCHES_PER_READING = 50
 """Batches between two readings of the losses, if reading makes a device or other processes wait."""
@@ -134,14 +135,14 @@ class Trainer:
         """Train until the last epoch, until patience runs out, or until `should_stop`.
 
         Raises:
-            Diverged: a number is not finite, and the settings do not say to go on, or it has happened too often.
+            NotFiniteError: a number is not finite, and the settings do not say to go on, or it has happened too often.
         """
         if self.state.epoch == 0 and self.state.partial is None:
             self._save()  # what to resume from, or to go back to, before an epoch is finished
         while not self.finished and not self._asked()[0]:
             try:
                 self._run_epoch(self.state.epoch + 1)
-            except Diverged as problem:
+            except NotFiniteError as problem:
                 self._back_off(problem)
 
     def _run_epoch(self, epoch: int) -> None:
@@ -226,18 +227,18 @@ class Trainer:
             self.workers.unite(self.average)
 
     def _check_weights(self, tally: Tally) -> None:
-        """Raise Diverged if a weight, or a value of the optimizer or the average, is not finite."""
+        """Raise NotFiniteError if a weight, or a value of the optimizer or the average, is not finite."""
         kept = [*self.model.state_dict().values()]
         kept += [value for values in self.optimizer.state.values() for value in values.values()]
         kept += [] if self.average is None else self.average.state_dict().values()
-        if not math.isfinite(self.workers.sum(largest(kept).to(self._device))):
-            raise Diverged(tally.epoch, tally.batches, "a weight or a value of the optimizer is not finite")
+        if not all_finite(kept):
+            raise NotFiniteError(tally.epoch, tally.batches, "a weight or a value of the optimizer is not finite")
 
-    def _back_off(self, problem: Diverged) -> None:
+    def _back_off(self, problem: NotFiniteError) -> None:
         """Go back to the last finished epoch, and continue with a lower learning rate.
 
         Raises:
-            Diverged: the settings do not say so, or it was done too often.
+            NotFiniteError: the settings do not say so, or it was done too often.
         """
         if self.config.on_nan != "backoff" or len(self.state.backoffs) >= self.config.backoff_limit:
             raise problem
@@ -251,16 +252,13 @@ class Trainer:
         )
 
     def _step(self, parts: Sequence[TrainingBatch]) -> list[Tensor]:
-        """Take one optimiser step, and return its losses and the largest absolute value of its gradient."""
+        """Take one optimiser step, and return its losses and, last, the norm of its gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.objective.losses(*map(self.model.training_inputs, parts))
         self.objective.backward(losses)
         split = self.objective.parameters
         self.workers.sum_gradients([*split.predictor, *split.adversary])
-        gradient = largest(p.grad for p in self.model.parameters() if p.grad is not None)
-        if self.config.gradient_clip is not None:
-            for parameters in filter(None, (split.predictor, split.adversary)):
-                nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        norms = [self._clip(parameters) for parameters in (split.predictor, split.adversary) if parameters]
         self.optimizer.step()
         for calibrator in self._annealed:
             calibrator.step += 1
@@ -268,7 +266,14 @@ class Trainer:
             self.average.update_parameters(self.model)
         zero = torch.zeros_like(losses.calibrated)  # for a process without a part of the batch
         values = (getattr(losses, name) for name in self.objective.recorded)
-        return [*(zero if value is None else value.detach() for value in values), gradient]
+        return [*(zero if value is None else value.detach() for value in values), torch.stack(norms).sum()]
+
+    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Clip the gradient of these parameters, and return its norm before."""
+        norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
+        if self.config.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
+        return norm.to(self._device)
 
     def _judge(self, epoch: int, value: float) -> None:
         """Update the best epoch; of equal ones the earliest is the best.
