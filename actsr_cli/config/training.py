@@ -58,7 +58,7 @@ class TrainingConfig(Section):
     )
     on_nan: Literal["stop", "backoff"] = Field(
         "stop",
-        description="If a number is not finite: stop, or go back to the last finished epoch with a lower learning rate.",
+        description="If a number is not finite: stop, or return to the last finished epoch with a lower learning rate.",
     )
     backoff_factor: float = Field(
         0.5, gt=0, lt=1, description="With on_nan: backoff, what the learning rate is multiplied by each time."
