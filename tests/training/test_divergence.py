@@ -17,6 +17,7 @@ from actsr_cli.attention import Losses
 from actsr_cli.config import RunConfig
 from actsr_cli.distributed import ALONE
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.evaluate import Request, evaluate_run
 from actsr_cli.experiment.find import find_run, summaries
@@ -106,7 +107,7 @@ def test_the_first_bad_batch_is_named_and_the_best_model_kept(
     for file in (run.model_file, run.checkpoint_file):
         assert all_finite(load_tensors(file)[0].values())
     assert saved_state(run.checkpoint_file).epoch == 2
-    request = Request("valid", Protocol.of(run.config.evaluation), ("hit@10",), device="cpu")
+    request = Request("valid", Protocol.of(run.config.evaluation), (parse_measure("hit@10"),), device="cpu")
     assert evaluate_run(run, DATA, request).metrics["hit@10"] == pytest.approx(record.value)
 
 
