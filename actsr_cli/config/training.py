@@ -56,6 +56,17 @@ class TrainingConfig(Section):
         "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
     )
     threads: int | None = Field(None, ge=1, le=1_024, description="CPU threads; null: chosen by torch.")
+    checkpoint_minutes: float | None = Field(
+        30.0, gt=0, description="Minutes between checkpoints within an epoch; null: only after each epoch."
+    )
+    on_nan: Literal["stop", "backoff"] = Field(
+        "stop",
+        description="If a number is not finite: stop, or return to the last finished epoch with a lower learning rate.",
+    )
+    backoff_factor: float = Field(
+        0.5, gt=0, lt=1, description="With on_nan: backoff, what the learning rate is multiplied by each time."
+    )
+    backoff_limit: int = Field(3, ge=1, description="With on_nan: backoff, how often it may happen in a training.")
     log_attention: int = Field(
         0, ge=0, description="Write attention maps of four users to TensorBoard every N epochs; 0: never."
     )

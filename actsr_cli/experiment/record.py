@@ -56,6 +56,7 @@ class Changes(TypedDict, total=False):
     device: str
     threads: int
     processes: int
+    backoffs: list[str]
     parameters: int
     error: str | None
 
@@ -111,6 +112,7 @@ class RunRecord(BaseModel):
         monitor, value, best_epoch: the validation metric that chose the best epoch, its value, and that epoch.
         train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes: where it was trained.
+        backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
         environment: command, versions and machine.
@@ -144,6 +146,7 @@ class RunRecord(BaseModel):
     device: str | None = None
     threads: Count | None = None
     processes: Count | None = None
+    backoffs: list[str] | None = None
     parameters: Count | None = None
     error: str | None = None
     environment: Environment

@@ -45,6 +45,9 @@ class Recorder(Observer):
     def batches_finished(self, count: int, loss: float) -> None:
         self.observer.batches_finished(count, loss)
 
+    def noted(self, text: str) -> None:
+        self.observer.noted(text)
+
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         write_text(self.run.path / "history.csv", history_csv(state.history))
         _record_progress(self.run, state)
@@ -124,6 +127,7 @@ def _record_progress(run: Run, state: TrainingState) -> None:
         epochs=state.epoch,
         best_epoch=state.best_epoch or None,
         value=state.best_value if state.best_epoch else None,
+        backoffs=state.backoffs or None,
         train_seconds=sum(record.train_seconds for record in state.history),
         validation_seconds=sum(record.validation_seconds for record in state.history),
     )

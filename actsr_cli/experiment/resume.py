@@ -15,11 +15,15 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.train import Training, carry_out
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
+from actsr_cli.words import counted
 
 LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
 """Settings that make a training longer."""
-RESUMABLE_KEYS = LONGER_KEYS | {"training.device", "training.threads", "training.log_attention"}
-"""Settings that may change when a run is resumed: duration, device and logging, but nothing that changes results."""
+RESUMABLE_KEYS = LONGER_KEYS | {
+    *("training.device", "training.threads", "training.log_attention", "training.checkpoint_minutes"),
+    *("training.on_nan", "training.backoff_limit"),
+}
+"""Settings that may change when a run is resumed: duration, device, logging, checkpoints and what follows a failure."""
 
 
 def changed_keys(run: Run, config: RunConfig) -> set[str]:
@@ -68,14 +72,28 @@ def check_resumable(run: Run) -> None:
 
 
 def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
-    """Resume a run from its last finished epoch, exactly as if it had never stopped.
+    """Resume a run from its last checkpoint, exactly as if it had never stopped.
 
     Raises:
-        RunError: the run is finished, has no checkpoint, is being trained by another process, or has different data.
+        RunError: the run is finished, has no checkpoint, is being trained by another process, has different data, or
+            was trained by another number of processes.
     """
+    _check_same_processes(run, workers)
     if workers.leads:  # the other processes would see the lock of the first
         check_resumable(run)
     if run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
         return carry_out(Training(run, data, observer, workers, resume=True))
+
+
+def _check_same_processes(run: Run, workers: Workers) -> None:
+    """Raise RunError if the training was shared by another number of processes: its numbers would be other ones."""
+    before = run.record.processes
+    if before is None or before == workers.count:
+        return
+    way = "without torchrun" if before == 1 else f"with torchrun, with {before} processes in all"
+    raise RunError(
+        f"{run.name} was trained by {counted(before, 'process', 'processes')}: it cannot be resumed by {workers.count}",
+        hint=f"Each process draws its own random numbers. Start it {way}.",
+    )

@@ -96,7 +96,13 @@ class Run:
 
     @property
     def checkpoint_file(self) -> Path:
+        """The state after the last finished epoch, or before the first."""
         return self.path / "checkpoint.safetensors"
+
+    @property
+    def batch_checkpoint_file(self) -> Path:
+        """The state within the epoch after that, if the training was stopped there or the epoch is long."""
+        return self.path / "checkpoint-batch.safetensors"
 
     @property
     def record(self) -> RunRecord:

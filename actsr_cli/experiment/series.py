@@ -152,7 +152,8 @@ def _seed(member: Listed) -> int:
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
     """The settings that determine a run's results, without the seed."""
-    return config.model_dump(exclude={"description": True, "training": {"seed", "threads", "device", "log_attention"}})
+    without = {"seed", "threads", "device", "log_attention", "checkpoint_minutes"}
+    return config.model_dump(exclude={"description": True, "training": without})
 
 
 def _check_finished(run: Run) -> None:

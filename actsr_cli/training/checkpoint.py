@@ -139,6 +139,15 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.state = state
 
 
+def saved_state(path: Path) -> TrainingState:
+    """The state of the loop in a checkpoint, without the tensors.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    return _state_of(load_tensors(path)[1], path)
+
+
 def _state_of(metadata: Mapping[str, str], path: Path) -> TrainingState:
     """The state of the loop that a checkpoint holds.
 

@@ -25,7 +25,7 @@ from actsr_cli.training.losses import check_loss
 
 Scalar = bool | int | float | str | None
 
-NOT_SEARCHED = {"device", "threads", "log_attention"}
+NOT_SEARCHED = {"device", "threads", "log_attention", "checkpoint_minutes"}
 """Training settings that do not change the results: they may differ when a study continues."""
 _SHARED = {"data", "split", "evaluation", "dataset", "description"}
 """Sections that all trials share: trials differ only in model, calibration, loss and training."""
