@@ -20,7 +20,7 @@ USER, ITEM, RATING, TIME = "reviewerID", "asin", "overall", "unixReviewTime"
 _ALIASES = {RATING: RATING, TIME: TIME, "rating": RATING, "timestamp": TIME}
 
 
-def read_amazon_reviews(path: Path, _: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
+def read_amazon_reviews(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read reviewerID, asin, overall and unixReviewTime of each line.
 
     Raises:
@@ -29,7 +29,7 @@ def read_amazon_reviews(path: Path, _: Columns, wanted: Collection[str], bad_lin
     if unknown := sorted(set(wanted) - _ALIASES.keys()):
         raise DataError(f"no numeric column '{unknown[0]}' in {path} to filter by; known: {', '.join(_ALIASES)}")
     rows: list[tuple[str, str, float, float]] = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, columns.encoding), start=1):
         if not line.strip():
             continue
         parsed = _parse(line)
