@@ -82,7 +82,8 @@ def prepare(
         file: its interactions. Default: the files in the folder of this name, or the file that was given before.
         items: a file with titles and categories of items.
         format: format of `file`. Default: by its suffix.
-        columns: names of columns for `user`, `item`, `timestamp` and `rating`, and the `separator` of a CSV.
+        columns: names of columns for `user`, `item`, `timestamp` and `rating`, the `separator` of a table, its
+            `encoding`, and `header`: "none" for a table without names of columns, which are numbers then, from "1".
         preset: take the filters of this preset. Default: the data set's own preset, if there is one.
         settings: filters by key, such as {"user_core": 5}; they override the preset.
         skip_bad_lines: skip and count malformed lines instead of stopping at the first.

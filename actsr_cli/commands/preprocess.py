@@ -59,7 +59,20 @@ def preprocess(
         typer.Option(help="Column of times; 'none': rows are in time order.", rich_help_panel=INPUT),
     ] = None,
     rating_column: Annotated[str | None, typer.Option(help="Column of ratings.", rich_help_panel=INPUT)] = None,
-    separator: Annotated[str | None, typer.Option(help="Separator of a CSV's fields.", rich_help_panel=INPUT)] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(help="Separator of the fields: ';', '::', '\\t', whitespace …", rich_help_panel=INPUT),
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header", help="The first row holds data: columns have numbers, from 1.", rich_help_panel=INPUT
+        ),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of the text, such as latin-1. Default: UTF-8.", rich_help_panel=INPUT),
+    ] = None,
     on_bad_line: Annotated[
         Literal["error", "skip"],
         typer.Option(
@@ -109,6 +122,8 @@ def preprocess(
     [bold]Example:[/]  actsr preprocess beauty --from-file Beauty.txt
 
     [bold]Example:[/]  actsr preprocess shop --from-file log.csv --user-column who
+
+    [bold]Example:[/]  actsr preprocess ml --from-file u.data --format csv --separator '\\t' --no-header --user-column 1 --item-column 2 --timestamp-column 4
     """
     from actsr_cli import api
 
@@ -118,6 +133,8 @@ def preprocess(
         "timestamp": timestamp_column,
         "rating": rating_column,
         "separator": separator,
+        "header": "none" if no_header else None,
+        "encoding": encoding,
     }
     prepared = api.prepare(
         name,

@@ -80,7 +80,15 @@ def recommend(
         typer.Option(help="Column of times in --histories; 'none': rows are in time order.", rich_help_panel=WHO),
     ] = None,
     separator: Annotated[
-        str | None, typer.Option(help="Separator of a CSV's fields in --histories.", rich_help_panel=WHO)
+        str | None, typer.Option(help="Separator of the fields in --histories.", rich_help_panel=WHO)
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option("--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of --histories, such as latin-1. Default: UTF-8.", rich_help_panel=WHO),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per list.", rich_help_panel=WHAT)] = 10,
     seen: Annotated[
@@ -127,7 +135,14 @@ def recommend(
     from actsr_cli.recommending.reading import read_ids
     from actsr_cli.recommending.writing import check_output
 
-    columns = Columns(user=user_column, item=item_column, timestamp=timestamp_column, separator=separator)
+    columns = Columns(
+        user=user_column,
+        item=item_column,
+        timestamp=timestamp_column,
+        separator=separator,
+        header="none" if no_header else None,
+        encoding=encoding,
+    )
     audience = _Audience(user, users, history, timestamps, histories, format_name, columns)
     audience.check()
     if output is not None:

@@ -39,13 +39,13 @@ def assemble(
     say(f"reading {' and '.join(path.name for path in source.parts)}")
     bad_lines = [BadLines(path, on_bad_line) for path in source.parts]
     raw = read_interactions(find_reader(source.format), source.columns, settings.intervals, bad_lines)
-    steps = [_step("read", raw)]
+    steps = [_step(_read_step(source, raw), raw)]
     raw = _filtered(raw, settings, steps, say)
     say("building sequences")
     details = ItemDetails()
     if source.item_file is not None:
         bad_lines.append(BadLines(source.item_file, "skip"))  # a missing title is not fatal
-        details = read_item_file(source.item_file, bad_lines[-1])
+        details = read_item_file(source.item_file, bad_lines[-1], source.columns.encoding)
     report = Report(
         steps,
         bad_lines=sum(each.count for each in bad_lines),
@@ -54,6 +54,14 @@ def assemble(
         item_note=_unmatched(source, raw, details),
     )
     return _sequences(raw, source.name, fingerprint, details), report
+
+
+def _read_step(source: Source, raw: Interactions) -> str:
+    """The name of the first step; it has the columns that are taken from a file without header."""
+    if source.columns.header is None:
+        return "read"
+    user, item, time = raw.columns
+    return f"read (user {user}, item {item}, {'no times' if time is None else f'time {time}'})"
 
 
 def _unmatched(source: Source, raw: Interactions, details: ItemDetails) -> str:

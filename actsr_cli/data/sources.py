@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -11,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from actsr_cli.data.catalog import all_names, check_name, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.columns import ROLES
 from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.readers.item_files import check_item_file
-from actsr_cli.data.readers.registry import PARTS
+from actsr_cli.data.readers.registry import COMPRESSED, PARTS, uncompressed
 from actsr_cli.errors import DataError
 from actsr_cli.files import write_record
 
@@ -81,7 +83,7 @@ class Source(BaseModel):
         Raises:
             DataError: the file does not exist, or has no titles or categories.
         """
-        check_item_file(file)
+        check_item_file(file, self.columns.encoding)
         return self.model_copy(update={"item_file": file.resolve()})
 
     def register(self) -> Self:
@@ -163,9 +165,9 @@ def _check_one(sources: Sequence[Source], name: str) -> None:
 
 def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Columns) -> Source:
     """The source of a file of interactions, with the other parts of its split and its item file."""
-    stem, part = _stem_and_part(file) if reader.in_parts else (file.stem, None)
+    stem, part = _stem_and_part(file) if reader.in_parts else (uncompressed(file).stem, None)
     files = [file] if part is None else _all_parts(file, stem, part)
-    items = None if reader.item_suffix is None else file.with_name(stem + reader.item_suffix)
+    beside = [] if reader.item_suffix is None else [stem + reader.item_suffix + each for each in ("", *COMPRESSED)]
     return Source(
         name=name,
         folder=folder,
@@ -174,14 +176,15 @@ def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Column
         test_file=None if part is None else files[2],
         format=reader.name,
         columns=columns,
-        item_file=items if items is not None and items.is_file() else None,
+        item_file=next((path for name in beside if (path := file.with_name(name)).is_file()), None),
     )
 
 
 def _stem_and_part(file: Path) -> tuple[str, str | None]:
     """A file's name without part and suffix, and its part of a split (None: the file holds all interactions)."""
-    stem, _, part = file.stem.rpartition(".")
-    return (stem, part) if stem and part in PARTS else (file.stem, None)
+    whole = uncompressed(file).stem
+    stem, _, part = whole.rpartition(".")
+    return (stem, part) if stem and part in PARTS else (whole, None)
 
 
 def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
@@ -190,11 +193,12 @@ def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
     Raises:
         DataError: `file` is another part, or a part is missing.
     """
-    files = [file.with_name(f"{stem}.{each}{file.suffix}") for each in PARTS]
+    suffix = file.name.removeprefix(f"{stem}.{part}")
+    files = [file.with_name(f"{stem}.{each}{suffix}") for each in PARTS]
     if missing := [each.name for each in files if not each.is_file()]:
         raise DataError(
             f"{file.name} is one of three files of a split; missing: {', '.join(missing)}",
-            hint=f"Put all three into {file.parent}; a file with all interactions must be called {stem}{file.suffix}.",
+            hint=f"Put all three into {file.parent}; a file with all interactions must be called {stem}{suffix}.",
         )
     if part != PARTS[0]:
         raise DataError(
@@ -211,7 +215,7 @@ def _interaction_file(folder: Path) -> Path | None:
         DataError: the files are ambiguous.
     """
     endings = find_reader(FOLDER_FORMAT).suffixes
-    files = sorted(path for path in folder.glob("*") if path.suffix in endings and path.is_file())
+    files = sorted(path for path in folder.glob("*") if uncompressed(path).suffix.lower() in endings and path.is_file())
     stems = {_stem_and_part(path)[0] for path in files}
     stem = folder.name if folder.name in stems else min(stems, default="")
     if len(stems) > 1 and stem != folder.name:
@@ -220,7 +224,11 @@ def _interaction_file(folder: Path) -> Path | None:
             f"{folder} holds {len(files)} {endings[0]} files",
             hint=f"Name the right one {named}, or give it with --from-file.",
         )
-    return _whole_or_split([path for path in files if _stem_and_part(path)[0] == stem])
+    found = [path for path in files if _stem_and_part(path)[0] == stem]
+    for first, second in pairwise(sorted(found, key=lambda path: str(_stem_and_part(path)))):
+        if _stem_and_part(first) == _stem_and_part(second):
+            raise _unclear(first, second)
+    return _whole_or_split(found)
 
 
 def _whole_or_split(files: Sequence[Path]) -> Path | None:
@@ -229,11 +237,15 @@ def _whole_or_split(files: Sequence[Path]) -> Path | None:
     whole = [path for path in files if path not in split]
     split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # the training file first
     if whole and split:
-        raise DataError(
-            f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, so it is not clear which to read",
-            hint="Choose one: actsr preprocess NAME --from-file PATH",
-        )
+        raise _unclear(whole[0], split[0])
     return next(iter([*whole, *split]), None)
+
+
+def _unclear(first: Path, second: Path) -> DataError:
+    return DataError(
+        f"{first.parent} holds {first.name} and {second.name}, so it is not clear which to read",
+        hint="Choose one: actsr preprocess NAME --from-file PATH",
+    )
 
 
 def _registered(folder: Path, name: str) -> Source:
@@ -271,5 +283,5 @@ def _check_columns(columns: Columns, reader: Reader) -> None:
     """Refuse columns and options that a format does not use."""
     for column, value in columns.model_dump().items():
         if value is not None and column not in reader.options:
-            what = column if column == "separator" else f"{column} column"
+            what = f"{column} column" if column in ROLES else column
             raise DataError(f"the format {reader.name} has no {what} to choose")

@@ -21,14 +21,15 @@ from actsr_cli.data.readers.columns import FILE_ORDER
 from actsr_cli.data.readers.interactions import BadLines, find_column
 from actsr_cli.data.readers.parquet_files import is_list, parquet_schema, readable
 from actsr_cli.data.readers.parts import read_interactions
+from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
-from actsr_cli.data.readers.text import decoded_lines, read_lines
+from actsr_cli.data.readers.text import read_lines, text_lines
 from actsr_cli.errors import ConfigError, DataError, nearest
 from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
 
 JSON_LINES = "jsonl"
 STDIN = Path("-")
-_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _KEYS = ("user", "items", "timestamps")
 _CHUNK = 4096
 """Number of histories read at a time and kept in memory."""
@@ -54,7 +55,7 @@ def read_histories(
     Args:
         path: the file; `-` is standard input.
         format_name: one of `history_formats`; Default: by the file's suffix; JSON lines for standard input.
-        columns: names of the columns of a table.
+        columns: how the columns of a table are found, and the encoding of a text.
 
     Raises:
         DataError: the file is missing or malformed.
@@ -65,7 +66,10 @@ def read_histories(
     _check_options(name, columns)
     where = "standard input" if path == STDIN else str(path)
     if name == JSON_LINES:
-        lines = decoded_lines(sys.stdin.buffer, where) if path == STDIN else read_lines(_existing(path))
+        if path == STDIN:
+            lines = text_lines(sys.stdin.buffer, where, columns.encoding)  # type: ignore[arg-type]  # it is buffered
+        else:
+            lines = read_lines(_existing(path), columns.encoding)
         yield from _chunks(_json_entries(lines, where), where)
         return
     with _on_disk(path) as file:
@@ -89,7 +93,7 @@ def read_ids(path: Path) -> list[str]:
 
 def _guessed(path: Path) -> str:
     """The format of a file, by its suffix."""
-    if path == STDIN or _existing(path).name.endswith(_JSON_SUFFIXES):
+    if path == STDIN or uncompressed(_existing(path)).suffix.lower() in _JSON_SUFFIXES:
         return JSON_LINES
     try:
         return guess_reader(path).name
@@ -101,7 +105,7 @@ def _check_options(name: str, columns: Columns) -> None:
     """Check that a format exists, and takes the given options."""
     if name not in (names := history_formats()):
         raise DataError(f"unknown format '{name}'; {nearest(name, names)}")
-    options = () if name == JSON_LINES else find_reader(name).options
+    options = ("encoding",) if name == JSON_LINES else find_reader(name).options
     if unused := [option for key, option in columns.given.items() if key not in options]:
         raise ConfigError(f"{unused[0]} does not go with the format {name}")
 

@@ -40,7 +40,7 @@ def read_json(path: Path, columns: Columns, wanted: Collection[str], bad_lines: 
     Raises:
         DataError: a column is missing, or the file holds no interactions or one JSON array.
     """
-    lines = _parsed_lines(path)
+    lines = _parsed_lines(path, columns.encoding)
     head = list(islice(lines, _HEAD))
     samples = {key: value for _, found in reversed(head) for key, value in _items(found) if value is not None}
     names = list(dict.fromkeys(key for _, found in head for key, _ in _items(found)))
@@ -57,9 +57,9 @@ def _items(found: Any) -> Collection[tuple[str, Any]]:
     return found.items() if isinstance(found, dict) else ()
 
 
-def _parsed_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def _parsed_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, Any]]:
     """The number of each line that is not empty, with its object or the reason why it is malformed, a text."""
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_lines(path, encoding), start=1):
         text = line.strip(" \t")
         if not text:
             continue
