@@ -117,6 +117,7 @@ def load(folder: Path) -> SequenceData:
                 tuple(map(tuple, items["categories"].to_pylist())) if "categories" in items.column_names else None
             ),
             parts=_mapped(folder, "parts") if record.parts else None,
+            times=record.report.times.get("timestamp", ""),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise _damaged(folder, error) from error

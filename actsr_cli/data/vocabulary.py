@@ -23,6 +23,8 @@ from actsr_cli.errors import DataError
 from actsr_cli.files import replacing
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
+_TIMES = "times"
+"""Name of the metadata of `items.parquet` that hold `Vocabulary.times`."""
 _COMPARED = 20_000
 """Largest number of names that an unknown name is compared with."""
 
@@ -37,6 +39,7 @@ class Vocabulary:
         titles: a title for each item id (empty where unknown), or None.
         categories: the categories of each item id (none where unknown), or None.
         user_names: the raw id of each user, or None if the model does not learn about users.
+        times: how the times of the data were written, see `readers.times`; empty if unknown or without times.
     """
 
     item_names: tuple[str, ...]
@@ -44,6 +47,7 @@ class Vocabulary:
     titles: tuple[str, ...] | None = None
     categories: tuple[tuple[str, ...], ...] | None = None
     user_names: tuple[str, ...] | None = None
+    times: str = ""
 
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
@@ -54,6 +58,7 @@ class Vocabulary:
             titles=data.titles,
             categories=data.categories,
             user_names=data.user_names if users else None,
+            times=data.times,
         )
 
     @property
@@ -107,6 +112,7 @@ class Vocabulary:
     def save(self, folder: Path) -> None:
         """Write the vocabulary into a folder."""
         items = pd.DataFrame({"id": pd.Series(self.item_names, dtype="str"), "count": self.counts})
+        items.attrs[_TIMES] = self.times
         if self.titles is not None:
             items["title"] = pd.Series(self.titles, dtype="str")
         if self.categories is not None:
@@ -133,6 +139,7 @@ class Vocabulary:
                 titles=tuple(items["title"]) if "title" in items else None,
                 categories=tuple(map(tuple, items["categories"])) if "categories" in items else None,
                 user_names=None if users is None else tuple(users["id"]),
+                times=str(items.attrs.get(_TIMES, "")),
             )
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
