@@ -11,25 +11,30 @@ from pydantic import BeforeValidator, Field, field_validator
 from actsr_cli.config.section import Section
 
 
-def _bound(value: object) -> object:
-    """Check a bound of an interval: a number, or an ISO date."""
-    if isinstance(value, date):  # YAML reads dates by itself
-        return value.isoformat()
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    try:
+def read_bound(text: str) -> float | str:
+    """A bound of an interval: a number, or the text of an ISO date.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    text = text.strip()
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text, re.ASCII):
         return float(text)
-    except ValueError:
-        pass
     try:
-        datetime.fromisoformat(f"{text}-01" if re.fullmatch(r"\d{4}-\d{2}", text) else text)
+        datetime.fromisoformat(f"{text}-01" if re.fullmatch(r"\d{4}-\d{2}", text, re.ASCII) else text)
     except ValueError:
         raise ValueError("must be a number or an ISO date (2014-03-01)") from None
     return text
 
 
+def _bound(value: object) -> object:
+    if isinstance(value, date):  # YAML reads dates by itself
+        return value.isoformat()
+    return read_bound(value) if isinstance(value, str) else value
+
+
 Bound = Annotated[float | str, BeforeValidator(_bound)]
+"""A bound of an interval: a number or an ISO date."""
 
 
 class DataConfig(Section):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from actsr_cli.config import DataConfig
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError
@@ -29,30 +30,57 @@ class _Inputs(RootModel[dict[str, _Seen]]):
     root: dict[str, _Seen] = {}
 
 
+class Choice(BaseModel):
+    """The filters that the user chose for a data set.
+
+    Attributes:
+        settings: the filters.
+        preset: the preset that they are from, or None.
+    """
+
+    settings: DataConfig
+    preset: str | None = None
+
+
 class Latest(BaseModel):
-    """The latest requested preparation.
+    """The latest preparation.
 
     Attributes:
         fingerprint: the name of its folder; empty if nothing was prepared yet.
         inputs: SHA-256 of each input by its path.
+        choice: what `actsr preprocess` was last asked for. Preparations for a training or an evaluation keep it.
     """
 
     fingerprint: str = ""
     inputs: dict[str, str] = {}
+    choice: Choice | None = None
 
 
 def content_hashes(source: Source) -> dict[str, str]:
     """SHA-256 of each file of a source by its path; recomputed only if its size or modification time changed.
+
+    It is empty for a file of items that cannot be read.
 
     Raises:
         DataError: the stored hashes are damaged.
     """
     path = source.folder / "prepared" / "inputs.json"
     before = _read(path, _Inputs).root
-    now = {str(file): _seen(file, before.get(str(file))) for file in source.files}
+    now = {str(file): _seen(file, before.get(str(file))) for file in source.files if _is_readable(source, file)}
     if any(before.get(name) != seen for name, seen in now.items()):
         _write(path, _Inputs(before | now))
-    return {name: seen.sha256 for name, seen in now.items()}
+    return {str(file): now[str(file)].sha256 if str(file) in now else "" for file in source.files}
+
+
+def _is_readable(source: Source, file: Path) -> bool:
+    """False for a file of items that cannot be read and was not given: it costs titles only."""
+    if file != source.item_file or source.items_given:
+        return True
+    try:
+        with file.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def latest(source: Source) -> Latest:
@@ -62,6 +90,15 @@ def latest(source: Source) -> Latest:
         DataError: its stored record is damaged.
     """
     return _read(source.folder / "prepared" / "latest.json", Latest)
+
+
+def choice_of(record: Path) -> Choice | None:
+    """The filters in the record of prepared data, of any version; None if there is no record.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    return _read(record, Choice) if record.is_file() else None
 
 
 def remember_latest(source: Source, preparation: Latest) -> None:

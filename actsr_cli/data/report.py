@@ -54,6 +54,12 @@ class Report:
     equal_rows: int = 0
 
     @property
+    def read_as(self) -> list[str]:
+        """How the times of each column were read, in lines."""
+        within = f", from {self.period[0]} to {self.period[1]}" if self.period else ""
+        return [f"{name}: {way}{within if name == 'timestamp' else ''}" for name, way in self.times.items()]
+
+    @property
     def warnings(self) -> list[str]:
         """What a user of the data should know, in sentences."""
         warnings = [self.note] if self.note else []

@@ -23,8 +23,8 @@ from actsr_cli.data.readers.interactions import BadLines, find_column
 from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
 from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.tables import USUAL_NAMES
-from actsr_cli.data.readers.times import check_comparable
 from actsr_cli.data.readers.text import decoded_lines, read_lines
+from actsr_cli.data.readers.times import check_comparable
 from actsr_cli.errors import ConfigError, DataError, nearest
 from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
 

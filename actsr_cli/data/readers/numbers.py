@@ -29,7 +29,7 @@ def read_numbers(texts: pa.LargeStringArray) -> NDArray[np.float64]:
 
 
 def as_arrow(values: pd.Series) -> pa.Array:
-    """A column as an Arrow array, without a dictionary; values of mixed types become texts, truth values are missing."""
+    """A column as an Arrow array, without a dictionary; values of mixed types become texts, and truth values None."""
     try:
         array = _whole(pa.array(values, from_pandas=True))
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):

@@ -31,7 +31,8 @@ def read_interactions(
         The interactions of all files, one file after another. With several files, each row has its part.
 
     Raises:
-        DataError: a file cannot be read, lacks a column or holds nothing, or the files have different columns or ways to write times.
+        DataError: a file cannot be read, lacks a column or holds nothing, or the files have different columns, or times
+            that are written in different ways.
     """
     read = reader.load()
     tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]

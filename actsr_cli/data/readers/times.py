@@ -26,7 +26,7 @@ _UNITS = (
     ("microseconds since 1970", 1e14, 2**63 / 1e3, 10**6),
     ("nanoseconds since 1970", 1e17, 2**63, 10**9),
 )
-"""Name, smallest and largest size, and steps per second of each unit: from 1973 to 2262, seconds also before and after."""
+"""Name, smallest and largest size, and steps per second of each unit. All reach from 1973 to 2262, seconds further."""
 _RECENT = 1e8
 """Numbers of this size or more can be seconds since 1970 of our days (from 1973); smaller ones count from elsewhere."""
 _DATED = {"year": 1_900, "day": 19_000_101, "hour": 1_900_010_100}
@@ -90,7 +90,8 @@ def read_times_beside(values: pd.Series | Real, way: str) -> Reading:
 
     Args:
         values: texts, numbers or dates.
-        way: how the times of the other data are written; empty if unknown. Small numbers are years only if it has dates.
+        way: how the times of the other data are written; empty if unknown. Numbers such as 2014 are years only if that
+            has dates.
 
     Raises:
         DataError: see `read_times` and `check_comparable`.
