@@ -85,6 +85,10 @@ CATALOG: tuple[DatasetEntry, ...] = (
     ),
 )
 
+LONGEST_NAME = 100
+"""Bytes of the longest name: a file system takes 255, and temporary files add to it."""
+_SHOWN = 40
+
 _BY_NAME = {name.casefold(): entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
 
 
@@ -105,12 +109,39 @@ def same_data_set(one: str, other: str) -> bool:
     return one == other or (entry is not None and entry is known(other))
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be the name of a folder for a data set.
+
+    Raises:
+        DataError: it is empty, hidden or too long, or holds a separator or a character that cannot be printed.
+    """
+    reason = _reason_against(name)
+    if reason:
+        shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+        raise DataError(f"{shown} is not a valid name for a data set: {reason}", hint="Give the name of a folder.")
+
+
+def _reason_against(name: str) -> str | None:
+    if not name.strip():
+        return "it is empty"
+    if "/" in name or "\\" in name:
+        return "it must be a single folder name, without / and \\"
+    if name.startswith("."):
+        return "it begins with a dot"
+    if not name.isprintable():  # also the bytes of a name that is no UTF-8
+        return "it holds characters that cannot be printed"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"it has more than {LONGEST_NAME} bytes"
+    return None
+
+
 def find_entry(name: str) -> DatasetEntry:
     """The entry with this name or alias, ignoring case.
 
     Raises:
-        DataError: the name is not in the catalogue.
+        DataError: the name is not in the catalogue, or not a folder name.
     """
+    check_name(name)
     entry = known(name)
     if entry is None:
         raise DataError(

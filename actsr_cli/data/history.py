@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +11,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from actsr_cli.config import DataConfig
 from actsr_cli.data.manifest import sha256_of
+from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError
 from actsr_cli.files import write_record
@@ -59,17 +62,20 @@ class Latest(BaseModel):
 def content_hashes(source: Source) -> dict[str, str]:
     """SHA-256 of each file of a source by its path; recomputed only if its size or modification time changed.
 
-    It is empty for a file of items that cannot be read.
+    The hash of a folder of parts depends on the names and the content of its parts. That of a file of items that cannot
+    be read is empty.
 
     Raises:
-        DataError: the stored hashes are damaged.
+        DataError: the stored hashes are damaged, or a folder holds other files than parts.
     """
     path = source.folder / "prepared" / "inputs.json"
     before = _read(path, _Inputs).root
-    now = {str(file): _seen(file, before.get(str(file))) for file in source.files if _is_readable(source, file)}
+    parts = {file: part_files(file) for file in source.files if _is_readable(source, file)}
+    now = {str(part): _seen(part, before.get(str(part))) for of_file in parts.values() for part in of_file}
     if any(before.get(name) != seen for name, seen in now.items()):
         _write(path, _Inputs(before | now))
-    return {str(file): now[str(file)].sha256 if str(file) in now else "" for file in source.files}
+    found = {str(file): _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
+    return {str(file): found.get(str(file), "") for file in source.files}
 
 
 def _is_readable(source: Source, file: Path) -> bool:
@@ -111,6 +117,14 @@ def _seen(file: Path, before: _Seen | None) -> _Seen:
     if before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
         return before
     return _Seen(size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256_of(file))
+
+
+def _hash(file: Path, parts: dict[Path, str]) -> str:
+    """The hash of a file, or of a folder by those of its parts."""
+    if file in parts:
+        return parts[file]
+    listed = [[part.relative_to(file).as_posix(), digest] for part, digest in parts.items()]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _read(path: Path, model: type[Model]) -> Model:

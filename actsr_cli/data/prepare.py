@@ -58,7 +58,7 @@ def prepare(
     say = on_step or (lambda _: None)
     choice = choice or last_choice(source)
     source, lost = _without_lost_items(source)
-    if gone := [file for file in source.files if not file.is_file()]:
+    if gone := [file for file in source.files if not file.exists()]:
         prepared = _without_input(source, settings, gone[0])
         history.remember_latest(source, history.latest(source).model_copy(update={"choice": choice}))
         return prepared

@@ -9,8 +9,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from actsr_cli.data.catalog import all_names, known
+from actsr_cli.data.catalog import all_names, check_name, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.readers.item_files import check_item_file
 from actsr_cli.data.readers.registry import PARTS
 from actsr_cli.errors import DataError
@@ -19,6 +20,8 @@ from actsr_cli.files import write_record
 FILE_NAME = "source.json"
 FOLDER_FORMAT = "atomic"
 """The format of files that lie in the folder of a data set."""
+FOLDER_OF_PARTS = "parquet"
+"""The format of a folder that is read as one table."""
 
 
 class Source(BaseModel):
@@ -27,7 +30,7 @@ class Source(BaseModel):
     Attributes:
         name: the data set's name, as the user gave it.
         folder: its folder under the data root; prepared data go there.
-        file: the interactions; if the data are split into files, those for training.
+        file: the interactions, a file or a folder of parts; if the data are split into files, those for training.
         valid_file: the interactions for validation if the data are split into files, else None.
         test_file: likewise for test.
         format: name of the reader.
@@ -96,7 +99,7 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
     Args:
         data_dir: the data root.
         name: the name that the data set will have.
-        file: the interactions; with NAME.train.inter, NAME.valid.inter and NAME.test.inter beside it are read too.
+        file: the interactions, a file or a folder of Parquet parts; with NAME.train.inter, NAME.valid.inter and NAME.test.inter beside it are read too.
         format_name: the name of a format; Default: by the file's suffix.
         columns: names of the columns.
 
@@ -104,10 +107,8 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
         DataError: a file is missing, the name is not a folder name, the format is unknown or has no such columns, or
             the data set exists under another name of the catalogue.
     """
-    _check_name(name)
-    if not file.is_file():
-        raise DataError(f"no file {file}")
-    reader = find_reader(format_name) if format_name else guess_reader(file)
+    check_name(name)
+    reader = _reader_of(file, format_name)
     _check_columns(columns, reader)
     source = _source(name, data_dir / name, file.resolve(), reader, columns)
     others = [_in_folder(folder, name) for folder in _folders(data_dir, name) if folder.name != name]
@@ -122,7 +123,7 @@ def find_source(data_dir: Path, name: str) -> Source:
         DataError: the data set does not exist (the hint says how to get it), it is ambiguous (two of these folders hold
             different files, or one holds several), or the name is not a folder name.
     """
-    _check_name(name)
+    check_name(name)
     found = [source for folder in _folders(data_dir, name) if (source := _in_folder(folder, name)) is not None]
     if found:
         _check_one(found, name)
@@ -242,13 +243,30 @@ def _registered(folder: Path, name: str) -> Source:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Source.model_validate({**stored, "name": name, "folder": folder})
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged", hint="Delete it, and preprocess again with --from-file.") from error
+    except DataError as error:  # a format that another version had, or a package that is not there
+        raise DataError(f"{path}: {error.message}", hint="Preprocess again with --from-file.") from error
 
 
-def _check_name(name: str) -> None:
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise DataError(f"'{name}' is not a valid name for a data set: it must be a single folder name")
+def _reader_of(file: Path, format_name: str | None) -> Reader:
+    """The format of a file, or of a folder of files that are one table.
+
+    Raises:
+        DataError: there is no such file, its format is unknown, or it is a folder that the format does not read.
+    """
+    if not file.is_dir():
+        if not file.is_file():
+            raise DataError(f"no file {file}")
+        return find_reader(format_name) if format_name else guess_reader(file)
+    reader = find_reader(format_name or FOLDER_OF_PARTS)
+    if not reader.folders:
+        raise DataError(
+            f"{file} is a folder, and the format {reader.name} reads files",
+            hint="Give one file, or a folder of Parquet parts.",
+        )
+    part_files(file)
+    return reader
 
 
 def _check_columns(columns: Columns, reader: Reader) -> None:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers import Columns, find_reader, format_names, guess_reader
 from actsr_cli.data.readers.columns import FILE_ORDER
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
+from actsr_cli.data.readers.parquet_files import is_list, parquet_schema, readable
 from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.readers.text import decoded_lines, read_lines
@@ -207,12 +206,10 @@ def _listed_entries(path: Path, columns: tuple[str | None, str, str | None], way
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, read in chunks."""
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    with readable(path), parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
+            batch.validate(full=True)
+            yield from batch.to_pylist()
 
 
 class _Strict(BadLines):

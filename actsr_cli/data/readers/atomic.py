@@ -7,16 +7,18 @@ from pathlib import Path
 
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.delimited import check_names, read_delimited, read_header
+from actsr_cli.data.readers.expansion import find_layout, read_layout, with_words
 from actsr_cli.data.readers.interactions import BadLines, Interactions
-from actsr_cli.data.readers.tables import find_roles, read_table
 from actsr_cli.errors import DataError
 
 
 def read_atomic(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
     """Read a RecBole `.inter` file: tab-separated, with a header of `column:type` pairs, without quoting."""
-    names = list(read_header_types(path))
-    roles = find_roles(names, columns, wanted, path)
-    return read_table(read_delimited(path, "\t", names, roles.used, quoted=False), roles, path, bad_lines)
+    kinds = read_header_types(path)
+    names = list(kinds)
+    layout = find_layout(names, [name for name, kind in kinds.items() if kind.endswith("_seq")], columns, wanted, path)
+    table = read_delimited(path, "\t", names, layout.used, quoted=False)
+    return read_layout(with_words(table, layout), layout, path, bad_lines)
 
 
 def read_header_types(path: Path) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Interactions:
         ways: how the times of each column of times were written, by the name that filters use; see `times`.
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
+        from_lists: whether the rows of the file held a list of items each.
     """
 
     users: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Interactions:
     ways: dict[str, str] = field(default_factory=dict)
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
+    from_lists: bool = False
 
     def __len__(self) -> int:
         return len(self.users)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,12 +32,18 @@ def read_interactions(
         The interactions of all files, one file after another. With several files, each row has its part.
 
     Raises:
-        DataError: a file cannot be read, lacks a column or holds nothing, or the files have different columns, or times
-            that are written in different ways.
+        DataError: a file cannot be read, lacks a column or holds nothing, the files have different columns or ways to
+            write times, or a split has rows that hold lists of items.
     """
     read = reader.load()
     tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]
     for table, bad in zip(tables, bad_lines, strict=True):
+        if table.from_lists and len(tables) > 1:  # each row is a history with its target: it has no part of its own
+            raise DataError(
+                f"{bad.path.name} is one of three files of a split, and its rows hold lists of items",
+                hint=f"Prepare one file alone, with whole sessions, under a name such as {Path(bad.path.stem).stem}"
+                f"{bad.path.suffix}; actsr splits it.",
+            )
         if table.columns != tables[0].columns:
             raise DataError(
                 f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "

@@ -39,6 +39,7 @@ class Reader:
         item_suffix: suffix of the file with titles and categories of items beside the interactions, or None if the
             format has no such file.
         in_parts: whether NAME.train, NAME.valid and NAME.test with its suffix are one data set split into files.
+        folders: whether a folder of such files is one table.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Reader:
     timestamps: bool = True
     item_suffix: str | None = None
     in_parts: bool = False
+    folders: bool = False
 
     def load(self) -> Read:
         """The function that reads a file; imported on first use."""
@@ -132,11 +134,20 @@ register(
         options=(*_COLUMNS, "separator"),
     )
 )
-register(Reader(name="parquet", suffixes=(".parquet",), read=f"{_HERE}.parquet_files:read_parquet", options=_COLUMNS))
 register(
     Reader(
-        name="amazon-reviews",
-        suffixes=(".json", ".jsonl", ".json.gz", ".jsonl.gz"),
-        read=f"{_HERE}.json_lines:read_amazon_reviews",
+        name="parquet",
+        suffixes=(".parquet",),
+        read=f"{_HERE}.parquet_files:read_parquet",
+        options=_COLUMNS,
+        folders=True,
+    )
+)
+register(
+    Reader(
+        name="json",
+        suffixes=(".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
+        read=f"{_HERE}.json_lines:read_json",
+        options=_COLUMNS,
     )
 )

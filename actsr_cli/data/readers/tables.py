@@ -30,7 +30,7 @@ _OTHER_DATE = r"\d[-/. ]+(\d|[A-Za-z]{3})|[A-Za-z]{3} +\d"
 """Dates of any order: 1/2/2014, 2 Jan 2014, Jan 2 2014."""
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "user": ("user_id", "user", "userId", "reviewerID"),
-    "item": ("item_id", "item", "itemId", "business_id", "movieId", "asin", "parent_asin"),
+    "item": ("item_id", "item", "itemId", "business_id", "movieId", "parent_asin", "asin"),
     "timestamp": ("timestamp", "time", "date", "unixReviewTime"),
     "rating": ("rating", "stars", "overall"),
 }
