@@ -74,8 +74,8 @@ def content_hashes(source: Source) -> dict[str, str]:
     now = {str(part): _seen(part, before.get(str(part))) for of_file in parts.values() for part in of_file}
     if any(before.get(name) != seen for name, seen in now.items()):
         _write(path, _Inputs(before | now))
-    found = {str(file): _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
-    return {str(file): found.get(str(file), "") for file in source.files}
+    found = {file: _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
+    return {str(file): found.get(file, "") for file in source.files}
 
 
 def _is_readable(source: Source, file: Path) -> bool:

@@ -32,7 +32,7 @@ def as_arrow(values: pd.Series) -> pa.Array:
     """A column as an Arrow array, without a dictionary; values of mixed types become texts, and truth values None."""
     try:
         array = _whole(pa.array(values, from_pandas=True))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):  # values of mixed types, or beyond Arrow's
         array = pa.array([_as_text(value) for value in values], pa.large_string())
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
