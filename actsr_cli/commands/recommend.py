@@ -84,7 +84,9 @@ def recommend(
     ] = None,
     no_header: Annotated[
         bool,
-        typer.Option("--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO),
+        typer.Option(
+            "--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO
+        ),
     ] = False,
     encoding: Annotated[
         str | None,
@@ -231,7 +233,7 @@ class _Audience:
         from actsr_cli.recommending.reading import read_histories, read_ids
 
         if self.histories is not None:
-            raw = read_histories(self.histories, self.format_name, self.columns)
+            raw = read_histories(self.histories, self.format_name, self.columns, way=recommender.vocabulary.times)
             return (known_histories(each, recommender.vocabulary) for each in raw), None
         if self.history:
             return iter([known_histories(self._one(recommender), recommender.vocabulary)]), 1
@@ -245,7 +247,7 @@ class _Audience:
 
         items = history_items(self.history or [], recommender.vocabulary.item_names)
         times = None if self.timestamps is None else [each.strip() for each in self.timestamps.split(",")]
-        return one_history(items, times)
+        return one_history(items, times, way=recommender.vocabulary.times)
 
 
 def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from actsr_cli.config import DataConfig
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.sources import Source
@@ -32,33 +33,60 @@ class _Inputs(RootModel[dict[str, _Seen]]):
     root: dict[str, _Seen] = {}
 
 
+class Choice(BaseModel):
+    """The filters that the user chose for a data set.
+
+    Attributes:
+        settings: the filters.
+        preset: the preset that they are from, or None.
+    """
+
+    settings: DataConfig
+    preset: str | None = None
+
+
 class Latest(BaseModel):
-    """The latest requested preparation.
+    """The latest preparation.
 
     Attributes:
         fingerprint: the name of its folder; empty if nothing was prepared yet.
         inputs: SHA-256 of each input by its path.
+        choice: what `actsr preprocess` was last asked for. Preparations for a training or an evaluation keep it.
     """
 
     fingerprint: str = ""
     inputs: dict[str, str] = {}
+    choice: Choice | None = None
 
 
 def content_hashes(source: Source) -> dict[str, str]:
     """SHA-256 of each file of a source by its path; recomputed only if its size or modification time changed.
 
-    The hash of a folder of parts depends on the names and the content of its parts.
+    The hash of a folder of parts depends on the names and the content of its parts. That of a file of items that cannot
+    be read is empty.
 
     Raises:
         DataError: the stored hashes are damaged, or a folder holds other files than parts.
     """
     path = source.folder / "prepared" / "inputs.json"
     before = _read(path, _Inputs).root
-    parts = {file: part_files(file) for file in source.files}
+    parts = {file: part_files(file) for file in source.files if _is_readable(source, file)}
     now = {str(part): _seen(part, before.get(str(part))) for of_file in parts.values() for part in of_file}
     if any(before.get(name) != seen for name, seen in now.items()):
         _write(path, _Inputs(before | now))
-    return {str(file): _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
+    found = {file: _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
+    return {str(file): found.get(file, "") for file in source.files}
+
+
+def _is_readable(source: Source, file: Path) -> bool:
+    """False for a file of items that cannot be read and was not given: it costs titles only."""
+    if file != source.item_file or source.items_given:
+        return True
+    try:
+        with file.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def latest(source: Source) -> Latest:
@@ -68,6 +96,15 @@ def latest(source: Source) -> Latest:
         DataError: its stored record is damaged.
     """
     return _read(source.folder / "prepared" / "latest.json", Latest)
+
+
+def choice_of(record: Path) -> Choice | None:
+    """The filters in the record of prepared data, of any version; None if there is no record.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    return _read(record, Choice) if record.is_file() else None
 
 
 def remember_latest(source: Source, preparation: Latest) -> None:

@@ -38,6 +38,7 @@ class Source(BaseModel):
         format: name of the reader.
         columns: names of the columns.
         item_file: titles and categories of items, or None.
+        items_given: whether the user gave that file; otherwise it was found beside the interactions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class Source(BaseModel):
     format: str
     columns: Columns = Columns()
     item_file: Path | None = None
+    items_given: bool = False
 
     @field_validator("format")
     @classmethod
@@ -84,7 +86,7 @@ class Source(BaseModel):
             DataError: the file does not exist, or has no titles or categories.
         """
         check_item_file(file, self.columns.encoding)
-        return self.model_copy(update={"item_file": file.resolve()})
+        return self.model_copy(update={"item_file": file.resolve(), "items_given": True})
 
     def register(self) -> Self:
         """Register this source in its folder, so that its name is enough in later calls."""

@@ -124,6 +124,7 @@ def load(folder: Path) -> SequenceData:
             titles=texts(items, "title") if "title" in items.column_names else None,
             categories=lists_of_texts(items, "categories") if "categories" in items.column_names else None,
             parts=_mapped(folder, "parts", np.uint8) if record.parts else None,
+            times=record.report.times.get("timestamp", ""),
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError, SyntaxError, MemoryError, pa.ArrowException) as error:
         raise _damaged(folder, shortened(" ".join(str(error).split()), 300)) from error

@@ -7,6 +7,7 @@ FOLDER/
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,6 +28,8 @@ from actsr_cli.sealed import check_files, checksums
 from actsr_cli.words import shortened
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
+_TIMES = "times"
+"""Name of the metadata of `items.parquet` that hold `Vocabulary.times`."""
 _COMPARED = 20_000
 """Largest number of names that an unknown name is compared with."""
 
@@ -41,6 +44,7 @@ class Vocabulary:
         titles: a title for each item id (empty where unknown), or None.
         categories: the categories of each item id (none where unknown), or None.
         user_names: the raw id of each user, or None if the model does not learn about users.
+        times: how the times of the data were written, see `readers.times`; empty if unknown or without times.
     """
 
     item_names: tuple[str, ...]
@@ -48,6 +52,7 @@ class Vocabulary:
     titles: tuple[str, ...] | None = None
     categories: tuple[tuple[str, ...], ...] | None = None
     user_names: tuple[str, ...] | None = None
+    times: str = ""
 
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
@@ -58,6 +63,7 @@ class Vocabulary:
             titles=data.titles,
             categories=data.categories,
             user_names=data.user_names if users else None,
+            times=data.times,
         )
 
     @property
@@ -115,6 +121,7 @@ class Vocabulary:
             The checksums of its files by name.
         """
         items = pd.DataFrame({"id": pd.Series(self.item_names, dtype="str"), "count": self.counts})
+        items.attrs[_TIMES] = self.times
         if self.titles is not None:
             items["title"] = pd.Series(self.titles, dtype="str")
         if self.categories is not None:
@@ -149,6 +156,7 @@ class Vocabulary:
                 titles=texts(items, "title") if "title" in items.column_names else None,
                 categories=lists_of_texts(items, "categories") if "categories" in items.column_names else None,
                 user_names=None if users is None else texts(users, "id"),
+                times=_times_of(items),
             )
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
@@ -185,6 +193,12 @@ class Vocabulary:
             f"unknown {kind} '{name}'" + (f"; {said}" if said else ""),
             hint=f"Known {kind}s look like {', '.join(names[:3])}. Preparation may have filtered rare {kind}s out.",
         )
+
+
+def _times_of(items: pa.Table) -> str:
+    """How the times of the data were written; pandas stores the attributes of a table as JSON."""
+    attributes = json.loads((items.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return str(attributes.get(_TIMES, ""))
 
 
 def _line(error: Exception) -> str:

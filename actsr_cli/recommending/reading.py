@@ -24,6 +24,7 @@ from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.readers.text import read_lines, text_lines
+from actsr_cli.data.readers.times import check_comparable
 from actsr_cli.errors import ConfigError, DataError, nearest
 from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
 
@@ -44,7 +45,7 @@ def history_formats() -> tuple[str, ...]:
 
 
 def read_histories(
-    path: Path, format_name: str | None = None, columns: Columns | None = None
+    path: Path, format_name: str | None = None, columns: Columns | None = None, *, way: str = ""
 ) -> Iterator[RawHistories]:
     """The histories in a file, in chunks.
 
@@ -56,6 +57,7 @@ def read_histories(
         path: the file; `-` is standard input.
         format_name: one of `history_formats`; Default: by the file's suffix; JSON lines for standard input.
         columns: how the columns of a table are found, and the encoding of a text.
+        way: how the times of the model's data are written; empty if unknown.
 
     Raises:
         DataError: the file is missing or malformed.
@@ -70,13 +72,13 @@ def read_histories(
             lines = text_lines(sys.stdin.buffer, where, columns.encoding)  # type: ignore[arg-type]  # it is buffered
         else:
             lines = read_lines(_existing(path), columns.encoding)
-        yield from _chunks(_json_entries(lines, where), where)
+        yield from _chunks(_json_entries(lines, where, way), where)
         return
     with _on_disk(path) as file:
         if name == "parquet" and (listed := _list_columns(file, columns)) is not None:
-            yield from _chunks(_listed_entries(file, listed), where)
+            yield from _chunks(_listed_entries(file, listed, way), where)
         else:
-            yield from _interaction_chunks(file, name, columns)
+            yield from _interaction_chunks(file, name, columns, way)
 
 
 def read_ids(path: Path) -> list[str]:
@@ -132,7 +134,7 @@ def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
         count += len(items)
 
 
-def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
+def _json_entries(lines: Iterable[str], where: str, way: str) -> Iterator[Entry]:
     """The histories in JSON lines."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -144,7 +146,7 @@ def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
         if "\\ud" in line.lower() and not _can_be_written(entry):
             raise DataError(f"{where}, line {number}: a text holds half of a character (\\ud800 to \\udfff)")
         try:
-            yield _json_entry({"items": entry} if isinstance(entry, list) else entry)
+            yield _json_entry({"items": entry} if isinstance(entry, list) else entry, way)
         except DataError as error:
             raise DataError(f"{where}, line {number}: {error.message}", hint=error.hint or _HINT) from None
 
@@ -161,7 +163,7 @@ def _can_be_written(entry: Any) -> bool:
     return True
 
 
-def _json_entry(entry: Any) -> Entry:
+def _json_entry(entry: Any, way: str) -> Entry:
     if not isinstance(entry, dict) or not isinstance(entry.get("items"), list):
         raise DataError("no list of items")
     if unknown := [key for key in entry if key not in _KEYS]:
@@ -171,7 +173,7 @@ def _json_entry(entry: Any) -> Entry:
     if times is not None and not isinstance(times, list):
         raise DataError("timestamps are not a list")
     user = None if entry.get("user") is None else raw_id(entry["user"], "user")
-    return user, items, None if times is None else checked_times(times, len(items), "the history")
+    return user, items, None if times is None else checked_times(times, len(items), "the history", way)
 
 
 def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
@@ -193,14 +195,14 @@ def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | 
     return find("user", columns.user), item, time
 
 
-def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> Iterator[Entry]:
+def _listed_entries(path: Path, columns: tuple[str | None, str, str | None], way: str) -> Iterator[Entry]:
     """The histories in the rows of a Parquet file."""
     user, item, time = columns
     wanted = [name for name in columns if name is not None]
     for number, row in enumerate(_rows(path, wanted), start=1):
         try:
             items = raw_ids(row[item] or [], "items")
-            times = None if time is None else checked_times(row[time] or [], len(items), "the history")
+            times = None if time is None else checked_times(row[time] or [], len(items), "the history", way)
             yield None if user is None else raw_id(row[user], "user"), items, times
         except DataError as error:
             raise DataError(f"{path}, row {number}: {error.message}", hint=error.hint) from None
@@ -221,9 +223,10 @@ class _Strict(BadLines):
         raise DataError(f"{self.path}, {unit} {line}: {reason}", hint=f"Correct the {unit}.")
 
 
-def _interaction_chunks(path: Path, format_name: str, columns: Columns) -> Iterator[RawHistories]:
+def _interaction_chunks(path: Path, format_name: str, columns: Columns, way: str) -> Iterator[RawHistories]:
     """The histories in a table with one interaction per row; users by first appearance, rows by time."""
     raw = read_interactions(find_reader(format_name), columns, (), [_Strict(path)])
+    check_comparable(raw.ways.get("timestamp", ""), way)
     rows = rows_of_users(raw.users, raw.timestamps)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]

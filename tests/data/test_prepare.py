@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shop import LOG, sequences, source
 from actsr_cli.config import DataConfig
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import install_demo
+from actsr_cli.data.history import Choice
 from actsr_cli.data.prepare import last_settings, prepare
 from actsr_cli.data.readers import Columns
 from actsr_cli.data.sources import find_source, source_from_file
@@ -95,12 +97,37 @@ def test_a_second_call_reads_nothing_and_a_changed_file_is_noticed(tmp_path: Pat
 def test_settings_have_caches_of_their_own_and_the_latest_are_remembered(tmp_path: Path) -> None:
     shop = source(tmp_path)
     assert last_settings(shop) is None
-    plain, core = prepare(shop, DataConfig()), prepare(shop, DataConfig(user_core=2))
-    assert plain.data.fingerprint != core.data.fingerprint
-    assert last_settings(shop) == DataConfig(user_core=2)
+    core = DataConfig(user_core=2)
+    plain = prepare(shop, DataConfig())
+    assert last_settings(shop) is None, "nobody chose these filters"
+    chosen = prepare(shop, core, choice=Choice(settings=core))
+    assert plain.data.fingerprint != chosen.data.fingerprint
+    assert last_settings(shop) == core
     assert prepare(shop, DataConfig()).report.cached
-    assert last_settings(shop) == DataConfig()
     assert not prepare(shop, DataConfig(), force=True).report.cached
+    assert last_settings(shop) == core, "a preparation without a choice keeps the one before"
+    prepare(shop, DataConfig(), choice=Choice(settings=DataConfig()))
+    assert last_settings(shop) == DataConfig()
+
+
+def test_the_choice_of_an_earlier_version_is_that_of_its_latest_data(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    chosen = prepare(shop, DataConfig(user_core=2))
+    latest = shop.folder / "prepared" / "latest.json"
+    latest.write_text(json.dumps({"fingerprint": chosen.data.fingerprint, "inputs": {}}))
+    assert last_settings(shop) == DataConfig(user_core=2)
+    prepare(shop, DataConfig())
+    assert last_settings(shop) == DataConfig(user_core=2), "it stays the choice"
+
+
+def test_what_is_opened_without_its_input_is_remembered_too(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    prepare(shop, DataConfig(user_core=2))
+    prepare(shop, DataConfig(), choice=Choice(settings=DataConfig()))
+    shop.file.unlink()
+    core = DataConfig(user_core=2)
+    assert "is missing" in prepare(shop, core, choice=Choice(settings=core)).report.note
+    assert last_settings(shop) == core
 
 
 def test_what_was_prepared_outlives_its_input(tmp_path: Path) -> None:
@@ -185,9 +212,8 @@ def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> N
     shop = source(tmp_path)
     folder = prepare(shop, DataConfig()).folder
     (folder / "prepared.json").write_text(text)
-    for call in (lambda: prepare(shop, DataConfig()), lambda: last_settings(shop)):
-        with pytest.raises(DataError, match=r"damaged: prepared\.json is not a valid record"):
-            call()
+    with pytest.raises(DataError, match=r"damaged: prepared\.json is not a valid record"):
+        prepare(shop, DataConfig())
     assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
     assert prepare(shop, DataConfig()).report.cached
 

@@ -25,8 +25,9 @@ class Interactions:
         items: (rows,) index of each row's item in `item_names`.
         user_names: raw ids in order of first appearance.
         item_names: raw ids in order of first appearance.
-        timestamps: (rows,) seconds, or None if the order of rows is the order in time.
+        timestamps: (rows,) seconds since 1970, or None if the order of rows is the order in time.
         numbers: further numeric columns that filters use, by name.
+        ways: how the times of each column of times were written, by the name that filters use; see `times`.
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
         from_lists: whether the rows of the file held a list of items each.
@@ -38,6 +39,7 @@ class Interactions:
     item_names: NDArray[np.object_]
     timestamps: NDArray[np.float64] | None
     numbers: dict[str, NDArray[np.float64]]
+    ways: dict[str, str] = field(default_factory=dict)
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
     from_lists: bool = False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.readers.registry import Reader
+from actsr_cli.data.readers.times import HINT
 from actsr_cli.errors import DataError
 
 
@@ -31,8 +32,8 @@ def read_interactions(
         The interactions of all files, one file after another. With several files, each row has its part.
 
     Raises:
-        DataError: a file cannot be read, lacks a column or holds nothing, the files have different columns, or a split
-            has rows that hold lists of items.
+        DataError: a file cannot be read, lacks a column or holds nothing, the files have different columns or ways to
+            write times, or a split has rows that hold lists of items.
     """
     read = reader.load()
     tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]
@@ -47,6 +48,12 @@ def read_interactions(
             raise DataError(
                 f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "
                 f"{_listed(table)} instead of {_listed(tables[0])}"
+            )
+        if table.ways != tables[0].ways:
+            raise DataError(
+                f"{bad.path.name} has times in another way than {bad_lines[0].path.name}: "
+                f"{', '.join(table.ways.values())} instead of {', '.join(tables[0].ways.values())}",
+                hint=HINT,
             )
     return tables[0] if len(tables) == 1 else _joined(tables)
 
