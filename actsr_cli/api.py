@@ -229,6 +229,8 @@ def evaluate(
         raise ConfigError("metrics and k must name at least one")
     for cutoff in k or ():
         _check_counts(k=cutoff)
+        if cutoff > 1_000_000:
+            raise ConfigError(f"the largest cut-off is 1000000, not {cutoff:,}")
     use_threads(threads)
     opened = run if isinstance(run, Run) else find_run(runs_root(runs_dir), None if run is None else str(run))
     if trust_code:

@@ -48,8 +48,8 @@ class Range(Section):
         steps: number of points on a grid; None: all integers of the range.
     """
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(ge=-1e300, le=1e300)
+    high: int | float = Field(ge=-1e300, le=1e300)
     log: bool = False
     steps: Annotated[int, Field(ge=2)] | None = None
 

@@ -118,7 +118,7 @@ def test_what_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
     for name, old, new in (
         ("run.json", '"epochs": 1', '"epochs": 2'),
         ("metrics.json", "0.5", "0.6"),
-        ("config.yaml", "hidden_size: 64", "hidden_size: 65"),
+        ("config.yaml", "layers: 2", "layers: 3"),
     ):
         text = (run.path / name).read_text()
         assert old in text
@@ -139,14 +139,16 @@ def test_a_record_cut_at_its_end_is_refused(tmp_path: Path) -> None:
 
 def test_runs_of_earlier_versions_have_no_checksums_and_are_opened(tmp_path: Path) -> None:
     run = create(tmp_path, "one")
-    before = open_all(run.path)
+    before = run.config, run.metrics, run.vocabulary().item_names
     for name in ("run.json", "metrics.json"):
         values, _ = sealed.read_json(run.path / name)
         values.pop("files", None)
         (run.path / name).write_text(json.dumps(values))
     config = run.path / "config.yaml"
     config.write_text(config.read_text().partition("# checksum")[0])
-    assert str(open_all(run.path)).replace("None", "") == str(before).replace(str(run.record.files), "")
+    opened = open_run(run.path)
+    assert opened.record.files is None
+    assert (opened.config, opened.metrics, opened.vocabulary().item_names) == before
 
 
 def flipped(path: Path, count: int, read: Callable[[], object]) -> None:
@@ -169,7 +171,7 @@ def flipped(path: Path, count: int, read: Callable[[], object]) -> None:
 def test_every_flipped_bit_of_a_run_is_found(tmp_path: Path) -> None:
     run = create(tmp_path, "one")
     for name in ("run.json", "config.yaml", "metrics.json", "items.parquet"):
-        flipped(run.path / name, 40, lambda: open_all(run.path))
+        flipped(run.path / name, 20, lambda: open_all(run.path))
 
 
 def test_every_flipped_bit_of_prepared_data_is_found(tmp_path: Path) -> None:
@@ -191,14 +193,14 @@ def test_every_flipped_bit_of_prepared_data_is_found(tmp_path: Path) -> None:
         ("items", [0, 1, 1, 2, 2, 3], "items.npy has an item that is not in 1 to 3"),
         ("items", [1, 1, 1, 2, 2, 4], "items.npy has an item that is not in 1 to 3"),
         ("items", [-1, 1, 1, 2, 2, 3], "items.npy has an item"),
-        ("offsets", [1, 4, 6], "offsets.npy does not rise from 0"),
-        ("offsets", [0, 7, 6], "offsets.npy does not rise from 0"),
-        ("offsets", [0, -4, 6], "offsets.npy does not rise from 0"),
+        ("offsets", [1, 3, 5, 6], "offsets.npy does not rise from 0"),
+        ("offsets", [0, 7, 5, 6], "offsets.npy does not rise from 0"),
+        ("offsets", [0, -4, 5, 6], "offsets.npy does not rise from 0"),
         ("timestamps", [1, 2, np.nan, 4, 5, 6], "timestamps.npy has a time that is no number"),
         ("timestamps", [1, 2, np.inf, 4, 5, 6], "timestamps.npy has a time that is no number"),
         ("items", np.ones(6), "items.npy holds 1 dimensions of float64, not one of int32"),
         ("items", np.ones((6, 1), dtype=np.int32), "items.npy holds 2 dimensions of int32"),
-        ("items", np.array([None] * 6), "Object arrays"),
+        ("items", np.array([None] * 6), "Python objects"),
         ("items", np.ones(7, dtype=np.int32), "do not fit together"),
     ],
 )
