@@ -119,7 +119,7 @@ def targets(base: Path) -> dict[str, Target]:
         ),
         **{
             f"{name} {kind}": Target(
-                (content(run / f"{name}.safetensors"),), _in_copy(run, f"{name}.safetensors", read)
+                (held(run / f"{name}.safetensors"),), _in_copy(run, f"{name}.safetensors", read)
             )
             for name, read in (("model", _open_model), ("checkpoint", _open_checkpoint))
             for kind, held in (("sealed", Path.read_bytes), ("unsealed", _without_checksum))
