@@ -118,9 +118,7 @@ def targets(base: Path) -> dict[str, Target]:
             ((run / "items.parquet").read_bytes(),), _in_copy(run, "items.parquet", _open_unsealed)
         ),
         **{
-            f"{name} {kind}": Target(
-                (held(run / f"{name}.safetensors"),), _in_copy(run, f"{name}.safetensors", read)
-            )
+            f"{name} {kind}": Target((held(run / f"{name}.safetensors"),), _in_copy(run, f"{name}.safetensors", read))
             for name, read in (("model", _open_model), ("checkpoint", _open_checkpoint))
             for kind, held in (("sealed", Path.read_bytes), ("unsealed", _without_checksum))
         },

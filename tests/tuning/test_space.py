@@ -297,7 +297,7 @@ def test_every_preset_has_a_search_space_with_a_grid(name: str) -> None:
 )
 def test_a_grid_is_refused_by_its_size_before_it_is_made(space: dict[str, Any]) -> None:
     read = read_space(space, "test")
-    with pytest.raises(ConfigError, match="the grid has .* combinations, more than 100,000") as caught:
+    with pytest.raises(ConfigError, match=r"the grid has .* combinations, more than 100,000") as caught:
         grid(read)
     assert "--tpe" in str(caught.value.hint)
 
