@@ -94,9 +94,7 @@ class Dimension:
     def size(self) -> int:
         """Number of points on a grid, before equal ones are joined; nothing is enumerated."""
         domain = self.domain
-        if not isinstance(domain, Range):
-            return len(domain)
-        return domain.steps or max(1, int(domain.high) - int(domain.low) + 1)
+        return len(domain) if isinstance(domain, tuple) else domain.steps or int(domain.high) - int(domain.low) + 1
 
     def points(self) -> list[Scalar]:
         """The values on a grid.
@@ -178,17 +176,10 @@ def draw(space: Space, trial: Trial) -> None:
 
 
 def grid(space: Space) -> list[dict[str, Scalar]]:
-    """All distinct combinations of the points of all dimensions, each key only where it applies.
-
-    Raises:
-        ConfigError: there are too many, or a range of floats has no `steps`.
-    """
-    size = math.prod(dimension.size for dimension in space)
-    if size > LARGEST_GRID:
-        raise ConfigError(
-            f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}",
-            hint="Give fewer steps or values, or draw some: --tpe or --random with --trials N.",
-        )
+    """All distinct combinations of the points, each key only where it applies; ConfigError if there are too many."""
+    if (size := math.prod(dimension.size for dimension in space)) > LARGEST_GRID:
+        hint = "Give fewer steps or values, or draw some: --tpe or --random with --trials N."
+        raise ConfigError(f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}", hint=hint)
     found: dict[tuple[tuple[str, Scalar], ...], None] = {}
     for values in itertools.product(*(dimension.points() for dimension in space)):
         drawn: dict[str, Scalar] = {}
