@@ -34,6 +34,7 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
     ]
     floor, first, broken = listed
     metrics = json.loads((trained / "demo" / "sasrec" / "first" / "metrics.json").read_text())
+    assert len(metrics.pop("checksum")) == 8
     assert first["value"] == metrics["valid/exclude"]["ndcg@10"] and first["monitor"] == "ndcg@10"
     assert first["seconds"] > 0 and floor["best_epoch"] == 1 and broken["value"] is None
 
