@@ -22,9 +22,12 @@ from actsr_cli.data.prepare import prepare
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import ActsrError, DataError, RunError
 from actsr_cli.experiment.find import find_folder, find_run, latest_run, summaries
+from actsr_cli.experiment.model import open_model
 from actsr_cli.experiment.record import Status, read_record
-from actsr_cli.experiment.run import Run, new_run, open_run
+from actsr_cli.experiment.run import Origin, Run, new_run, open_run
 from actsr_cli.experiment.series import find_folders, find_group
+from actsr_cli.models.registry import build_model
+from actsr_cli.training.checkpoint import save_model
 
 DATA = sequence_data([[1, 2, 3], [3, 4, 5]])
 
@@ -213,6 +216,22 @@ def test_forged_arrays(tmp_path: Path, name: str, array: object, problem: str) -
     sealed.write_json(folder / store.RECORD, values | {"checksums": None})
     with pytest.raises(DataError, match=problem):
         store.load(folder)
+
+
+def test_a_forged_size_takes_no_memory(tmp_path: Path) -> None:
+    run = create(tmp_path, "one")
+    config = run.config
+    save_model(run.model_file, build_model(config.model, config.calibration, DATA.n_items, DATA.n_users), epoch=1)
+    assert open_model(open_run(run.path))[1] == 1
+    for items in (2**52, 10**9):
+        records.change(run.path / "run.json", items=items)
+        with pytest.raises(RunError, match="does not fit the model of this run"):
+            open_model(open_run(run.path))
+
+
+def test_a_command_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> None:
+    with new_run(tmp_path, RunConfig(dataset="shop"), DATA, origin=Origin(command=["actsr", "\udcff"])) as run:
+        assert run.record.environment.command == ("actsr", r"\udcff")
 
 
 def test_a_vocabulary_of_other_files_is_refused(tmp_path: Path) -> None:
