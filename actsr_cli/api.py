@@ -14,14 +14,13 @@ from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 from actsr_cli.experiment.data import Preparation, Raw, data_of, prepare_raw
 from actsr_cli.experiment.evaluate import Evaluation, evaluate_run, request_for
-from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.launch import Launched
 from actsr_cli.experiment.recommend import open_recommender
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import parse_name
 from actsr_cli.presets import ResolvedConfig, resolve
 from actsr_cli.recommending.recommender import Recommender
-from actsr_cli.sessions import Place, continue_run, data_root, runs_root, train_resolved
+from actsr_cli.sessions import Place, continue_run, data_root, opened_run, train_resolved
 from actsr_cli.training.device import use_threads
 
 
@@ -42,8 +41,7 @@ def load(
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None leaves PyTorch's choice.
         batch_size: histories scored at a time; None takes the run's.
-        trust_code: import the run's model even if it is code that only the run's folder names; see
-            docs/your-own-model.md.
+        trust_code: import the run's model even if it is code that only the run's folder names, see docs/trust.md.
         data_dir: root of the data sets, for `recommend_users`. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
@@ -53,10 +51,7 @@ def load(
     """
     _check_counts(threads=threads, batch_size=batch_size)
     use_threads(threads)
-    root = runs_root(runs_dir)
-    found = run if isinstance(run, Run) else latest_run(root, refits=True) if run is None else find_run(root, str(run))
-    if trust_code:
-        found.trust_code()
+    found = opened_run(run, runs_dir, trust_code, refits=True)
     return open_recommender(found, data_root(data_dir), device, batch_size)
 
 
@@ -231,9 +226,7 @@ def evaluate(
     for cutoff in k or ():
         _check_counts(k=cutoff)
     use_threads(threads)
-    opened = run if isinstance(run, Run) else find_run(runs_root(runs_dir), None if run is None else str(run))
-    if trust_code:
-        opened.trust_code()
+    opened = opened_run(run, runs_dir, trust_code)
     data = data_of(opened, data_root(data_dir)).data
     settings = opened.config.evaluation
     protocol = Protocol.chosen(settings, seen, candidates, n_candidates)
@@ -271,10 +264,9 @@ def resume(
         ConfigError: a setting is refused.
     """
     continued = continue_run(
-        str(run.path if isinstance(run, Run) else run),
+        str(opened_run(run, runs_dir, trust_code).path),
         settings=settings,
         final=refit,
-        trust_code=trust_code,
         data_dir=data_dir,
         runs_dir=runs_dir,
     )
@@ -319,5 +311,7 @@ def _check_choices(**chosen: tuple[str | None, Any]) -> None:
 def _check_counts(**counts: int | None) -> None:
     """Raise ConfigError if a number is neither None nor a whole number of at least 1."""
     for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= 2**20
+        ):
+            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}; the largest is 1,048,576")

@@ -19,7 +19,7 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import Workers, joined_workers
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of, prepare_for
-from actsr_cli.experiment.find import find_run
+from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended, refit, train_new, train_series
 from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumable, reconfigure, resume_run
 from actsr_cli.experiment.run import Origin, Run
@@ -84,7 +84,6 @@ def continue_run(
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     final: bool = False,
-    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
     on_trained: OnTrained | None = None,
@@ -97,7 +96,6 @@ def continue_run(
         options: settings by dotted key; None means not given.
         settings: settings by dotted key, given in Python.
         final: also train the final model on all data.
-        trust_code: see `load`.
         data_dir: see `train`.
         runs_dir: see `train`.
         on_trained: called with each trained run.
@@ -108,8 +106,6 @@ def continue_run(
     root = runs_root(runs_dir)
     with _workers() as workers:
         run = find_run(root, name)
-        if trust_code:
-            run.trust_code()
         wanted = resolve(
             file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings, of_run=True
         ).config
@@ -181,6 +177,17 @@ def _name_preset(dataset: str) -> None:
     """Print a note about the preset for a data set."""
     if (fitting := preset_for(*all_names(dataset))) is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
+
+
+def opened_run(run: str | Path | Run | None, runs_dir: Place, trust_code: bool, *, refits: bool = False) -> Run:
+    """The named run, or the latest one; if `trust_code`, with leave to import the code that its folder names."""
+    root = runs_root(runs_dir)
+    opened = (
+        run if isinstance(run, Run) else latest_run(root, refits=refits) if run is None else find_run(root, str(run))
+    )
+    if trust_code:
+        opened.trust_code()
+    return opened
 
 
 def data_root(folder: Place) -> Path:

@@ -46,7 +46,8 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def shortened(text: str, longest: int = 80) -> str:
-    """A text for a message: its beginning if it is long."""
+    """A text for a message: visible, and only its beginning if it is long."""
+    text = visible(text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

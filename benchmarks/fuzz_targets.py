@@ -8,12 +8,14 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import torch
+from safetensors.torch import save
 
 from actsr_cli import api, sealed
 from actsr_cli.config.reading import read_yaml
@@ -25,7 +27,7 @@ from actsr_cli.experiment.run import open_run
 from actsr_cli.models.registry import build_model
 from actsr_cli.presets import load_preset, resolve
 from actsr_cli.recommending.reading import read_histories
-from actsr_cli.training.checkpoint import load_checkpoint, load_model
+from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Hooks, Trainer
 from actsr_cli.tuning.space import grid, read_space
@@ -81,6 +83,7 @@ def build_base(folder: Path) -> None:
     api.evaluate(run, **roots)
 
 
+@cache
 def targets(base: Path) -> dict[str, Target]:
     """All targets by name.
 
@@ -114,10 +117,11 @@ def targets(base: Path) -> dict[str, Target]:
         "vocabulary unsealed": Target(
             ((run / "items.parquet").read_bytes(),), _in_copy(run, "items.parquet", _open_unsealed)
         ),
-        "model": Target(((run / "model.safetensors").read_bytes(),), _in_copy(run, "model.safetensors", _open_model)),
-        "checkpoint": Target(
-            ((run / "checkpoint.safetensors").read_bytes(),), _in_copy(run, "checkpoint.safetensors", _open_checkpoint)
-        ),
+        **{
+            f"{name} {kind}": Target((held(run / f"{name}.safetensors"),), _in_copy(run, f"{name}.safetensors", read))
+            for name, read in (("model", _open_model), ("checkpoint", _open_checkpoint))
+            for kind, held in (("sealed", Path.read_bytes), ("unsealed", _without_checksum))
+        },
         "prepared record": Target(
             ((prepared / store.RECORD).read_bytes(),), _in_copy(prepared, store.RECORD, store.load, reseal=True)
         ),
@@ -213,6 +217,11 @@ def _in_copy(
         return read(copy)
 
     return run
+
+
+def _without_checksum(path: Path) -> bytes:
+    """A safetensors file as earlier versions wrote it: the checks behind the checksum must hold, too."""
+    return save(*load_tensors(path))
 
 
 def _open_all(folder: Path) -> object:

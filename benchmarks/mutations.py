@@ -94,7 +94,7 @@ def _place(chance: random.Random, content: bytearray) -> int:
 
 
 def _flip(chance: random.Random, content: bytearray, _: Sequence[bytes]) -> bytearray:
-    for _ in range(chance.choice((1, 1, 8))):
+    for _flipped in range(chance.choice((1, 1, 8))):
         if content:
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
     return content

@@ -19,7 +19,7 @@ from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
-from benchmarks import bound, evaluation, intervals, preparation, recommending, training
+from benchmarks import bound, evaluation, flips, fuzz, intervals, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
@@ -50,6 +50,8 @@ class Small(NamedTuple):
 
 
 CURVES = ("epoch", "fast", "plain")
+FUZZED = ("target", "inputs", "opened", "refused", "failed", "slowest s")
+FLIPPED = ("files", "found", "harmless", "silent", "failed")
 SMALL = {
     "training": [
         Small(
@@ -88,6 +90,8 @@ SMALL = {
         )
         for model in ("sasrec", "ac-sasrec")
     ],
+    "fuzz": [Small("--inputs 9 --only override", FUZZED, rows=1, texts=FUZZED)],
+    "flips": [Small("--bits 3", FLIPPED, rows=5, texts=FLIPPED)],
     "intervals": [
         Small(
             "--lengths 10 --repeats 1 --threads 1",
@@ -110,7 +114,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, evaluation, recommending, preparation, intervals):
+    for module in (training, evaluation, recommending, preparation, intervals, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 

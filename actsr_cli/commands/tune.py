@@ -93,7 +93,7 @@ def tune(
         typer.Option("--test", help="At the end, evaluate the best trial on the test split.", rich_help_panel=SEARCH),
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=1, help="Number of processes on this machine.", rich_help_panel=SEARCH)
+        int, typer.Option(min=1, max=1_024, help="Number of processes on this machine.", rich_help_panel=SEARCH)
     ] = 1,
     name: Annotated[
         str | None,

@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
         self.sizes: dict[int, int] = {}  # values within each node that is complete
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) not in (None, "!"):
             raise _refusal(f"could not determine what tag '{event.tag}' means: leave it out", event.start_mark)
         if self.depth == _DEEPEST:
@@ -132,7 +132,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _refusal(problem: str, place: yaml.Mark) -> yaml.YAMLError:
+def _refusal(problem: str, place: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, place)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -182,7 +183,10 @@ def _table(columns: Mapping[str, Sequence[object] | None]) -> pa.Table:
 
 def _mapped(folder: Path, name: str, kind: type[np.generic]) -> NDArray[Any]:
     """A memory-mapped array of one dimension and of a kind."""
-    array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    except TokenError as error:  # of a header that is no Python
+        raise ValueError(f"{name}.npy has no header of an array") from error
     if array.dtype != kind or array.ndim != 1:
         raise ValueError(f"{name}.npy holds {array.ndim} dimensions of {array.dtype}, not one of {np.dtype(kind)}")
     return array

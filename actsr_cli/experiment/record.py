@@ -84,7 +84,7 @@ class Environment(BaseModel):
         import torch  # slow to import, and listing runs does not need it
 
         return cls(
-            command=tuple(command),
+            command=tuple(word.encode(errors="backslashreplace").decode() for word in command),
             actsr=__version__,
             python=sys.version.split()[0],
             torch=torch.__version__,

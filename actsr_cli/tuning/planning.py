@@ -19,8 +19,9 @@ from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import display_name, find_model
 from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
-from actsr_cli.tuning.space import Space, searchable
+from actsr_cli.tuning.space import Space, grid, searchable
 from actsr_cli.tuning.study import Plan, Sampler
+from actsr_cli.words import name_problem, shortened
 
 _GIVE_PRESET = "Give a preset with --preset NAME; `actsr presets` lists them."
 _TRIALS = 20
@@ -136,11 +137,13 @@ def make_plan(
         ConfigError: the name is not a valid folder name, or the settings do not fit together.
         DataError: the data set cannot be prepared, or a model cannot be trained on it.
     """
+    name = search.name or search.sampler
+    if problem := name_problem(name):
+        raise ConfigError(f"'{shortened(name)}' is not a valid name for a study: {problem}")
+    if search.sampler == "grid":
+        grid(space)  # raises now if it is too large
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
     check_trainable(config, prepared.data)
-    name = search.name or search.sampler
-    if Path(name).name != name or name in (".", ".."):
-        raise ConfigError(f"'{name}' is not a valid name for a study: it must be a single folder name")
     plan = Plan(
         name=name,
         sampler=search.sampler,

@@ -88,13 +88,13 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
     metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
-    assert [set(each) for each in metrics] == [{"valid/exclude"}] * 2
+    assert [set(each) for each in metrics] == [{"valid/exclude", "checksum"}] * 2
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space, "--test")
     best = max(range(2), key=lambda number: metrics[number]["valid/exclude"]["ndcg@10"])
     metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
     found = [set(each) for each in metrics]
-    assert found[best] == {"valid/exclude", "test/rank", "test/exclude"}
-    assert found[1 - best] == {"valid/exclude"}
+    assert found[best] == {"valid/exclude", "test/rank", "test/exclude", "checksum"}
+    assert found[1 - best] == {"valid/exclude", "checksum"}
     again = ("--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
     told = json.loads(call("tune", *again, "--test", "--json").stdout)
     assert told["study"] == "demo/ac-sasrec/few" and told["left"] == 0
