@@ -28,6 +28,7 @@ KINDS = ("train", "tune", "preprocess", "download")
 _USERS = 200
 _SMALL = ("--set=model.hidden_size=8", "--set=training.batch_size=128")
 _TRAIN = ("train", "--preset", "demo", "--name", "one", "--model")
+_TUNE = ("tune", "--grid", "--preset", "demo", "--name", "grid")
 _WITHIN = ("--checkpoint-minutes", "0.0001")
 _SPACE = "training.learning_rate: [1.0e-3, 1.0e-2]\nmodel.hidden_dropout: [0.1, 0.3]\n"
 
@@ -66,24 +67,7 @@ SCENARIOS = (
     _training("gru4rec, sampled, within epochs", "gru4rec", "--set=loss=sampled", "--set=training.ema=0.9", *_WITHIN),
     Scenario("item-knn", (*_TRAIN, "item-knn")),
     _training("ac-sasrec, 2 processes, within epochs", "ac-sasrec", *_WITHIN, processes=2),
-    Scenario(
-        "tune",
-        (
-            "tune",
-            "--grid",
-            "--preset",
-            "demo",
-            *_SMALL,
-            "--model",
-            "sasrec",
-            "--epochs",
-            "2",
-            "--name",
-            "grid",
-            "--space",
-            "SPACE",
-        ),
-    ),
+    Scenario("tune", (*_TUNE, "--model", "sasrec", *_SMALL, "--epochs", "2", "--space", "SPACE")),
     Scenario("preprocess", ("preprocess", "demo", "--user-core", "3")),
     Scenario("download", ("download", "beauty", "--mirror", "MIRROR")),
 )
