@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,7 +119,8 @@ def kill(
 ) -> None:
     """Kill commands at random moments; count what is lost, different, not resumable or left over.
 
-    Half of the kills come at a random moment, half just before a random change of a file.
+    Half of the kills come at a random moment, half just before a random change of a file. What goes wrong is printed
+    to standard error at once.
     """
     if unknown := sorted(set(what.split(",")) - set(KINDS)):
         raise typer.BadParameter(f"'{unknown[0]}' is not one of {', '.join(KINDS)}", param_hint="--what")
@@ -136,8 +136,12 @@ def kill(
         used = list(dict.fromkeys(chosen))
         whole = dict(zip(used, pool.map(partial(undisturbed, Path(folder)), used), strict=True))
         work = partial(kill_once, Path(folder), seed)
-        outcomes = list(pool.map(work, numbers, chosen, [whole[each] for each in chosen]))
-    _report(used, list(zip(chosen, outcomes, strict=True)), seed, record)
+        done = []
+        for each in zip(chosen, pool.map(work, numbers, chosen, [whole[each] for each in chosen]), strict=True):
+            done.append(each)
+            for problem in _problems([each]):
+                typer.echo(problem, err=True)
+    _report(used, done, seed, record)
 
 
 def undisturbed(root: Path, scenario: Scenario) -> Ended:
@@ -237,7 +241,7 @@ def _whole(root: Path, scenario: Scenario) -> Path:
 
 
 def _report(used: list[Scenario], done: list[tuple[Scenario, Outcome]], seed: int, record: Path | None) -> None:
-    """Print the counts of each scenario and of all, and what was wrong."""
+    """Print the counts of each scenario and of all."""
     columns = ("command", "kills", "after the end", "lost", "different", "unresumable", "left over")
     table = new_table("Killed and continued", *columns, texts=1)
     rows = [(each.name, [outcome for scenario, outcome in done if scenario == each]) for each in used]
@@ -253,8 +257,6 @@ def _report(used: list[Scenario], done: list[tuple[Scenario, Outcome]], seed: in
         table.add_row(name, *map(str, vars(count).values()))
         remember(record, "kill", count, scenario=name, seed=seed)
     show(table)
-    for line in islice(_problems(done), 100):
-        typer.echo(line)
 
 
 def _problems(done: list[tuple[Scenario, Outcome]]) -> Iterator[str]:
