@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-_HANGS = 120.0
+_HANGS = 300.0
 """Seconds after which a command counts as hanging, and is killed."""
 _POLL = 0.005
 _LIBRARIES = (
