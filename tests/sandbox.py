@@ -56,9 +56,10 @@ NAMED_RUNS = {
     "ac": ("ac-sasrec", 1),
     "five": ("ac-sasrec", 2),
     "20260131-101500": ("ac-sasrec", 1),
+    "night": ("ac-sasrec", 1),
 }
 """Runs that pages name without training them: model and number of seeds. A command that names one finds it."""
-STOPPED = {"20260131-101500"}
+STOPPED = {"20260131-101500", "night"}
 """Those of them that have not finished."""
 LATEST = re.compile(r"actsr (evaluate|recommend|similar|inspect-attention|runs|train --re|tune)|(load|evaluate)\(\)")
 """What may take the latest finished run."""

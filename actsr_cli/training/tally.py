@@ -65,9 +65,10 @@ class Tally:
         self.batches = begun.batches if begun else 0
         before = begun.sums[workers.rank] if begun else [0.0] * (len(losses) + 1)
         self._started = time.perf_counter() - (begun.seconds if begun else 0.0)
-        self._sums = torch.tensor(before, device=device)
+        exact = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+        self._sums = torch.tensor(before, dtype=exact, device=device)
         self._first = torch.zeros(len(before), dtype=torch.int64, device=device)
-        self._value = torch.zeros(len(before), device=device)
+        self._value = torch.zeros_like(self._sums)
 
     @property
     def seconds(self) -> float:
@@ -77,7 +78,7 @@ class Tally:
     def add(self, step: Sequence[Tensor]) -> None:
         """Add the losses of the next batch and, last, the norm of its gradient."""
         self.batches += 1
-        values = torch.stack(list(step))
+        values = torch.stack(list(step)).to(self._sums.dtype)
         self._sums = self._sums + values
         new = ~values.isfinite() & (self._first == 0)
         self._first = torch.where(new, self.batches, self._first)

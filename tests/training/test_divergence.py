@@ -243,7 +243,7 @@ def test_the_earliest_bad_value_is_reported_and_sums_that_overflow_too() -> None
         tally.means()
     large = Tally(1, ("calibrated",), torch.device("cpu"), ALONE)
     for _ in range(2):
-        large.add([torch.tensor(3e38), torch.tensor(0.0)])
+        large.add([torch.tensor(1.7e308, dtype=torch.float64), torch.tensor(0.0)])
     with pytest.raises(NotFiniteError, match="epoch 1, batch 2: the sum of the losses is too large"):
         large.means()
 
