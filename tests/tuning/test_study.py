@@ -296,8 +296,9 @@ def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
     console.print(StudyView(plan, study)._table())
     rows = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
     shown = {row[0]: row[1:] for row in rows if row and row[0].isdigit() and row[1] != "of"}
-    assert [shown[number][0] for number in "012"] == ["finished", "finished", "running"]
-    assert [shown[number][3:5] for number in "012"] == [["2", "0.5000"], ["3", "0.2500"], ["1", "0.1250"]]
+    assert [shown[number][0] for number in "012"] == ["0.5000", "0.2500", "0.1250"]
+    assert [shown[number][1] for number in "012"] == ["finished", "finished", "running"]
+    assert [shown[number][4] for number in "012"] == ["2", "3", "1"]
     (caption,) = [row for row in rows if row[:4] == ["2", "of", "6", "trials"]]
     assert " ".join(caption[4:]) == "best: trial 0, hit@10 0.5000 about 0 min left"
 
