@@ -154,9 +154,8 @@ def _trial_table(plan: Plan, title: str, caption: str) -> Table:
     monitor = plan.config.training.monitor
     for name in trial_columns(plan):
         justify: Literal["left", "right"] = "right" if name in ("trial", monitor, "epochs", "minutes") else "left"
-        table.add_column(
-            name, justify=justify, overflow="fold"
-        )  # a narrow terminal shows whole names, on several lines
+        # A narrow terminal shows whole names, on several lines.
+        table.add_column(name, justify=justify, overflow="fold")
     return table
 
 
