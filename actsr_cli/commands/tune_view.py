@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -28,8 +28,6 @@ from actsr_cli.tuning.trials import (
     trial_columns,
 )
 
-_NUMBERS = 3
-"""The last columns of a table of trials are numbers."""
 _SHOWN = 12
 """Number of trials in a table: the latest ones while the study runs, the best ones in the summary."""
 
@@ -153,10 +151,11 @@ def outcome_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 def _trial_table(plan: Plan, title: str, caption: str) -> Table:
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-    for place, name in enumerate(columns := trial_columns(plan)):
-        numeric = place >= len(columns) - _NUMBERS
+    monitor = plan.config.training.monitor
+    for name in trial_columns(plan):
+        justify: Literal["left", "right"] = "right" if name in ("trial", monitor, "epochs", "minutes") else "left"
         # A narrow terminal shows whole names, on several lines.
-        table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis" if numeric else "fold")
+        table.add_column(name, justify=justify, overflow="fold")
     return table
 
 

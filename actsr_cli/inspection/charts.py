@@ -46,8 +46,8 @@ def robustness_charts(findings: Sequence[Findings]) -> list[Chart]:
 
 def _curves(found: Faithfulness, kind: str) -> list[Series]:
     return [
-        _series(name, list(zip(found.shares, getattr(found.explanations[name], kind).points, strict=True)))
-        for name in CHARTED
+        _series(name, list(zip(found.shares, getattr(found.explanations[name], kind).points, strict=True)), color=color)
+        for color, name in enumerate(CHARTED)  # an explanation has one colour in all charts
         if name in found.explanations
     ]
 
@@ -61,10 +61,13 @@ def _hits(found: Findings, kind: str) -> list[Series]:
     return series
 
 
-def _series(name: str, points: Sequence[tuple[float, Interval]], *, dashed: bool = False) -> Series:
+def _series(
+    name: str, points: Sequence[tuple[float, Interval]], *, dashed: bool = False, color: int | None = None
+) -> Series:
     return Series(
         name=name,
         points=[(x, round(value.mean, 5)) for x, value in points],
         band=[(x, round(value.low, 5), round(value.high, 5)) for x, value in points],
         look="dashed" if dashed else "line",
+        color=color,
     )

@@ -2,6 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const COLORS = ["#3b82c4", "#e08a1e", "#3f9d5a", "#c4453b", "#8a63c9", "#8c6a4f", "#d06ab0", "#7f8794"];
+const percent = (value) => (100 * value).toFixed(1) + " %";
 const short = (value) => String(+value.toPrecision(4));
 
 /** Create an HTML or SVG element with attributes and children. */
@@ -93,9 +94,17 @@ function drawn(each, color, px, py, say) {
   return parts;
 }
 
+/** Ticks of a rising axis as texts with the same number of decimals. */
+function riseTexts(ticks, percents) {
+  const [factor, unit] = percents ? [100, " %"] : [1, ""];
+  const digits = Math.max(0, ...ticks.map((tick) => (String(+(factor * tick).toPrecision(6)).split(".")[1] ?? "").length));
+  return ticks.map((tick) => (factor * tick).toFixed(digits) + unit);
+}
+
 /** A chart as a figure: title, drawing, legend, and the same numbers as a table. Its description is a `Chart` of charts.py. */
-function chart(spec, format = short) {
-  const width = 420, height = 240, left = 52, bottom = 38, top = 10, right = 12;
+function chart(spec) {
+  const width = matchMedia("(max-width: 600px)").matches ? 320 : 440, height = 240, left = 52, bottom = 38, top = 10, right = 14;
+  const format = spec.percents ? percent : short;
   const series = spec.series.filter((each) => each.points.length);
   const points = series.flatMap((each) => [...each.points, ...(each.band ?? []).flatMap(([x, low, high]) => [[x, low], [x, high]])]);
   const ys = [...points.map(([, y]) => y), ...(spec.zero ? [0] : [])];
@@ -105,14 +114,15 @@ function chart(spec, format = short) {
   const xText = (x) => (spec.scale === "names" ? spec.names[x] : short(x));
   const name = spec.title + (spec.y ? `: ${spec.y}` : "") + `, by ${spec.x}`;
   const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
-  for (const y of rises) {
+  const texts = riseTexts(rises, spec.percents);
+  for (const [place, y] of rises.entries()) {
     svg.append(make("line", { class: "axis", x1: left, x2: width - right, y1: py(y), y2: py(y) }),
-      make("text", { class: "rise", x: left - 6, y: py(y) + 4, "text-anchor": "end" }, format(y)));
+      make("text", { class: "rise", x: left - 6, y: py(y) + 4, "text-anchor": "end" }, texts[place]));
   }
   for (const [x, text] of axis.ticks) svg.append(make("text", { class: "tick", x: px(x), y: height - bottom + 16, "text-anchor": "middle" }, text));
   svg.append(make("text", { x: (width + left) / 2, y: height - 5, "text-anchor": "middle" }, spec.x));
   const loud = series.filter((each) => !each.quiet);
-  const color = (each) => (each.quiet ? "var(--soft)" : COLORS[loud.indexOf(each) % COLORS.length]);
+  const color = (each) => (each.quiet ? "var(--soft)" : COLORS[(each.color ?? loud.indexOf(each)) % COLORS.length]);
   const say = (each, x, y) => `${each.name}, ${spec.x} ${xText(x)}: ${format(y)}`;
   for (const each of [...series.filter((each) => each.quiet), ...loud]) svg.append(...drawn(each, color(each), px, py, say));
   const legend = [...loud, ...series.filter((each) => each.quiet).slice(0, 1).map((each) => ({ ...each, name: "others" }))];

@@ -12,6 +12,7 @@ from actsr_cli.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLORS = ("#3b82c4", "#e08a1e", "#3f9d5a", "#c4453b", "#8a63c9", "#8c6a4f", "#d06ab0", "#7f8794")
 """Colours of the series, readable on white and on black."""
@@ -30,6 +31,7 @@ class Series:
         band: (x, low, high) around it; empty: no band.
         look: a line, a dashed line, or points that are not connected.
         quiet: drawn grey, behind the others.
+        color: index of its colour in `COLORS`; None: that of its place among the series that are not quiet.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Series:
     band: Sequence[tuple[float, float, float]] = ()
     look: Literal["line", "dashed", "points"] = "line"
     quiet: bool = False
+    color: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def chart_figure(charts: Sequence[Chart], columns: int = 1) -> Figure:
 
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.4 * rows), layout="constrained")
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.4 * rows), layout=_layout())
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, chart in zip(axes, charts, strict=False):
         _draw(axis, chart)
@@ -82,7 +85,7 @@ def bar_figure(title: str, x: str, bars: Sequence[tuple[str, float]]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(7, 1.5 + len(bars) / _BARS_PER_INCH), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.5 + len(bars) / _BARS_PER_INCH), layout=_layout())
     axis = figure.subplots()
     drawn = axis.barh([name for name, _ in bars], [share for _, share in bars], color=COLORS[0], height=0.65)
     axis.bar_label(drawn, [f"{share:.0%}" for _, share in bars], padding=4)
@@ -103,13 +106,19 @@ def save(figure: Figure, path: Path) -> None:
         FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
 
 
+def _layout() -> ConstrainedLayoutEngine:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+
+
 def _draw(axis: Axes, chart: Chart) -> None:
     from matplotlib.ticker import MaxNLocator
 
     loud = [each for each in chart.series if not each.quiet]
     quiet = [each for each in chart.series if each.quiet]
     for place, each in enumerate([*quiet, *loud], start=-len(quiet)):
-        color = COLORS[place % len(COLORS)] if place >= 0 else _QUIET
+        color = _QUIET if each.quiet else COLORS[(place if each.color is None else each.color) % len(COLORS)]
         style: dict[str, Any] = {"color": color, "linestyle": _LINES[each.look]}
         style |= {"label": "others", "alpha": 0.6, "zorder": 2} if each.quiet else {"label": each.name, "zorder": 3}
         style |= {"marker": "o", "markersize": 5 if each.look == "points" else 3} if len(each.points) < 40 else {}

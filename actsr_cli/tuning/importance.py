@@ -71,7 +71,7 @@ def importance_of(space: Space, finished: Sequence[FrozenTrial], *, pruned: int,
     needed = max(FEWEST, _PER_COLUMN * (1 + sum(_width(each) for each in common)))
     if len(values) < needed:
         every = "" if whole is None else f" or all {whole:,} combinations"
-        return Importance(f"it needs {needed}{every or ' or more'} finished trials, there are {len(values)}")
+        return Importance(f"it takes {needed} finished trials{every}, there are {len(values)}")
     return _estimated(common, finished, values)
 
 
@@ -110,9 +110,9 @@ def _estimated(common: Sequence[Dimension], finished: Sequence[FrozenTrial], val
     variance = sum(shares.values()) + chance
     margin = _QUANTILE * float(np.sqrt(max(errors))) / variance
     if margin > MARGIN:
-        return Importance(f"{n_trials} trials leave the shares uncertain by {100 * margin:.0f} points of 100")
+        return Importance(f"{n_trials} trials are too few, the shares are uncertain by ±{100 * margin:.0f} points")
     found = {key: share / variance for key, share in shares.items()}
-    return _sorted(f"estimated from {n_trials:,} trials, to within {100 * MARGIN:.0f} points", found)
+    return _sorted(f"estimated from {n_trials:,} trials, ±{100 * MARGIN:.0f} points", found)
 
 
 def _sorted(note: str, shares: dict[str, float]) -> Importance:

@@ -35,7 +35,8 @@ def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: st
     charts["intermediate_values"] = [chart for chart in [epochs_chart(plan, outcome, trials)] if chart.series]
     figures = {name: chart_figure(drawn, columns=2) for name, drawn in charts.items() if drawn}
     if bars := importance_bars(outcome):
-        figures[IMPORTANCES] = bar_figure("Importance of the settings", outcome.importance.note, bars)
+        share = f"share of the variance of {plan.config.training.monitor} ({outcome.importance.note})"
+        figures[IMPORTANCES] = bar_figure("Importance of the settings", share, bars)
     else:
         (plan.folder / f"{IMPORTANCES}.png").unlink(missing_ok=True)  # of fewer trials, or of another version
     for name, figure in figures.items():

@@ -22,7 +22,7 @@ _STATES = {
 def trial_columns(plan: Plan) -> tuple[str, ...]:
     """The headers of `trial_cells`."""
     keys = (short_key(dimension.key) for dimension in plan.space)
-    return ("trial", "state", *keys, "epochs", plan.config.training.monitor, "minutes")
+    return ("trial", plan.config.training.monitor, "state", *keys, "epochs", "minutes")
 
 
 def trial_cells(plan: Plan, trial: FrozenTrial) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def trial_cells(plan: Plan, trial: FrozenTrial) -> tuple[str, ...]:
     epochs = "" if trial.last_step is None else str(trial.last_step)
     seconds = seconds_of(trial)
     minutes = "" if seconds is None else f"{seconds / 60:.1f}"
-    return (str(trial.number), state_of(trial), *settings, epochs, score_text(trial), minutes)
+    return (str(trial.number), score_text(trial), state_of(trial), *settings, epochs, minutes)
 
 
 def state_of(trial: FrozenTrial) -> str:

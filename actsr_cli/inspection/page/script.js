@@ -1,4 +1,3 @@
-const percent = (value) => (100 * value).toFixed(1) + " %";
 const rank = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
 const chosen = { cell: null };
 
@@ -107,7 +106,7 @@ function history(run, view, rows, highest) {
   const columns = ["item", ...rows.map(([label]) => label)];
   const best = view.recommended.map(([item, probability]) => `${item} (${percent(probability)})`).join(", ");
   return make("div", {}, make("h3", {}, run.name + instead(run) + ranks),
-    scrolling(`${run.name}, history`, table(columns, cells, { class: "history", "aria-label": `Attention of ${run.name}` })),
+    scrolling(`${run.name}, history`, table(columns, cells, { class: rows.length > 4 ? "history many" : "history", "aria-label": `Attention of ${run.name}` })),
     make("p", { class: "hint" }, `Recommended outside the history: ${best}`));
 }
 
@@ -190,22 +189,22 @@ function drawLearned() {
   };
   const indexed = (values) => values.map((value, index) => [index, value]);
   const charts = [];
-  const collect = (title, xLabel, pick, format) => {
+  const collect = (title, xLabel, pick, percents = true) => {
     const series = data.runs.flatMap((run) => pick(run.learned[Math.min(layer, run.learned.length - 1)], run)
-      .map(([name, values, look]) => ({ name: data.runs.length > 1 ? `${name}, ${run.model}` : name, points: indexed(values), look })));
-    if (series.length) charts.push(chart({ title, x: xLabel, y: "", series, scale: "whole", zero: true }, format));
+      .map(([name, values, look]) => ({ name: (data.runs.length > 1 ? `${name}, ${run.model}` : name) + instead(run), points: indexed(values), look })));
+    if (series.length) charts.push(chart({ title, x: xLabel, y: "", series, scale: "whole", zero: true, percents }));
   };
   collect("Mean weight of a key", "distance between query and key", (learned) =>
-    Object.entries(learned.weights).map(([stage, rows]) => [stage, curve(rows)]), percent);
+    Object.entries(learned.weights).map(([stage, rows]) => [stage, curve(rows)]));
   collect("Order term: probability of the true order", "distance between query and key", (learned) =>
-    (learned.order ? [["order term", curve(learned.order)]] : []), percent);
+    (learned.order ? [["order term", curve(learned.order)]] : []));
   collect("Distance term: predicted distance", "distance between query and key", (learned) => {
     if (!learned.distance) return [];
     const predicted = curve(learned.distance);
     return [["predicted", predicted], ["true", predicted.map((_, index) => index), "dashed"]];
-  });
+  }, false);
   collect("Gate: share of the uncalibrated weights", "distance from the latest position", (learned) =>
-    (learned.gate ? [["gate", learned.gate]] : []), percent);
+    (learned.gate ? [["gate", learned.gate]] : []));
   $("learned").replaceChildren(...charts);
 }
 
