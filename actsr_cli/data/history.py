@@ -58,7 +58,9 @@ def content_hashes(source: Source) -> dict[str, str]:
     now = {str(part): _seen(part, before.get(str(part))) for of_file in parts.values() for part in of_file}
     if any(before.get(name) != seen for name, seen in now.items()):
         _write(path, _Inputs(before | now))
-    return {str(file): _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
+    return {
+        str(file): _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()
+    }
 
 
 def latest(source: Source) -> Latest:
