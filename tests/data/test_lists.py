@@ -24,7 +24,7 @@ EXPANDED += [("s3", "d"), ("s3", "e"), ("s3", "a"), ("s3", "b")]
 
 
 def pairs(path: Path, format_name: str, **columns: str) -> list[tuple[str, str]]:
-    raw, _ = read(path, format_name, **columns)
+    raw, _ = read(path, format_name, wanted=(), policy="error", **columns)
     assert raw.timestamps is None and raw.from_lists
     return [(user, item) for user, item, _ in triples(raw)]
 

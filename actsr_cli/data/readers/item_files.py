@@ -142,9 +142,10 @@ def _kind(column: pa.DataType) -> str | None:
 
 
 def _parquet_table(path: Path, used: list[str]) -> Table:
-    table = parquet_columns(path, used).select(used)
+    table = parquet_columns(path, used)
     with readable(path):
-        frame = table.set_column(0, used[0], table[used[0]].cast(pa.string())).to_pandas()
+        columns = {name: table[name] for name in used}  # without the metadata, which may be damaged, too
+        frame = pa.table(columns | {used[0]: table[used[0]].cast(pa.string())}).to_pandas()
     return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
 
 

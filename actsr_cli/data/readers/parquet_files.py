@@ -61,7 +61,7 @@ def parquet_columns(path: Path, names: Sequence[str]) -> pa.Table:
     with readable(path), parquet.ParquetFile(path) as file:
         table = file.read(columns=list(names))
         table.validate(full=True)
-        return table.replace_schema_metadata(None)  # what pandas writes there may be damaged, too
+        return table
 
 
 @contextmanager
@@ -154,7 +154,8 @@ def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
         elif not is_list(kind):
             column = _numbers(name, column, kind, path)
         columns[name] = column
-    return pa.table(columns).to_pandas()
+    frame: pd.DataFrame = pa.table(columns).to_pandas()
+    return frame
 
 
 def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> None:
