@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -20,24 +21,24 @@ from actsr_cli.data.readers.item_files import read_item_file
 from actsr_cli.errors import ActsrError, DataError
 from actsr_cli.recommending.reading import read_histories
 
-ROWS = {
+ROWS: dict[str, list[Any]] = {
     "user_id": ["u1", "u2", None, "u1"] * 8,
     "item_id": [1, 2, 3, None] * 8,
     "timestamp": [1.5, 2, 3, 4] * 8,
     "rating": [1, None, 3, 4] * 8,
 }
-LISTS = {"user": ["u", "v"], "items": [["a", "b"], ["c"]], "timestamps": [[1, 2], [3]]}
-ITEMS = {"item_id": ["a", "b", "c"], "title": ["A", None, "C"], "categories": [["x"], None, ["y", "z"]]}
+LISTS: dict[str, list[Any]] = {"user": ["u", "v"], "items": [["a", "b"], ["c"]], "timestamps": [[1, 2], [3]]}
+ITEMS: dict[str, list[Any]] = {"item_id": ["a", "b", "c"], "title": ["A", None, "C"], "categories": [["x"], None, ["y", "z"]]}
 
 
-def as_parquet(columns: dict[str, list[object]], compression: str = "snappy") -> bytes:
+def as_parquet(columns: dict[str, list[Any]], compression: str = "snappy") -> bytes:
     buffer = BytesIO()
     table = pa.Table.from_pandas(pa.table(columns).to_pandas()) if compression == "snappy" else pa.table(columns)
     parquet.write_table(table, buffer, compression=compression)
     return buffer.getvalue()
 
 
-def as_json(columns: dict[str, list[object]]) -> bytes:
+def as_json(columns: dict[str, list[Any]]) -> bytes:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
