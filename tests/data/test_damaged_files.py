@@ -28,7 +28,11 @@ ROWS: dict[str, list[Any]] = {
     "rating": [1, None, 3, 4] * 8,
 }
 LISTS: dict[str, list[Any]] = {"user": ["u", "v"], "items": [["a", "b"], ["c"]], "timestamps": [[1, 2], [3]]}
-ITEMS: dict[str, list[Any]] = {"item_id": ["a", "b", "c"], "title": ["A", None, "C"], "categories": [["x"], None, ["y", "z"]]}
+ITEMS: dict[str, list[Any]] = {
+    "item_id": ["a", "b", "c"],
+    "title": ["A", None, "C"],
+    "categories": [["x"], None, ["y", "z"]],
+}
 
 
 def as_parquet(columns: dict[str, list[Any]], compression: str = "snappy") -> bytes:
