@@ -83,7 +83,9 @@ def recommend(
     ] = None,
     no_header: Annotated[
         bool,
-        typer.Option("--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO),
+        typer.Option(
+            "--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO
+        ),
     ] = False,
     encoding: Annotated[
         str | None,

@@ -23,7 +23,7 @@ from actsr_cli.errors import ConfigError, DataError
 
 WHITESPACE = "whitespace"
 """Given as a separator: any number of blanks and tabs."""
-_SIZE = 1 << 23
+_SIZE = 1 << 20
 _STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, *range(1, 9))]
 """Control characters that stand for a separator of several characters, which Arrow does not take."""
 

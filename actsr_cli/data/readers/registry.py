@@ -132,7 +132,15 @@ register(
         in_parts=True,
     )
 )
-register(Reader(name="sequences", suffixes=(".txt",), read=f"{_HERE}.lists:read_sequences", options=("encoding",), timestamps=False))
+register(
+    Reader(
+        name="sequences",
+        suffixes=(".txt",),
+        read=f"{_HERE}.lists:read_sequences",
+        options=("encoding",),
+        timestamps=False,
+    )
+)
 register(
     Reader(
         name="csv",
