@@ -209,11 +209,14 @@ class QuotedRows:
         if len(row.fields) != self.n_fields:
             return f"{self.n_fields} fields expected, {len(row.fields)} found, in quotes over {n_lines} lines"
         numbers = [place for place, each in enumerate(row.fields) if _NUMBER.fullmatch(each)]
-        for line in text.split(b"\n")[1:-1] if numbers else ():
+        below = text.split(b"\n")[1:-1]
+        if not text.endswith(b'"\n'):
+            below.pop()  # it ends with fields of the row
+        for line in below if numbers else ():
             fields = line.split(self.separator)
             if len(fields) == self.n_fields and all(_NUMBER.fullmatch(fields[place]) for place in numbers):
-                below = counted(n_lines - 1, "line")
-                return f"the quote opened here closes {below} below, and lines between look like rows"
+                distance = counted(n_lines - 1, "line")
+                return f"the quote opened here closes {distance} below, and lines between look like rows"
         return ""
 
 
