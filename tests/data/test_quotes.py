@@ -54,7 +54,7 @@ def test_the_line_is_the_one_with_the_quote_not_that_of_the_row(tmp_path: Path, 
     ("first", "second", "reason"),
     [
         ('"open', '"open again', "the quote opened here closes 3 lines below, before other text"),
-        ('"open', "and closed\"", "the quote opened here closes 3 lines below, and lines between look like rows"),
+        ('"open', 'and closed"', "the quote opened here closes 3 lines below, and lines between look like rows"),
         ('"open', '",', "4 fields expected, 5 found, in quotes over 4 lines"),
     ],
 )
