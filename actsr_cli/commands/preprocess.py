@@ -130,8 +130,6 @@ def preprocess(
     [bold]Example:[/]  actsr preprocess beauty --from-file Beauty.txt
 
     [bold]Example:[/]  actsr preprocess shop --from-file log.csv --user-column who
-
-    [bold]Example:[/]  actsr preprocess ml --from-file u.data --format csv --separator '\\t' --no-header --user-column 1 --item-column 2 --timestamp-column 4
     """
     from actsr_cli import api
 

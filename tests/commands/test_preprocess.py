@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
 from actsr_cli.config import DataConfig
+from actsr_cli.data.readers import Columns
 from actsr_cli.errors import DataError
 from actsr_cli.experiment.data import prepare_for
 from actsr_cli.presets import resolve
@@ -84,6 +85,56 @@ def test_bad_lines(tmp_path: Path) -> None:
     assert "--on-bad-line skip" in refused.stderr
     assert "1 line skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
     assert "1 line skipped" in preprocess("shop").stderr, "prepared is prepared"
+
+
+def test_a_quote_that_is_not_closed(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    file.write_text(file.read_text().replace("u0,i1,1\n", 'u0,"i1,1\n', 1))
+    refused = preprocess("shop", "--from-file", file, exit_code=1)
+    assert f"{file}, line 3: the quote opened here is not closed" in refused.stderr
+    read_on = preprocess("shop", "--from-file", file, "--on-bad-line", "skip")
+    assert "6 users / 4 items / 32 interactions" in read_on.stdout and "1 line skipped" in read_on.stderr
+
+
+def test_how_a_text_is_written_is_remembered(tmp_path: Path, data_dir: Path) -> None:
+    file = tmp_path / "ratings.dat"
+    rows = [f"ü{user}::i{item}::5::{item}" for user in range(3) for item in range(4)]
+    file.write_bytes("\n".join(rows).encode("latin-1"))
+    by_number = ("--no-header", "--user-column", "1", "--item-column", "2", "--timestamp-column", "4")
+    options = ("--format", "csv", "--separator", "::", *by_number)
+    refused = preprocess("ml", "--from-file", file, *options, exit_code=1)
+    assert f"{file}, line 1: not UTF-8 text; it may be Latin-1 ('ü')" in refused.stderr
+    assert "--encoding latin-1" in refused.stderr
+    first = preprocess("ml", "--from-file", file, *options, "--encoding", "latin-1", "--interval", "3=5:")
+    assert "read (user 1, item 2, time 4)" in first.stdout
+    assert "3 users / 4 items / 12 interactions" in first.stdout
+    again = preprocess("ml", "--interval", "3=5:")
+    assert again.stdout == first.stdout and "Prepared before" in again.stderr
+    stored = json.loads((data_dir / "ml" / "source.json").read_text())["columns"]
+    assert (stored["header"], stored["encoding"], stored["separator"]) == ("none", "latin-1", "::")
+    other = preprocess("ml", "--from-file", file, *options, "--encoding", "iso-8859-2", "--interval", "3=5:")
+    assert "Prepared before" not in other.stderr, "the encoding is part of the fingerprint"
+
+
+def test_pairs_name_the_options_that_read_them(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.txt"
+    file.write_text("".join(f"{user} {item}\n" for user in range(3) for item in range(4)))
+    for policy in ("error", "skip"):
+        refused = preprocess("pairs", "--from-file", file, "--on-bad-line", policy, exit_code=1)
+        assert "has several lines of a user: it is no file of sequences" in refused.stderr
+    advised = refused.stderr.partition("Read it with ")[2].partition(".\n")[0].split()
+    result = preprocess("pairs", "--from-file", file, *advised)
+    assert "3 users / 4 items / 12 interactions" in result.stdout and "user 1, item 2, no times" in result.stdout
+
+
+def test_data_prepared_before_there_were_encodings_keep_their_fingerprint() -> None:
+    told = Columns(user="who").model_dump()
+    assert told == {"user": "who", "item": None, "timestamp": None, "rating": None, "separator": None}
+    assert Columns(encoding="latin-1", header="none").model_dump() == {
+        **Columns().model_dump(),
+        "header": "none",
+        "encoding": "latin-1",
+    }
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_page_lists_the_formats_as_they_declare_themselves() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (yes|no) \| (.*?) \|", page, re.MULTILINE)
     listed = [(name, tuple(re.findall(r"`(.*?)`", suffixes)), times == "yes") for name, suffixes, times, _ in rows]
     assert listed == [(each.name, each.suffixes, each.timestamps) for each in readers()]
-    options = {name: set(re.findall(r"`--([a-z]+?)(?:-column)?`", text)) for name, _, _, text in rows}
+    options = {name: set(re.findall(r"`--(?:no-)?([a-z]+?)(?:-column)?`", text)) for name, _, _, text in rows}
     assert options == {each.name: set(each.options) for each in readers()}
 
 

@@ -75,8 +75,10 @@ def test_titles_beside_a_registered_atomic_file_come_along(tmp_path: Path) -> No
     [
         ("sequences", Columns(user="who"), "user column"),
         ("json", Columns(separator=";"), "separator"),
-        ("atomic", Columns(separator=";"), "separator"),
+        ("sequences", Columns(separator=";"), "separator"),
+        ("atomic", Columns(header="none"), "header"),
         ("parquet", Columns(separator=";"), "separator"),
+        ("parquet", Columns(encoding="latin-1"), "encoding"),
     ],
 )
 def test_choices_that_a_format_does_not_have(tmp_path: Path, format_name: str, columns: Columns, what: str) -> None:
@@ -94,6 +96,10 @@ def test_choices_that_a_format_does_not_have(tmp_path: Path, format_name: str, c
         ("a.parquet", "parquet"),
         ("a.json.gz", "json"),
         ("a.ndjson", "json"),
+        ("a.csv.gz", "csv"),
+        ("A.TSV", "csv"),
+        ("a.inter.zst", "atomic"),
+        ("a.TXT.XZ", "sequences"),
         ("a.b.csv", "csv"),
     ],
 )

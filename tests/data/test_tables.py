@@ -127,12 +127,6 @@ def test_csv_fields_over_lines_in_a_file_of_several_blocks(tmp_path: Path) -> No
     assert bad_lines.examples == [f"{path}, line 40002: time 'soon' is not a number"]
 
 
-def test_a_quote_that_is_never_closed_says_how_far_it_went(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'user,item,time\na,b,1\na,"c,2\na,d,3\n')
-    with pytest.raises(DataError, match="line 3: 3 fields expected, 2 found, in quotes over 2 lines"):
-        read(path, "csv")
-
-
 def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", '\ufeff"user","item","time","what, else"\na,b,1,z\n')
     assert triples(read(path, "csv")[0]) == [("a", "b", 1.0)]
@@ -140,7 +134,7 @@ def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the column 'user' twice"):
         read(twice, "csv")
     endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
-    with pytest.raises(DataError, match="line 1: not a header"):
+    with pytest.raises(DataError, match="line 1: the quote opened here is not closed"):
         read(endless, "csv")
 
 
@@ -148,9 +142,6 @@ def test_separators(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user\titem\ttime\na\tb\t1\n")
     for separator in ("\t", "\\t"):  # a tab, and a tab as typed in a shell
         assert triples(read(path, "csv", separator=separator)[0]) == [("a", "b", 1.0)]
-    for separator in ("::", "", "§", '"'):
-        with pytest.raises(DataError, match="a separator is one ASCII character"):
-            read(path, "csv", separator=separator)
 
 
 def test_dates_are_times_but_no_ratings(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ _MAGIC = {
 }
 _LONGEST = max(map(len, _MAGIC))
 _OPENERS: Mapping[str, Callable[[BufferedReader], Any]] = {
-    "gzip": lambda raw: gzip.open(raw),
-    "bzip2": lambda raw: bz2.open(raw),
-    "xz": lambda raw: lzma.open(raw),
+    "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
     "zstd": lambda raw: pa.CompressedInputStream(raw, "zstd"),
 }
 _DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)

@@ -16,14 +16,14 @@ import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers.columns import NONE, Columns
-from actsr_cli.data.readers.quotes import LONGEST, Block, QuotedRows, parse_row, unquoted
+from actsr_cli.data.readers.quotes import LONGEST, NOT_CLOSED, Block, QuotedRows, parse_row, unquoted
 from actsr_cli.data.readers.registry import guess_reader
 from actsr_cli.data.readers.text import text_blocks
 from actsr_cli.errors import ConfigError, DataError
 
 WHITESPACE = "whitespace"
 """Given as a separator: any number of blanks and tabs."""
-_SIZE = 1 << 23
+_SIZE = 1 << 20
 _STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, *range(1, 9))]
 """Control characters that stand for a separator of several characters, which Arrow does not take."""
 
@@ -114,7 +114,7 @@ def first_fields(path: Path, dialect: Dialect) -> list[str]:
         DataError: the file is empty, or is no delimited text.
     """
     with path.open("rb") as raw:
-        text = next(text_blocks(raw, str(path), dialect.encoding), b"\n")
+        text = _begun(text_blocks(raw, str(path), dialect.encoding), dialect)
     line = text[: text.index(b"\n")].decode()
     if not line.strip():
         what = "name the columns" if dialect.header else "be a row"
@@ -125,7 +125,7 @@ def first_fields(path: Path, dialect: Dialect) -> list[str]:
     row = parse_row(text, 0, dialect.separator.encode())
     if row.problem:
         line_number = 1 + text.count(b"\n", 0, row.quote)
-        raise DataError(f"{path}, line {line_number}: {row.problem}", hint="The first row must name the columns.")
+        raise DataError(f"{path}, line {line_number}: {row.problem}", hint="Correct the first row.")
     return [unquoted(each) for each in row.fields]
 
 
@@ -192,7 +192,7 @@ def _blocks(path: Path, dialect: Dialect, n_fields: int, malformed: list[tuple[i
         separator = dialect.separator.encode()
         line = 1
         if dialect.header:
-            first = next(texts)
+            first = _begun(texts, dialect)
             end = parse_row(first, 0, separator).end if dialect.quoted else first.index(b"\n") + 1
             line += first.count(b"\n", 0, end)
             texts = _followed(first[end:], texts)
@@ -204,6 +204,21 @@ def _blocks(path: Path, dialect: Dialect, n_fields: int, malformed: list[tuple[i
         for text in texts:
             yield Block(text, line)
             line += text.count(b"\n")
+
+
+def _begun(texts: Iterator[bytes], dialect: Dialect) -> bytes:
+    """The first blocks of a file, as many as its first row needs; an empty line if the file is empty."""
+    text = next(texts, b"\n")
+    while dialect.quoted and len(text) <= LONGEST:
+        if parse_row(text, 0, dialect.separator.encode()).problem != NOT_CLOSED:
+            break
+        more: list[bytes] = []
+        while sum(map(len, more)) < len(text) and (block := next(texts, b"")):  # twice as much each time
+            more.append(block)
+        if not more:
+            break
+        text = b"".join([text, *more])
+    return text
 
 
 def _followed(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:

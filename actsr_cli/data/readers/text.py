@@ -118,8 +118,10 @@ def _recoded(chunks: Iterable[bytes], codec: codecs.CodecInfo, where: str) -> It
     Raises:
         DataError: the text does not have this encoding.
     """
-    decoder = codec.incrementaldecoder()  # type: ignore[misc]
-    doubt = codecs.getincrementaldecoder("utf-8")() if codec.name in _WESTERN else None
+    decoder = codecs.getincrementaldecoder(codec.name)()
+    doubt: codecs.IncrementalDecoder | None = (
+        codecs.getincrementaldecoder("utf-8")() if codec.name in _WESTERN else None
+    )
     plain = True
     number = 1
     for chunk in chain(chunks, [b""]):
