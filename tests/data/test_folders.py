@@ -85,9 +85,7 @@ def test_a_value_that_a_folder_does_not_have(tmp_path: Path) -> None:
     write_rows(tmp_path / "log" / "user=__HIVE_DEFAULT_PARTITION__" / "x.parquet", [("i", 1)], ("item", "time"))
     raw, bad_lines = read(tmp_path / "log", "parquet", policy="skip")
     assert triples(raw) == [("a b", "i", 1.0)]
-    assert bad_lines.examples == [
-        f"{tmp_path / 'log'}, user=__HIVE_DEFAULT_PARTITION__/x.parquet, row 1: no user"
-    ]
+    assert bad_lines.examples == [f"{tmp_path / 'log'}, user=__HIVE_DEFAULT_PARTITION__/x.parquet, row 1: no user"]
 
 
 def test_a_malformed_row_is_named_by_its_part(spark: Path) -> None:
@@ -101,7 +99,10 @@ def test_a_malformed_row_is_named_by_its_part(spark: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"user": ["u"], "item": ["a"], "date": [1]}, "has other columns than .*part-00000.*: user, item, date instead"),
+        (
+            {"user": ["u"], "item": ["a"], "date": [1]},
+            "has other columns than .*part-00000.*: user, item, date instead",
+        ),
         ({"user": ["u"], "item": ["a"], "time": [1], "more": [1]}, "has other columns"),
         ({"user": ["u"], "item": ["a"], "time": ["1"]}, "has other types of columns than the parts before it"),
         ({"user": [1], "item": ["a"], "time": [1]}, "has other types of columns than the parts before it"),

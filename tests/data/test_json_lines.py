@@ -16,7 +16,14 @@ from reading import read, triples, write
 from actsr_cli.errors import ActsrError, DataError
 
 AMAZON_2018 = [
-    {"reviewerID": "A", "asin": "X", "overall": 5.0, "unixReviewTime": 20, "reviewText": "good", "style": {"Size:": "L"}},
+    {
+        "reviewerID": "A",
+        "asin": "X",
+        "overall": 5.0,
+        "unixReviewTime": 20,
+        "reviewText": "good",
+        "style": {"Size:": "L"},
+    },
     {"reviewerID": "B", "asin": "X", "overall": 1, "unixReviewTime": 10},
 ]
 AMAZON_2023 = [

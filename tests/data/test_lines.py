@@ -9,6 +9,7 @@ from reading import read, triples, write
 
 from actsr_cli.errors import DataError
 
+
 def test_sequences(tmp_path: Path) -> None:
     path = write(tmp_path / "x.txt", "\ufeffu1 a b a\r\n\r\nu2 c")
     raw, _ = read(path, "sequences")
