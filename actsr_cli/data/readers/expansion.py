@@ -133,7 +133,9 @@ def _expanded(table: Table, layout: Layout, path: Path) -> Table:
         for row, (items, n_times) in enumerate(zip(sequences, times, strict=True)):
             if len(items) != n_times:
                 kept[row] = False
-                malformed.append((int(table.places()[row]), f"{counted(len(items), 'item')}, but {counted(n_times, 'time')}"))
+                malformed.append(
+                    (int(table.places()[row]), f"{counted(len(items), 'item')}, but {counted(n_times, 'time')}")
+                )
     _check_users(frame[roles.user], table, path)
     if layout.last:
         _check_prefixes(sequences, path)

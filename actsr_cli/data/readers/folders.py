@@ -63,6 +63,5 @@ def partition_values(folder: Path, part: Path) -> dict[str, str | None]:
 def _natural(path: Path) -> list[tuple[list[str | int], str]]:
     """A key by which numbers in names are ordered as numbers."""
     return [
-        ([int(word) if word.isdecimal() else word for word in re.split(r"([0-9]+)", name)], name)
-        for name in path.parts
+        ([int(word) if word.isdecimal() else word for word in re.split(r"([0-9]+)", name)], name) for name in path.parts
     ]
