@@ -282,6 +282,7 @@ def checked_times(values: Iterable[object], n_items: int, where: str, way: str =
 
 def _seconds(values: list[Any] | pd.Series, where: str, way: str) -> NDArray[np.float64]:
     in_list = isinstance(values, list)
+    column: NDArray[np.float64] | pd.Series
     if in_list and set(map(type, values)) <= {int, float}:  # usual in JSON, and pandas takes a millisecond per history
         column = np.array(list(map(_as_float, values)), dtype=np.float64)
     else:

@@ -234,6 +234,95 @@ def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Pa
         prepare_for(resolve(preset="beauty", overrides=["data.user_core=2"]), data_dir)
 
 
+def test_without_options_the_last_ones_are_repeated(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    said = preprocess("shop", "--from-file", file, "--user-core", "5", "--interval", "time=2020-01-01:", exit_code=1)
+    assert "nothing is left" in said.stderr
+    assert "Filters: none." in preprocess("shop", "--from-file", file).stderr, "a failure is not remembered"
+    first = preprocess("shop", "--user-core", "5", "--interval", "time=1:", "--max-length", "6")
+    options = "--interval time=1: --user-core 5 --max-length 6"
+    assert f"Filters: {options}. Last time: none." in first.stderr
+    for _ in range(2):
+        again = preprocess("shop")
+        assert again.stdout == first.stdout
+        assert f"With the options of the last preparation: {options}. Without filters: --preset none." in again.stderr
+    told = json.loads(preprocess("shop", "--json").stdout)
+    assert told["repeated"] and told["settings"]["intervals"] == {"time": [1, None]}
+    _, trained_on = prepare_for(resolve(options={"dataset": "shop"}), tmp_path / "data")
+    assert trained_on.data.fingerprint == told["fingerprint"]
+    assert f"Filters: --max-length 4. Last time: {options}." in preprocess("shop", "--max-length", "4").stderr
+    assert "Filters: none. Last time: --max-length 4." in preprocess("shop", "--preset", "none").stderr
+    assert "Filters: none.\n" in preprocess("shop").stderr
+
+
+def test_a_file_is_described_anew(tmp_path: Path) -> None:
+    """A whole command gives the same data each time, whatever was prepared before."""
+    file = log(tmp_path)
+    first = preprocess("shop", "--from-file", file)
+    preprocess("shop", "--user-core", "5")
+    again = preprocess("shop", "--from-file", file)
+    assert again.stdout == first.stdout and "Filters: none. Last time: --user-core 5." in again.stderr
+
+
+def test_the_filters_of_a_preset_and_the_way_back_to_them(data_dir: Path) -> None:
+    folder = data_dir / "amazon-beauty"
+    folder.mkdir(parents=True)
+    rows = [f"u{user}\ti{item}\t{item}" for user in range(6) for item in range(6)]
+    (folder / "amazon-beauty.inter").write_text(ATOMIC + "\n".join(rows) + "\n")
+    usual = "Filters: --user-core 5 --item-core 5 (preset beauty)."
+    for _ in range(2):
+        assert usual in preprocess("beauty").stderr
+    assert f"{usual[:-1]}" not in preprocess("beauty", "--preset", "none").stderr
+    said = preprocess("beauty").stderr
+    assert "With the options of the last preparation: none." in said
+    assert "With those of its preset: --preset beauty." in said and "should have" not in said
+    assert f"{usual} Last time: none." in preprocess("beauty", "--preset", "beauty").stderr
+    assert usual in preprocess("beauty").stderr
+
+
+def test_how_times_were_read_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item,date\nu,a,2014-06-30T23:00:00\nu,b,2014\nu,c,2014-07\n")
+    line = "timestamp: ISO dates, UTC, from 2014-01-01 to 2014-07-01\n"
+    assert line in preprocess("shop", "--from-file", file).stdout and line in preprocess("shop").stdout
+    told = json.loads(preprocess("shop", "--json").stdout)
+    assert told["times"] == {"timestamp": "ISO dates, UTC"} and told["period"] == ["2014-01-01", "2014-07-01"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "left"),
+    [
+        ("2014-01-01:2014-06-30", 2),
+        ("2014-06:2014-07", 2),
+        (":2014-06-30T22:59:59", 1),
+        ("2014-06-30T23:00:00:2014-06-30T23:00", 1),
+        ("2014-06-30T23:", 2),
+        ("1404169200:", 2),
+    ],
+)
+def test_intervals_of_dates(tmp_path: Path, interval: str, left: int) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item,date\nu,a,2014-06-30T23:00:00\nu,b,2014\nu,c,2014-07\n")
+    result = preprocess("shop", "--from-file", file, "--interval", f"timestamp={interval}")
+    assert f"1 users / {left} items" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "interval", ["2014-01-01T10:30", "2014-13-01:", "1/2/2014:", "2014:2014-06-30", "1_000:", "nan:"]
+)
+def test_intervals_that_are_none(tmp_path: Path, interval: str) -> None:
+    said = preprocess("shop", "--from-file", log(tmp_path), "--interval", f"time={interval}", exit_code=1).stderr
+    assert f"--interval takes COLUMN=LOW:HIGH, not 'time={interval}'" in said and "ISO dates" in said
+
+
+def test_equal_rows_are_told_and_dropped(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    file.write_text(file.read_text() + "u0,i0,0\nu0,i0,1\n")
+    assert "1 row repeats an earlier row in user, item and time" in preprocess("shop", "--from-file", file).stderr
+    dropped = preprocess("shop", "--duplicates", "equal")
+    assert "repeat" not in dropped.stderr and "/ 34 interactions" in dropped.stdout
+
+
 @pytest.mark.real_data
 def test_beauty(real_data: Path) -> None:
     result = preprocess("beauty", "--from-file", real_data / "Beauty.txt", "--format", "sequences")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,99 @@ def test_titles_come_with_atomic_files(tmp_path: Path) -> None:
     data = prepare(find_source(tmp_path, "films"), DataConfig()).data
     assert data.item_names == ("", "b", "a")
     assert data.titles == ("", "", "Alien")
+
+
+FAULTY_ITEMS = {
+    "not UTF-8": b"item_id:token\ttitle:token_seq\na\tCaf\xe9\n",
+    "empty": b"",
+    "no item ids": b"key:token\ttitle:token_seq\na\tAlien\n",
+    "a column twice": b"item_id:token\ttitle:token_seq\ttitle:token\na\tAlien\tx\n",
+    "no atomic file": b"item_id\ttitle\na\tAlien\n",
+    "binary": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY_ITEMS)
+def test_a_faulty_file_of_items_costs_titles_only(tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    (folder / "films.item").write_bytes(FAULTY_ITEMS[fault])
+    films = find_source(tmp_path, "films")
+    first = prepare(films, DataConfig())
+    assert first.data.titles is None and first.data.n_interactions == 2
+    assert first.report.warnings == prepare(films, DataConfig()).report.warnings
+    (warning,) = first.report.warnings
+    assert warning.startswith("titles and categories are left out: ") and "films.item" in warning
+    (folder / "films.item").write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    mended = prepare(films, DataConfig())
+    assert mended.data.titles == ("", "", "Alien") and not mended.report.cached
+    given = source(tmp_path).with_items(folder / "films.item")
+    (folder / "films.item").write_bytes(FAULTY_ITEMS[fault])
+    with pytest.raises(DataError, match=r"films\.item"):
+        prepare(given, DataConfig())
+
+
+def test_a_file_of_items_that_cannot_be_opened_or_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    items = folder / "films.item"
+    items.write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    films = find_source(tmp_path, "films")
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == items:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert "Permission denied" in prepare(films, DataConfig()).report.warnings[0]
+    assert prepare(films, DataConfig()).data.titles == ("", "", "Alien")
+    items.unlink()
+    gone = prepare(films, DataConfig())
+    assert gone.data.titles is None and gone.report.warnings == [f"{items} is gone: titles and categories are left out"]
+
+
+def test_equal_rows_are_counted_and_dropped_alone(tmp_path: Path) -> None:
+    shop = source(tmp_path, LOG + "b,x,9,2\nb,x,9,5\na,y,2,5\n")
+    kept = prepare(shop, DataConfig())
+    assert kept.report.equal_rows == 3 and kept.data.n_interactions == 9
+    assert kept.report.warnings == [
+        "3 rows repeat an earlier row in user, item and time; to drop such rows: --duplicates equal"
+    ]
+    dropped = prepare(shop, DataConfig(duplicates="equal"))
+    assert [step.name for step in dropped.report.steps] == ["read", "without equal rows"]
+    assert sequences(dropped.data) == sequences(prepare(source(tmp_path), DataConfig()).data), "real repeats stay"
+    assert not dropped.report.warnings and not prepare(shop, DataConfig(duplicates="last")).report.warnings
+
+
+def test_rows_without_times_are_never_equal(tmp_path: Path) -> None:
+    file = tmp_path / "lists.txt"
+    file.write_text("u a a b\nv a\n")
+    lists = source_from_file(tmp_path / "data", "lists", file, None, Columns())
+    assert not prepare(lists, DataConfig()).report.warnings
+    with pytest.raises(DataError, match="'lists' has no times, so it has no rows that are equal"):
+        prepare(lists, DataConfig(duplicates="equal"))
+
+
+def test_the_way_of_times_is_reported_and_kept(tmp_path: Path) -> None:
+    shop = source(tmp_path, "user,item,date,joined\nu,a,1588687728923,2019-05\nu,b,1588687728000,2020\n")
+    settings = DataConfig(intervals={"date": ("2020-05-05", None), "joined": (None, "2020-12-31")})
+    for prepared in (prepare(shop, settings), prepare(shop, settings)):
+        report = prepared.report
+        assert report.times == {"timestamp": "milliseconds since 1970", "joined": "ISO dates, UTC"}
+        assert report.read_as == [
+            "timestamp: milliseconds since 1970, from 2020-05-05T14:08:48 to 2020-05-05T14:08:48",
+            "joined: ISO dates, UTC",
+        ]
+        assert prepared.data.times == "milliseconds since 1970"
+        assert prepared.data.timestamps is not None and prepared.data.timestamps.tolist() == [
+            1588687728,
+            1588687728.923,
+        ]
 
 
 def test_categories_come_with_atomic_files(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def seconds(text: str) -> float:
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1)
 
 
-WAYS = {
+WAYS: dict[str, tuple[list[str], list[float]]] = {
     "seconds since 1970": (["1357344000", "1357344000.25", "0", "-5"], [1357344000, 1357344000.25, 0, -5]),
     "milliseconds since 1970": (["1588687728923", "1588687728000", "0"], [1588687728.923, 1588687728, 0]),
     "microseconds since 1970": (["1588687728923001", "-1588687728000000"], [1588687728.923001, -1588687728]),

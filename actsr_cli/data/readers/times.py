@@ -75,7 +75,7 @@ def read_times(values: pd.Series | Real, *, years: bool = True) -> Reading:
     return _read(values, lambda numbers: _numeric_times(numbers, years))
 
 
-def read_numbers_or_dates(values: pd.Series) -> Reading:
+def read_numbers_or_dates(values: pd.Series | Real) -> Reading:
     """Read a column of numbers as they are, or a column of ISO dates as seconds since 1970; see `read_times`."""
     return _read(values, lambda numbers: Reading(numbers, ""))
 
@@ -86,30 +86,38 @@ def read_plain_numbers(values: pd.Series) -> Reading:
 
 
 def read_times_beside(values: pd.Series | Real, way: str) -> Reading:
-    """Read times that are compared with those of other data, see `read_times`.
+    """Read times that are compared with those of a model's data, see `read_times`.
 
     Args:
         values: texts, numbers or dates.
-        way: how the times of the other data are written; empty if unknown. Numbers such as 2014 are years only if that
-            has dates.
+        way: how the times of the data are written; numbers such as 2014 are years only if these have dates. Empty if it
+            is unknown, because an earlier version trained the model: numbers then stay what they are.
 
     Raises:
         DataError: see `read_times` and `check_comparable`.
     """
-    reading = read_times(values, years=bool(way) and not is_count(way))
+    if not way:
+        return read_numbers_or_dates(values)
+    reading = read_times(values, years=not is_count(way))
     check_comparable(reading.way, way)
     return reading
 
 
 def check_comparable(way: str, other: str) -> None:
-    """Check that times of one way can be compared with the times of other data.
+    """Check that times of one way can be compared with those of a model's data.
+
+    Args:
+        way: how the times are written; empty without times.
+        other: how the times of the data are written; empty if that is unknown.
 
     Raises:
-        DataError: one is of dates in digits, and the other may count any seconds.
+        DataError: the times are dates in digits, and those of the data may count any seconds; or they have a unit, and
+            that of the data is unknown.
     """
-    if (is_count(other) or not other) and (way == YEARS or way.startswith(COMPACT)):
+    in_digits = way == YEARS or way.startswith(COMPACT)
+    if (in_digits and (is_count(other) or not other)) or (is_count(way) and way != SECONDS and not other):
         raise DataError(
-            f"the times look like {way}, and the data of the model have {other or SECONDS}",
+            f"the times are {way}, and the data of the model have {other or 'times in an unknown unit'}",
             hint="Write ISO dates, such as 2014-02-01.",
         )
 
