@@ -7,6 +7,7 @@ commands print plain text only.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -98,6 +99,18 @@ def note(text: str) -> None:
         _messages().print(escape(text), soft_wrap=True)
     elif not _quiet:
         typer.echo(text, err=True)
+
+
+class _Notes(logging.Handler):
+    """Prints what packages that do not print themselves have logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+_log = logging.getLogger("actsr")
+_log.addHandler(_Notes())
+_log.setLevel(logging.INFO)
 
 
 def warn(text: str) -> None:

@@ -38,6 +38,14 @@ class RunError(ActsrError):
     """A run cannot be found, opened, resumed or finished."""
 
 
+class BusyError(RunError):
+    """Another process works on the same run or study."""
+
+
+class DiskError(ActsrError):
+    """A file cannot be written: the disk is full, read-only or gone."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message for an unknown `name`: the closest known name, or a list of all known names."""
     names = sorted(known)

@@ -12,8 +12,9 @@ from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.place import check_place, new_name
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, Run, new_name, new_run
+from actsr_cli.experiment.run import Origin, Run, new_run
 from actsr_cli.experiment.series import finished_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import display_name
@@ -128,7 +129,7 @@ def check_refittable(run: Run) -> None:
 
 
 def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
-    """Check, before a run is trained, that it has no refit yet.
+    """Check, before a run is trained, that it has no refit with results yet.
 
     Args:
         runs_dir: where runs live.
@@ -138,11 +139,9 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
     Raises:
         RunError: a refit exists.
     """
-    refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
-    if (runs_dir / refitted).exists():
-        raise RunError(
-            f"there is a run {runs_dir / refitted} already", hint=f"Delete it first: actsr runs delete {refitted}"
-        )
+    place = runs_dir / config.dataset / display_name(config) / f"{name}-refit"
+    if place.exists():
+        check_place(place)
 
 
 def refit_config(run: Run) -> RunConfig:

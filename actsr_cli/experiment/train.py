@@ -179,7 +179,7 @@ def _watch(
 
 def _take_up(run: Run, trainer: Trainer) -> None:
     load_checkpoint(run.checkpoint_file, trainer)
-    if trainer.finished:
+    if trainer.finished and run.record.finished:  # else it ended before it could record its end
         raise RunError(
             f"{run.name} is finished: {_why_finished(trainer)}",
             hint="To train it further, give more --epochs or more patience (--set training.patience=N).",

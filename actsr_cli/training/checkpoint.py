@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,16 @@ from actsr_cli.files import replacing
 from actsr_cli.models.base import Model
 from actsr_cli.training.trainer import Trainer, TrainingState
 
+_SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors to `path` atomically; tied tensors are stored once under each name."""
+    """Write tensors to `path` atomically; tied tensors are stored once under each name.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
     own: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -30,7 +38,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         own[name] = here.clone() if storage in storages else here
         storages.add(storage)
     with replacing(path) as partial:
-        save_file(own, partial, dict(metadata))
+        try:
+            save_file(own, partial, dict(metadata))
+        except SafetensorError as error:  # it wraps the system's error, whose number is in the text alone
+            number = int(found[1]) if (found := _SYSTEM_ERROR.search(str(error))) else errno.EIO
+            raise OSError(number, os.strerror(number), str(partial)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
