@@ -105,7 +105,7 @@ class _Notes(logging.Handler):
     """Prints what packages that do not print themselves have logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        note(record.getMessage())
+        (warn if record.levelno >= logging.WARNING else note)(record.getMessage())
 
 
 _log = logging.getLogger("actsr")

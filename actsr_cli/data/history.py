@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from logging import getLogger
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,8 +11,10 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.sources import Source
-from actsr_cli.errors import DataError
+from actsr_cli.errors import DataError, DiskError
 from actsr_cli.files import write_record
+
+_log = getLogger("actsr")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -51,7 +55,8 @@ def content_hashes(source: Source) -> dict[str, str]:
     before = _read(path, _Inputs).root
     now = {str(file): _seen(file, before.get(str(file))) for file in source.files}
     if any(before.get(name) != seen for name, seen in now.items()):
-        _write(path, _Inputs(before | now))
+        with suppress(DiskError):  # a read-only folder: the files are hashed again the next time
+            _write(path, _Inputs(before | now))
     return {name: seen.sha256 for name, seen in now.items()}
 
 
@@ -65,8 +70,13 @@ def latest(source: Source) -> Latest:
 
 
 def remember_latest(source: Source, preparation: Latest) -> None:
-    """Store `preparation` as the latest one of a source."""
-    _write(source.folder / "prepared" / "latest.json", preparation)
+    """Store `preparation` as the latest one of a source. Where it cannot be stored, this is logged."""
+    path = source.folder / "prepared" / "latest.json"
+    if not path.is_file() or _read(path, Latest) != preparation:
+        try:
+            _write(path, preparation)
+        except DiskError as error:
+            _log.warning("these settings are not remembered as the latest of %s: %s", source.name, error.message)
 
 
 def _seen(file: Path, before: _Seen | None) -> _Seen:
@@ -86,5 +96,4 @@ def _read(path: Path, model: type[Model]) -> Model:
 
 
 def _write(path: Path, values: BaseModel) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_record(path, values)

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from actsr_cli.config import NoSplit, RunConfig
+from actsr_cli.config.training import LARGEST_SEED
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
-from actsr_cli.errors import RunError
+from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.place import check_place, new_name
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin, Run, new_run
@@ -99,8 +100,11 @@ def train_series(
         Each run when it is finished or interrupted. An interrupted run is the last one.
 
     Raises:
+        ConfigError: a seed is too large.
         RunError: a run of the series exists with other settings or data, or is unfinished.
     """
+    if config.training.seed + seeds - 1 > LARGEST_SEED:
+        raise ConfigError(f"the last seed, {config.training.seed + seeds - 1}, is larger than {LARGEST_SEED}")
     workers = launch.workers
     series = workers.from_leader(new_name) if name is None else name
     for seed in range(config.training.seed, config.training.seed + seeds):
@@ -139,9 +143,9 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
     Raises:
         RunError: a refit exists.
     """
-    place = runs_dir / config.dataset / display_name(config) / f"{name}-refit"
-    if place.exists():
-        check_place(place)
+    refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
+    if (runs_dir / refitted).exists():
+        check_place(runs_dir / refitted, hint=f"Delete it first: actsr runs delete {refitted}")
 
 
 def refit_config(run: Run) -> RunConfig:

@@ -33,19 +33,23 @@ def has_finished_epoch(path: Path) -> bool:
     return record.finished or bool(record.epochs)
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, hint: str | None = None) -> None:
     """Check that a new run can be made in a folder: nothing is there but a run without a finished epoch.
+
+    Args:
+        path: the folder.
+        hint: what to do about a run with results.
 
     Raises:
         BusyError: a process trains the run that is there.
         RunError: there is a run with results, or something else.
     """
     name = "/".join(path.parts[-3:])
-    lock.check_free(path, name, hint="Give another --name.")
+    lock.check_free(path, name)
     if has_finished_epoch(path):
         raise RunError(
             f"there is a run {path} already",
-            hint=f"Give another --name, or continue it: actsr train --resume {name}",
+            hint=hint or f"Give another --name, or continue it: actsr train --resume {name}",
         )
     if not is_run(path) and any(not each.name.startswith(".") for each in path.iterdir()):
         raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")

@@ -87,8 +87,9 @@ def _memory_errors(run: Run) -> Iterator[None]:
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
             raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(
-            f"{run.name} needs more memory than there is ({str(error).splitlines()[0] if str(error) else 'no details'})",
+            f"{run.name} needs more memory than there is: {reason}",
             hint="Lower training.batch_size, evaluation.batch_size, model.max_length or the size of the model.",
         ) from error
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # whoever lists runs waits for none of these
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.data.vocabulary import Vocabulary
 
+
 @dataclass(frozen=True)
 class Origin:
     """Where a run comes from, for its record.
