@@ -30,4 +30,6 @@ class EvaluationConfig(Section):
     k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 5, 10, 20, 50), min_length=1, description="Cut-offs of the metrics."
     )
-    batch_size: int = Field(256, ge=1, description="Users scored at a time; limits memory, does not change results.")
+    batch_size: int = Field(
+        256, ge=1, le=1_000_000_000, description="Users scored at a time; limits memory, does not change results."
+    )

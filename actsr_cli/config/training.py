@@ -33,7 +33,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(
         512,
         ge=1,
-        le=2**31 - 1,
+        le=1_000_000_000,
         description="Targets (training prefixes) per optimizer step; in cloze training, items in the windows.",
     )
     window_stride: int | None = Field(
@@ -50,7 +50,9 @@ class TrainingConfig(Section):
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Random seed: initial weights, dropout, noise and batch order.")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Random seed: initial weights, dropout, noise and batch order."
+    )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
         "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
