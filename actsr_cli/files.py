@@ -110,7 +110,7 @@ def move_to(folder: Path, scratch: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Delete a folder. It is renamed first, so that it is never seen half deleted."""
-    aside = _scratch_of(folder)
+    aside = _scratch_of(folder.with_name(f"{folder.name}.deleted"))  # not where a successor is being made
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     shutil.rmtree(aside)
@@ -196,7 +196,7 @@ def _flush(path: Path) -> None:
 
 
 _HINTS = {
-    errno.ENOSPC: "Free some space, then run the command again.",
+    errno.ENOSPC: "Free some space, then run the command again. A training continues with: actsr train --resume RUN",
     errno.EDQUOT: "Your quota is used up. Delete something, then run the command again.",
     errno.EROFS: "The disk is read-only. Choose another folder.",
     errno.EACCES: "You may not write there. Choose another folder, or ask its owner.",

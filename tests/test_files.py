@@ -117,6 +117,17 @@ def test_a_new_folder_is_not_moved_onto_another_one(tmp_path: Path) -> None:
         (folder / "theirs").touch()
         move_to(folder, ours)
     assert names(folder) == ["theirs"] and names(tmp_path) == ["folder"]
+
+
+def test_a_folder_is_removed_while_its_successor_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with scratch_folder(folder) as successor:
+        (successor / "new").touch()
+        remove_folder(folder)
+        assert not folder.exists()
+        move_to(folder, successor)
+    assert names(folder) == ["new"] and names(tmp_path) == ["folder"]
     remove_folder(folder)
     assert names(tmp_path) == []
 
