@@ -7,6 +7,7 @@ commands print plain text only.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -113,6 +114,18 @@ def note(text: str) -> None:
         _messages().print(text, soft_wrap=True)
     elif not _quiet:
         typer.echo(visible(text, keep=_LINES), err=True)
+
+
+class _Notes(logging.Handler):
+    """Prints what packages that do not print themselves have logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        (warn if record.levelno >= logging.WARNING else note)(record.getMessage())
+
+
+_log = logging.getLogger("actsr")
+_log.addHandler(_Notes())
+_log.setLevel(logging.INFO)
 
 
 def warn(text: str) -> None:

@@ -38,6 +38,14 @@ class RunError(ActsrError):
     """A run cannot be found, opened, resumed or finished."""
 
 
+class BusyError(RunError):
+    """Another process works on the same run or study."""
+
+
+class DiskError(ActsrError):
+    """A file cannot be written: the disk is full, read-only or gone."""
+
+
 _COMPARED = 100
 """Number of letters of an unknown name that are compared: the time grows with their square."""
 

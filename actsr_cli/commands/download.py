@@ -90,6 +90,7 @@ def download(
     if as_json:
         raise typer.BadParameter("goes with --list only", param_hint="--json")
     from actsr_cli.data.fetch import list_mirrors
+    from actsr_cli.data.writing import writing
 
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
@@ -98,7 +99,9 @@ def download(
     for entry in entries:
         try:
             if _is_needed(entry, data_dir, force):
-                _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
+                with writing(data_dir / entry.name, "downloaded"):
+                    if _is_needed(entry, data_dir, force):  # else the process that this one waited for has done it
+                        _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
         except (ActsrError, OSError) as error:
             if len(entries) == 1:
                 raise

@@ -10,6 +10,8 @@ from actsr_cli.config.section import Probability, Section, formed_like
 
 Measure = Annotated[str, formed_like(r"[a-z][a-z_]*(@[1-9][0-9]*)?", "a metric such as ndcg@10, see docs/evaluate.md")]
 Device = Annotated[str, formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
+LARGEST_SEED = 2**32 - 1
+"""The largest that NumPy takes."""
 Precision = Literal["float32", "bf16"]
 
 
@@ -49,7 +51,7 @@ class TrainingConfig(Section):
     monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
     seed: int = Field(
-        0, ge=0, le=2**32 - 1, description="Random seed: initial weights, dropout, noise and batch order."
+        0, ge=0, le=LARGEST_SEED, description="Random seed: initial weights, dropout, noise and batch order."
     )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(

@@ -95,7 +95,8 @@ def fetch_dataset(
 ) -> Installed:
     """Download the archive of `entry` from the first mirror that has a valid one, and install it.
 
-    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call continues it.
+    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call continues it. The caller holds the lock of
+    the data set, see `writing`.
 
     Args:
         mirrors: URLs to put before the archive's path, in the order to try them.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
+from logging import getLogger
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,8 +15,10 @@ from actsr_cli.config import DataConfig
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.sources import Source
-from actsr_cli.errors import DataError
+from actsr_cli.errors import DataError, DiskError
 from actsr_cli.files import write_record
+
+_log = getLogger("actsr")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -73,7 +77,8 @@ def content_hashes(source: Source) -> dict[str, str]:
     parts = {file: part_files(file) for file in source.files if _is_readable(source, file)}
     now = {str(part): _seen(part, before.get(str(part))) for of_file in parts.values() for part in of_file}
     if any(before.get(name) != seen for name, seen in now.items()):
-        _write(path, _Inputs(before | now))
+        with suppress(DiskError):  # a read-only folder: the files are hashed again the next time
+            _write(path, _Inputs(before | now))
     found = {file: _hash(file, {part: now[str(part)].sha256 for part in of_file}) for file, of_file in parts.items()}
     return {str(file): found.get(file, "") for file in source.files}
 
@@ -108,8 +113,13 @@ def choice_of(record: Path) -> Choice | None:
 
 
 def remember_latest(source: Source, preparation: Latest) -> None:
-    """Store `preparation` as the latest one of a source."""
-    _write(source.folder / "prepared" / "latest.json", preparation)
+    """Store `preparation` as the latest one of a source. Where it cannot be stored, this is logged."""
+    path = source.folder / "prepared" / "latest.json"
+    if not path.is_file() or _read(path, Latest) != preparation:
+        try:
+            _write(path, preparation)
+        except DiskError as error:
+            _log.warning("these settings are not remembered as the latest of %s: %s", source.name, error.message)
 
 
 def _seen(file: Path, before: _Seen | None) -> _Seen:
@@ -137,5 +147,4 @@ def _read(path: Path, model: type[Model]) -> Model:
 
 
 def _write(path: Path, values: BaseModel) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_record(path, values)

@@ -17,6 +17,7 @@ from actsr_cli.data.readers.interactions import OnBadLine
 from actsr_cli.data.report import Report
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import Source, find_source
+from actsr_cli.data.writing import writing
 from actsr_cli.errors import DataError
 
 _FINGERPRINT_DIGITS = 16
@@ -68,13 +69,17 @@ def prepare(
     if folder.is_dir() and not force:
         prepared = open_prepared(folder, source.name)
     else:
-        before = history.latest(source).inputs
-        changed = [Path(file).name for file, digest in inputs.items() if before.get(file, digest) != digest]
-        note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
-        data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
-        report = replace(report, item_note=lost or report.item_note)
-        store.save(folder, data, _record(source, settings, data, report, inputs))
-        prepared = Prepared(store.load(folder), folder, replace(report, note=note))
+        with writing(source.folder, "prepared"):
+            if folder.is_dir() and not force:  # by the process that this one waited for
+                prepared = open_prepared(folder, source.name)
+            else:
+                before = history.latest(source).inputs
+                changed = [Path(file).name for file, digest in inputs.items() if before.get(file, digest) != digest]
+                note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
+                data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
+                report = replace(report, item_note=lost or report.item_note)
+                store.save(folder, data, _record(source, settings, data, report, inputs))
+                prepared = Prepared(store.load(folder), folder, replace(report, note=note))
     history.remember_latest(source, this)
     return prepared
 

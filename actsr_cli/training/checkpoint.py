@@ -7,7 +7,10 @@ too small.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from actsr_cli.sealed import CHANGED, checksum
 from actsr_cli.training.trainer import Trainer, TrainingState
 from actsr_cli.words import counted, shortened
 
+_SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
 _CHECKSUM = "checksum"
 _LARGEST_HEADER = 16 * 2**20
@@ -35,7 +39,11 @@ Form = tuple[torch.Size, torch.dtype]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors to `path` atomically, with a checksum; tied tensors are stored once under each name."""
+    """Write tensors to `path` atomically, with a checksum; tied tensors are stored once under each name.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
     own: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -44,7 +52,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         own[name] = here.clone() if storage in storages else here
         storages.add(storage)
     with replacing(path) as partial:
-        save_file(own, partial, {**metadata, _CHECKSUM: _checksum_of(own, metadata)})
+        try:
+            save_file(own, partial, {**metadata, _CHECKSUM: _checksum_of(own, metadata)})
+        except SafetensorError as error:  # it wraps the system's error, whose number is in the text alone
+            number = int(found[1]) if (found := _SYSTEM_ERROR.search(str(error))) else errno.EIO
+            raise OSError(number, os.strerror(number), str(partial)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message:
 def test_a_new_run_is_held_from_the_first_moment(tmp_path: Path) -> None:
     with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="a") as run:
         statuses = [run.status]
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             delete_run(run.path, tmp_path)
     assert [*statuses, run.status] == [Status.RUNNING, Status.STOPPED]
 
@@ -175,11 +176,11 @@ def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
     statuses = [run.status]
     with run.training_lock():
         statuses.append(run.status)
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             run.check_not_training()
-        with pytest.raises(RunError, match="is being trained by another process"), run.training_lock():
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"), run.training_lock():
             pass
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             delete_run(run.path, tmp_path)
     statuses.append(run.status)
     assert summaries(tmp_path, status=Status.STOPPED)

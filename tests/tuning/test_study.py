@@ -172,7 +172,7 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     assert claimed is not None
     stopped, lock = claimed
     fail_and_repeat(study, stopped.number)
-    lock.release()
+    lock.close()
     settings = run_all(plan, study)
     assert settings.count(stopped.params) == 1 and len(settings) == 6
     trials = study.get_trials()
@@ -188,7 +188,7 @@ def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> 
     claimed = claim(plan, study)
     assert claimed is not None
     whole, lock = claimed
-    lock.release()
+    lock.close()
     fail_and_repeat(study, whole.number)
     again = study.ask()  # like `claim`, but without the second key
     SPACE[0].suggest(again)
@@ -204,7 +204,7 @@ def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
     for _ in range(LIVES):
         claimed = claim(plan, study)
         assert claimed is not None
-        claimed[1].release()
+        claimed[1].close()
         begun.append(claimed[0].params)
     assert begun == [begun[0]] * LIVES
     rest = run_all(plan, study)
@@ -220,7 +220,7 @@ def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> Non
     assert claimed is not None
     (seen_running,) = study.get_trials(states=(TrialState.RUNNING,))
     study.tell(claimed[0], 1.0)
-    claimed[1].release()
+    claimed[1].close()
     assert not _has_died(plan, study, seen_running)
 
 
@@ -264,7 +264,7 @@ def test_what_another_machine_trains_is_left_to_it(plan: Plan) -> None:
     claimed = claim(plan, study)
     assert claimed is not None
     claimed[0].set_user_attr("owner", "the locks of another machine")
-    claimed[1].release()
+    claimed[1].close()
     assert len(run_all(plan, study)) == 5
     assert outcome_of(plan, study).left == 1
 
@@ -325,7 +325,7 @@ def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
         for epoch in range(1, epochs + 1):
             trial.report(value * epoch / epochs, epoch)
         study.tell(trial, value)
-        lock.release()
+        lock.close()
     running = claim(plan, study)
     assert running is not None
     running[0].report(0.125, 1)

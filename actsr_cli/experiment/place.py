@@ -1,0 +1,103 @@
+"""The place of a run below the root of the runs: how a new run gets it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from logging import getLogger
+from pathlib import Path
+
+from actsr_cli.errors import RunError
+from actsr_cli.experiment import lock
+from actsr_cli.experiment.record import FILE_NAME, read_record
+from actsr_cli.files import remove_folder
+from actsr_cli.words import name_problem, shortened
+
+CONFIG, MODEL, CHECKPOINT = "config.yaml", "model.safetensors", "checkpoint.safetensors"
+"""Files in the folder of a run, see `run.py`."""
+
+_log = getLogger("actsr")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, which may be damaged."""
+    return (path / FILE_NAME).exists() or (path / CONFIG).exists()
+
+
+def has_finished_epoch(path: Path) -> bool:
+    """Whether the run in a folder has a finished epoch, by its checkpoint or, if that is missing, by its record."""
+    if (path / CHECKPOINT).exists():
+        return True
+    try:
+        record = read_record(path)
+    except RunError:
+        return (path / MODEL).exists()
+    return record.finished or bool(record.epochs)
+
+
+def check_place(path: Path, hint: str | None = None) -> None:
+    """Check that a new run can be made in a folder: nothing is there but a run without a finished epoch.
+
+    Args:
+        path: the folder.
+        hint: what to do about a run with results.
+
+    Raises:
+        BusyError: a process trains the run that is there.
+        RunError: there is a run with results, or something else.
+    """
+    name = "/".join(path.parts[-3:])
+    lock.check_free(path, name)
+    if has_finished_epoch(path):
+        raise RunError(
+            f"there is a run {path} already",
+            hint=hint or f"Give another --name, or continue it: actsr train --resume {name}",
+        )
+    if not is_run(path) and any(not each.name.startswith(".") for each in path.iterdir()):
+        raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")
+
+
+def free_place(parent: Path, name: str | None) -> Path:
+    """The folder of a new run; a run without a finished epoch that is there is deleted, which is logged.
+
+    The caller must hold the lock of `lock.creating`.
+
+    Args:
+        parent: the folder of its data set and model.
+        name: the name of the folder; None: date and time.
+
+    Raises:
+        BusyError: a process trains the run of this name.
+        RunError: there is a run of this name with results.
+    """
+    if name is None:
+        return _unused(parent)
+    path = parent / name
+    if path.exists():
+        check_place(path)
+        remove_folder(path)
+        _log.info("%s ended before its first epoch was finished: starting it anew", "/".join(path.parts[-3:]))
+    return path
+
+
+def check_name(name: str) -> None:
+    """Check that a name can be that of a folder.
+
+    Raises:
+        RunError: it cannot.
+    """
+    if problem := name_problem(name):
+        raise RunError(f"'{shortened(name)}' is not a valid name for a run: {problem}")
+
+
+def new_name() -> str:
+    """A new run name from date and time."""
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
+def _unused(parent: Path) -> Path:
+    stamp = new_name()
+    for attempt in range(1, 1000):
+        path = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+        if not path.exists():
+            return path
+    raise RunError(f"no free name for a run in {parent}")
