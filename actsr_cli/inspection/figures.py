@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.trace import AttentionTrace
 from actsr_cli.inspection.views import Subject, View, rank_text
+from actsr_cli.pages.charts import fitted, spacious
 
 _LABEL = 24
 """Maximum number of characters of an item name beside a heat map."""
@@ -21,7 +22,8 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
     places = [place if len(place) <= _LABEL else f"{place[: _LABEL - 1]}…" for place in place_names(view, name)]
     stages, layers = view.trace.stages, len(view.trace.layers)
     side = max(2.4, 0.16 * len(places))
-    figure = Figure(figsize=(1.2 + (side + 0.3) * len(stages) + 1.6, (side + 0.3) * layers + 1.6), layout="constrained")
+    width = 1.2 + (side + 0.3) * len(stages) + 1.6
+    figure = Figure(figsize=(width, (side + 0.3) * layers + 1.6), layout=spacious())
     axes = figure.subplots(layers, len(stages), squeeze=False, sharex=True, sharey=True)
     maps = mean_over_heads(view.trace)
     highest = max(float(weights.max()) for of_stage in maps.values() for weights in of_stage)
@@ -42,7 +44,7 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
                 axis.set_xlabel("key", fontsize=8)
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.7, label="weight, mean over heads")
-    figure.suptitle(_headline(subject, view, name), fontsize=10)
+    figure.suptitle(fitted(_headline(subject, view, name), width - 0.5), fontsize=10)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 COLORS = ("#3b82c4", "#e08a1e", "#3f9d5a", "#c4453b", "#8a63c9", "#8c6a4f", "#d06ab0", "#7f8794")
 """Colours of the series, readable on white and on black."""
 _QUIET = "#9aa3ad"
+_CHART_WIDTH = 4.0
+"""Inches of a chart that titles and legends may take."""
+_LETTERS_PER_INCH = 11
 _LINES = {"line": "-", "dashed": "--", "points": ""}
 _BARS_PER_INCH = 2.6
 
@@ -71,7 +75,7 @@ def chart_figure(charts: Sequence[Chart], columns: int = 1) -> Figure:
 
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.4 * rows), layout=_layout())
+    figure = Figure(figsize=(max(6.5, 4.6 * columns), 4.4 * rows), layout=spacious())
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, chart in zip(axes, charts, strict=False):
         _draw(axis, chart)
@@ -85,12 +89,14 @@ def bar_figure(title: str, x: str, bars: Sequence[tuple[str, float]]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(7.5, 1.5 + len(bars) / _BARS_PER_INCH), layout=_layout())
+    figure = Figure(figsize=(7.5, 1.5 + len(bars) / _BARS_PER_INCH), layout=spacious())
     axis = figure.subplots()
-    drawn = axis.barh([name for name, _ in bars], [share for _, share in bars], color=COLORS[0], height=0.65)
+    drawn = axis.barh(
+        [fitted(name, 2.5) for name, _ in bars], [share for _, share in bars], color=COLORS[0], height=0.65
+    )
     axis.bar_label(drawn, [f"{share:.0%}" for _, share in bars], padding=4)
     axis.invert_yaxis()
-    axis.set(title=title, xlabel=x, xlim=(0, 1.08))
+    axis.set(title=title, xlabel=fitted(x, _CHART_WIDTH), xlim=(0, 1.12))
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.spines[["top", "right"]].set_visible(False)
@@ -106,10 +112,16 @@ def save(figure: Figure, path: Path) -> None:
         FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
 
 
-def _layout() -> ConstrainedLayoutEngine:
+def spacious() -> ConstrainedLayoutEngine:
+    """A layout in which nothing covers or touches anything else."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     return ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+
+
+def fitted(text: str, inches: float) -> str:
+    """A text in lines that are at most so long in a font of about 10 points; also long names are broken."""
+    return "\n".join(textwrap.wrap(text, max(8, int(inches * _LETTERS_PER_INCH)), break_on_hyphens=False))
 
 
 def _draw(axis: Axes, chart: Chart) -> None:
@@ -126,13 +138,15 @@ def _draw(axis: Axes, chart: Chart) -> None:
         if each.band:
             xs, lows, highs = zip(*each.band, strict=True)
             axis.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0)
-    axis.set_title(chart.title, fontsize=11)
+    axis.set_title(fitted(chart.title, _CHART_WIDTH), fontsize=10.5)
     axis.set(xlabel=chart.x, ylabel=chart.y)
     if chart.scale == "log":
         axis.set_xscale("log")
     elif chart.scale == "names":
-        axis.set_xticks(range(len(chart.names)), chart.names)
-        axis.margins(x=0.15)
+        axis.set_xticks(
+            range(len(chart.names)), [fitted(name, _CHART_WIDTH / len(chart.names)) for name in chart.names]
+        )
+        axis.set_xlim(-0.5, len(chart.names) - 0.5)
     elif chart.scale == "whole":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if chart.zero:
@@ -140,6 +154,7 @@ def _draw(axis: Axes, chart: Chart) -> None:
     axis.grid(alpha=0.3)
     if len(chart.series) > 1:
         handles, names = axis.get_legend_handles_labels()
-        once = dict(zip(names, handles, strict=True))
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "frameon": False, "fontsize": 8}
-        axis.legend(once.values(), once.keys(), ncols=2, **below)
+        once = dict(zip((fitted(name, _CHART_WIDTH) for name in names), handles, strict=True))
+        columns = 2 if max(map(len, once)) <= _CHART_WIDTH * _LETTERS_PER_INCH / 2 else 1
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "frameon": False}
+        axis.legend(list(once.values()), list(once), ncols=columns, fontsize=8, **below)

@@ -22,8 +22,7 @@ def history_chart(plan: Plan, outcome: Outcome) -> Chart:
     """The value of each finished trial, and the best one so far."""
     trials = sorted(outcome.ranking, key=lambda trial: trial.number)
     points = [(float(trial.number), float(trial.value or 0)) for trial in trials]
-    better = max if _first_is_highest(outcome) else min
-    best = accumulate((value for _, value in points), better)
+    best = accumulate((value for _, value in points), min if plan.lower_is_better else max)
     return Chart(
         title="Values in the order of the trials",
         x="trial",
@@ -77,11 +76,6 @@ def _key_chart(plan: Plan, outcome: Outcome, dimension: Dimension) -> Chart:
         points = [(float(values.index(trial.params[dimension.key])), float(trial.value or 0)) for trial in tried]
     series = [Series("finished trial", sorted(points), look="points")]
     return Chart(dimension.key, dimension.key, _score(plan), series, scale, names)  # type: ignore[arg-type]
-
-
-def _first_is_highest(outcome: Outcome) -> bool:
-    values = [trial.value or 0 for trial in outcome.ranking]
-    return values[0] >= values[-1]
 
 
 def _score(plan: Plan) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import optuna
+from optuna.trial import FrozenTrial
 
 from actsr_cli.files import write_text
 from actsr_cli.pages.charts import bar_figure, chart_figure, save
@@ -31,6 +34,10 @@ def write_outcome(plan: Plan, study: optuna.Study, outcome: Outcome, command: st
     write_text(plan.folder / "best.yaml", best_preset(plan, outcome, command))
     trials = counted(study.get_trials(deepcopy=False))
     write_text(plan.folder / "study.html", study_page(plan, outcome, trials, command))
+    _draw(plan, outcome, trials)
+
+
+def _draw(plan: Plan, outcome: Outcome, trials: Sequence[FrozenTrial]) -> None:
     charts = {"optimization_history": [history_chart(plan, outcome)], "slice": key_charts(plan, outcome)}
     charts["intermediate_values"] = [chart for chart in [epochs_chart(plan, outcome, trials)] if chart.series]
     figures = {name: chart_figure(drawn, columns=2) for name, drawn in charts.items() if drawn}

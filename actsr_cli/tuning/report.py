@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -14,7 +15,7 @@ from actsr_cli.tuning.charts import epochs_chart, history_chart, importance_bars
 from actsr_cli.tuning.outcome import Outcome, counts_text
 from actsr_cli.tuning.queue import RUN
 from actsr_cli.tuning.study import Plan, extent
-from actsr_cli.tuning.trials import error_of, score_text, settings_text, trial_cells, trial_columns
+from actsr_cli.tuning.trials import error_of, score, score_text, settings_text, trial_cells, trial_columns
 
 
 def study_page(plan: Plan, outcome: Outcome, trials: Sequence[FrozenTrial], command: str) -> str:
@@ -34,7 +35,7 @@ def study_page(plan: Plan, outcome: Outcome, trials: Sequence[FrozenTrial], comm
         "charts": [asdict(chart) for chart in charts if chart.series],
         "keys": [asdict(chart) for chart in key_charts(plan, outcome)],
         "columns": [*trial_columns(plan), "error"],
-        "trials": [[*trial_cells(plan, trial), error_of(trial)] for trial in _sorted(outcome, trials)],
+        "trials": [[*trial_cells(plan, trial), error_of(trial)] for trial in _sorted(plan, outcome, trials)],
     }
     place = files("actsr_cli.tuning") / "page"
     return page_html(Page("Study", plan.title, f"{extent(plan)}.", place, payload))
@@ -65,7 +66,10 @@ def _winner(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     ]
 
 
-def _sorted(outcome: Outcome, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The finished trials, the best first, then the others."""
+def _sorted(plan: Plan, outcome: Outcome, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The finished trials, then those that have a value all the same, then the others; each the best first."""
     finished = {trial.number for trial in outcome.ranking}
-    return [*outcome.ranking, *(trial for trial in trials if trial.number not in finished)]
+    others = [trial for trial in trials if trial.number not in finished]
+    sign = 1 if plan.lower_is_better else -1
+    others.sort(key=lambda trial: math.inf if (found := score(trial)) is None else sign * found)
+    return [*outcome.ranking, *others]

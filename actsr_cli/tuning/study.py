@@ -100,6 +100,11 @@ class Plan:
             return self.storage
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether a lower value of the metric that compares the trials is better."""
+        return parse_measure(self.config.training.monitor).lower_is_better
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The facts that identify the study, as JSON values."""
         facts = {
@@ -128,7 +133,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study = optuna.create_study(
                 study_name=plan.title,
                 storage=_storage(plan),
-                direction="minimize" if parse_measure(plan.config.training.monitor).lower_is_better else "maximize",
+                direction="minimize" if plan.lower_is_better else "maximize",
                 pruner=_pruner(plan),
                 load_if_exists=True,
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from actsr_cli.tuning.importance import FEWEST, Importance, importance_of
@@ -18,10 +18,12 @@ A, B, C = KEYS = ("model.hidden_dropout", "model.attention_dropout", "training.w
 RANGES = read_space({key: {"low": 0.0, "high": 0.9} for key in KEYS}, "here")
 
 
-def finished(params: Mapping[str, Any], value: float) -> FrozenTrial:
-    kinds = {key: FloatDistribution(0, 10) if isinstance(each, float) else None for key, each in params.items()}
-    known = {key: kind or CategoricalDistribution([params[key]]) for key, kind in kinds.items()}
-    return create_trial(params=dict(params), distributions=known, value=value)
+def finished(params: Mapping[str, Any], score: float) -> FrozenTrial:
+    known: dict[str, BaseDistribution] = {
+        key: FloatDistribution(0, 10) if isinstance(value, float) else CategoricalDistribution([value])
+        for key, value in params.items()
+    }
+    return create_trial(params=dict(params), distributions=known, value=score)
 
 
 def law(a: float, b: float, c: float) -> float:

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from browser import cells, complaints, open_page, overflow, prefer
 from matplotlib.image import imread
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -26,7 +26,7 @@ from actsr_cli.tuning.queue import ERROR, RUN
 from actsr_cli.tuning.space import read_space
 from actsr_cli.tuning.study import Plan, open_study
 
-RAW = {
+RAW: dict[str, list[Any]] = {
     "training.learning_rate": [1e-3, 3e-3, 1e-2],
     "model.layers": [1, 2],
     "training.schedule": ["constant", "cosine"],
@@ -52,7 +52,7 @@ def plan_in(folder: Path) -> Plan:
 
 def finish(study: optuna.Study, rows: list[tuple[Any, ...]], *, failed: int = 0) -> None:
     """Give a study its trials: value 0.2 + 0.1 per layer + 20 per unit of the rate; the first ones have failed."""
-    kinds = {key: CategoricalDistribution(values) for key, values in RAW.items()}
+    kinds: dict[str, BaseDistribution] = {key: CategoricalDistribution(values) for key, values in RAW.items()}
     begin = datetime(2026, 3, 1, 12, 30)
     for number, row in enumerate(rows):
         value = 0.2 + 0.1 * row[1] + 20 * row[0]
