@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from loopback import Answer, make_zip, running, serve
 from pages import ROOT, Block, Command, code_of, help_examples, pages, read
@@ -407,8 +408,17 @@ def write_archive(path: Path) -> None:
 
 def write_input(path: Path) -> None:
     """A file of interactions in the format of its suffix."""
-    by_suffix = {".zip": write_archive, ".csv": write_table, ".txt": write_sequences}
+    by_suffix = {".zip": write_archive, ".csv": write_table, ".txt": write_sequences, ".parquet": write_folder}
     by_suffix.get(path.suffix, write_parts)(path)
+
+
+def write_folder(path: Path) -> None:
+    """A folder of Parquet parts."""
+    path.mkdir(parents=True)
+    rows = pd.DataFrame(interactions(), columns=["user", "item", "time"])
+    for part in range(2):
+        rows[part::2].to_parquet(path / f"part-{part}.parquet")
+    (path / "_SUCCESS").touch()
 
 
 def write_parts(path: Path) -> None:

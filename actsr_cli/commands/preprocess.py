@@ -34,7 +34,8 @@ def preprocess(
     from_file: Annotated[
         Path | None,
         typer.Option(
-            help="File of interactions; X.train.inter reads all three files of a split. It is remembered under NAME.",
+            help="File of interactions, or folder of Parquet parts; X.train.inter reads all three files of a split. "
+            "It is remembered under NAME.",
             rich_help_panel=INPUT,
         ),
     ] = None,

@@ -125,7 +125,7 @@ def _reason_against(name: str) -> str | None:
     if not name.strip():
         return "it is empty"
     if "/" in name or "\\" in name:
-        return "it must be a single folder name, without / and \\"
+        return "it must be a single folder name, without slashes"
     if name.startswith("."):
         return "it begins with a dot"
     if not name.isprintable():  # also the bytes of a name that is no UTF-8

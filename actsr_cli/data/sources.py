@@ -99,7 +99,8 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
     Args:
         data_dir: the data root.
         name: the name that the data set will have.
-        file: the interactions, a file or a folder of Parquet parts; with NAME.train.inter, NAME.valid.inter and NAME.test.inter beside it are read too.
+        file: the interactions, a file or a folder of Parquet parts; with NAME.train.inter, NAME.valid.inter and
+            NAME.test.inter beside it are read too.
         format_name: the name of a format; Default: by the file's suffix.
         columns: names of the columns.
 

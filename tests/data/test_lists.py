@@ -24,7 +24,7 @@ EXPANDED += [("s3", "d"), ("s3", "e"), ("s3", "a"), ("s3", "b")]
 
 
 def pairs(path: Path, format_name: str, **columns: str) -> list[tuple[str, str]]:
-    raw, _ = read(path, format_name, **columns)
+    raw, _ = read(path, format_name, wanted=(), policy="error", **columns)
     assert raw.timestamps is None and raw.from_lists
     return [(user, item) for user, item, _ in triples(raw)]
 
@@ -42,6 +42,16 @@ def test_lists_alone_and_under_other_names(tmp_path: Path) -> None:
     assert pairs(path, "atomic", user="who", item="clicks") == [("s1", "a"), ("s1", "b"), ("s2", "b")]
     path = write(tmp_path / "t.inter", "user_id:token\titem_id_list:token_seq\ns1\ta b\ns2\tb\n")
     assert pairs(path, "atomic") == [("s1", "a"), ("s1", "b"), ("s2", "b")]
+
+
+def test_items_and_lists_of_items_beside_each_other_are_ambiguous(tmp_path: Path) -> None:
+    header = "user_id:token\titem_seq:token_seq\titem_id:token\ttags:token_seq\ttimestamp:float\n"
+    path = write(tmp_path / "s.inter", header + "u\ta b\tc\tx y\t1\nv\ta\tb\tx\t2\n")
+    with pytest.raises(DataError, match="items in the column 'item_id' and lists in the column 'item_seq'") as caught:
+        read(path, "atomic")
+    assert "--item-column item_id, or --item-column item_seq" in str(caught.value.hint)
+    assert triples(read(path, "atomic", item="item_id")[0]) == [("u", "c", 1.0), ("v", "b", 2.0)]
+    assert triples(read(path, "atomic", item="item_seq")[0]) == [("u", "a", 1.0), ("u", "b", 1.0), ("v", "a", 2.0)]
 
 
 def test_what_a_row_says_holds_for_all_its_items(tmp_path: Path) -> None:
@@ -65,7 +75,7 @@ def test_times_of_each_item(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["s9\t\t\n", "s9\ta b\t\n", "\ta b\tc\n"])
 def test_a_row_without_user_or_item_is_malformed(tmp_path: Path, row: str) -> None:
     path = write(tmp_path / "s.inter", SESSIONS.replace("s2", row + "s2"))
-    with pytest.raises(DataError, match="line 3: no (user|item)"):
+    with pytest.raises(DataError, match=r"line 3: no (user|item)"):
         read(path, "atomic")
     raw, bad_lines = read(path, "atomic", policy="skip")
     assert [(user, item) for user, item, _ in triples(raw)] == EXPANDED and bad_lines.count >= 1

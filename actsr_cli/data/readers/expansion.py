@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,11 @@ def find_layout(
     item = item or _listed("item", lists)
     before = f"{item}_list"
     if item not in lists and before not in lists:
+        if columns.item is None and (other := next((name for name in lists if "item" in name.casefold()), None)):
+            raise DataError(
+                f"{path} has items in the column '{item}' and lists in the column '{other}'",
+                hint=f"Say which to read: --item-column {item}, or --item-column {other}.",
+            )
         return _checked(Layout(find_roles(names, columns, wanted, path)), lists, path)
     time = columns.timestamp or find_column(names, None, USUAL_NAMES["timestamp"], "timestamp", path)
     time = time or _listed("timestamp", lists) or FILE_ORDER
@@ -159,7 +165,7 @@ def _check_users(users: pd.Series, table: Table, path: Path) -> None:
 
 def _check_prefixes(sequences: Sequence[list[str]], path: Path) -> None:
     """Raise DataError if most rows are the beginning of the next row or of the one before."""
-    pairs = list(zip(sequences[:-1], sequences[1:], strict=True))
+    pairs = list(pairwise(sequences))
     nested = sum(one == other[:-1] or other == one[:-1] for one, other in pairs if one and other)
     if 2 * nested > len(pairs):
         raise DataError(

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as parquet
 
 from actsr_cli.data.readers.atomic import read_header_types
 from actsr_cli.data.readers.delimited import Table, check_names, read_delimited, read_header
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, parquet_schema, readable
+from actsr_cli.data.readers.parquet_files import is_list, parquet_columns, parquet_schema, readable
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
 
@@ -143,11 +142,10 @@ def _kind(column: pa.DataType) -> str | None:
 
 
 def _parquet_table(path: Path, used: list[str]) -> Table:
+    table = parquet_columns(path, used)
     with readable(path):
-        table = parquet.ParquetFile(path).read(columns=used).select(used)
-        table.validate(full=True)
-        table = table.set_column(0, used[0], table[used[0]].cast(pa.string()))
-        frame = table.to_pandas(ignore_metadata=True)
+        columns = {name: table[name] for name in used}  # without the metadata, which may be damaged, too
+        frame = pa.table(columns | {used[0]: table[used[0]].cast(pa.string())}).to_pandas()
     return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
 
 

@@ -52,6 +52,18 @@ def parquet_schema(path: Path) -> pa.Schema:
         return parquet.read_schema(path)
 
 
+def parquet_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file, in the order of the file.
+
+    Raises:
+        DataError: it is not a readable Parquet file.
+    """
+    with readable(path), parquet.ParquetFile(path) as file:
+        table = file.read(columns=list(names))
+        table.validate(full=True)
+        return table
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn all errors of Arrow on damaged files into one.
@@ -90,13 +102,9 @@ def _common_schema(path: Path, files: Sequence[Path]) -> pa.Schema:
     Raises:
         DataError: a part is damaged, or has other columns than the first one.
     """
-    common: pa.Schema | None = None
-    for file in files:
-        schema = parquet_schema(file)
-        for name in partition_values(path, file):
-            schema = schema.append(pa.field(name, _TEXT))
-        check_names(schema.names, file)
-        common = common or schema
+    common = _schema(path, files[0])
+    for file in files[1:]:
+        schema = _schema(path, file)
         if set(schema.names) != set(common.names):
             raise DataError(
                 f"{file} has other columns than {files[0]}: {', '.join(schema.names)} instead of "
@@ -106,19 +114,26 @@ def _common_schema(path: Path, files: Sequence[Path]) -> pa.Schema:
             common = pa.unify_schemas([common, schema], promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(f"{file} has other types of columns than the parts before it: {error}") from error
-    assert common is not None, "a folder without parts is refused before"
     return common
+
+
+def _schema(folder: Path, file: Path) -> pa.Schema:
+    """Names and types of the columns of a part."""
+    schema = parquet_schema(file)
+    for name in partition_values(folder, file):
+        schema = schema.append(pa.field(name, _TEXT))
+    check_names(schema.names, file)
+    return schema
 
 
 def _part(folder: Path, file: Path, used: Sequence[str], schema: pa.Schema) -> pa.Table:
     """The used columns of a part."""
     values = partition_values(folder, file)
+    table = parquet_columns(file, [name for name in used if name not in values])
+    for name in used:
+        if name in values:
+            table = table.append_column(name, pa.repeat(pa.scalar(values[name], _TEXT), len(table)))
     with readable(file):
-        table = parquet.ParquetFile(file).read(columns=[name for name in used if name not in values])
-        for name in used:
-            if name in values:
-                table = table.append_column(name, pa.repeat(pa.scalar(values[name], _TEXT), len(table)))
-        table.validate(full=True)
         return table.select(used).cast(pa.schema([schema.field(name) for name in used]))
 
 
@@ -139,7 +154,8 @@ def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
         elif not is_list(kind):
             column = _numbers(name, column, kind, path)
         columns[name] = column
-    return pa.table(columns).to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = pa.table(columns).to_pandas()
+    return frame
 
 
 def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> None:
