@@ -91,7 +91,8 @@ def _item_details(source: Source, bad_lines: list[BadLines]) -> tuple[ItemDetail
 
 def _times(raw: Interactions) -> dict[str, str]:
     """How the times of each column were written; the column of times is `timestamp` under all its names."""
-    return {name: way for name, way in raw.ways.items() if name == "timestamp" or name not in USUAL_NAMES["timestamp"]}
+    others = {name: way for name, way in raw.ways.items() if name not in (*USUAL_NAMES["timestamp"], *raw.columns)}
+    return {"timestamp": raw.way, **others} if raw.way else others
 
 
 def _period(raw: Interactions) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ def _sequences(raw: Interactions, name: str, fingerprint: str, details: ItemDeta
         titles=("", *(details.titles.get(item, "") for item in item_names)) if details.titles else None,
         categories=((), *(details.categories.get(item, ()) for item in item_names)) if details.categories else None,
         parts=None if raw.parts is None else raw.parts[order],
-        times=raw.ways.get("timestamp", ""),
+        times=raw.way,
     )
 
 

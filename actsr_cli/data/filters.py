@@ -20,7 +20,7 @@ def in_interval(raw: Interactions, column: str, low: Bound | None, high: Bound |
         DataError: there is no such column, or a bound does not fit it.
     """
     values = raw.column(column)
-    low, high = numeric_bounds(column, low, high, raw.ways.get(column, ""))
+    low, high = numeric_bounds(column, low, high, raw.way_of(column))
     keep = ~np.isnan(values)
     if low is not None:
         keep &= values >= low

@@ -281,12 +281,14 @@ def checked_times(values: Iterable[object], n_items: int, where: str, way: str =
 
 
 def _seconds(values: list[Any] | pd.Series, where: str, way: str) -> NDArray[np.float64]:
-    in_list = isinstance(values, list)
     column: NDArray[np.float64] | pd.Series
-    if in_list and set(map(type, values)) <= {int, float}:  # usual in JSON, and pandas takes a millisecond per history
+    if isinstance(values, list) and set(map(type, values)) <= {
+        int,
+        float,
+    }:  # usual in JSON, and pandas takes a millisecond per history
         column = np.array(list(map(_as_float, values)), dtype=np.float64)
     else:
-        column = pd.Series([_single(value) for value in values], dtype=object) if in_list else values
+        column = pd.Series([_single(value) for value in values], dtype=object) if isinstance(values, list) else values
     try:
         reading = read_times_beside(column, way)
     except DataError as error:

@@ -226,7 +226,7 @@ class _Strict(BadLines):
 def _interaction_chunks(path: Path, format_name: str, columns: Columns, way: str) -> Iterator[RawHistories]:
     """The histories in a table with one interaction per row; users by first appearance, rows by time."""
     raw = read_interactions(find_reader(format_name), columns, (), [_Strict(path)])
-    check_comparable(raw.ways.get("timestamp", ""), way)
+    check_comparable(raw.way, way)
     rows = rows_of_users(raw.users, raw.timestamps)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]

@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import read, write
 
+from actsr_cli.data.readers import Columns, find_reader
 from actsr_cli.data.readers.dates import last_moment, read_digits, written
-from actsr_cli.data.readers.interactions import Interactions
+from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.times import read_times
 from actsr_cli.errors import DataError
 
@@ -93,7 +95,7 @@ def test_a_column_is_read_in_one_way(tmp_path: Path, format_name: str, way: str)
     path = tmp_path / "log"
     FORMATS[format_name][0](path, values)
     raw, _ = read(path, format_name)
-    assert raw.ways == {"timestamp": way}
+    assert raw.way == way and raw.ways == {}
     assert raw.timestamps is not None
     np.testing.assert_allclose(raw.timestamps, expected, rtol=0, atol=1e-6)
 
@@ -172,7 +174,7 @@ def test_numbers_that_count_from_elsewhere_may_look_like_dates(tmp_path: Path) -
     assert (read_digits(np.array(values, dtype=np.float64))[1] > 0).sum() > 20
     write_csv(tmp_path / "x.csv", list(map(str, values)))
     raw, _ = read(tmp_path / "x.csv", "csv")
-    assert raw.ways == {"timestamp": "seconds since 1970"} and raw.column("timestamp").tolist() == values
+    assert raw.way == "seconds since 1970" and raw.column("timestamp").tolist() == values
 
 
 TYPED: list[tuple[pa.Array, list[float], str]] = [
@@ -194,7 +196,7 @@ def test_types_of_parquet(tmp_path: Path, column: pa.Array, expected: list[float
     path = tmp_path / "x.parquet"
     parquet.write_table(pa.table({"user": ["u", "u"], "item": ["a", "b"], "time": column}), path)
     raw, _ = read(path, "parquet")
-    assert raw.column("timestamp").tolist() == expected and raw.ways == {"timestamp": way}
+    assert raw.column("timestamp").tolist() == expected and raw.way == way
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,23 @@ def test_types_that_are_no_times(tmp_path: Path, column: pa.Array) -> None:
     parquet.write_table(pa.table({"user": ["u", "u"], "item": ["a", "b"], "time": column}), path)
     with pytest.raises(DataError, match="'time'"):
         read(path, "parquet")
+
+
+def test_the_files_of_a_split_have_their_times_in_one_way(tmp_path: Path) -> None:
+    parts = {"train": ["2014", "2013"], "valid": ["2015"], "test": ["2016-01"]}
+    for part, values in parts.items():
+        write_atomic(tmp_path / f"x.{part}.inter", values)
+    bad_lines = [BadLines(tmp_path / f"x.{part}.inter") for part in parts]
+    message = r"x\.test\.inter has times in another way than x\.train\.inter: ISO dates, UTC instead of years"
+    with pytest.raises(DataError, match=message):
+        read_interactions(find_reader("atomic"), Columns(), (), bad_lines)
+
+
+def test_a_column_called_timestamp_beside_that_of_the_times(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "user,item,when,timestamp\nu,a,2014-01-01,7\nu,b,2014-01-02,8\n")
+    raw, _ = read(path, "csv", wanted=("timestamp", "when"), timestamp="when")
+    assert raw.column("timestamp").tolist() == [7, 8] and raw.column("when").tolist() == [1388534400, 1388620800]
+    assert (raw.way, raw.way_of("timestamp"), raw.way_of("when")) == ("ISO dates, UTC", "", "ISO dates, UTC")
 
 
 def test_missing_times_are_malformed(tmp_path: Path) -> None:
@@ -238,7 +257,7 @@ def test_other_columns_are_numbers_or_dates(tmp_path: Path, format_name: str) ->
     assert price.column("price").tolist() == [2014, 20140101, 5, 1e12] and "price" not in price.ways
     joined = column("joined", ["2014", "2014-01-01", "2013-12-31T00:00:00Z"])
     assert joined.column("joined").tolist() == [1388534400, 1388534400, 1388448000]
-    assert joined.ways == {"timestamp": "seconds since 1970", "joined": "ISO dates, UTC"}
+    assert (joined.way, joined.ways) == ("seconds since 1970", {"joined": "ISO dates, UTC"})
     with pytest.raises(DataError, match="joined '5' is a number, but '2014-01-01' in"):
         column("joined", ["2014-01-01", "5"])
 

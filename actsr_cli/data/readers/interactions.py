@@ -27,7 +27,8 @@ class Interactions:
         item_names: raw ids in order of first appearance.
         timestamps: (rows,) seconds since 1970, or None if the order of rows is the order in time.
         numbers: further numeric columns that filters use, by name.
-        ways: how the times of each column of times were written, by the name that filters use; see `times`.
+        way: how the times were written, see `times`; empty without times.
+        ways: likewise for each column of `numbers` that holds times.
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
         from_lists: whether the rows of the file held a list of items each.
@@ -39,6 +40,7 @@ class Interactions:
     item_names: NDArray[np.object_]
     timestamps: NDArray[np.float64] | None
     numbers: dict[str, NDArray[np.float64]]
+    way: str = ""
     ways: dict[str, str] = field(default_factory=dict)
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
@@ -71,6 +73,10 @@ class Interactions:
             known = nearest(name, columns) if columns else "the input has no numeric columns"
             raise DataError(f"no numeric column '{name}' to filter by; {known}")
         return columns[name]
+
+    def way_of(self, name: str) -> str:
+        """How the times of a column were written, by the name in `column`; empty if it holds no times."""
+        return self.ways.get(name, "") if name in self.numbers else self.way
 
 
 @dataclass

@@ -49,10 +49,10 @@ def read_interactions(
                 f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "
                 f"{_listed(table)} instead of {_listed(tables[0])}"
             )
-        if table.ways != tables[0].ways:
+        if (table.way, table.ways) != (tables[0].way, tables[0].ways):
+            ways = (", ".join([each.way, *each.ways.values()]) for each in (table, tables[0]))
             raise DataError(
-                f"{bad.path.name} has times in another way than {bad_lines[0].path.name}: "
-                f"{', '.join(table.ways.values())} instead of {', '.join(tables[0].ways.values())}",
+                f"{bad.path.name} has times in another way than {bad_lines[0].path.name}: {' instead of '.join(ways)}",
                 hint=HINT,
             )
     return tables[0] if len(tables) == 1 else _joined(tables)

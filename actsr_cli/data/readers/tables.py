@@ -124,7 +124,8 @@ def read_table(table: Table, roles: Roles, path: Path, bad_lines: BadLines) -> I
         item_names=item_names,
         timestamps=None if roles.timestamp is None else numbers[roles.timestamp],
         numbers={name: numbers[column] for name, column in roles.numbers.items()},
-        ways=_ways(roles, readings),
+        way="" if roles.timestamp is None else readings[roles.timestamp].way,
+        ways={name: way for name, column in roles.numbers.items() if (way := readings[column].way)},
         columns=(roles.user, roles.item, roles.timestamp),
     )
 
@@ -152,12 +153,6 @@ def _read_column(table: Table, column: str, roles: Roles, path: Path) -> Reading
             hint=HINT,
         )
     return reading
-
-
-def _ways(roles: Roles, readings: Mapping[str, Reading]) -> dict[str, str]:
-    """How the times of each column were written, by the names that filters use."""
-    named = dict(roles.numbers) if roles.timestamp is None else {"timestamp": roles.timestamp, **roles.numbers}
-    return {name: readings[column].way for name, column in named.items() if readings[column].way}
 
 
 def _empty(values: pd.Series) -> NDArray[np.bool_]:
