@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from actsr_cli.words import visible
+
+LONGEST_MESSAGE = 1_000
+"""Number of characters."""
+
 
 class ActsrError(Exception):
     """An error that the user can fix: it is shown without a traceback, and the command ends with `exit_code`.
 
     Args:
-        message: what is wrong and where, in one line.
+        message: what is wrong and where, in one line. Control characters in it are escaped, and its middle is left out
+            if it is longer than `LONGEST_MESSAGE`: it may quote a file.
         hint: what to do about it; may span several lines.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        shown = visible(message)
+        if len(shown) > LONGEST_MESSAGE:
+            shown = f"{shown[: LONGEST_MESSAGE // 2]} … {shown[-LONGEST_MESSAGE // 2 :]}"
+        super().__init__(shown)
+        self.message = shown
         self.hint = hint
 
 

@@ -100,10 +100,10 @@ def targets(base: Path) -> dict[str, Target]:
         "parquet": Target((_table(),), _reader("parquet", ".parquet")),
         "items": Target((ITEMS,), _items),
         "histories": Target(HISTORIES, _histories),
-        "config": Target((config, b"model: {name: gru4rec}\n"), _config),
-        "preset": Target((config + b"tune:\n  model.heads: [1, 2]\n",), _preset),
-        "space": Target((SPACE,), _space),
-        "override": Target(OVERRIDES, _override),
+        "config": Target((config, b"model: {name: gru4rec}\n"), read_config),
+        "preset": Target((config + b"tune:\n  model.heads: [1, 2]\n",), read_preset),
+        "space": Target((SPACE,), read_space_file),
+        "override": Target(OVERRIDES, read_override),
         "archive": Target((_archive(),), _unpacked),
         "record": Target(((run / "run.json").read_bytes(),), _in_copy(run, "run.json", _open_all)),
         "record resealed": Target(
@@ -158,25 +158,25 @@ def _histories(folder: Path, content: bytes) -> object:
     return list(read_histories(file))
 
 
-def _config(folder: Path, content: bytes) -> object:
+def read_config(folder: Path, content: bytes) -> object:
     file = folder / "config.yaml"
     file.write_bytes(content)
     return resolve(file=file)
 
 
-def _preset(folder: Path, content: bytes) -> object:
+def read_preset(folder: Path, content: bytes) -> object:
     file = folder / "preset.yaml"
     file.write_bytes(content)
     return load_preset(file)
 
 
-def _space(folder: Path, content: bytes) -> object:
+def read_space_file(folder: Path, content: bytes) -> object:
     file = folder / "space.yaml"
     file.write_bytes(content)
     return grid(read_space(read_yaml(file), str(file)))
 
 
-def _override(_: Path, content: bytes) -> object:
+def read_override(_: Path, content: bytes) -> object:
     return resolve(overrides=[content.decode("utf-8", "surrogateescape")])
 
 

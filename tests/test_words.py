@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actsr_cli.errors import ActsrError
 from actsr_cli.words import LONGEST_NAME, name_problem, shortened, visible
 
 
@@ -57,3 +58,9 @@ def test_what_is_visible_can_be_printed(text: str) -> None:
 def test_shortened() -> None:
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd", 3) == "ab…"
+
+
+def test_an_error_is_one_line_whatever_it_quotes() -> None:
+    assert ActsrError("a\x1b[31m\nb").message == r"a\x1b[31m\nb"
+    long = ActsrError(f"line 3: '{'9' * 5_000}' is no number").message
+    assert len(long) < 1_010 and long.startswith("line 3: '99") and long.endswith("99' is no number")

@@ -299,7 +299,7 @@ def _check_searchable(key: str, where: str) -> None:
 def _range(where: str, domain: dict[str, Any]) -> Range:
     for name in domain:
         if name not in Range.model_fields:
-            raise ConfigError(f"{where}: unknown '{name}'; {nearest(name, Range.model_fields)}")
+            raise ConfigError(f"{where}: unknown '{name}'; {nearest(str(name), Range.model_fields)}")
     try:
         bounds = Range.model_validate(domain)
     except ValidationError as error:

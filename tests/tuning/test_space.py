@@ -306,3 +306,8 @@ def test_a_grid_is_refused_by_its_size_before_it_is_made(space: dict[str, Any]) 
 def test_bounds_beyond_all_numbers_are_refused(bound: float) -> None:
     with pytest.raises(ConfigError):
         read_space({"model.options.depth": {"low": 1, "high": bound}}, "test")
+
+
+def test_a_bound_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown '1'"):
+        read_space({"model.hidden_dropout": {1: 2}}, "test")
