@@ -210,8 +210,8 @@ class QuotedRows:
             return f"{self.n_fields} fields expected, {len(row.fields)} found, in quotes over {n_lines} lines"
         numbers = [place for place, each in enumerate(row.fields) if _NUMBER.fullmatch(each)]
         below = text.split(b"\n")[1:-1]
-        if not text.endswith(b'"\n'):
-            below.pop()  # it ends with fields of the row
+        if b"\n" not in row.fields[-1]:
+            below.pop()  # further fields of the row are in its last line
         for line in below if numbers else ():
             fields = line.split(self.separator)
             if len(fields) == self.n_fields and all(_NUMBER.fullmatch(fields[place]) for place in numbers):
