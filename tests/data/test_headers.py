@@ -147,6 +147,9 @@ def test_atomic_files_with_commas(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="columns with their types, as in an atomic file") as caught:
         read(path, "csv")
     assert caught.value.hint == "Give --format atomic --separator ','."
+    with pytest.raises(DataError, match="no column 'who'") as caught:
+        read(path, "atomic", separator=",", user="who")
+    assert caught.value.hint is None, "it always has a header"
     plain = write(tmp_path / "y.inter", "user,item,time\nu1,a,1\n")
     with pytest.raises(DataError, match=r"is not an atomic file: .* not 'user'") as caught:
         read(plain, "atomic", separator=",")
