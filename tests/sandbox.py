@@ -381,6 +381,20 @@ def write_table(path: Path) -> None:
     path.write_text("who,what,when,item_id,timestamp\n" + "".join(rows))
 
 
+def write_u_data(path: Path) -> None:
+    """A table without header, with tabs, as MovieLens 100K has it."""
+    path.write_text("".join(f"{user}\t{item}\t5\t{time}\n" for user, item, time in interactions()))
+
+
+def write_ratings_dat(path: Path) -> None:
+    """A table without header, with `::`, as MovieLens 1M has it."""
+    path.write_text("".join(f"{user}::{item}::5::{time}\n" for user, item, time in interactions()))
+
+
+def write_pairs(path: Path) -> None:
+    path.write_text("".join(f"{user} {item}\n" for user, item, _ in interactions()))
+
+
 def write_histories(path: Path) -> None:
     lines = ({"user": user, "items": items[:3]} for user, items in list(sequences().items())[:5])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -440,6 +454,9 @@ FILES: dict[str, Callable[[Path], None]] = {
     "users.txt": write_users,
     "log.csv": write_table,
     "Beauty.txt": write_sequences,
+    "u.data": write_u_data,
+    "ratings.dat": write_ratings_dat,
+    "pairs.txt": write_pairs,
 }
 """What a file holds that pages name without making it."""
 WRITERS: dict[str, Callable[[Path], None]] = {

@@ -69,7 +69,7 @@ def read_histories(
     where = "standard input" if path == STDIN else str(path)
     if name == JSON_LINES:
         if path == STDIN:
-            lines = text_lines(sys.stdin.buffer, where, columns.encoding)  # type: ignore[arg-type]  # it is buffered
+            lines = text_lines(sys.stdin.buffer, where, columns.encoding)
         else:
             lines = read_lines(_existing(path), columns.encoding)
         yield from _chunks(_json_entries(lines, where, way), where)

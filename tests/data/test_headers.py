@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reading import read, triples, write
@@ -15,7 +16,7 @@ from actsr_cli.recommending.reading import read_histories
 
 ROWS = [("u1", "a", 4, 1600000001), ("u1", "b", 5, 1600000002), ("u2", "a", 3, 1600000003)]
 FOUND = [(user, item, float(time)) for user, item, _, time in ROWS]
-BY_NUMBER = {"header": "none", "user": "1", "item": "2", "timestamp": "4", "rating": "3"}
+BY_NUMBER: dict[str, Any] = {"header": "none", "user": "1", "item": "2", "timestamp": "4", "rating": "3"}
 SEPARATORS = [",", ";", "\t", "|", "::", "||", " ", "§", "\x01"]
 
 
@@ -43,7 +44,7 @@ def test_white_space(tmp_path: Path) -> None:
 
 def test_long_separators_have_no_quotes_and_take_control_characters(tmp_path: Path) -> None:
     path = write(tmp_path / "x", 'u1::"a" b\x1f::1\n')
-    columns = {"separator": "::", "header": "none", "user": "1", "item": "2", "timestamp": "3"}
+    columns: dict[str, Any] = {"separator": "::", "header": "none", "user": "1", "item": "2", "timestamp": "3"}
     assert triples(read(path, "csv", **columns)[0]) == [("u1", '"a" b\x1f', 1.0)]
 
 
@@ -55,7 +56,7 @@ def test_what_is_no_separator(tmp_path: Path, separator: str) -> None:
 
 def test_two_columns_are_users_and_items_and_the_order_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "x.txt", "1 7\n1 3\n2 7\n")
-    columns = {"separator": "whitespace", "header": "none"}
+    columns: dict[str, Any] = {"separator": "whitespace", "header": "none"}
     with pytest.raises(DataError, match="no column of timestamps; it has: 1, 2") as caught:
         read(path, "csv", **columns)
     assert "If rows are in order of time: --timestamp-column none." in str(caught.value.hint)
@@ -88,7 +89,7 @@ def test_more_columns_are_not_guessed(tmp_path: Path) -> None:
         {"user": "196", "item": "242", "timestamp": "none"},
     ],
 )
-def test_the_first_row_of_a_table_of_numbers_is_never_eaten(tmp_path: Path, columns: dict[str, str]) -> None:
+def test_the_first_row_of_a_table_of_numbers_is_never_eaten(tmp_path: Path, columns: dict[str, Any]) -> None:
     path = write(tmp_path / "x.tsv", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
     with pytest.raises(DataError, match="its first row looks like data") as caught:
         read(path, "csv", **columns)
@@ -146,6 +147,9 @@ def test_atomic_files_with_commas(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="columns with their types, as in an atomic file") as caught:
         read(path, "csv")
     assert caught.value.hint == "Give --format atomic --separator ','."
+    with pytest.raises(DataError, match="no column 'who'") as caught:
+        read(path, "atomic", separator=",", user="who")
+    assert caught.value.hint is None, "it always has a header"
     plain = write(tmp_path / "y.inter", "user,item,time\nu1,a,1\n")
     with pytest.raises(DataError, match=r"is not an atomic file: .* not 'user'") as caught:
         read(plain, "atomic", separator=",")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,13 +117,13 @@ FIXTURES_STAY = settings(max_examples=60, deadline=None, suppress_health_check=[
     header=st.booleans(),
 )
 def test_what_python_writes_is_read(
-    tmp_path: Path, rows: list[tuple[str, str, int, str]], quoting: int, end: str, header: bool
+    tmp_path: Path, rows: list[tuple[str, str, int, str]], quoting: Literal[0, 1], end: str, header: bool
 ) -> None:
     path = tmp_path / "x.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, quoting=quoting, lineterminator=end)  # type: ignore[call-overload]
+        writer = csv.writer(file, quoting=quoting, lineterminator=end)
         writer.writerows([("user", "item", "time", "a\nb"), *rows] if header else rows)
-    columns = {} if header else {"header": "none", "user": "1", "item": "2", "timestamp": "3"}
+    columns: dict[str, Any] = {} if header else {"header": "none", "user": "1", "item": "2", "timestamp": "3"}
     assert triples(read(path, "csv", **columns)[0]) == [(user, item, float(time)) for user, item, time, _ in rows]
 
 

@@ -197,7 +197,7 @@ def test_json_lines_in_other_formats(tmp_path: Path, name: str) -> None:
 
 def test_compressed_histories_on_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     for compress in COMPRESS.values():
-        raw = io.BufferedReader(io.BytesIO(compress(b'["a"]\n["b"]\n')))  # type: ignore[arg-type]
+        raw = io.BytesIO(compress(b'["a"]\n["b"]\n'))
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(raw))
         (chunk,) = read_histories(STDIN)
         assert list(map(list, chunk.items)) == [["a"], ["b"]]

@@ -305,7 +305,7 @@ def test_options_that_a_format_does_not_take(lines: Any, tmp_path: Path) -> None
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     def enter(text: bytes) -> None:
-        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text))))
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
 
     enter(b'["a"]\n\n{"items": ["b"]}\n')
     assert read(STDIN) == [("1", ["a"], None), ("2", ["b"], None)]

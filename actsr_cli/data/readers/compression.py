@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from io import BufferedReader
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -30,7 +30,7 @@ _OPENERS: Mapping[str, Callable[[BufferedReader], Any]] = {
 _DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
-def decompressed(raw: BufferedReader, where: str, size: int) -> Iterator[bytes]:
+def decompressed(raw: BinaryIO, where: str, size: int) -> Iterator[bytes]:
     """The content of a file or of standard input in chunks of at most `size` bytes, decompressed as it is read.
 
     Args:
@@ -41,6 +41,8 @@ def decompressed(raw: BufferedReader, where: str, size: int) -> Iterator[bytes]:
     Raises:
         DataError: compressed data are damaged or cut off, or this pyarrow cannot read zstd.
     """
+    if not isinstance(raw, BufferedReader):
+        raw = BufferedReader(raw)  # type: ignore[type-var]
     head = raw.peek(_LONGEST)[:_LONGEST]
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None:

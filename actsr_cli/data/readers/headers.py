@@ -111,6 +111,8 @@ def _check_data(path: Path, dialect: Dialect) -> None:
 
 def _explained(error: DataError, path: Path, dialect: Dialect, names: Sequence[str]) -> DataError:
     """The error about a missing column, with what the first row says about the reason."""
+    if not dialect.quotes:  # an atomic file always has a header
+        return error
     first = first_fields(path, dialect)
     if not dialect.header:
         shown = ", ".join(f"{number} is {_short(value)}" for number, value in enumerate(first, start=1))

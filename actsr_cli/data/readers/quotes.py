@@ -163,7 +163,7 @@ class QuotedRows:
                 at = start
                 break
             n_lines = text.count(b"\n", start, row.end)
-            if problem := row.problem or self._problem_over_lines(row, text[start : row.end], n_lines):
+            if problem := row.problem or self._problem_over_lines(row, n_lines):
                 to_quote = text.count(b"\n", start, row.quote)
                 self.malformed.append((line + to_quote, problem))
                 at = text.index(b"\n", row.quote) + 1
@@ -202,17 +202,16 @@ class QuotedRows:
         ends[:-1] |= doubled
         return bool(begins.all() and ends.all())
 
-    def _problem_over_lines(self, row: Row, text: bytes, n_lines: int) -> str:
+    def _problem_over_lines(self, row: Row, n_lines: int) -> str:
         """What is wrong with a row over several lines, or empty."""
         if n_lines == 1:
             return ""
         if len(row.fields) != self.n_fields:
             return f"{self.n_fields} fields expected, {len(row.fields)} found, in quotes over {n_lines} lines"
         numbers = [place for place, each in enumerate(row.fields) if _NUMBER.fullmatch(each)]
-        below = text.split(b"\n")[1:-1]
-        if not text.endswith(b'"\n'):
-            below.pop()  # it ends with fields of the row
-        for line in below if numbers else ():
+        # Lines that lie within a field, and the last line if it ends one
+        whole = [line for each in row.fields[:-1] for line in each.split(b"\n")[1:-1]] + row.fields[-1].split(b"\n")[1:]
+        for line in whole if numbers else ():
             fields = line.split(self.separator)
             if len(fields) == self.n_fields and all(_NUMBER.fullmatch(fields[place]) for place in numbers):
                 distance = counted(n_lines - 1, "line")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
-from io import BufferedReader
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from actsr_cli.data.readers.compression import decompressed
 from actsr_cli.errors import ConfigError, DataError, nearest
@@ -42,13 +42,13 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
         yield from text_lines(raw, str(path), encoding)
 
 
-def text_lines(raw: BufferedReader, where: str, encoding: str | None = None) -> Iterator[str]:
+def text_lines(raw: BinaryIO, where: str, encoding: str | None = None) -> Iterator[str]:
     """Lines of a file or of standard input without their ends; see `text_blocks`."""
     for block in text_blocks(raw, where, encoding):
         yield from block.decode().removesuffix("\n").split("\n")
 
 
-def text_blocks(raw: BufferedReader, where: str, encoding: str | None = None, size: int = _BLOCK) -> Iterator[bytes]:
+def text_blocks(raw: BinaryIO, where: str, encoding: str | None = None, size: int = _BLOCK) -> Iterator[bytes]:
     """Blocks of whole lines, as UTF-8. A line ends at LF, CRLF or CR; in the blocks each ends at LF.
 
     Args:
