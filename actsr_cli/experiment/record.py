@@ -34,7 +34,7 @@ class Changes(TypedDict, total=False):
     device: str
     threads: int
     processes: int
-    backoffs: list[str]
+    backoffs: list[str] | None
     parameters: int
     error: str | None
 

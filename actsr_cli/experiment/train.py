@@ -233,7 +233,7 @@ def _take_up(training: Training, trainer: Trainer) -> None:
             f"Trained on {before} before, and now on {device} with {counted(threads, 'thread')}: the last digits may "
             "differ from those of a training that never stopped"
         )
-    if trainer.finished:
+    if trainer.finished and run.record.finished:  # else it ended before it could record its end
         raise RunError(
             f"{run.name} is finished: {_why_finished(trainer)}",
             hint="To train it further, give more --epochs or more patience (--set training.patience=N).",
