@@ -57,7 +57,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     """
     _sweep(path.parent)
     scratch = _scratch_of(path)
-    with _disk_errors(path, scratch):
+    with disk_errors(path, scratch):
         try:
             shutil.rmtree(scratch, ignore_errors=True)
             scratch.mkdir(parents=True)
@@ -109,11 +109,16 @@ def move_to(folder: Path, scratch: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder. It is renamed first, so that it is never seen half deleted."""
+    """Delete a folder. It is renamed first, so that it is never seen half deleted.
+
+    Raises:
+        DiskError: it cannot be deleted.
+    """
     aside = _scratch_of(folder.with_name(f"{folder.name}.deleted"))  # not where a successor is being made
     shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
-    shutil.rmtree(aside)
+    with disk_errors(folder, aside):
+        folder.rename(aside)
+        shutil.rmtree(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -210,12 +215,15 @@ _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, err
 
 
 @contextmanager
-def _disk_errors(path: Path, scratch: Path) -> Iterator[None]:
+def disk_errors(path: Path, scratch: Path) -> Iterator[None]:
     """Turn system errors of writing `path` within this context into DiskErrors; others pass.
 
     Args:
         path: what is written.
-        scratch: where it is written first.
+        scratch: the folder where it is written first.
+
+    Raises:
+        DiskError: it cannot be written.
     """
     try:
         yield
