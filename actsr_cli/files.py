@@ -39,7 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: the file cannot be written.
     """
-    with scratch_folder(path) as scratch:  # a folder, because some libraries write to a temporary file of their own
+    # In a folder, because some libraries write to a temporary file of their own. Its parent must exist: where somebody
+    # has deleted a run in training, the training ends.
+    with scratch_folder(path, parents=False) as scratch:
         partial = scratch / path.name
         yield partial
         partial.chmod(scratch.stat().st_mode & 0o666)  # some libraries do not follow the umask
@@ -49,8 +51,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
+def scratch_folder(path: Path, *, parents: bool = True) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; it is removed at the end.
+
+    Args:
+        path: what is made in it.
+        parents: whether missing folders above are made.
 
     Raises:
         DiskError: it cannot be made, or the disk fails within the context.
@@ -60,7 +66,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     with disk_errors(path, scratch):
         try:
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
+            scratch.mkdir(parents=parents)
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
