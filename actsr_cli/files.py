@@ -39,7 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DiskError: the file cannot be written.
     """
-    with scratch_folder(path) as scratch:  # a folder, because some libraries write to a temporary file of their own
+    # In a folder, because some libraries write to a temporary file of their own. Its parent must exist: where somebody
+    # has deleted a run in training, the training ends.
+    with scratch_folder(path, parents=False) as scratch:
         partial = scratch / path.name
         yield partial
         partial.chmod(scratch.stat().st_mode & 0o666)  # some libraries do not follow the umask
@@ -49,18 +51,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
+def scratch_folder(path: Path, *, parents: bool = True) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; it is removed at the end.
+
+    Args:
+        path: what is made in it.
+        parents: whether missing folders above are made.
 
     Raises:
         DiskError: it cannot be made, or the disk fails within the context.
     """
     _sweep(path.parent)
     scratch = _scratch_of(path)
-    with _disk_errors(path, scratch):
+    with disk_errors(path, scratch):
         try:
             shutil.rmtree(scratch, ignore_errors=True)
-            scratch.mkdir(parents=True)
+            scratch.mkdir(parents=parents)
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -109,11 +115,16 @@ def move_to(folder: Path, scratch: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder. It is renamed first, so that it is never seen half deleted."""
+    """Delete a folder. It is renamed first, so that it is never seen half deleted.
+
+    Raises:
+        DiskError: it cannot be deleted.
+    """
     aside = _scratch_of(folder.with_name(f"{folder.name}.deleted"))  # not where a successor is being made
     shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
-    shutil.rmtree(aside)
+    with disk_errors(folder, aside):
+        folder.rename(aside)
+        shutil.rmtree(aside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -210,12 +221,15 @@ _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, err
 
 
 @contextmanager
-def _disk_errors(path: Path, scratch: Path) -> Iterator[None]:
+def disk_errors(path: Path, scratch: Path) -> Iterator[None]:
     """Turn system errors of writing `path` within this context into DiskErrors; others pass.
 
     Args:
         path: what is written.
-        scratch: where it is written first.
+        scratch: the folder where it is written first.
+
+    Raises:
+        DiskError: it cannot be written.
     """
     try:
         yield

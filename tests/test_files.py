@@ -267,6 +267,12 @@ def test_a_disk_that_fails_at_any_moment_is_one_error(
     assert path.read_text() == "old" and names(tmp_path) == ["a"]
 
 
+def test_a_folder_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"a.txt cannot be written: no such file or directory"):
+        write_text(tmp_path / "deleted" / "a.txt", "")
+    assert names(tmp_path) == []
+
+
 def test_an_error_of_another_file_is_not_one_of_writing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
         (tmp_path / "input").read_text()

@@ -16,7 +16,7 @@ from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError, DiskError
-from actsr_cli.files import write_record
+from actsr_cli.files import disk_errors, write_record
 
 _log = getLogger("actsr")
 
@@ -147,4 +147,6 @@ def _read(path: Path, model: type[Model]) -> Model:
 
 
 def _write(path: Path, values: BaseModel) -> None:
+    with disk_errors(path, path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_record(path, values)

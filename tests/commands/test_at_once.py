@@ -11,7 +11,7 @@ from loopback import LoopbackServer, beauty_zip, running
 from processes import call, start
 
 FOUR = 4
-TIMES = 3
+TIMES = 2
 
 
 def all_four(*command: str) -> list[str]:

@@ -73,11 +73,16 @@ def test_a_series_trains_a_member_without_a_finished_epoch_anew(half_trained: Pa
     assert [status(half_trained.with_name(f"five-s{seed}")) for seed in range(2)] == ["finished"] * 2
 
 
+def leave_only(run: Path, name: str) -> None:
+    shutil.rmtree(run)
+    (run / name).mkdir(parents=True)
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "no record": lambda run: (run / "run.json").unlink(),
     "empty record": lambda run: (run / "run.json").write_bytes(b""),
     "half a record": lambda run: (run / "run.json").write_text('{"layout": 2, "sta'),
-    "no settings": lambda run: [shutil.rmtree(run), (run / ".config.yaml.host.1.partial").mkdir(parents=True)],
+    "no settings": lambda run: leave_only(run, ".config.yaml.host.1.partial"),
 }
 
 
@@ -169,7 +174,8 @@ def test_a_run_in_training_is_deleted_by_force(runs: Path) -> None:
     wait_until(lambda: epochs_of(runs / "one") >= 1, process)
     call("runs", "delete", "one", "--yes", "--force")
     code, said = ended(process)
-    assert code == 1 and "cannot be written: no such file or directory" in said and not (runs / "one").exists()
+    assert code == 1 and ("cannot be written: no such file or directory" in said or "it has no run.json" in said)
+    assert not (runs / "one").exists()
 
 
 def test_a_resumed_beginning_equals_an_unbroken_run(half_trained: Path, runs: Path) -> None:
