@@ -41,7 +41,7 @@ def decompressed(raw: BinaryIO, where: str, size: int) -> Iterator[bytes]:
     Raises:
         DataError: compressed data are damaged or cut off, or this pyarrow cannot read zstd.
     """
-    buffered: Any = raw if isinstance(raw, BufferedReader) else BufferedReader(raw)  # type: ignore[type-var]
+    buffered: Any = raw if isinstance(raw, BufferedReader) else BufferedReader(raw)
     head = buffered.peek(_LONGEST)[:_LONGEST]
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None:
