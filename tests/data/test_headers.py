@@ -138,6 +138,13 @@ def test_a_wrong_separator_is_recognised(tmp_path: Path, separator: str, name: s
         assert source_from_file(tmp_path, "x", path, "csv", Columns(separator=separator))
 
 
+def test_a_name_over_lines_is_one_with_a_blank(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", '"the\nuser",item,time\nu1,a,1\n')
+    assert triples(read(path, "csv", user="the user")[0]) == [("u1", "a", 1.0)]
+    with pytest.raises(DataError, match="no column for the user; it has: the user, item, time"):
+        read(path, "csv")
+
+
 def test_atomic_files_with_commas(tmp_path: Path) -> None:
     path = write(tmp_path / "x.inter", "user_id:token,item_id:token,timestamp:float\nu1,a,1\n")
     with pytest.raises(DataError, match="has commas between its fields, not tabs") as caught:

@@ -41,17 +41,16 @@ def decompressed(raw: BinaryIO, where: str, size: int) -> Iterator[bytes]:
     Raises:
         DataError: compressed data are damaged or cut off, or this pyarrow cannot read zstd.
     """
-    if not isinstance(raw, BufferedReader):
-        raw = BufferedReader(raw)  # type: ignore[type-var]
-    head = raw.peek(_LONGEST)[:_LONGEST]
+    buffered: Any = raw if isinstance(raw, BufferedReader) else BufferedReader(raw)
+    head = buffered.peek(_LONGEST)[:_LONGEST]
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None:
-        yield from iter(lambda: raw.read1(size), b"")
+        yield from iter(lambda: buffered.read1(size), b"")
         return
     if kind == "zstd" and not pa.Codec.is_available(kind):
         raise DataError(f"{where} is compressed with zstd, which this pyarrow cannot read", hint="Unpack it first.")
     try:
-        with _OPENERS[kind](raw) as stream:
+        with _OPENERS[kind](buffered) as stream:
             yield from iter(lambda: stream.read(size), b"")
     except _DAMAGED as error:
         reason = " ".join(str(error).split())

@@ -138,7 +138,7 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
     fields = first_fields(path, dialect)
     if not dialect.header:
         return [str(number) for number in range(1, len(fields) + 1)]
-    return [name.strip() for name in fields]
+    return [name.strip().replace("\n", " ") for name in fields]  # a quoted name may go on over lines
 
 
 def check_names(names: Sequence[str], path: Path) -> None:

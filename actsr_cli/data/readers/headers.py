@@ -103,7 +103,7 @@ def _check_names(path: Path, names: Sequence[str], columns: Columns) -> None:
 
 def _check_data(path: Path, dialect: Dialect) -> None:
     """Raise DataError if the first row of a file without header has usual names of columns."""
-    first = [name.strip() for name in first_fields(path, dialect)]
+    first = [" ".join(name.split()) for name in first_fields(path, dialect)]
     plain = [name.rpartition(":")[0] if _TYPED.fullmatch(name) else name for name in first]
     if sum(name in usual for usual in USUAL_NAMES.values() for name in plain) > 1:
         raise DataError(f"{path} has a header: {', '.join(first)}", hint="Leave --no-header out.")
