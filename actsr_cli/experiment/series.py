@@ -161,7 +161,10 @@ def _check_finished(run: Run) -> None:
     if (status := run.status) is Status.FINISHED:
         return
     run.check_not_training()
-    raise RunError(
-        f"{run.name} is not finished (it is {status})",
-        hint=f"Continue it with actsr train --resume {run.name}, then run this command again.",
+    resumable = run.checkpoint_file.exists() or not run.record.epochs
+    way = (
+        f"Continue it with actsr train --resume {run.name}"
+        if resumable
+        else f"Its checkpoint is missing. Delete it with actsr runs delete {run.name}"
     )
+    raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, then run this command again.")
