@@ -131,7 +131,7 @@ def test_another_seed_draws_other_settings(plan: Plan, tmp_path: Path, sampler: 
         while (claimed := claim(other, study)) is not None:
             rates.append(claimed[0].params["training.learning_rate"])
             study.tell(claimed[0], 1.0)
-            claimed[1].release()
+            claimed[1].close()
         drawn.append(set(rates))
     assert [len(rates) for rates in drawn] == [8] * 4 and len(set().union(*drawn)) == 32
 
@@ -144,7 +144,7 @@ def test_a_random_search_draws_nothing_twice_and_ends_with_the_space(plan: Plan,
         assert total(base) == 6
         first = claim(base, one)
         assert first is not None
-        first[1].release()
+        first[1].close()
         if dies:
             fail_and_repeat(one, first[0].number)
         else:
