@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from logging import getLogger
 from pathlib import Path
@@ -12,7 +13,8 @@ from actsr_cli.experiment.record import FILE_NAME, read_record
 from actsr_cli.files import remove_folder
 from actsr_cli.words import name_problem, shortened
 
-CONFIG, MODEL, CHECKPOINT = "config.yaml", "model.safetensors", "checkpoint.safetensors"
+CONFIG, MODEL = "config.yaml", "model.safetensors"
+CHECKPOINT, BATCH_CHECKPOINT = "checkpoint.safetensors", "checkpoint-batch.safetensors"
 """Files in the folder of a run, see `run.py`."""
 
 _log = getLogger("actsr")
@@ -24,8 +26,17 @@ def is_run(path: Path) -> bool:
 
 
 def has_finished_epoch(path: Path) -> bool:
-    """Whether the run in a folder has a finished epoch, by its checkpoint or, if that is missing, by its record."""
+    """Whether the run in a folder has a finished epoch, or a checkpoint within its first.
+
+    Without a checkpoint, its record tells. A damaged checkpoint counts as one of a finished epoch.
+    """
+    if (path / BATCH_CHECKPOINT).exists():
+        return True
     if (path / CHECKPOINT).exists():
+        from actsr_cli.training.checkpoint import saved_state  # brings torch
+
+        with suppress(RunError):
+            return saved_state(path / CHECKPOINT).epoch > 0
         return True
     try:
         record = read_record(path)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from actsr_cli import sealed
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment import lock
-from actsr_cli.experiment.place import CHECKPOINT, CONFIG, MODEL, check_name, free_place, new_name
+from actsr_cli.experiment.place import BATCH_CHECKPOINT, CHECKPOINT, CONFIG, MODEL, check_name, free_place, new_name
 from actsr_cli.experiment.record import Changes, Environment, RunRecord, Status, damaged, now, read_record, save_record
 from actsr_cli.files import move_to, remove_folder, scratch_folder
 from actsr_cli.models.registry import display_name, find_model
@@ -91,7 +91,7 @@ class Run:
     @property
     def batch_checkpoint_file(self) -> Path:
         """The state within the epoch after that, if the training was stopped there or the epoch is long."""
-        return self.path / "checkpoint-batch.safetensors"
+        return self.path / BATCH_CHECKPOINT
 
     @property
     def record(self) -> RunRecord:

@@ -69,9 +69,3 @@ class TrainingState:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainingState:
-        history = [EpochRecord(**record) for record in values["history"]]
-        partial = values.get("partial")
-        return cls(**{**values, "history": history, "partial": None if partial is None else PartialEpoch(**partial)})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import records
 import torch
 from processes import SMALL, call, epochs_of, start, wait_until
 from safetensors.torch import load_file
@@ -45,8 +46,7 @@ def half_trained(runs: Path) -> Path:
 
 
 def change(run: Path, **values: object) -> None:
-    record = run / "run.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | values))
+    records.change(run / "run.json", **values)
 
 
 def status(run: Path) -> str:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 import records
+import torch
 from filelock import FileLock
 from samples import sequence_data
 
 from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
+from actsr_cli.experiment.place import has_finished_epoch
 from actsr_cli.experiment.record import RunRecord, Status
 from actsr_cli.experiment.run import Origin, Run, delete_run, new_run, open_run
+from actsr_cli.training.checkpoint import save_tensors
+from actsr_cli.training.state import EpochRecord, TrainingState
 
 DATA = sequence_data([[1, 2, 3]])
 
@@ -188,3 +192,13 @@ def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
     with FileLock(run.path / "run.lock"):
         statuses.append(run.status)
     assert statuses == [Status.STOPPED, Status.RUNNING, Status.STOPPED, Status.FINISHED]
+
+
+def test_a_checkpoint_of_the_start_is_no_finished_epoch(tmp_path: Path) -> None:
+    first = EpochRecord(1, {}, {}, 1.0, 1.0)
+    for history, expected in (([], False), ([first], True)):
+        state = json.dumps(TrainingState(history).to_dict())
+        save_tensors(tmp_path / "checkpoint.safetensors", {"model.a": torch.zeros(1)}, {"state": state})
+        assert has_finished_epoch(tmp_path) is expected
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
+    assert has_finished_epoch(tmp_path)
