@@ -78,9 +78,9 @@ def build_base(folder: Path) -> None:
     raw.mkdir(parents=True)
     generate_demo(raw, users=60)
     settings = {"model.hidden_size": 8, "model.inner_size": 8, "model.layers": 1, "training.epochs": 1}
-    roots = {"data_dir": folder / "dataset", "runs_dir": folder / "runs"}
-    run = api.train("ac-sasrec", dataset="demo", settings=settings, name="one", **roots)
-    api.evaluate(run, **roots)
+    data, runs = folder / "dataset", folder / "runs"
+    run = api.train("ac-sasrec", dataset="demo", settings=settings, name="one", data_dir=data, runs_dir=runs)
+    api.evaluate(run, data_dir=data, runs_dir=runs)
 
 
 @cache
@@ -184,7 +184,8 @@ def _unpacked(folder: Path, content: bytes) -> object:
     file, inside = folder / "archive.zip", folder / "unpacked"
     file.write_bytes(content)
     inside.mkdir()
-    return unpack_archive(file, inside, "demo")
+    unpack_archive(file, inside, "demo")
+    return inside
 
 
 def _in_copy(

@@ -244,7 +244,7 @@ def _checksum_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
         for name in sorted(tensors):
             tensor = tensors[name]
             yield f"{name} {tensor.dtype} {list(tensor.shape)}".encode()
-            yield memoryview(tensor.flatten().view(torch.uint8).numpy())
+            yield tensor.flatten().view(torch.uint8).numpy().data
 
     return checksum(*parts())
 
