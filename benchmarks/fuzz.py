@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -119,7 +119,7 @@ def _run_all(
 ) -> None:
     """Run batches in processes; one that dies or hangs costs the input that it was reading."""
     context = get_context("fork")
-    waiting, running = batches[::-1], list[tuple[BaseProcess, Connection, str, int, int]]()
+    waiting, running = batches[::-1], list[tuple[ForkProcess, Connection, str, int, int]]()
     while waiting or running:
         while waiting and len(running) < workers:
             name, start, end = waiting.pop()

@@ -68,7 +68,10 @@ def refused(path: Path) -> str:
     into = UNTRAINED if path.name.startswith("model") else INTO.model
     before = {name: tensor.clone() for name, tensor in into.state_dict().items()}
     with pytest.raises(RunError) as caught:
-        _ = load_model(path, UNTRAINED) if into is UNTRAINED else load_checkpoint(path, INTO)
+        if into is UNTRAINED:
+            load_model(path, UNTRAINED)
+        else:
+            load_checkpoint(path, INTO)
     assert all(torch.equal(tensor, before[name]) for name, tensor in into.state_dict().items())
     assert str(path) in caught.value.message and "\n" not in caught.value.message
     return caught.value.message
