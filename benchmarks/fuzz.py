@@ -124,7 +124,7 @@ def _run_all(
         while waiting and len(running) < workers:
             name, start, end = waiting.pop()
             ours, theirs = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(target=_work, args=(theirs, base, name, seed, start, end))
+            process = context.Process(target=_work, args=(theirs, base, name, seed, start, end))
             process.start()
             theirs.close()
             running.append((process, ours, name, start, end))

@@ -78,19 +78,9 @@ def build_base(folder: Path) -> None:
     raw.mkdir(parents=True)
     generate_demo(raw, users=60)
     settings = {"model.hidden_size": 8, "model.inner_size": 8, "model.layers": 1, "training.epochs": 1}
-<<<<<<< HEAD
-    data_dir, runs_dir = folder / "dataset", folder / "runs"
-    run = api.train("ac-sasrec", dataset="demo", settings=settings, name="one", data_dir=data_dir, runs_dir=runs_dir)
-    api.evaluate(run, data_dir=data_dir, runs_dir=runs_dir)
-||||||| 62c0341
-    roots = {"data_dir": folder / "dataset", "runs_dir": folder / "runs"}
-    run = api.train("ac-sasrec", dataset="demo", settings=settings, name="one", **roots)
-    api.evaluate(run, **roots)
-=======
     data, runs = folder / "dataset", folder / "runs"
     run = api.train("ac-sasrec", dataset="demo", settings=settings, name="one", data_dir=data, runs_dir=runs)
     api.evaluate(run, data_dir=data, runs_dir=runs)
->>>>>>> integrity
 
 
 @cache
@@ -195,13 +185,7 @@ def _unpacked(folder: Path, content: bytes) -> object:
     file.write_bytes(content)
     inside.mkdir()
     unpack_archive(file, inside, "demo")
-<<<<<<< HEAD
-    return None
-||||||| 62c0341
-    return unpack_archive(file, inside, "demo")
-=======
     return inside
->>>>>>> integrity
 
 
 def _in_copy(

@@ -8,7 +8,6 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -208,13 +207,7 @@ def test_every_flipped_bit_of_prepared_data_is_found(tmp_path: Path) -> None:
         ("items", np.ones(7, dtype=np.int32), "do not fit together"),
     ],
 )
-<<<<<<< HEAD
-def test_forged_arrays(tmp_path: Path, name: str, array: Any, problem: str) -> None:
-||||||| 62c0341
-def test_forged_arrays(tmp_path: Path, name: str, array: object, problem: str) -> None:
-=======
 def test_forged_arrays(tmp_path: Path, name: str, array: list[float] | np.ndarray, problem: str) -> None:
->>>>>>> integrity
     folder = prepare(source(tmp_path), DataConfig()).folder
     kind = np.load(folder / f"{name}.npy").dtype
     forged = np.array(array, dtype=kind) if isinstance(array, list) else array
