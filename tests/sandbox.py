@@ -34,7 +34,7 @@ from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.evaluation import significance
 from actsr_cli.inspection import faithfulness, importance
 from actsr_cli.presets import load_preset, preset_names
-from actsr_cli.tuning import outcome, planning, worker
+from actsr_cli.tuning import output, planning, worker
 
 AT_MOST: dict[str, dict[str, int | float]] = {
     "data": {"user_core": 2, "item_core": 2},
@@ -271,7 +271,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(refusals, "checked", checked_and_small)
     monkeypatch.setattr(planning, "make_plan", make_short_plan)
-    monkeypatch.setattr(outcome, "_draw", lambda *_: None)
+    monkeypatch.setattr(output, "_draw", lambda *_: None)
     monkeypatch.setattr(importance, "PATH_STEPS", 4)
     monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
     monkeypatch.setattr(significance, "RESAMPLES", 100)

@@ -50,7 +50,6 @@ HEAVY = (
     "numpy",
     "optuna",
     "pandas",
-    "plotly",
     "pyarrow",
     "safetensors",
     "scipy",

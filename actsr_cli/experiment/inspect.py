@@ -240,10 +240,7 @@ def write_inspection(
         ReportedRun(inspected.run.name, inspected.calibrated, seen, found)
         for inspected, seen, found in zip(opened, views, findings, strict=True)
     ]
-    about = (
-        f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. "
-        f"Ranks by protocol {PROTOCOL.title}."
-    )
+    about = f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {PROTOCOL.title}."
     write_output(folder, Report(data.name, about, subjects, runs, data.display_name))
 
 

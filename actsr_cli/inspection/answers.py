@@ -21,7 +21,6 @@ from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.trace import in_evaluation
 from actsr_cli.models.base import Model
 
-
 PROTOCOL = Protocol("rank")
 """The protocol of all ranks here. Measurements add and remove items of histories: if the items of a history were
 excluded, these changes would also change what the target competes with."""

@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.files import write_text
+from actsr_cli.tuning.draws import draws
 from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, total
 
@@ -50,7 +52,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
             study.tell(trial, state=TrialState.FAIL)
             lock.release()
             return None
-        study.sampler = _sampler(plan, trial.number, place)
+        study.sampler = _sampler(plan, place)
         draw(plan.space, trial)
         return trial, lock
 
@@ -94,19 +96,21 @@ def _place(trials: Sequence[FrozenTrial], number: int) -> int:
     return sum(AGAIN not in trial.user_attrs and SURPLUS not in trial.user_attrs for trial in trials[:number])
 
 
-def _sampler(plan: Plan, number: int, place: int) -> BaseSampler:
+def _sampler(plan: Plan, place: int) -> BaseSampler:
     """A sampler for a single trial.
 
-    The storage gives each trial a unique number. The number is part of the seed of random draws, and a grid assigns
-    its combinations in order, so two machines never take the same one. (Optuna's own grid sampler may give several
-    workers the same combination, and may give the combination of a killed trial to none.)
+    The storage gives each trial a unique number, and so a unique place. A grid and a random search assign their
+    combinations by place, so two machines never take the same one. (Optuna's own grid sampler may give several workers
+    the same combination, and may give the combination of a killed trial to none.)
     """
     seed = plan.config.training.seed
+    if plan.sampler == "tpe":
+        return TPESampler(seed=int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
     if plan.sampler == "grid":
         combinations = grid(plan.space)
         random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); so that a part of a grid covers all of it
         return _Given(combinations[place])
-    return TPESampler(seed=seed + number) if plan.sampler == "tpe" else RandomSampler(seed=seed + number)
+    return _Given(draws(plan.space, seed, place + 1)[place])
 
 
 class _Given(BaseSampler):

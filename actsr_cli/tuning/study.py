@@ -30,7 +30,9 @@ from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.registry import display_name
+from actsr_cli.tuning.draws import combinations
 from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
+from actsr_cli.words import counted
 
 Sampler = Literal["grid", "random", "tpe"]
 
@@ -95,6 +97,11 @@ class Plan:
             return self.storage
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether a lower value of the metric that compares the trials is better."""
+        return parse_measure(self.config.training.monitor).lower_is_better
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The facts that identify the study, as JSON values."""
         facts = {
@@ -123,7 +130,7 @@ def open_study(plan: Plan) -> optuna.Study:
             study = optuna.create_study(
                 study_name=plan.title,
                 storage=_storage(plan),
-                direction="minimize" if parse_measure(plan.config.training.monitor).lower_is_better else "maximize",
+                direction="minimize" if plan.lower_is_better else "maximize",
                 pruner=_pruner(plan),
                 load_if_exists=True,
             )
@@ -147,11 +154,20 @@ def open_study(plan: Plan) -> optuna.Study:
 
 
 def total(plan: Plan) -> int:
-    """The number of trials in the plan."""
-    if plan.sampler != "grid":
-        return plan.trials or 0
-    size = len(grid(plan.space))
-    return size if plan.trials is None else min(size, plan.trials)
+    """The number of trials in the plan; a grid and a random search try no combination twice."""
+    sizes = (plan.trials, None if plan.sampler == "tpe" else whole(plan))
+    return min(size for size in sizes if size is not None)
+
+
+def whole(plan: Plan) -> int | None:
+    """The number of all combinations that the study can try; None if they are countless."""
+    return len(grid(plan.space)) if plan.sampler == "grid" else combinations(plan.space)
+
+
+def extent(plan: Plan) -> str:
+    """How a study searches, in one line: the sampler, the number of trials, and the keys."""
+    keys = ", ".join(dimension.key for dimension in plan.space)
+    return f"{plan.sampler} search of {counted(total(plan), 'trial')} over {keys}"
 
 
 def best_first(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -111,9 +111,7 @@ def test_ties_go_by_id_even_across_the_end_of_a_list() -> None:
     recommender = shelf("popularity")
     assert recommender.recommend(["i9"], k=9).ids == top_by_hand([0, 1, 3, 1, 2, 1, 1, 1, 1, 1], 9)
     for k in range(1, 9):
-        assert (
-            recommender.recommend(["i9"], k=k).ids == ["i2", "i4", "i1", "i3", "i5", "i6", "i7", "i8"][:k]
-        )
+        assert recommender.recommend(["i9"], k=k).ids == ["i2", "i4", "i1", "i3", "i5", "i6", "i7", "i8"][:k]
 
 
 def test_an_item_that_the_model_never_recommends() -> None:
