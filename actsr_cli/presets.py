@@ -140,7 +140,7 @@ def load_preset(name: str | Path) -> Preset:
             f"unknown preset '{shortened(text)}'; {nearest(text, preset_names())}", hint="All: actsr presets"
         )
     values, space = _settings_and_space(path)
-    config = checked(values, {key: f"preset {shortened(text)}" for key, _ in leaves(values)})
+    config = checked(values, {key: f"preset {text}" for key, _ in leaves(values)})
     return Preset(text, path, values, config, space)
 
 

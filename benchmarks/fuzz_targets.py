@@ -96,7 +96,7 @@ def targets(base: Path) -> dict[str, Target]:
         "atomic": Target((ATOMIC,), _reader("atomic", ".inter")),
         "csv": Target((CSV,), _reader("csv", ".csv")),
         "sequences": Target((b"1 5 3 2\n2 7 7 1\n3 1 2 3\n4 5\n",), _reader("sequences", ".txt")),
-        "reviews": Target((REVIEWS,), _reader("amazon-reviews", ".json")),
+        "reviews": Target((REVIEWS,), _reader("json", ".json")),
         "parquet": Target((_table(),), _reader("parquet", ".parquet")),
         "items": Target((ITEMS,), _items),
         "histories": Target(HISTORIES, _histories),

@@ -87,7 +87,7 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, framework="numpy") as opened:
-        metadata: dict[str, str] = opened.metadata() or {}
+        metadata: dict[str, str] = json.loads(opened.metadata()["actsr"])
     return metadata
 
 

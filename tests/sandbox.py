@@ -23,6 +23,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import records
 from loopback import Answer, make_zip, running, serve
 from pages import ROOT, Block, Command, code_of, help_examples, pages, read
 from typer.testing import CliRunner
@@ -214,8 +215,7 @@ class Sandbox:
         more = ["--epochs", "1"] if name in STOPPED else ["--seeds", str(seeds)] if seeds > 1 else []
         self._train(["--model", model, "--preset", dataset, "--name", name, *more])
         if name in STOPPED:  # its settings ask for another epoch
-            config = runs / dataset / model / name / "config.yaml"
-            config.write_text(re.sub(r"epochs: 1\n", "epochs: 2\n", config.read_text()))
+            records.change_text(runs / dataset / model / name / "config.yaml", "epochs: 1\n", "epochs: 2\n")
 
     def _provide_latest(self) -> None:
         if not any((self.folder / "runs").glob("*/*/*/run.json")):

@@ -295,7 +295,7 @@ found = recommender.recommend(["a", "b"], k=5, timestamps=["2020-01-01", "2020-0
 assert_type(found.ids, list[str])
 assert_type(found[0].score, float)
 assert_type(found.to_frame(), pd.DataFrame)
-recommender.recommend([1, 2], timestamps=[1.0, 2.0], user=5)
+recommender.recommend([1, 2], timestamps=[1.0, 2.0], user=5, seen="rank")
 recommender.recommend(np.array([1, 2]), timestamps=np.array([1, 2]))
 recommender.recommend(pd.Series(["a"]), timestamps=[1])
 by_user: dict[str, list[str]] = {"anna": ["a"]}

@@ -146,7 +146,7 @@ class TestHelp:
         assert "Settings: defaults < preset < --config < --set < the options below." in text
         wide = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "300"}).stdout
         paragraph = next(line for line in wide.splitlines() if "Settings: defaults" in line)
-        assert "--resume continues it." in paragraph
+        assert "--resume continues with the next batch." in paragraph
 
 
 @pytest.fixture(scope="module")

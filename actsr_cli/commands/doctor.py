@@ -23,8 +23,6 @@ def doctor(
     The exit code is 1 if a check failed. Nothing is left on the disk.
 
     [bold]Example:[/]  actsr doctor
-
-    [bold]Example:[/]  actsr doctor --device cuda --json
     """
     from actsr_cli.experiment.doctor import Verdict, examine
 

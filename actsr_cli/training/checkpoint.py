@@ -30,7 +30,8 @@ from actsr_cli.words import counted, shortened
 
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
-_CHECKSUM = "checksum"
+_ENTRY, _CHECKSUM = "actsr", "checksum"
+"""The one entry of a file's metadata, a JSON object, and its checksum: safetensors writes several entries in any order."""
 _LARGEST_HEADER = 16 * 2**20
 """Number of bytes of a header above which it is not read: a tensor takes about a hundred."""
 
@@ -53,7 +54,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         storages.add(storage)
     with replacing(path) as partial:
         try:
-            save_file(own, partial, {**metadata, _CHECKSUM: _checksum_of(own, metadata)})
+            entry = {**metadata, _CHECKSUM: _checksum_of(own, metadata)}
+            save_file(own, partial, {_ENTRY: json.dumps(entry, sort_keys=True)})
         except SafetensorError as error:  # it wraps the system's error, whose number is in the text alone
             number = int(found[1]) if (found := _SYSTEM_ERROR.search(str(error))) else errno.EIO
             raise OSError(number, os.strerror(number), str(partial)) from error
@@ -73,15 +75,29 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
+            entries = opened.metadata() or {}
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # a kind that torch does not know
         raise _damaged(path, error) from error
-    expected = metadata.pop(_CHECKSUM, None)
-    if expected is None and not metadata.keys() <= {"epoch", "state"}:
-        raise _damaged(path, f"its metadata has an unknown entry, {shortened(min(metadata))}")
-    if expected is not None and expected != _checksum_of(tensors, metadata):
+    if entries.keys() <= {"epoch", "state"}:  # of an earlier version, without a checksum
+        return tensors, entries
+    metadata = _metadata_of(entries, path)
+    if metadata.pop(_CHECKSUM, None) != _checksum_of(tensors, metadata):
         raise _damaged(path, CHANGED)
     return tensors, metadata
+
+
+def _metadata_of(entries: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The texts in the one entry of a file's metadata.
+
+    Raises:
+        RunError: there are other entries, or it is no JSON object of texts.
+    """
+    if unknown := sorted(entries.keys() - {_ENTRY}):
+        raise _damaged(path, f"its metadata has an unknown entry, {shortened(unknown[0])}")
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(entries[_ENTRY])
+    except ValidationError as error:
+        raise _damaged(path, f"its metadata are no texts: {error.errors()[0]['msg'].lower()}") from error
 
 
 def save_model(path: Path, model: Model, epoch: int) -> None:

@@ -109,14 +109,16 @@ def test_any_histories_and_masks(
 
 def test_ties_go_by_id_even_across_the_end_of_a_list() -> None:
     recommender = shelf("popularity")
-    assert recommender.recommend(["i9"], k=9).ids == top_by_hand([0, 1, 3, 1, 2, 1, 1, 1, 1, 1], 9)
+    assert recommender.recommend(["i9"], k=9, seen="rank").ids == top_by_hand([0, 1, 3, 1, 2, 1, 1, 1, 1, 1], 9)
     for k in range(1, 9):
-        assert recommender.recommend(["i9"], k=k).ids == ["i2", "i4", "i1", "i3", "i5", "i6", "i7", "i8"][:k]
+        assert (
+            recommender.recommend(["i9"], k=k, seen="rank").ids == ["i2", "i4", "i1", "i3", "i5", "i6", "i7", "i8"][:k]
+        )
 
 
 def test_an_item_that_the_model_never_recommends() -> None:
     recommender = shelf("shelves:Own", titles=True)
-    assert "i7" not in recommender.recommend(["i3"], k=9).ids
+    assert "i7" not in recommender.recommend(["i3"], k=9, seen="rank").ids
     assert "i7" in recommender.recommend([], k=9).ids  # by popularity
     (never,) = recommender.score(["i3"], ["i7"])
     assert never == ("i7", "Title <b>7</b>", -float("inf"))
@@ -235,7 +237,7 @@ def test_users_that_the_model_knows() -> None:
         found = recommender.recommend(names(history), user=user, seen="rank", k=9)
         assert found.ids == top_by_hand(scores_by_hand(recommender.model, history, number), 9)
         assert found.user == ("" if user is None else str(user))
-    many = recommender.recommend_many({"1": names(history), "new": names(history), "u": names(history)})
+    many = recommender.recommend_many({"1": names(history), "new": names(history), "u": names(history)}, seen="rank")
     assert [each.ids for each in many] == [of_user["1"], of_user[None], of_user["u"]]
     explained = [recommender.explain(names(history), "i1", user=user).target.score for user in ("1", "u", "x", None)]
     assert len(set(explained)) == 3 and explained[2] == explained[3]

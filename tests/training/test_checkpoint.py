@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,16 @@ def test_forged_states(files: tuple[Path, Path], state: str) -> None:
 def test_forged_epochs(files: tuple[Path, Path], epoch: str) -> None:
     save_tensors(files[0], load_file(files[0]), {"epoch": epoch})
     assert "its epoch is" in refused(files[0])
+
+
+def test_the_same_content_is_the_same_file(tmp_path: Path) -> None:
+    """Also in another process, which orders sets and maps another way."""
+    tensors, metadata = {"b": torch.ones(2), "a": torch.zeros(1)}, {"state": "{}", "epoch": "1", "more": ""}
+    code = (
+        "import sys, torch; from pathlib import Path; from actsr_cli.training.checkpoint import save_tensors; "
+        "save_tensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.zeros(1)}, "
+        "{'more': '', 'epoch': '1', 'state': '{}'})"
+    )
+    save_tensors(tmp_path / "here", tensors, metadata)
+    subprocess.run([sys.executable, "-c", code, tmp_path / "there"], check=True)
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
