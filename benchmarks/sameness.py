@@ -19,9 +19,13 @@ _STUDIES = "studies"
 
 
 def files_in(folder: Path) -> set[str]:
-    """The files below a folder, without the events of TensorBoard, whose names hold the time."""
+    """The files below a folder, without two kinds.
+
+    The names of TensorBoard's events hold the time. The owner of a lock who was killed stays named until another
+    process takes the lock.
+    """
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in paths if "tensorboard" not in path.parts}
+    return {str(path) for path in paths if "tensorboard" not in path.parts and path.suffix != ".owner"}
 
 
 def differences(one: Path, other: Path) -> list[str]:

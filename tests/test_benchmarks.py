@@ -241,10 +241,10 @@ def test_a_new_process_has_a_peak_of_its_own() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_kills(tmp_path: Path) -> None:
-    """One kill of each kind of command and of each kind of training."""
+    """Two kills of one process, and two of one of two that share a training; the figures are in docs/reliability.md."""
     record = tmp_path / "kills.json"
-    run("kill", "--kills", "10", "--seed", "0", "--record", record)
+    run("kill", "--kills", "4", "--only", "ac-sasrec", "--seed", "0", "--record", record)
     *_, total = json.loads(record.read_text(encoding="utf-8"))
     wrong = {name: total[name] for name in ("lost", "different", "unresumable", "left_over")}
-    assert (total["scenario"], total["kills"], wrong) == ("all", 10, dict.fromkeys(wrong, 0))
-    assert total["after_the_end"] < 5
+    assert (total["scenario"], total["kills"], wrong) == ("all", 4, dict.fromkeys(wrong, 0))
+    assert total["after_the_end"] < 4

@@ -31,7 +31,7 @@ from actsr_cli.words import counted, shortened
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
 _ENTRY, _CHECKSUM = "actsr", "checksum"
-"""The one entry of a file's metadata, a JSON object, and its checksum: safetensors writes several entries in any order."""
+"""The one entry of a file's metadata, a JSON object: safetensors writes several entries in any order."""
 _LARGEST_HEADER = 16 * 2**20
 """Number of bytes of a header above which it is not read: a tensor takes about a hundred."""
 
