@@ -176,7 +176,7 @@ def kill_once(root: Path, seed: int, number: int, scenario: Scenario, whole: End
     _provide(folder)
     ended = _carry_out(scenario, scenario.command, folder, moment)
     runs = folder / "runs"
-    lost = finished_epochs(runs) - saved_epochs(runs)
+    lost = max(0, finished_epochs(runs) - saved_epochs(runs))
     before = trials(runs)
     problem = "" if _is_finished(folder, ended) else _finish(scenario, folder)
     lost += (before - trials(runs)).total()

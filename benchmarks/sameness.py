@@ -25,7 +25,7 @@ def files_in(folder: Path) -> set[str]:
     process takes the lock.
     """
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in paths if "tensorboard" not in path.parts and path.suffix != ".owner"}
+    return {str(path) for path in paths if "tensorboard" not in path.parts and not path.name.endswith(".owner")}
 
 
 def differences(one: Path, other: Path) -> list[str]:

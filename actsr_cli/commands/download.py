@@ -89,7 +89,7 @@ def download(
         return
     if as_json:
         raise typer.BadParameter("goes with --list only", param_hint="--json")
-    from actsr_cli.data.fetch import list_mirrors
+    from actsr_cli.data.fetch import list_mirrors, sweep_partial
     from actsr_cli.data.writing import writing
 
     entries = _read_names(names or [], from_file, sha256)
@@ -102,6 +102,8 @@ def download(
                 with writing(data_dir / entry.name, "downloaded"):
                     if _is_needed(entry, data_dir, force):  # else the process that this one waited for has done it
                         _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
+            else:
+                sweep_partial(entry, data_dir)
         except (ActsrError, OSError) as error:
             if len(entries) == 1:
                 raise

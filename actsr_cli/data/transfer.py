@@ -58,6 +58,10 @@ class PartialFile:
         self.path = path
         self._record = path.with_name(path.name + ".json")
 
+    def exists(self) -> bool:
+        """Whether the file or its record is there."""
+        return self.path.exists() or self._record.exists()
+
     @property
     def size(self) -> int:
         """Number of bytes present."""

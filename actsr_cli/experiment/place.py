@@ -11,6 +11,7 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment import lock
 from actsr_cli.experiment.record import FILE_NAME, read_record
 from actsr_cli.files import remove_folder
+from actsr_cli.models.registry import all_models
 from actsr_cli.words import name_problem, shortened
 
 CONFIG, MODEL = "config.yaml", "model.safetensors"
@@ -28,7 +29,8 @@ def is_run(path: Path) -> bool:
 def has_finished_epoch(path: Path) -> bool:
     """Whether the run in a folder has a finished epoch, or a checkpoint within its first.
 
-    Without a checkpoint, its record tells. A damaged checkpoint counts as one of a finished epoch.
+    Without a checkpoint, its record tells: a model that is not trained by gradients has none, and is finished or
+    nothing. A damaged checkpoint counts as one of a finished epoch.
     """
     if (path / BATCH_CHECKPOINT).exists():
         return True
@@ -42,7 +44,9 @@ def has_finished_epoch(path: Path) -> bool:
         record = read_record(path)
     except RunError:
         return (path / MODEL).exists()
-    return record.finished or bool(record.epochs)
+    model = all_models().get(record.model)
+    is_counted = model is not None and not model.trained
+    return record.finished or (bool(record.epochs) and not is_counted)
 
 
 def check_place(path: Path, hint: str | None = None) -> None:

@@ -233,3 +233,12 @@ def test_a_process_ended_midway_is_resumed_by_the_next(
     assert (tmp_path / "amazon-beauty" / "amazon-beauty.inter").read_bytes() == INTER
     assert sorted(path.name for path in tmp_path.iterdir()) == [".amazon-beauty.lock", "amazon-beauty"]
     assert "amazon-beauty.inter" in output
+
+
+def test_what_a_kill_left_beside_an_installed_data_set_is_removed(tmp_path: Path, server: LoopbackServer) -> None:
+    command = ("download", "beauty", "--mirror", server.url, "--data-dir", str(tmp_path))
+    assert actsr(*command).exit_code == 0
+    for name in ("amazon-beauty.zip.part", "amazon-beauty.zip.part.json"):
+        (tmp_path / name).write_text("{}")
+    assert "is already there" in actsr(*command).output
+    assert list(tmp_path.glob("*.part*")) == []

@@ -183,3 +183,15 @@ def test_a_resumed_beginning_equals_an_unbroken_run(half_trained: Path, runs: Pa
     call("train", "--resume", "one")
     one, other = (load_file(runs / name / "model.safetensors") for name in ("one", "straight"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_counted_model_that_was_killed_before_its_end_is_counted_anew(place: Path) -> None:
+    command = ("train", "--model", "item-knn", *SMALL[:4], "--name", "one")
+    call(*command)
+    run = place / "runs" / "demo" / "item-knn" / "one"
+    model = (run / "model.safetensors").read_bytes()
+    for again in (command, ("train", "--resume", "item-knn/one")):
+        change(run, status="running", ended=None)
+        call(*again)
+        assert status(run) == "finished" and (run / "model.safetensors").read_bytes() == model
+    assert "there is a run" in call(*command, exit_code=1).stderr

@@ -51,8 +51,9 @@ def main() -> None:
             "items": [[item, score] for item, _, score in listed],
         }
         shutil.rmtree("runs/small/ac-sasrec/old/tensorboard")
-        shutil.copytree("data", folder / "data")
-        shutil.copytree("runs", folder / "runs")
+        without_locks = shutil.ignore_patterns("*.lock")
+        shutil.copytree("data", folder / "data", ignore=without_locks)
+        shutil.copytree("runs", folder / "runs", ignore=without_locks)
         (folder / "answers.json").write_text(json.dumps(answers, indent=2) + "\n")
 
 
