@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)-tools
 UV := $(TOOLS)/bin/uv
+LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/commands/test_compare.py \
+    tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
 .PHONY: help demo test lint types imports pytest browser bench lowest audit hashes clean
 
@@ -70,7 +72,7 @@ lowest: $(TOOLS)
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --no-deps --editable .
-	$(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider $(LOWEST)
+	$(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
 
 audit: $(TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)-audit
