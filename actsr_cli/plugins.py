@@ -48,7 +48,12 @@ def trust_nothing() -> None:
     _trusted.clear()
 
 
-def _check_trusted(target: str, what: str) -> None:
+def check_trusted(target: str, what: str) -> None:
+    """Check that a class may be imported.
+
+    Raises:
+        ConfigError: only the folder of a run names it.
+    """
     if target in _named_by_runs - _trusted and EVERYTHING not in _trusted and os.environ.get(TRUST) != "1":
         raise ConfigError(
             f"{what} '{shortened(target)}' is code that only the folder of a run names: it is not imported unasked",
@@ -68,7 +73,7 @@ def import_class(target: str, base: type[T] | tuple[type[T], ...], *, what: str,
     Raises:
         ConfigError: the module cannot be imported, or has no such class; or only a run names it.
     """
-    _check_trusted(target, what)
+    check_trusted(target, what)
     module_name, _, class_name = target.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), class_name)):
         raise ConfigError(f"{what} '{shortened(target)}' is not of the form package.module:Class")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import records
 import torch
 from processes import SMALL, call
 
@@ -160,3 +161,15 @@ def test_what_the_user_names_is_trusted(place: Path) -> None:
     settings = {"training.epochs": 1, "model.hidden_size": 8}
     run = actsr.train("mine_of_trust:Mine", dataset="demo", settings=settings, name="again")
     assert actsr.evaluate(run).run == "demo/Mine/again"
+
+
+def test_a_search_space_that_only_a_run_names_is_not_trusted(place: Path) -> None:
+    """Its record may name a preset file in the folder of the run itself."""
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "plain")
+    run = place / "runs" / "demo" / "sasrec" / "plain"
+    preset = (run / "config.yaml").read_text().partition("# checksum")[0]
+    (run / "p.yaml").write_text(f"{preset}tune: {{model.name: [sasrec, 'mine_of_trust:Mine']}}\n")
+    records.change(run / "run.json", preset=str(run / "p.yaml"))
+    said = " ".join(call("tune", "--random", "--trials", "1", exit_code=1).stderr.split())
+    assert "class 'mine_of_trust:Mine' is code that only the folder of a run names" in said
+    assert not (place / "imported").exists()

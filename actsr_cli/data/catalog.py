@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from actsr_cli.errors import DataError, nearest
+from actsr_cli.words import name_problem, shortened
 
 
 class Counts(NamedTuple):
@@ -85,10 +86,6 @@ CATALOG: tuple[DatasetEntry, ...] = (
     ),
 )
 
-LONGEST_NAME = 100
-"""Bytes of the longest name: a file system takes 255, and temporary files add to it."""
-_SHOWN = 40
-
 _BY_NAME = {name.casefold(): entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
 
 
@@ -115,24 +112,10 @@ def check_name(name: str) -> None:
     Raises:
         DataError: it is empty, hidden or too long, or holds a separator or a character that cannot be printed.
     """
-    reason = _reason_against(name)
-    if reason:
-        shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
-        raise DataError(f"{shown} is not a valid name for a data set: {reason}", hint="Give the name of a folder.")
-
-
-def _reason_against(name: str) -> str | None:
-    if not name.strip():
-        return "it is empty"
-    if "/" in name or "\\" in name:
-        return "it must be a single folder name, without slashes"
-    if name.startswith("."):
-        return "it begins with a dot"
-    if not name.isprintable():  # also the bytes of a name that is no UTF-8
-        return "it holds characters that cannot be printed"
-    if len(name.encode()) > LONGEST_NAME:
-        return f"it has more than {LONGEST_NAME} bytes"
-    return None
+    if problem := name_problem(name):
+        raise DataError(
+            f"'{shortened(name)}' is not a valid name for a data set: {problem}", hint="Give the name of a folder."
+        )
 
 
 def find_entry(name: str) -> DatasetEntry:

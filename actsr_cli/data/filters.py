@@ -20,8 +20,8 @@ def in_interval(raw: Interactions, column: str, low: Bound | None, high: Bound |
         DataError: there is no such column, or a bound does not fit it.
     """
     values = raw.column(column)
-    low, high = numeric_bounds(column, low, high, raw.way_of(column))
     keep = ~np.isnan(values)
+    low, high = numeric_bounds(column, low, high, raw.way_of(column), values[keep].min(initial=np.inf))
     if low is not None:
         keep &= values >= low
     if high is not None:

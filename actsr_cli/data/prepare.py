@@ -63,25 +63,45 @@ def prepare(
         prepared = _without_input(source, settings, gone[0])
         history.remember_latest(source, history.latest(source).model_copy(update={"choice": choice}))
         return prepared
-    inputs = history.content_hashes(source)
-    this = history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs, choice=choice)
-    folder = _folder(source, this.fingerprint)
-    if folder.is_dir() and not force:
-        prepared = open_prepared(folder, source.name)
-    else:
+
+    def identified() -> history.Latest:
+        inputs = history.content_hashes(source)
+        return history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs, choice=choice)
+
+    this = identified()
+    if force or not _folder(source, this.fingerprint).is_dir():
         with writing(source.folder, "prepared"):
-            if folder.is_dir() and not force:  # by the process that this one waited for
-                prepared = open_prepared(folder, source.name)
-            else:
-                before = history.latest(source).inputs
-                changed = [Path(file).name for file, digest in inputs.items() if before.get(file, digest) != digest]
-                note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
-                data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
-                report = replace(report, item_note=lost or report.item_note)
-                store.save(folder, data, _record(source, settings, data, report, inputs))
-                prepared = Prepared(store.load(folder), folder, replace(report, note=note))
+            this = identified()  # another process may have prepared the data meanwhile, or downloaded others
+            if force or not _folder(source, this.fingerprint).is_dir():
+                prepared = _prepared_anew(source, settings, this, on_bad_line, lost, say)
+                history.remember_latest(source, this)
+                return prepared
     history.remember_latest(source, this)
-    return prepared
+    return open_prepared(_folder(source, this.fingerprint), source.name)
+
+
+def _prepared_anew(
+    source: Source,
+    settings: DataConfig,
+    this: history.Latest,
+    on_bad_line: OnBadLine,
+    lost: str,
+    say: Callable[[str], None],
+) -> Prepared:
+    """Prepare a source, and store the data; the caller holds the lock of the data set.
+
+    Raises:
+        DataError: see `prepare`; or a file has changed while it was read.
+    """
+    folder, before = _folder(source, this.fingerprint), history.latest(source).inputs
+    changed = [Path(file).name for file, digest in this.inputs.items() if before.get(file, digest) != digest]
+    note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
+    data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
+    if history.content_hashes(source) != this.inputs:
+        raise DataError(f"the files of '{source.name}' have changed while they were read", hint="Prepare them again.")
+    report = replace(report, item_note=lost or report.item_note)
+    store.save(folder, data, _record(source, settings, data, report, this.inputs))
+    return Prepared(store.load(folder), folder, replace(report, note=note))
 
 
 def last_choice(source: Source) -> history.Choice | None:

@@ -18,6 +18,9 @@ CONFIG, MODEL = "config.yaml", "model.safetensors"
 CHECKPOINT, BATCH_CHECKPOINT = "checkpoint.safetensors", "checkpoint-batch.safetensors"
 """Files in the folder of a run, see `run.py`."""
 
+_AT_THE_START = {FILE_NAME, CONFIG, "items.parquet", "users.parquet", "run.lock", "run.owner"}
+"""The files that a run has before its training begins."""
+
 _log = getLogger("actsr")
 
 
@@ -29,21 +32,20 @@ def is_run(path: Path) -> bool:
 def has_finished_epoch(path: Path) -> bool:
     """Whether the run in a folder has a finished epoch, or a checkpoint within its first.
 
-    Without a checkpoint, its record tells: a model that is not trained by gradients has none, and is finished or
-    nothing. A damaged checkpoint counts as one of a finished epoch.
+    Without a checkpoint, or with a damaged one, its record tells: a model that is not trained by gradients has no
+    checkpoint, and is finished or nothing. Without a record, there is nothing but the files that a run begins with.
     """
     if (path / BATCH_CHECKPOINT).exists():
         return True
     if (path / CHECKPOINT).exists():
         from actsr_cli.training.checkpoint import saved_state  # brings torch
 
-        with suppress(RunError):
+        with suppress(RunError):  # a damaged one: the record tells
             return saved_state(path / CHECKPOINT).epoch > 0
-        return True
     try:
         record = read_record(path)
     except RunError:
-        return (path / MODEL).exists()
+        return not {each.name for each in path.iterdir()} <= _AT_THE_START
     model = all_models().get(record.model)
     is_counted = model is not None and not model.trained
     return record.finished or (bool(record.epochs) and not is_counted)
@@ -60,6 +62,8 @@ def check_place(path: Path, hint: str | None = None) -> None:
         BusyError: a process trains the run that is there.
         RunError: there is a run with results, or something else.
     """
+    if not path.is_dir():
+        raise RunError(f"there is a file {path} already", hint="Give another --name.")
     name = "/".join(path.parts[-3:])
     lock.check_free(path, name)
     if has_finished_epoch(path):
@@ -67,7 +71,7 @@ def check_place(path: Path, hint: str | None = None) -> None:
             f"there is a run {path} already",
             hint=hint or f"Give another --name, or continue it: actsr train --resume {name}",
         )
-    if not is_run(path) and any(not each.name.startswith(".") for each in path.iterdir()):
+    if not is_run(path) and any(each.name not in _AT_THE_START for each in path.iterdir()):
         raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")
 
 

@@ -87,7 +87,7 @@ def _memory_errors(run: Run) -> Iterator[None]:
     """Turn the errors that say that there is too little memory into one; PyTorch has several."""
     try:
         yield
-    except (MemoryError, OverflowError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)

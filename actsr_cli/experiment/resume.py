@@ -84,18 +84,19 @@ def _check_resumable(run: Run) -> None:
 def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
     """Resume a run from its last checkpoint, exactly as if it had never stopped.
 
-    A run without a finished epoch is trained anew. If only the end of a run was not recorded, it is recorded.
+    A run without a checkpoint is trained anew. If only the end of a run was not recorded, it is recorded.
 
     Raises:
         BusyError: another process trains the run.
         RunError: the run is finished, its checkpoint is missing, the data are others, or it was trained by another
             number of processes.
     """
-    _check_same_processes(run, workers)
     if run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
         anew = workers.from_leader(lambda: _begins_anew(run))
+        if not anew:
+            _check_same_processes(run, workers)
         return carry_out(Training(run, data, observer, workers, resume=not anew))
 
 
@@ -112,10 +113,10 @@ def _check_same_processes(run: Run, workers: Workers) -> None:
 
 
 def _begins_anew(run: Run) -> bool:
-    """Whether a run has no finished epoch; what it has written is then deleted."""
+    """Whether a run has no checkpoint; what it has written is then deleted."""
     _check_resumable(run)
     if run.checkpoint_file.exists():
         return False
     run.clear()
-    _log.info("%s has no finished epoch: training it anew", run.name)
+    _log.info("%s has no checkpoint: training it anew", run.name)
     return True

@@ -19,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from actsr_cli import sealed
+from actsr_cli import locks, sealed
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment import lock
 from actsr_cli.experiment.place import BATCH_CHECKPOINT, CHECKPOINT, CONFIG, MODEL, check_name, free_place, new_name
@@ -36,6 +37,9 @@ if TYPE_CHECKING:  # whoever lists runs waits for none of these
     from actsr_cli.config import RunConfig
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.data.vocabulary import Vocabulary
+
+
+_log = getLogger("actsr")
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,14 @@ class Run:
         save_record(self.path, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
-        """Put `values` under `key` in metrics.json."""
-        sealed.write_json(self.path / "metrics.json", self.metrics | {key: values})
+        """Put `values` under `key` in metrics.json; a damaged file is written anew, and this is logged."""
+        with locks.held(self.path / ".metrics.lock", f"the metrics of {self.name}", "written", waits=True):
+            try:
+                before = self.metrics
+            except RunError as error:
+                _log.warning("%s; it is written anew", error.message)
+                before = {}
+            sealed.write_json(self.path / "metrics.json", before | {key: values})
 
     def clear(self) -> None:
         """Delete what a training has written, and write the configuration: the run can be trained anew."""

@@ -13,6 +13,7 @@ from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
 from actsr_cli.experiment.place import has_finished_epoch, is_run
 from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.resume import LONGER_KEYS, RESUMABLE_KEYS
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.models.registry import display_name
 
@@ -105,7 +106,8 @@ def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: st
     if not path.exists() or not has_finished_epoch(path):
         return None
     run = open_run(path)
-    if run.config != config or run.record.fingerprint != data.fingerprint:
+    same_settings = _without_seed(run.config) == _without_seed(config)
+    if not same_settings or run.record.fingerprint != data.fingerprint or _seed_of(run.config) != _seed_of(config):
         raise RunError(f"{run.name} has different settings or data than this series", hint="Give another --name.")
     _check_finished(run)
     return run
@@ -153,8 +155,12 @@ def _seed(member: Listed) -> int:
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
     """The settings that determine a run's results, without the seed."""
-    without = {"seed", "threads", "device", "log_attention", "checkpoint_minutes"}
-    return config.model_dump(exclude={"description": True, "training": without})
+    without = {key.removeprefix("training.") for key in RESUMABLE_KEYS - LONGER_KEYS}
+    return config.model_dump(exclude={"description": True, "training": without | {"seed"}})
+
+
+def _seed_of(config: RunConfig) -> int:
+    return config.training.seed
 
 
 def _check_finished(run: Run) -> None:

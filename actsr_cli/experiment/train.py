@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import getLogger
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actsr_cli.experiment.watch import AttentionWatch
+
+
+_log = getLogger("actsr")
 
 
 def _never() -> bool:
@@ -214,7 +218,12 @@ def _newest_checkpoint(run: Run) -> Path:
     """The checkpoint of a batch if it continues that of the last finished epoch, else that one."""
     if not run.batch_checkpoint_file.exists():
         return run.checkpoint_file
-    after_epoch, within = saved_state(run.checkpoint_file), saved_state(run.batch_checkpoint_file)
+    after_epoch = saved_state(run.checkpoint_file)
+    try:
+        within = saved_state(run.batch_checkpoint_file)
+    except RunError as error:
+        _log.warning("%s; training continues from the last finished epoch", error.message)
+        return run.checkpoint_file
     goes_on = (within.epoch, within.backoffs) == (after_epoch.epoch, after_epoch.backoffs)  # else a kill has left it
     return run.batch_checkpoint_file if goes_on else run.checkpoint_file
 

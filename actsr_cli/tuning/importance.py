@@ -66,7 +66,8 @@ def importance_of(space: Space, finished: Sequence[FrozenTrial], *, pruned: int,
     values = np.array([trial.value for trial in finished], dtype=np.float64)
     if len(set(values.tolist())) == 1:
         return Importance("all values are equal")
-    if len(values) == whole:
+    different = len({repr(sorted(trial.params.items())) for trial in finished})  # TPE may draw a combination again
+    if len(values) == different == whole:
         return _exact(common, finished, values)
     needed = max(FEWEST, _PER_COLUMN * (1 + sum(_width(each) for each in common)))
     if len(values) < needed:

@@ -18,8 +18,9 @@ from actsr_cli.experiment.data import prepare_for
 from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.plugins import check_trusted, named_by_run, trust
 from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
-from actsr_cli.tuning.space import Space, grid, searchable
+from actsr_cli.tuning.space import Space, classes_in, grid, searchable
 from actsr_cli.tuning.study import Plan, Sampler
 from actsr_cli.words import name_problem, shortened
 
@@ -107,6 +108,12 @@ def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
             key.
     """
     raw, origin = _raw_space(basis, file)
+    if file is None and basis.run is not None:  # the preset is one that the folder of a run names
+        for name in classes_in(raw):
+            named_by_run(name)
+            check_trusted(name, "class")  # here, because the processes of the trials do not know who named it
+    else:
+        trust(*classes_in(raw))
     space, given = searchable(raw, origin, basis.resolved)
     return space, {key: f"already set by {place}" for key, place in given.items()}
 

@@ -21,7 +21,6 @@ from actsr_cli.config.refusals import check_value, unknown_key
 from actsr_cli.config.schema import CHOICES, OWN_OPTIONS, own_option, schema_fields
 from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.models.registry import check_model, display_name
-from actsr_cli.plugins import trust
 from actsr_cli.presets import ResolvedConfig
 from actsr_cli.training.losses import check_loss
 
@@ -134,10 +133,20 @@ def read_space(raw: Any, origin: str) -> Space:
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     space = tuple(_dimension(key, domain, origin) for key, domain in raw.items())
-    named = {each.key: each.domain for each in space if _names_choice(each.key) and isinstance(each.domain, tuple)}
-    trust(*(str(choice) for choices in named.values() for choice in choices))
+    named = _named_choices(space)
     space = tuple(replace(each, only_with=_conditions(each.key, named, origin)) for each in space)
     return tuple(sorted(space, key=lambda each: (len(each.only_with), not _names_choice(each.key))))
+
+
+def _named_choices(space: Space) -> dict[str, tuple[Any, ...]]:
+    """The models, calibrations and losses that a space names, by key."""
+    return {each.key: each.domain for each in space if _names_choice(each.key) and isinstance(each.domain, tuple)}
+
+
+def classes_in(raw: Any) -> tuple[str, ...]:
+    """What the lists of a `tune` section name as choices of models, calibrations and losses, of any form."""
+    lists = [choices for key, choices in raw.items() if _names_choice(str(key))] if isinstance(raw, dict) else []
+    return tuple(str(choice) for choices in lists if isinstance(choices, list) for choice in choices)
 
 
 def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:

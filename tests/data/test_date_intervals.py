@@ -95,6 +95,9 @@ def test_bounds_that_do_not_fit(low: Bound | None, high: Bound | None, way: str,
 def test_numbers_of_a_column_that_holds_no_times_stay_what_they_are() -> None:
     assert numeric_bounds("price", 20140601, None, "") == (20140601, None)
     assert numeric_bounds("time", 2014, 3000, "seconds since 1970") == (2014, 3000)
+    for bound in (2014, 201401):
+        with pytest.raises(DataError, match="looks like a date"):
+            numeric_bounds("time", bound, None, "seconds since 1970", earliest=1.3e9)
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,8 @@ def test_what_was_prepared_outlives_its_folder(tmp_path: Path, spark: Path) -> N
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (pa.array([1.0, 2.5]), "holds fractions such as 2.5, which are no ids"),
+        (pa.array([1.0, 2.5]), "holds 2.5, which is no id"),
+        (pa.array([1.0, 2.0**53 + 2]), "which is no id: it is no exact whole number"),
         (pa.array([True, False]), "holds bool, which are no ids"),
         (pa.array([1, 2], pa.timestamp("s")), "which are no ids"),
         (pa.array([{"a": 1}, {"a": 2}]), "which are no ids"),
@@ -249,3 +250,10 @@ def test_a_damaged_part_is_named(spark: Path) -> None:
     write(part, part.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"part-00001-9f\.snappy\.parquet is not a readable Parquet file"):
         read(spark, "parquet")
+
+
+def test_whole_numbers_that_pandas_wrote_as_floats_are_ids(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    users = pa.array([12345678901.0, 1e15])
+    parquet.write_table(pa.table({"user": users, "item": ["a", "b"], "time": [1, 2]}), path)
+    assert [user for user, _, _ in triples(read(path, "parquet")[0])] == ["12345678901", "1000000000000000"]

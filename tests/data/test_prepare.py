@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
+from actsr_cli.data import prepare as prepare_module
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import install_demo
 from actsr_cli.data.history import Choice
@@ -369,3 +370,18 @@ def test_real_sequences_are_5_core_already(real_data: Path, tmp_path: Path, file
     real = source_from_file(tmp_path, "real", real_data / file, None, Columns())
     report = prepare(real, DataConfig(user_core=5, item_core=5)).report
     assert [(step.users, step.items, step.interactions) for step in report.steps] == [counts, counts]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = source(tmp_path)
+    whole = prepare_module.assemble
+
+    def slow(*arguments: Any) -> Any:
+        found = whole(*arguments)
+        given.parts[0].write_bytes(given.parts[0].read_bytes() + b"\n")
+        return found
+
+    monkeypatch.setattr(prepare_module, "assemble", slow)
+    with pytest.raises(DataError, match="have changed while they were read"):
+        prepare(given, DataConfig())
+    assert not list(given.folder.glob("prepared/*/prepared.json"))

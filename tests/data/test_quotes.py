@@ -80,6 +80,12 @@ def test_quotes_that_are_part_of_a_field_stay(tmp_path: Path) -> None:
     assert triples(read(path, "csv")[0]) == [('u"1', '5" pipe', 1.0), ("u2", '5" pipe', 2.0), ("u3", "a,b", 3.0)]
 
 
+def test_two_quotes_that_close_each_other_in_a_table_without_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", 'user,item\nu1,"x\nu2,y\nu3,z"\nu4,w\n')
+    with pytest.raises(DataError, match="line 2: the quote opened here closes 2 lines below, and lines between"):
+        read(path, "csv", timestamp="none")
+
+
 def test_lines_of_a_text_that_have_as_many_commas_as_a_row(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", 'user,item,text,time\nu1,i1,"so,\na, b, c, d\nand, cheap, too",1600000000\n')
     assert triples(read(path, "csv")[0]) == [("u1", "i1", 1600000000.0)]

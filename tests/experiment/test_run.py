@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,39 @@ def test_a_checkpoint_of_the_start_is_no_finished_epoch(tmp_path: Path) -> None:
         assert has_finished_epoch(tmp_path) is expected
     (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
     assert has_finished_epoch(tmp_path)
+
+
+def test_metrics_of_processes_that_write_at_once_are_all_kept(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from actsr_cli.experiment.run import open_run; "
+        "run = open_run(Path(sys.argv[1])); [run.add_metrics(f'{sys.argv[2]}/{n}', {'hit@10': n}) for n in range(20)]"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, run.path, name]) for name in "ab"]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert len(run.metrics) == 40
+
+
+def test_damaged_metrics_are_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = create(tmp_path)
+    (run.path / "metrics.json").write_text("{")
+    run.add_metrics("test/rank", {"hit@10": 0.5})
+    assert run.metrics == {"test/rank": {"hit@10": 0.5}} and "it is written anew" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["of another version", "hidden files", "a file"])
+def test_what_is_no_run_of_this_version_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "beauty" / "sasrec" / "one"
+    if kind == "of another version":
+        create(tmp_path, name="one")
+        records.change(path / "run.json", layout=3)
+        (path / "weights.bin").write_text("years of work")
+    elif kind == "hidden files":
+        (path / ".git").mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True)
+        path.write_text("a note")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match="there is a"):
+        create(tmp_path, name="one")
+    assert set(before) <= set(tmp_path.rglob("*"))

@@ -39,6 +39,14 @@ def test_a_training_goes_on_after_any_batch(tmp_path: Path, settings: RunConfig)
         assert_same(whole, run)
 
 
+def test_a_damaged_checkpoint_of_a_batch_costs_that_epoch_alone(tmp_path: Path) -> None:
+    whole = train_short(tmp_path, CLOZE, "whole")
+    run = train_short(tmp_path, CLOZE, "stopped", BATCHES + 1)
+    run.batch_checkpoint_file.write_bytes(b"damaged")
+    assert train_on(run).batches[0] == (2, 1)
+    assert_same(whole, run)
+
+
 MODELS = st.sampled_from(
     [
         {"name": "sasrec", "item_replacement": 0.1},

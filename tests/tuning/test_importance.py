@@ -57,6 +57,13 @@ def test_a_grid_is_taken_apart_exactly(levels: int) -> None:
     assert list(found.shares) == list(KEYS) and found.note == f"all {levels**3} combinations"
 
 
+def test_as_many_trials_as_combinations_are_not_all_combinations_if_some_are_drawn_again() -> None:
+    space = read_space({"model.layers": [1, 2], "training.epochs": [1, 2]}, "here")
+    trials = [finished({"model.layers": 1, "training.epochs": 1}, 1.0)] * 3
+    trials += [finished({"model.layers": 2, "training.epochs": 2}, 2.0)]
+    assert importance_of(space, trials, pruned=0, whole=4).shares == {}
+
+
 def test_what_keys_do_together_is_no_share_of_either() -> None:
     found = of_grid(2, lambda a, b, c: a + b + 20 * (a - 0.05) * (b - 0.05))  # a, b and a times b: 0.05 each way
     assert shares(found) == pytest.approx([1 / 3, 1 / 3, 0]) and found.rest == pytest.approx(1 / 3)

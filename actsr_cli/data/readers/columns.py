@@ -46,13 +46,8 @@ class Columns:
         return {name: _OPTIONS[name] for name, value in asdict(self).items() if value is not None}
 
     def model_dump(self) -> dict[str, str | None]:
-        """The fields by name, as those of a pydantic model.
-
-        Header and encoding are in it only if they are given, so that data prepared before there were these options
-        keep their fingerprint.
-        """
-        later = ("header", "encoding")
-        return {name: value for name, value in asdict(self).items() if value is not None or name not in later}
+        """The fields by name, as those of a pydantic model."""
+        return asdict(self)
 
 
 _OPTIONS = {

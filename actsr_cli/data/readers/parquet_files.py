@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -22,6 +22,8 @@ from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.errors import DataError
 
 _TEXT = pa.string()
+_WHOLE = 2.0**53
+"""Up to here every whole number is a float of its own."""
 
 
 def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
@@ -147,10 +149,10 @@ def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
             column, kind = column.cast(kind.value_type), kind.value_type
         if name == layout.lists:
             _check_ids(name, compute.list_flatten(column), kind.value_type, path)
-            column = column.cast(pa.list_(_TEXT))
+            column = _whole(column, kind.value_type, pa.list_).cast(pa.list_(_TEXT))
         elif name in (roles.user, roles.item):
             _check_ids(name, column, kind, path)
-            column = column.cast(_TEXT)
+            column = _whole(column, kind).cast(_TEXT)
         elif not is_list(kind):
             column = _numbers(name, column, kind, path)
         columns[name] = column
@@ -163,13 +165,23 @@ def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path
     types = pa.types
     kind = kind.value_type if types.is_dictionary(kind) else kind
     if types.is_floating(kind):  # whole numbers, if pandas wrote them: a missing value makes floats of a column
-        fractions = column.filter(compute.fill_null(compute.not_equal(column, compute.trunc(column)), False))
-        if not len(fractions):
+        are_no_ids = compute.or_(
+            compute.not_equal(column, compute.trunc(column)), compute.greater(compute.abs(column), _WHOLE)
+        )
+        odd = column.filter(compute.fill_null(are_no_ids, False))
+        if not len(odd):
             return
-        raise DataError(f"{path}: the column '{name}' holds fractions such as {fractions[0]}, which are no ids")
+        raise DataError(f"{path}: the column '{name}' holds {odd[0]}, which is no id: it is no exact whole number")
     texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not (texts or types.is_integer(kind) or types.is_binary(kind) or types.is_null(kind)):
         raise DataError(f"{path}: the column '{name}' holds {kind}, which are no ids: give texts or whole numbers")
+
+
+def _whole(
+    column: pa.ChunkedArray, kind: pa.DataType, around: Callable[[pa.DataType], pa.DataType] = lambda kind: kind
+) -> pa.ChunkedArray:
+    """A column, or lists, of ids with whole numbers for those that pandas has written as floats."""
+    return column.cast(around(pa.int64())) if pa.types.is_floating(kind) else column
 
 
 def _numbers(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> pa.ChunkedArray:

@@ -208,15 +208,21 @@ class QuotedRows:
             return ""
         if len(row.fields) != self.n_fields:
             return f"{self.n_fields} fields expected, {len(row.fields)} found, in quotes over {n_lines} lines"
-        numbers = [place for place, each in enumerate(row.fields) if _NUMBER.fullmatch(each)]
+        alike = [(place, each) for place, each in enumerate(row.fields) if b"\n" not in each]
         # Lines that lie within a field, and the last line if it ends one
         whole = [line for each in row.fields[:-1] for line in each.split(b"\n")[1:-1]] + row.fields[-1].split(b"\n")[1:]
-        for line in whole if numbers else ():
+        for line in whole:
             fields = line.split(self.separator)
-            if len(fields) == self.n_fields and all(_NUMBER.fullmatch(fields[place]) for place in numbers):
+            if len(fields) == self.n_fields and all(_is_alike(fields[place], each) for place, each in alike):
                 distance = counted(n_lines - 1, "line")
                 return f"the quote opened here closes {distance} below, and lines between look like rows"
         return ""
+
+
+def _is_alike(one: bytes, other: bytes) -> bool:
+    """Whether two fields may be of one column: both are numbers or not, in quotes or not, empty or not."""
+    signs = (_NUMBER.fullmatch(other) is not None, other.startswith(b'"'), not other)
+    return (_NUMBER.fullmatch(one) is not None, one.startswith(b'"'), not one) == signs
 
 
 def _closing(text: bytes, at: int) -> int:
