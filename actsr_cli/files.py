@@ -7,7 +7,6 @@ then renamed. Folders that killed processes have left are removed the next time 
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import platform
@@ -131,11 +130,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, with unchanged line ends."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object, indented."""
-    write_text(path, json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n")
 
 
 def without_nan(values: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import errno
-import json
 import os
 import platform
 import signal
@@ -28,7 +27,6 @@ from actsr_cli.files import (
     replacing,
     replacing_folder,
     scratch_folder,
-    write_json,
     write_record,
     write_text,
 )
@@ -149,11 +147,9 @@ class _Record(BaseModel):
     folder: Path = Path()
 
 
-def test_text_json_and_records(tmp_path: Path) -> None:
+def test_texts_and_records(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "ü\r\nb\n")
     assert (tmp_path / "a.txt").read_bytes() == "ü\r\nb\n".encode()
-    write_json(tmp_path / "a.json", {"x": [1, None]})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1, None]}
     write_record(tmp_path / "r.json", _Record(name="x"), without=("folder",))
     assert (tmp_path / "r.json").read_text() == '{\n  "name": "x"\n}\n'
 

@@ -95,7 +95,7 @@ def delete(
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
-    from actsr_cli.experiment.run import check_deletable, delete_run
+    from actsr_cli.experiment.place import check_deletable, delete_run
     from actsr_cli.experiment.series import find_folders
 
     root = runs_dir.resolve()

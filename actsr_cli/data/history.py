@@ -11,12 +11,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from actsr_cli import sealed
 from actsr_cli.config import DataConfig
 from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.sources import Source
 from actsr_cli.errors import DataError, DiskError
-from actsr_cli.files import disk_errors, write_record
+from actsr_cli.files import disk_errors
 
 _log = getLogger("actsr")
 
@@ -141,12 +142,16 @@ def _read(path: Path, model: type[Model]) -> Model:
     if not path.is_file():
         return model()
     try:
-        return model.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        values, fits = sealed.read_json(path)
+        found = model.model_validate(values)
+    except (sealed.DamageError, ValidationError) as error:
         raise DataError(f"{path} is damaged", hint="Delete it.") from error
+    if not fits:
+        raise DataError(f"{path} is damaged: {sealed.CHANGED}", hint="Delete it.")
+    return found
 
 
 def _write(path: Path, values: BaseModel) -> None:
     with disk_errors(path, path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_record(path, values)
+    sealed.write_json(path, values.model_dump(mode="json"))

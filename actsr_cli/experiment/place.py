@@ -1,4 +1,4 @@
-"""The place of a run below the root of the runs: how a new run gets it."""
+"""The place of a run below the root of the runs: how a new run gets it, and how a run is deleted."""
 
 from __future__ import annotations
 
@@ -96,6 +96,32 @@ def free_place(parent: Path, name: str | None) -> Path:
         remove_folder(path)
         _log.info("%s ended before its first epoch was finished: starting it anew", "/".join(path.parts[-3:]))
     return path
+
+
+def check_deletable(path: Path, runs_dir: Path) -> None:
+    """Raise BusyError if a process trains the run in a folder below `runs_dir`."""
+    hint = "Wait until that process ends, or stop it. --force deletes the run all the same."
+    lock.check_free(path, "/".join(path.relative_to(runs_dir).parts), hint)
+
+
+def delete_run(path: Path, runs_dir: Path, *, force: bool = False) -> None:
+    """Delete a run's folder below `runs_dir`, and its parent folders that become empty.
+
+    Args:
+        path: the folder.
+        runs_dir: root of the runs.
+        force: also delete a run in training, whose process then ends with an error.
+
+    Raises:
+        BusyError: a process trains the run, and `force` is false.
+    """
+    if not force:
+        check_deletable(path, runs_dir)
+    remove_folder(path)
+    for above in path.parents:
+        if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
+            break
+        above.rmdir()
 
 
 def check_name(name: str) -> None:

@@ -294,32 +294,6 @@ def status_of(path: Path, record: RunRecord) -> Status:
     return Status.STOPPED if now_recorded is Status.RUNNING else now_recorded
 
 
-def check_deletable(path: Path, runs_dir: Path) -> None:
-    """Raise BusyError if a process trains the run in a folder below `runs_dir`."""
-    hint = "Wait until that process ends, or stop it. --force deletes the run all the same."
-    lock.check_free(path, "/".join(path.relative_to(runs_dir).parts), hint)
-
-
-def delete_run(path: Path, runs_dir: Path, *, force: bool = False) -> None:
-    """Delete a run's folder below `runs_dir`, and its parent folders that become empty.
-
-    Args:
-        path: the folder.
-        runs_dir: root of the runs.
-        force: also delete a run in training, whose process then ends with an error.
-
-    Raises:
-        BusyError: a process trains the run, and `force` is false.
-    """
-    if not force:
-        check_deletable(path, runs_dir)
-    remove_folder(path)
-    for above in path.parents:
-        if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
-            break
-        above.rmdir()
-
-
 def _first_problem(error: Exception) -> str:
     """The first problem of a config, in one line."""
     from pydantic import ValidationError

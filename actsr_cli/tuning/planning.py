@@ -20,7 +20,7 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import display_name, find_model
 from actsr_cli.plugins import check_trusted, named_by_run, trust
 from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
-from actsr_cli.tuning.space import Space, classes_in, grid, searchable
+from actsr_cli.tuning.space import Space, grid, names_choice, searchable
 from actsr_cli.tuning.study import Plan, Sampler
 from actsr_cli.words import name_problem, shortened
 
@@ -109,11 +109,11 @@ def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
     """
     raw, origin = _raw_space(basis, file)
     if file is None and basis.run is not None:  # the preset is one that the folder of a run names
-        for name in classes_in(raw):
+        for name in _classes_in(raw):
             named_by_run(name)
             check_trusted(name, "class")  # here, because the processes of the trials do not know who named it
     else:
-        trust(*classes_in(raw))
+        trust(*_classes_in(raw))
     space, given = searchable(raw, origin, basis.resolved)
     return space, {key: f"already set by {place}" for key, place in given.items()}
 
@@ -202,3 +202,9 @@ def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]
     if not usual:
         raise ConfigError(f"{name} has nothing to search", hint="It has no setting that changes its ranking.")
     return usual, name
+
+
+def _classes_in(raw: Mapping[str, Any]) -> list[str]:
+    """What the lists of a `tune` section name as choices of models, calibrations and losses."""
+    lists = [choices for key, choices in raw.items() if names_choice(str(key))] if isinstance(raw, Mapping) else []
+    return [str(choice) for choices in lists if isinstance(choices, list) for choice in choices]

@@ -133,20 +133,9 @@ def read_space(raw: Any, origin: str) -> Space:
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     space = tuple(_dimension(key, domain, origin) for key, domain in raw.items())
-    named = _named_choices(space)
+    named = {each.key: each.domain for each in space if names_choice(each.key) and isinstance(each.domain, tuple)}
     space = tuple(replace(each, only_with=_conditions(each.key, named, origin)) for each in space)
-    return tuple(sorted(space, key=lambda each: (len(each.only_with), not _names_choice(each.key))))
-
-
-def _named_choices(space: Space) -> dict[str, tuple[Any, ...]]:
-    """The models, calibrations and losses that a space names, by key."""
-    return {each.key: each.domain for each in space if _names_choice(each.key) and isinstance(each.domain, tuple)}
-
-
-def classes_in(raw: Any) -> tuple[str, ...]:
-    """What the lists of a `tune` section name as choices of models, calibrations and losses, of any form."""
-    lists = [choices for key, choices in raw.items() if _names_choice(str(key))] if isinstance(raw, dict) else []
-    return tuple(str(choice) for choices in lists if isinstance(choices, list) for choice in choices)
+    return tuple(sorted(space, key=lambda each: (len(each.only_with), not names_choice(each.key))))
 
 
 def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:
@@ -267,7 +256,8 @@ def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) 
     return conditions
 
 
-def _names_choice(key: str) -> bool:
+def names_choice(key: str) -> bool:
+    """Whether a dotted key chooses a model, a calibration or a loss."""
     section, _, name = key.partition(".")
     return section in CHOICES and name == CHOICES[section].named_by
 

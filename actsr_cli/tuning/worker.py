@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import getLogger
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -144,7 +144,9 @@ def run_trial(
         with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:
             trial.set_user_attr(RUN, run.name)
             state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
-    except DiskError:  # the other trials would fail, too; the next call repeats this one
+    except DiskError:  # the other trials would fail, too; the next call repeats this one, which has not died
+        with suppress(ActsrError, OSError):
+            fail_and_repeat(study, trial.number)
         raise
     except Exception as error:  # noqa: BLE001 (the study shows it)
         trial.set_user_attr(ERROR, str(error) if isinstance(error, ActsrError) else f"{type(error).__name__}: {error}")

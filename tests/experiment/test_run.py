@@ -18,9 +18,9 @@ from samples import sequence_data
 from actsr_cli.config import NoSplit, RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
-from actsr_cli.experiment.place import has_finished_epoch
+from actsr_cli.experiment.place import delete_run, has_finished_epoch
 from actsr_cli.experiment.record import RunRecord, Status
-from actsr_cli.experiment.run import Origin, Run, delete_run, new_run, open_run
+from actsr_cli.experiment.run import Origin, Run, new_run, open_run
 from actsr_cli.training.checkpoint import save_tensors
 from actsr_cli.training.state import EpochRecord, TrainingState
 
