@@ -107,6 +107,12 @@ def holder(file: Path) -> str | None:
         return str(_signed(file) or _UNKNOWN)
 
 
+def is_ours(file: Path) -> bool:
+    """Whether no other process has signed a lock that this one has taken: its file may have been deleted since."""
+    owner = _signed(file)
+    return owner is None or (owner.process, owner.machine) == (os.getpid(), _machine())
+
+
 def _acquired(file: Path, name: str, doing: str, waits: bool) -> BaseFileLock:
     from filelock import FileLock, Timeout
 

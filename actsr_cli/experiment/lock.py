@@ -35,6 +35,16 @@ def holder(folder: Path) -> str | None:
     return locks.holder(folder / _OF_A_RUN)
 
 
+def check_ours(folder: Path, name: str) -> None:
+    """Check that no other process trains a run in a folder whose lock this process has taken.
+
+    Raises:
+        BusyError: one does: the run was deleted by force, and a new one has its name.
+    """
+    if not locks.is_ours(folder / _OF_A_RUN):
+        raise BusyError(f"{name} was deleted, and {holder(folder) or 'another process'} trains a new run of this name")
+
+
 def check_free(folder: Path, name: str, hint: str = "Wait until that process ends, or stop it.") -> None:
     """Check that no process trains the run in a folder.
 

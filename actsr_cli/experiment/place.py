@@ -18,8 +18,17 @@ CONFIG, MODEL = "config.yaml", "model.safetensors"
 CHECKPOINT, BATCH_CHECKPOINT = "checkpoint.safetensors", "checkpoint-batch.safetensors"
 """Files in the folder of a run, see `run.py`."""
 
-_AT_THE_START = {FILE_NAME, CONFIG, "items.parquet", "users.parquet", "run.lock", "run.owner"}
-"""The files that a run has before its training begins."""
+_AT_THE_START = {
+    FILE_NAME,
+    CONFIG,
+    "items.parquet",
+    "users.parquet",
+    "run.lock",
+    "run.owner",
+    ".metrics.lock",
+    "tensorboard",
+}
+"""What a run has before its first checkpoint, beside files that were being written."""
 
 _log = getLogger("actsr")
 
@@ -45,10 +54,15 @@ def has_finished_epoch(path: Path) -> bool:
     try:
         record = read_record(path)
     except RunError:
-        return not {each.name for each in path.iterdir()} <= _AT_THE_START
+        return not _holds_a_beginning(path)
     model = all_models().get(record.model)
     is_counted = model is not None and not model.trained
     return record.finished or (bool(record.epochs) and not is_counted)
+
+
+def _holds_a_beginning(path: Path) -> bool:
+    """Whether nothing is in a folder but what a run has before its first checkpoint."""
+    return all(each.name in _AT_THE_START or each.name.endswith(".partial") for each in path.iterdir())
 
 
 def check_place(path: Path, hint: str | None = None) -> None:
@@ -66,13 +80,13 @@ def check_place(path: Path, hint: str | None = None) -> None:
         raise RunError(f"there is a file {path} already", hint="Give another --name.")
     name = "/".join(path.parts[-3:])
     lock.check_free(path, name)
+    if not is_run(path) and not _holds_a_beginning(path):
+        raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")
     if has_finished_epoch(path):
         raise RunError(
             f"there is a run {path} already",
             hint=hint or f"Give another --name, or continue it: actsr train --resume {name}",
         )
-    if not is_run(path) and any(each.name not in _AT_THE_START for each in path.iterdir()):
-        raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")
 
 
 def free_place(parent: Path, name: str | None) -> Path:

@@ -154,7 +154,12 @@ class Run:
         sealed.write_sealed(self.path / CONFIG, text)
 
     def update(self, **changes: Unpack[Changes]) -> None:
-        """Change entries of the record."""
+        """Change entries of the record.
+
+        Raises:
+            BusyError: another process trains the run.
+        """
+        self.check_ours()
         save_record(self.path, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
@@ -183,6 +188,10 @@ class Run:
             BusyError: another process holds the lock.
         """
         return lock.held(self.path, self.name)
+
+    def check_ours(self) -> None:
+        """Raise BusyError if the run was deleted while it was trained, and another process trains one of its name."""
+        lock.check_ours(self.path, self.name)
 
     def check_not_training(self) -> None:
         """Raise BusyError if another process trains the run."""

@@ -141,7 +141,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
 
         hooks = Hooks(
             validate=_validation(training, judged, device),
-            save_best=lambda epoch: save_model(run.model_file, judged, epoch) if workers.leads else None,
+            save_best=lambda epoch: _save_best(run, judged, epoch) if workers.leads else None,
             save_checkpoint=lambda: _save_state(run, trainer) if workers.leads else None,
             return_to_epoch=lambda: load_checkpoint(run.checkpoint_file, trainer),
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
@@ -205,8 +205,15 @@ def _fit(run: Run, trainer: Trainer) -> None:
         raise RunError(message, hint=hint) from problem
 
 
+def _save_best(run: Run, model: SequentialModel, epoch: int) -> None:
+    """Write the model of the best epoch so far."""
+    run.check_ours()
+    save_model(run.model_file, model, epoch)
+
+
 def _save_state(run: Run, trainer: Trainer) -> None:
     """Write the checkpoint of a finished epoch, or of a batch within the next one."""
+    run.check_ours()
     if trainer.state.partial is not None:
         save_checkpoint(run.batch_checkpoint_file, trainer)
         return

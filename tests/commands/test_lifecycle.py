@@ -62,7 +62,7 @@ def test_a_run_killed_in_its_first_epoch_is_trained_anew(half_trained: Path) -> 
 def test_resuming_a_run_without_a_finished_epoch_trains_it_anew(half_trained: Path) -> None:
     before = json.loads((half_trained / "run.json").read_text())
     said = call("train", "--resume", "one").stderr
-    assert "demo/sasrec/one has no finished epoch: training it anew" in said
+    assert "demo/sasrec/one has no checkpoint: training it anew" in said
     record = open_run(half_trained).record
     assert (record.status, record.epochs, record.started) == ("finished", 2, before["started"])
 

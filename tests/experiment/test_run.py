@@ -16,7 +16,7 @@ from filelock import FileLock
 from samples import sequence_data
 
 from actsr_cli.config import NoSplit, RunConfig
-from actsr_cli.errors import RunError
+from actsr_cli.errors import BusyError, RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
 from actsr_cli.experiment.place import delete_run, has_finished_epoch
 from actsr_cli.experiment.record import RunRecord, Status
@@ -240,3 +240,29 @@ def test_what_is_no_run_of_this_version_is_left_alone(tmp_path: Path, kind: str)
     with pytest.raises(RunError, match="there is a"):
         create(tmp_path, name="one")
     assert set(before) <= set(tmp_path.rglob("*"))
+
+
+def test_a_process_whose_run_was_deleted_writes_nothing_into_a_new_one_of_its_name(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from test_run import DATA, RunConfig, new_run\n"
+        "with new_run(Path(sys.argv[1]), RunConfig(dataset='beauty'), DATA, name='one'):\n"
+        "    print('made', flush=True)\n"
+        "    input()"
+    )
+    with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="one") as run:
+        run.update(epochs=1)
+        delete_run(run.path, tmp_path, force=True)
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+        assert other.stdout is not None and other.stdout.readline() == "made\n"
+        before = (run.path / "run.json").read_bytes()
+        with pytest.raises(BusyError, match=r"was deleted, and process .* trains a new run of this name"):
+            run.update(epochs=2)
+        assert (run.path / "run.json").read_bytes() == before
+        other.communicate("\n", timeout=60)
