@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +41,18 @@ def named_by_run(target: str) -> None:
 def trust(*targets: str) -> None:
     """Allow importing classes that runs name: the user has named them, or said to trust them."""
     _trusted.update(targets)
+
+
+def registered(name: str, points: Mapping[str, str]) -> str:
+    """The `module:Class` of a name; one that an installed package registers is trusted, even if a run names it, too.
+
+    Args:
+        name: the name of an entry point, or already `module:Class`.
+        points: the entry points.
+    """
+    if name in points:
+        trust(points[name])
+    return points.get(name, name)
 
 
 def trust_nothing() -> None:

@@ -173,3 +173,11 @@ def test_a_search_space_that_only_a_run_names_is_not_trusted(place: Path) -> Non
     said = " ".join(call("tune", "--random", "--trials", "1", exit_code=1).stderr.split())
     assert "class 'mine_of_trust:Mine' is code that only the folder of a run names" in said
     assert not (place / "imported").exists()
+
+
+def test_what_an_installed_package_registers_is_trusted(place: Path) -> None:
+    """Even if a run names its class, too."""
+    plugins.named_by_run("mine_of_trust:Mine")
+    with pytest.raises(ConfigError, match="only the folder of a run names"):
+        plugins.check_trusted(plugins.registered("mine_of_trust:Mine", {}), "model")
+    plugins.check_trusted(plugins.registered("mine", {"mine": "mine_of_trust:Mine"}), "model")
