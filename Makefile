@@ -4,6 +4,9 @@
 # Other targets:
 #   make lint, make types, make imports, make pytest   the parts of make test
 #   make bench                                         benchmarks of training, evaluation and preparation on this machine
+#   make lowest                                        a selection of tests with the lowest versions that pyproject.toml allows
+#   make audit                                         known vulnerabilities of the pinned versions, and hashes of their files
+#   make hashes                                        write constraints-hashed.txt anew after a change of constraints.txt
 #   make clean                                         remove the environment and the caches and builds of tools
 # To use another interpreter: make test PYTHON=python3.12
 
@@ -11,8 +14,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TOOLS := $(VENV)-tools
+UV := $(TOOLS)/bin/uv
+LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/commands/test_compare.py \
+    tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
-.PHONY: help demo test lint types imports pytest browser bench clean
+.PHONY: help demo test lint types imports pytest browser bench lowest audit hashes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +63,30 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks preparation --sizes 200000,2000000
 	$(BIN)/python -m benchmarks intervals
 
+# PyTorch's build depends on the machine, so its version is the pinned one, and its file has no recorded hash.
+lowest: $(TOOLS)
+	echo "torch; python_version < '3'" > $(TOOLS)/without-torch.txt
+	$(UV) pip compile --quiet --resolution lowest-direct --python $(PYTHON) --override $(TOOLS)/without-torch.txt \
+	    --extra test pyproject.toml --output-file $(TOOLS)/lowest.txt
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt
+	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --no-deps --editable .
+	$(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
+
+audit: $(TOOLS)
+	$(PYTHON) -m venv --clear $(VENV)-audit
+	$(UV) pip install --quiet --python $(VENV)-audit/bin/python --no-deps --require-hashes --requirement constraints-hashed.txt
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+hashes: $(TOOLS)
+	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-package torch --no-header --no-annotate \
+	    --python $(PYTHON) constraints.txt --output-file constraints-hashed.txt
+
+$(TOOLS):
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
+
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
@@ -63,4 +94,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-tools $(VENV)-lowest $(VENV)-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

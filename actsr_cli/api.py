@@ -14,14 +14,13 @@ from actsr_cli.errors import ConfigError, nearest
 from actsr_cli.evaluation.protocol import Candidates, Protocol, Seen
 from actsr_cli.experiment.data import Preparation, Raw, data_of, prepare_raw
 from actsr_cli.experiment.evaluate import Evaluation, evaluate_run, request_for
-from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.launch import Launched
 from actsr_cli.experiment.recommend import open_recommender
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import parse_name
 from actsr_cli.presets import ResolvedConfig, resolve
 from actsr_cli.recommending.recommender import Recommender
-from actsr_cli.sessions import Place, continue_run, data_root, runs_root, train_resolved
+from actsr_cli.sessions import Place, continue_run, data_root, opened_run, train_resolved
 from actsr_cli.training.device import use_threads
 
 
@@ -31,6 +30,7 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     batch_size: int | None = None,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Recommender:
@@ -41,6 +41,7 @@ def load(
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None leaves PyTorch's choice.
         batch_size: histories scored at a time; None takes the run's.
+        trust_code: import the run's model even if it is code that only the run's folder names, see docs/trust.md.
         data_dir: root of the data sets, for `recommend_users`. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
@@ -50,8 +51,7 @@ def load(
     """
     _check_counts(threads=threads, batch_size=batch_size)
     use_threads(threads)
-    root = runs_root(runs_dir)
-    found = run if isinstance(run, Run) else latest_run(root, refits=True) if run is None else find_run(root, str(run))
+    found = opened_run(run, runs_dir, trust_code, refits=True)
     return open_recommender(found, data_root(data_dir), device, batch_size)
 
 
@@ -77,7 +77,8 @@ def prepare(
         file: its interactions. Default: the files in the folder of this name, or the file that was given before.
         items: a file with titles and categories of items.
         format: format of `file`. Default: by its suffix.
-        columns: names of columns for `user`, `item`, `timestamp` and `rating`, and the `separator` of a CSV.
+        columns: names of columns for `user`, `item`, `timestamp` and `rating`, the `separator` of a table, its
+            `encoding`, and `header`: "none" for a table without names of columns, which are numbers then, from "1".
         preset: take the filters of this preset. Default: the data set's own preset, if there is one.
         settings: filters by key, such as {"user_core": 5}; they override the preset.
         skip_bad_lines: skip and count malformed lines instead of stopping at the first.
@@ -189,6 +190,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "auto",
     threads: int | None = None,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Evaluation:
@@ -205,6 +207,7 @@ def evaluate(
         batch_size: histories scored at a time.
         device: auto, cpu, cuda, cuda:N or mps.
         threads: CPU threads; None leaves PyTorch's choice.
+        trust_code: see `load`.
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
 
@@ -223,7 +226,7 @@ def evaluate(
     for cutoff in k or ():
         _check_counts(k=cutoff)
     use_threads(threads)
-    opened = run if isinstance(run, Run) else find_run(runs_root(runs_dir), None if run is None else str(run))
+    opened = opened_run(run, runs_dir, trust_code)
     data = data_of(opened, data_root(data_dir)).data
     settings = opened.config.evaluation
     protocol = Protocol.chosen(settings, seen, candidates, n_candidates)
@@ -242,6 +245,7 @@ def resume(
     *,
     settings: Mapping[str, Any] | None = None,
     refit: bool = False,
+    trust_code: bool = False,
     data_dir: Place = None,
     runs_dir: Place = None,
 ) -> Run:
@@ -251,6 +255,7 @@ def resume(
         run: a folder, DATASET/MODEL/NAME or its end.
         settings: settings that may change, such as {"training.epochs": 50} or the device.
         refit: then train the final model on all data and return it; if the run is finished, train only that model.
+        trust_code: see `load`.
         data_dir: see `train`.
         runs_dir: see `train`.
 
@@ -259,7 +264,7 @@ def resume(
         ConfigError: a setting is refused.
     """
     continued = continue_run(
-        str(run.path if isinstance(run, Run) else run),
+        str(opened_run(run, runs_dir, trust_code).path),
         settings=settings,
         final=refit,
         data_dir=data_dir,
@@ -306,5 +311,7 @@ def _check_choices(**chosen: tuple[str | None, Any]) -> None:
 def _check_counts(**counts: int | None) -> None:
     """Raise ConfigError if a number is neither None nor a whole number of at least 1."""
     for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
-            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= 2**20
+        ):
+            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}; the largest is 1,048,576")

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from actsr_cli import console
+from actsr_cli import console, plugins
 from actsr_cli.errors import ActsrError
 from actsr_cli.version import __version__
 
@@ -33,6 +33,7 @@ COMMANDS = {
     "models": "models",
     "presets": "presets",
     "runs": "runs",
+    "doctor": "doctor",
 }
 """The commands in the order of the help, each with its module in `commands`.
 
@@ -167,6 +168,7 @@ def actsr(
     Put the options of this page before the command: actsr --quiet evaluate
     """
     console.be_quiet(quiet)
+    plugins.trust_nothing()
 
 
 def _help(command: Callable[..., None]) -> str:

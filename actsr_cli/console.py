@@ -7,6 +7,7 @@ commands print plain text only.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from actsr_cli.files import without_nan
+from actsr_cli.words import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,20 +28,31 @@ if TYPE_CHECKING:
     messages: Console
 
 
+def _console(**settings: Any) -> Console:
+    """A console that prints texts as they are: no markup, no emoji, and nothing that a terminal would act on."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Escaping(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for each in super().render(renderable, options):
+                yield each if each.control else Segment(visible(each.text, keep=_LINES), each.style)
+
+    return Escaping(highlight=False, emoji=False, markup=False, **settings)
+
+
 @cache
 def _results() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, emoji=False)
+    return _console()
 
 
 @cache
 def _messages() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, emoji=False, quiet=_quiet)
+    return _console(stderr=True, quiet=_quiet)
 
 
+_LINES = "\n"
+"""What stays in messages and results of several lines."""
 _quiet = False
 """Whether `messages` is quiet, for as long as it has not been made."""
 
@@ -80,56 +93,67 @@ def on_terminal() -> bool:
 
 
 def echo(text: str) -> None:
-    """Print a line of a result as it is."""
+    """Print a result, of one or more lines, without markup; what a terminal would act on is escaped."""
+    _echo(visible(text, keep=_LINES))
+
+
+def _echo(text: str) -> None:
     if not (_results.cache_info().currsize and _results().quiet):  # else another process prints it
         typer.echo(text)
 
 
 def print_json(values: Any) -> None:
     """Print values as JSON, indented; NaN becomes null, and no number is rounded."""
-    echo(json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False)
+    _echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
 
 
 def note(text: str) -> None:
     """Print a note; hidden with --quiet."""
     if _messages.cache_info().currsize:  # a progress bar may be drawn, above which it is printed
-        from rich.markup import escape
-
-        _messages().print(escape(text), soft_wrap=True)
+        _messages().print(text, soft_wrap=True)
     elif not _quiet:
-        typer.echo(text, err=True)
+        typer.echo(visible(text, keep=_LINES), err=True)
+
+
+class _Notes(logging.Handler):
+    """Prints what packages that do not print themselves have logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        (warn if record.levelno >= logging.WARNING else note)(record.getMessage())
+
+
+_log = logging.getLogger("actsr")
+_log.addHandler(_Notes())
+_log.setLevel(logging.INFO)
 
 
 def warn(text: str) -> None:
     """Warn; --quiet does not silence it."""
-    from rich.markup import escape
-
-    if _results().quiet:  # another process prints it
-        return
-    _even_if_quiet(f"[yellow]warning:[/] {escape(text)}")
+    if not _results().quiet:  # else another process prints it
+        _even_if_quiet(text, ("warning:", "yellow"))
 
 
 def show_error(text: str, hint: str | None = None) -> None:
     """Print an error and, below it, what to do."""
-    from rich.markup import escape
-
-    _even_if_quiet(f"[bold red]error:[/] {escape(text)}")
+    _even_if_quiet(text, ("error:", "bold red"))
     if hint:
-        _even_if_quiet(escape(hint))
+        _even_if_quiet(hint)
 
 
 def show_traceback() -> None:
     """Print the traceback of the exception that is being handled."""
-    from rich.markup import escape
-
-    _even_if_quiet(escape(traceback.format_exc()))
+    _even_if_quiet(traceback.format_exc())
 
 
-def _even_if_quiet(markup: str) -> None:
+def _even_if_quiet(text: str, label: tuple[str, str] | None = None) -> None:
+    """Print a message; a label with its style comes first."""
+    from rich.text import Text
+
     messages = _messages()
     quiet, messages.quiet = messages.quiet, False
     try:
-        messages.print(markup, soft_wrap=True)
+        messages.print(Text.assemble(label, " ", text) if label else text, soft_wrap=True)
     finally:
         messages.quiet = quiet
 
@@ -148,7 +172,7 @@ def transfer_progress() -> Iterator[Progress]:
 
     messages = _messages()
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -166,11 +190,11 @@ def step_progress() -> Iterator[Progress]:
 
     messages = _messages()
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.fields[status]}", markup=False),
         console=messages,
         disable=messages.quiet or not messages.is_terminal,
     ) as progress:
@@ -186,5 +210,5 @@ def working(title: str) -> Iterator[Callable[[str], None]]:
     if messages.quiet or not messages.is_terminal:
         yield lambda _: None
         return
-    with messages.status(title) as status:
-        yield lambda step: status.update(f"{escape(title)}: {escape(step)}")
+    with messages.status(escape(title)) as status:
+        yield lambda step: status.update(escape(f"{title}: {step}"))

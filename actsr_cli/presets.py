@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsr_cli.errors import ConfigError, nearest
+from actsr_cli.plugins import trust
+from actsr_cli.words import name_problem, shortened
 
 if TYPE_CHECKING:
     from actsr_cli.config import Choice, RunConfig
@@ -133,9 +135,10 @@ def load_preset(name: str | Path) -> Preset:
     text = str(name)
     shipped = text in preset_names()
     path = preset_folder() / f"{text}.yaml" if shipped else Path(text)
-    is_path = path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file()
-    if not is_path:
-        raise ConfigError(f"unknown preset '{text}'; {nearest(text, preset_names())}", hint="All: actsr presets")
+    if not (path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or (name_problem(text) is None and path.is_file())):
+        raise ConfigError(
+            f"unknown preset '{shortened(text)}'; {nearest(text, preset_names())}", hint="All: actsr presets"
+        )
     values, space = _settings_and_space(path)
     config = checked(values, {key: f"preset {text}" for key, _ in leaves(values)})
     return Preset(text, path, values, config, space)
@@ -168,6 +171,7 @@ def resolve(
     overrides: Sequence[str] = (),
     options: Mapping[str, object] | None = None,
     settings: Mapping[str, object] | None = None,
+    of_run: bool = False,
 ) -> ResolvedConfig:
     """Build a configuration from its layers; later layers win.
 
@@ -180,6 +184,8 @@ def resolve(
         overrides: `section.key=value` texts, values in YAML.
         options: dotted keys with their values; None means not given.
         settings: dotted keys with their values, given in Python; None is a value.
+        of_run: whether the preset or file is the record of a run: a model or loss that it names is not trusted for
+            that, as those in all other layers are.
 
     Raises:
         ConfigError: a source is missing or malformed, or holds what the schema refuses: which key, from where, and what
@@ -203,6 +209,8 @@ def resolve(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
+        if not (of_run and origin.startswith(("preset ", "file "))):
+            _trust_code_in(layer)
         values = merged(values, layer)
         for key, _ in leaves(layer):
             origins.pop(key, None)  # keeps the latest origin last
@@ -268,6 +276,15 @@ def _check_counted(config: RunConfig, origins: Mapping[str, str]) -> None:
 def option_name(key: str) -> str:
     """The command-line option that sets a dotted key: training.batch_size is --batch-size."""
     return _OPTIONS.get(key) or "--" + key.rpartition(".")[2].replace("_", "-")
+
+
+def _trust_code_in(layer: Mapping[str, Any]) -> None:
+    """Allow importing the model and the loss that the user names."""
+    for section in ("model", "loss"):
+        part = layer.get(section)
+        name = part.get("name") if isinstance(part, Mapping) else None
+        if isinstance(name, str):
+            trust(name)
 
 
 def _chosen_over(below: Mapping[str, Any], layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, type[Choice]]:

@@ -37,6 +37,9 @@ class TrainingProgress(Observer):
     def validation_progressed(self, done: int, total: int) -> None:
         self.progress.update(self.bar, description="validation", completed=done, total=total)
 
+    def noted(self, text: str) -> None:
+        console.note(text)
+
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         monitor = self.config.monitor
         parts = [f"epoch {record.epoch:>3}"]

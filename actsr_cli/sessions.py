@@ -19,7 +19,7 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import Workers, joined_workers
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of, prepare_for
-from actsr_cli.experiment.find import find_run
+from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended, refit, train_new, train_series
 from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumable, reconfigure, resume_run
 from actsr_cli.experiment.run import Origin, Run
@@ -106,7 +106,9 @@ def continue_run(
     root = runs_root(runs_dir)
     with _workers() as workers:
         run = find_run(root, name)
-        wanted = resolve(file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings).config
+        wanted = resolve(
+            file=run.path / "config.yaml", overrides=overrides, options=options, settings=settings, of_run=True
+        ).config
         if name is None:
             console.note(f"The latest finished run is {run.name}")
         if final:
@@ -175,6 +177,17 @@ def _name_preset(dataset: str) -> None:
     """Print a note about the preset for a data set."""
     if (fitting := preset_for(*all_names(dataset))) is not None:
         console.note(f"No preset given: using defaults. There is a preset for this data set: --preset {fitting}")
+
+
+def opened_run(run: str | Path | Run | None, runs_dir: Place, trust_code: bool, *, refits: bool = False) -> Run:
+    """The named run, or the latest one; if `trust_code`, with leave to import the code that its folder names."""
+    root = runs_root(runs_dir)
+    opened = (
+        run if isinstance(run, Run) else latest_run(root, refits=refits) if run is None else find_run(root, str(run))
+    )
+    if trust_code:
+        opened.trust_code()
+    return opened
 
 
 def data_root(folder: Place) -> Path:

@@ -118,9 +118,9 @@ class PrefixBatches:
     def n_batches(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
-    def epoch(self, generator: torch.Generator) -> Iterator[list[TrainingBatch]]:
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[list[TrainingBatch]]:
         order = torch.randperm(len(self.targets), generator=generator).numpy()
-        for start in range(0, len(order), self.batch_size):
+        for start in range(done * self.batch_size, len(order), self.batch_size):
             yield [self._batch(order[start : start + self.batch_size])]
 
     def _batch(self, rows: NDArray[np.int64]) -> TrainingBatch:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import browser
 import pytest
+from selenium.webdriver import Chrome
 from typer.main import get_command
 
 # Small matrices are slow on many threads, above all on a busy machine. Tests and the processes that they start use one
@@ -48,3 +50,10 @@ def real_data() -> Path:
 def golden_dir(request: pytest.FixtureRequest) -> Path:
     """The folder with golden cases of the published implementation."""
     return Path(request.config.getoption("--golden-dir"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chrome]:
+    """A browser without a window; the test is skipped where it is not installed."""
+    with browser.chromium() as chrome:
+        yield chrome

@@ -21,7 +21,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
+import records
 from loopback import Answer, make_zip, running, serve
 from pages import ROOT, Block, Command, code_of, help_examples, pages, read
 from typer.testing import CliRunner
@@ -34,7 +36,7 @@ from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.evaluation import significance
 from actsr_cli.inspection import faithfulness, importance
 from actsr_cli.presets import load_preset, preset_names
-from actsr_cli.tuning import outcome, planning, worker
+from actsr_cli.tuning import output, planning, worker
 
 AT_MOST: dict[str, dict[str, int | float]] = {
     "data": {"user_core": 2, "item_core": 2},
@@ -56,9 +58,10 @@ NAMED_RUNS = {
     "ac": ("ac-sasrec", 1),
     "five": ("ac-sasrec", 2),
     "20260131-101500": ("ac-sasrec", 1),
+    "night": ("ac-sasrec", 1),
 }
 """Runs that pages name without training them: model and number of seeds. A command that names one finds it."""
-STOPPED = {"20260131-101500"}
+STOPPED = {"20260131-101500", "night"}
 """Those of them that have not finished."""
 LATEST = re.compile(r"actsr (evaluate|recommend|similar|inspect-attention|runs|train --re|tune)|(load|evaluate)\(\)")
 """What may take the latest finished run."""
@@ -212,8 +215,7 @@ class Sandbox:
         more = ["--epochs", "1"] if name in STOPPED else ["--seeds", str(seeds)] if seeds > 1 else []
         self._train(["--model", model, "--preset", dataset, "--name", name, *more])
         if name in STOPPED:  # its settings ask for another epoch
-            config = runs / dataset / model / name / "config.yaml"
-            config.write_text(re.sub(r"epochs: 1\n", "epochs: 2\n", config.read_text()))
+            records.change_text(runs / dataset / model / name / "config.yaml", "epochs: 1\n", "epochs: 2\n")
 
     def _provide_latest(self) -> None:
         if not any((self.folder / "runs").glob("*/*/*/run.json")):
@@ -271,7 +273,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(refusals, "checked", checked_and_small)
     monkeypatch.setattr(planning, "make_plan", make_short_plan)
-    monkeypatch.setattr(outcome, "_draw", lambda *_: None)
+    monkeypatch.setattr(output, "_draw", lambda *_: None)
     monkeypatch.setattr(importance, "PATH_STEPS", 4)
     monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
     monkeypatch.setattr(significance, "RESAMPLES", 100)
@@ -379,6 +381,20 @@ def write_table(path: Path) -> None:
     path.write_text("who,what,when,item_id,timestamp\n" + "".join(rows))
 
 
+def write_u_data(path: Path) -> None:
+    """A table without header, with tabs, as MovieLens 100K has it."""
+    path.write_text("".join(f"{user}\t{item}\t5\t{time}\n" for user, item, time in interactions()))
+
+
+def write_ratings_dat(path: Path) -> None:
+    """A table without header, with `::`, as MovieLens 1M has it."""
+    path.write_text("".join(f"{user}::{item}::5::{time}\n" for user, item, time in interactions()))
+
+
+def write_pairs(path: Path) -> None:
+    path.write_text("".join(f"{user} {item}\n" for user, item, _ in interactions()))
+
+
 def write_histories(path: Path) -> None:
     lines = ({"user": user, "items": items[:3]} for user, items in list(sequences().items())[:5])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -407,8 +423,17 @@ def write_archive(path: Path) -> None:
 
 def write_input(path: Path) -> None:
     """A file of interactions in the format of its suffix."""
-    by_suffix = {".zip": write_archive, ".csv": write_table, ".txt": write_sequences}
+    by_suffix = {".zip": write_archive, ".csv": write_table, ".txt": write_sequences, ".parquet": write_folder}
     by_suffix.get(path.suffix, write_parts)(path)
+
+
+def write_folder(path: Path) -> None:
+    """A folder of Parquet parts."""
+    path.mkdir(parents=True)
+    rows = pd.DataFrame(interactions(), columns=["user", "item", "time"])
+    for part in range(2):
+        rows[part::2].to_parquet(path / f"part-{part}.parquet")
+    (path / "_SUCCESS").touch()
 
 
 def write_parts(path: Path) -> None:
@@ -429,6 +454,9 @@ FILES: dict[str, Callable[[Path], None]] = {
     "users.txt": write_users,
     "log.csv": write_table,
     "Beauty.txt": write_sequences,
+    "u.data": write_u_data,
+    "ratings.dat": write_ratings_dat,
+    "pairs.txt": write_pairs,
 }
 """What a file holds that pages name without making it."""
 WRITERS: dict[str, Callable[[Path], None]] = {

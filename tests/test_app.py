@@ -27,6 +27,7 @@ from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve,
 
 COMMANDS = [
     "compare",
+    "doctor",
     "download",
     "evaluate",
     "inspect-attention",
@@ -50,7 +51,6 @@ HEAVY = (
     "numpy",
     "optuna",
     "pandas",
-    "plotly",
     "pyarrow",
     "safetensors",
     "scipy",
@@ -146,7 +146,7 @@ class TestHelp:
         assert "Settings: defaults < preset < --config < --set < the options below." in text
         wide = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "300"}).stdout
         paragraph = next(line for line in wide.splitlines() if "Settings: defaults" in line)
-        assert "--resume continues it." in paragraph
+        assert "--resume continues with the next batch." in paragraph
 
 
 @pytest.fixture(scope="module")

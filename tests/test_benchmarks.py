@@ -19,7 +19,7 @@ from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
-from benchmarks import bound, evaluation, intervals, preparation, recommending, training
+from benchmarks import bound, evaluation, flips, fuzz, intervals, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
@@ -28,8 +28,11 @@ from benchmarks.process import in_a_new_process, peak_megabytes
 
 T = TypeVar("T")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
-MAY_BE_ZERO = {"increase MB", "table MB", "per pair MB", "memory ratio"}
-"""Columns of memory that may be 0, because the process already had it."""
+MAY_BE_ZERO = {
+    *("increase MB", "table MB", "per pair MB", "memory ratio"),
+    *("after the end", "lost", "different", "unresumable", "left over"),
+}
+"""Columns of memory, which may be 0 because the process already had it, and of what should not happen."""
 
 
 class Small(NamedTuple):
@@ -49,7 +52,10 @@ class Small(NamedTuple):
     record: str | None = "--record"
 
 
+KILLS = ("command", "kills", "after the end", "lost", "different", "unresumable", "left over")
 CURVES = ("epoch", "fast", "plain")
+FUZZED = ("target", "inputs", "opened", "refused", "failed", "slowest s")
+FLIPPED = ("files", "found", "harmless", "silent", "failed")
 SMALL = {
     "training": [
         Small(
@@ -88,6 +94,9 @@ SMALL = {
         )
         for model in ("sasrec", "ac-sasrec")
     ],
+    "fuzz": [Small("--inputs 9 --only override", FUZZED, rows=1, texts=FUZZED)],
+    "flips": [Small("--bits 3", FLIPPED, rows=5, texts=FLIPPED)],
+    "kill": [Small("--kills 2 --what preprocess", KILLS, rows=2, texts=KILLS[:1])],
     "intervals": [
         Small(
             "--lengths 10 --repeats 1 --threads 1",
@@ -110,7 +119,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, evaluation, recommending, preparation, intervals):
+    for module in (training, evaluation, recommending, preparation, intervals, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 
@@ -181,6 +190,8 @@ def test_every_small_measurement_is_a_command() -> None:
         (["curves", "--model", "bert4rec", "--users", "30"], "does not train prefixes"),
         (["curves", "--model", "popularity", "--users", "30"], "popularity has no such key"),
         (["evaluation", "--users", "0"], "--users"),
+        (["kill", "--what", "train,trian"], "'trian' is not one of train, tune, preprocess, download"),
+        (["kill", "--only", "nothing"], "no scenario is called 'nothing'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) -> None:
@@ -226,3 +237,14 @@ def test_a_new_process_has_a_peak_of_its_own() -> None:
     held = torch.ones(2**27)  # 512 MB
     assert peak_megabytes() > held.nbytes / 2**20
     assert 0 < in_a_new_process(peak_megabytes) < before + 100
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_by_kills(tmp_path: Path) -> None:
+    """Two kills of one process, and two of one of two that share a training; the figures are in docs/reliability.md."""
+    record = tmp_path / "kills.json"
+    run("kill", "--kills", "4", "--only", "ac-sasrec", "--seed", "0", "--record", record)
+    *_, total = json.loads(record.read_text(encoding="utf-8"))
+    wrong = {name: total[name] for name in ("lost", "different", "unresumable", "left_over")}
+    assert (total["scenario"], total["kills"], wrong) == ("all", 4, dict.fromkeys(wrong, 0))
+    assert total["after_the_end"] < 4

@@ -121,7 +121,11 @@ class TestPage:
                 parts += [f"`{choice}`" for choice in choices]
                 continue
             signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-            bounds = [f"{sign} {option[key]:g}" for key, sign in signs.items() if key in option]
+            bounds = [
+                f"{sign} {option[key]:{'d' if isinstance(option[key], int) else 'g'}}"
+                for key, sign in signs.items()
+                if key in option
+            ]
             parts.append(" ".join([words[option["type"]], ", ".join(bounds)]).strip())
         return ", ".join(parts)
 

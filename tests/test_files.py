@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import ast
-import json
+import errno
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel
 
 import actsr_cli
-from actsr_cli.files import move_into, replacing, replacing_folder, scratch_folder, write_json, write_record, write_text
+from actsr_cli.errors import DiskError
+from actsr_cli.files import (
+    move_into,
+    move_to,
+    remove_folder,
+    replacing,
+    replacing_folder,
+    scratch_folder,
+    write_record,
+    write_text,
+)
+from actsr_cli.training.checkpoint import load_tensors, save_tensors
 
 PACKAGE = Path(actsr_cli.__file__).parent
 INTO_SCRATCH = "unpacks into a scratch folder of files.py"
@@ -69,28 +84,50 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert names(folder) == [content] and names(folder.parent) == ["folder"]
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_a_folder_that_two_processes_replace_is_that_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+def test_readers_find_every_file_of_a_folder_while_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process moves its folder into place after this process has moved the old folder away."""
-    folder, rename = tmp_path / "folder", Path.rename
-    if before:
+    folder, rename, seen = tmp_path / "folder", Path.replace, []
+
+    def watched(source: Path, target: Path) -> Path:
+        seen.append(names(folder))
+        result = rename(source, target)
+        seen.append(names(folder))
+        return result
+
+    for content in ("old", "new"):
+        with replacing_folder(folder) as scratch:
+            for name in ("a", "b", *(["gone"] if content == "old" else [])):
+                (scratch / name).write_text(content)
+            monkeypatch.setattr(Path, "replace", watched)
+    assert seen == [["a", "b", "gone"]] * 4
+    assert names(folder) == ["a", "b"] and {(folder / name).read_text() for name in "ab"} == {"new"}
+
+
+def test_a_new_folder_is_not_moved_onto_another_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with (
+        pytest.raises(DiskError, match="folder cannot be written: directory not empty"),
+        scratch_folder(folder) as ours,
+    ):
+        (ours / "ours").touch()
         folder.mkdir()
-        (folder / "old").touch()
-
-    def raced(source: Path, target: Path) -> Path:
-        if target == folder:
-            assert not folder.exists()
-            folder.mkdir()
-            (folder / "theirs").touch()
-        return rename(source, target)
-
-    monkeypatch.setattr(Path, "rename", raced)
-    with replacing_folder(folder) as scratch:
-        (scratch / "ours").touch()
-        assert not before or names(folder) == ["old"]
+        (folder / "theirs").touch()
+        move_to(folder, ours)
     assert names(folder) == ["theirs"] and names(tmp_path) == ["folder"]
+
+
+def test_a_folder_is_removed_while_its_successor_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with scratch_folder(folder) as successor:
+        (successor / "new").touch()
+        remove_folder(folder)
+        assert not folder.exists()
+        move_to(folder, successor)
+    assert names(folder) == ["new"] and names(tmp_path) == ["folder"]
+    remove_folder(folder)
+    assert names(tmp_path) == []
 
 
 def test_moving_into_a_folder_keeps_what_else_is_there(tmp_path: Path) -> None:
@@ -110,11 +147,9 @@ class _Record(BaseModel):
     folder: Path = Path()
 
 
-def test_text_json_and_records(tmp_path: Path) -> None:
+def test_texts_and_records(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "ü\r\nb\n")
     assert (tmp_path / "a.txt").read_bytes() == "ü\r\nb\n".encode()
-    write_json(tmp_path / "a.json", {"x": [1, None]})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": [1, None]}
     write_record(tmp_path / "r.json", _Record(name="x"), without=("folder",))
     assert (tmp_path / "r.json").read_text() == '{\n  "name": "x"\n}\n'
 
@@ -123,22 +158,120 @@ def test_leavings_of_ended_processes_are_swept_and_those_of_others_stay(tmp_path
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     here = platform.node()
-    gone = [f".a.txt.{here}.{ended.pid}.partial"]
+    gone = [
+        f".a.txt.{here}.{ended.pid}.partial",
+        f".another.txt.{here}.{ended.pid}.partial",
+        f".b.txt.old-{here}.{os.getppid()}.partial",
+    ]
     stay = [
         f".a.txt.{here}.{os.getppid()}.partial",
         f".a.txt.elsewhere-{here}.{ended.pid}.partial",
-        f".b.txt.{here}.{ended.pid}.partial",
         f".a.txt.{here}.what.partial",
     ]
     for name in gone + stay:
-        (tmp_path / name).write_text("half")
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    (tmp_path / ".file.txt.partial").write_text("not ours")
+    two_days_ago = time.time() - 2 * 24 * 60 * 60
+    for path in (tmp_path / gone[2], tmp_path / gone[2] / "half", tmp_path / stay[0], tmp_path / stay[0] / "half"):
+        os.utime(path, (two_days_ago, two_days_ago))
     write_text(tmp_path / "a.txt", "whole")
-    assert names(tmp_path) == sorted([*stay, "a.txt"])
-    left = tmp_path / f".folder.{here}.{ended.pid}.partial"
-    left.mkdir()
-    (left / "half").touch()
-    with scratch_folder(tmp_path / "folder"):
-        assert not left.exists()
+    assert names(tmp_path) == sorted([*stay, ".file.txt.partial", "a.txt"])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from actsr_cli.training import checkpoint
+real = checkpoint.save_file
+def killed(*arguments):
+    real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_file = killed
+checkpoint.save_tensors(Path(sys.argv[1]), {"a": torch.ones(10_000)}, {})
+"""
+
+
+def test_what_a_killed_save_leaves_is_hidden_and_swept(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_tensors(path, {"a": torch.zeros(3)}, {})
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False).returncode == -signal.SIGKILL
+    (left,) = (name for name in names(tmp_path) if name != path.name)
+    assert left.startswith(".model.safetensors.") and load_tensors(path)[0]["a"].tolist() == [0, 0, 0]
+    write_text(tmp_path / "another", "")
+    assert names(tmp_path) == ["another", "model.safetensors"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_every_file_follows_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        save_tensors(tmp_path / "model", {"a": torch.zeros(3)}, {})
+        write_text(tmp_path / "text", "")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no other way to see what is flushed")
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    flush, rename = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        events.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        flush(descriptor)
+
+    def renamed(source: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_text(tmp_path / "a", "x")
+    partial, *others = events
+    assert partial.endswith(".partial/a") and others == ["rename", str(tmp_path)]
+
+
+REASONS = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EROFS: "read-only file system",
+    errno.EIO: "input/output error",
+    errno.EACCES: "permission denied",
+    errno.ENOENT: "no such file or directory",
+}
+
+
+@pytest.mark.parametrize("number", REASONS)
+@pytest.mark.parametrize("event", ["mkdir", "open", "fsync", "replace"])
+def test_a_disk_that_fails_at_any_moment_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str, number: int
+) -> None:
+    path = tmp_path / "a"
+    write_text(path, "old")
+
+    def failing(first: Any, *_: object, **__: object) -> Any:
+        raise OSError(number, os.strerror(number), str(tmp_path / "a") if event == "fsync" else str(first))
+
+    monkeypatch.setattr(os if event == "fsync" else Path, event, failing)
+    with pytest.raises(DiskError) as raised:
+        write_text(path, "new")
+    monkeypatch.undo()
+    assert raised.value.message == f"{path} cannot be written: {REASONS[number]}" and raised.value.hint
+    assert path.read_text() == "old" and names(tmp_path) == ["a"]
+
+
+def test_a_folder_that_was_deleted_does_not_come_back(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"a.txt cannot be written: no such file or directory"):
+        write_text(tmp_path / "deleted" / "a.txt", "")
+    assert names(tmp_path) == []
+
+
+def test_an_error_of_another_file_is_not_one_of_writing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
+        (tmp_path / "input").read_text()
 
 
 def is_a_rename(call: ast.Call, function: str) -> bool:

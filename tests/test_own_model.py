@@ -107,7 +107,7 @@ def test_its_commands_train_the_module(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_compared_looked_into_and_tuned(folder: Path) -> None:
+def test_it_is_compared_looked_into_and_tuned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a custom loss, and a search over options of both."""
     (folder / "dataset" / "demo").mkdir(parents=True)
     generate_demo(folder / "dataset" / "demo", users=300)
@@ -116,6 +116,7 @@ def test_it_is_compared_looked_into_and_tuned(folder: Path) -> None:
     train = ("train", *SMALL, "--epochs", "1")
     call(*train, "--model", "tiny:Tiny", "--name", "plain")
     call(*train, "--model", "ac-tiny:Tiny", "--name", "full", "--set", "loss=hinge:Hinge")
+    monkeypatch.setenv("ACTSR_TRUST_CODE", "1")
     assert "(1) demo/ac-Tiny/full against demo/Tiny/plain" in call("compare", "plain", "full").stdout
     shown = call("inspect-attention", "full", "--random", "1").stdout
     assert "ac-Tiny/full: user" in shown and "spatial" in shown and "calibrated" in shown

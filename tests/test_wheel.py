@@ -15,6 +15,7 @@ from actsr_cli import __version__
 from actsr_cli.presets import load_preset, preset_folder, preset_names
 
 ROOT = Path(__file__).parents[1]
+PAGE_FILES = (".html", ".css", ".js")
 pytestmark = pytest.mark.slow
 
 
@@ -65,6 +66,8 @@ def test_it_holds_the_package_the_presets_and_nothing_else(wheel: Path) -> None:
     assert sorted(presets) == preset_names()
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "actsr_cli").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "actsr_cli").rglob("*.*") if path.suffix in PAGE_FILES}
+    assert len(pages) > 6 and pages == {name for name in names if Path(name).suffix in PAGE_FILES}
 
 
 def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actsr_cli import console
-from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.inspection.answers import PROTOCOL
 from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import rank_text
@@ -84,7 +84,7 @@ def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:
     if inspected.calibrated:
         ranks += f", without calibration {rank_text(view.plain_rank)}"
     target = inspected.data.display_name(subject.case.target)
-    return Text(f"{name}user {subject.label}, next: {target}\n{ranks} (protocol {Protocol(inspected.seen).title})")
+    return Text(f"{name}user {subject.label}, next: {target}\n{ranks} (protocol {PROTOCOL.title})")
 
 
 def _print(title: Text, table: Table, caption: str) -> None:

@@ -20,6 +20,7 @@ from actsr_cli.commands.options import (
     SeenItems,
     Split,
     Threads,
+    TrustCode,
     cutoffs,
     listed,
 )
@@ -68,6 +69,7 @@ def compare(
         ),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

@@ -89,7 +89,8 @@ def download(
         return
     if as_json:
         raise typer.BadParameter("goes with --list only", param_hint="--json")
-    from actsr_cli.data.fetch import list_mirrors
+    from actsr_cli.data.fetch import list_mirrors, sweep_partial
+    from actsr_cli.data.writing import writing
 
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
@@ -98,7 +99,11 @@ def download(
     for entry in entries:
         try:
             if _is_needed(entry, data_dir, force):
-                _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
+                with writing(data_dir / entry.name, "downloaded"):
+                    if _is_needed(entry, data_dir, force):  # else the process that this one waited for has done it
+                        _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
+            else:
+                sweep_partial(entry, data_dir)
         except (ActsrError, OSError) as error:
             if len(entries) == 1:
                 raise
@@ -166,7 +171,7 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
             f"sha256 {installed.manifest.sha256}, was {installed.earlier_sha256}"
         )
     files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
-    console.results.print(f"{entry.name}: {files} in {installed.folder}", markup=False, soft_wrap=True)
+    console.results.print(f"{entry.name}: {files} in {installed.folder}", soft_wrap=True)
     console.note(f"Next: actsr preprocess {entry.name}")
 
 

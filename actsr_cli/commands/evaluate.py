@@ -22,6 +22,7 @@ from actsr_cli.commands.options import (
     SeenItems,
     Split,
     Threads,
+    TrustCode,
     cutoffs,
     listed,
 )
@@ -69,6 +70,7 @@ def evaluate(
             help="Also write the rank and metrics of each target to this .csv or .parquet file.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:

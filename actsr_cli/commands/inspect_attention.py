@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, history_items
+from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, TrustCode, history_items
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def inspect_attention(
         ),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -172,14 +173,14 @@ def _told(
     inspected: Inspected, subjects: Sequence[Subject], views: Sequence[View], findings: Findings | None
 ) -> dict[str, Any]:
     """The histories and measurements of a run for JSON; `measured` is null if no measurement was asked for."""
-    from actsr_cli.evaluation.protocol import Protocol
+    from actsr_cli.inspection.answers import PROTOCOL
     from actsr_cli.inspection.export import view_record
     from actsr_cli.inspection.output import findings_record
 
     name = inspected.data.display_name
     return {
         "run": inspected.run.name,
-        "protocol": Protocol(inspected.seen).key,
+        "protocol": PROTOCOL.key,
         "histories": [view_record(subject, view, name) for subject, view in zip(subjects, views, strict=True)],
         "measured": None if findings is None else findings_record(findings),
     }

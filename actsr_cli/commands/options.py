@@ -9,9 +9,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from actsr_cli import plugins
 from actsr_cli.errors import ConfigError
+from actsr_cli.words import shortened
 
 WHO, MEASURED, OUTPUT, SPEED, PLACES = "Who", "What is measured", "Output", "Computation", "Where things are"
+
+LARGEST_CUTOFF = 1_000_000
+"""As in `evaluation.k` of a configuration."""
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="ACTSR_DATA", help="Root of the data sets.", rich_help_panel=PLACES)
@@ -29,13 +34,33 @@ HistoryItems = Annotated[
         rich_help_panel=WHO,
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=1_024, help="CPU threads. Default: one per core.", rich_help_panel=SPEED)
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
     typer.Option(min=1, help="Histories scored at a time; limits memory.", rich_help_panel=SPEED),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
+
+
+def _trust_code(wanted: bool) -> bool:
+    if wanted:
+        plugins.trust(plugins.EVERYTHING)
+    return wanted
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        callback=_trust_code,
+        help="Import the model and loss of the run even if they are code that only the folder of the run names "
+        "(package.module:Class). ACTSR_TRUST_CODE=1 does the same.",
+        rich_help_panel=PLACES,
+    ),
+]
 
 Split = Annotated[
     Literal["test", "valid"],
@@ -63,7 +88,10 @@ CandidateItems = Annotated[
 NCandidates = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Sampled items per target, with --candidates uniform or popularity.", rich_help_panel=MEASURED
+        min=1,
+        max=1_000_000,
+        help="Sampled items per target, with --candidates uniform or popularity.",
+        rich_help_panel=MEASURED,
     ),
 ]
 
@@ -97,8 +125,11 @@ def cutoffs(text: str) -> list[int]:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
         found = [0]
-    if found[0] < 1:
-        raise ConfigError(f"--k takes positive whole numbers separated by commas, not '{text}'")
+    if found[0] < 1 or found[-1] > LARGEST_CUTOFF:
+        raise ConfigError(
+            f"--k takes positive whole numbers separated by commas, not '{shortened(text)}'",
+            hint=None if found[0] < 1 else f"The largest cut-off is {LARGEST_CUTOFF}.",
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from actsr_cli.data.readers import format_names
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from actsr_cli.config.data import Bound
     from actsr_cli.data.report import Report
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.experiment.data import Preparation
@@ -33,7 +34,8 @@ def preprocess(
     from_file: Annotated[
         Path | None,
         typer.Option(
-            help="File of interactions; X.train.inter reads all three files of a split. It is remembered under NAME.",
+            help="File of interactions, or folder of Parquet parts; X.train.inter reads all three files of a split. "
+            "It is remembered under NAME.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -59,7 +61,20 @@ def preprocess(
         typer.Option(help="Column of times; 'none': rows are in time order.", rich_help_panel=INPUT),
     ] = None,
     rating_column: Annotated[str | None, typer.Option(help="Column of ratings.", rich_help_panel=INPUT)] = None,
-    separator: Annotated[str | None, typer.Option(help="Separator of a CSV's fields.", rich_help_panel=INPUT)] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(help="Separator of the fields: ';', '::', '\\t', whitespace …", rich_help_panel=INPUT),
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header", help="The first row holds data: columns have numbers, from 1.", rich_help_panel=INPUT
+        ),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of the text, such as latin-1. Default: UTF-8.", rich_help_panel=INPUT),
+    ] = None,
     on_bad_line: Annotated[
         Literal["error", "skip"],
         typer.Option(
@@ -71,19 +86,25 @@ def preprocess(
         typer.Option(
             "--preset",
             "-p",
-            help="Take the filters of this preset. Default: the data set's own preset.",
+            help="Take the filters of this preset; none: no filters. Default: those of the last preparation if no file "
+            "and no filter is given, else those of the data set's own preset.",
             autocompletion=complete_preset,
             rich_help_panel=FILTERS,
         ),
     ] = None,
     duplicates: Annotated[
         str | None,
-        typer.Option(help="Repeated items of a user: keep all, the first, or the last.", rich_help_panel=FILTERS),
+        typer.Option(
+            help="Repeated items of a user: keep all, the first or the last; equal drops rows that are equal in time, "
+            "too.",
+            rich_help_panel=FILTERS,
+        ),
     ] = None,
     interval: Annotated[
         list[str] | None,
         typer.Option(
-            help="Keep rows with COLUMN from LOW to HIGH, as COLUMN=LOW:HIGH. LOW or HIGH may be empty. Repeatable.",
+            help="Keep rows with COLUMN from LOW to HIGH, as COLUMN=LOW:HIGH: numbers, or dates such as "
+            "2014-01-01, whose day is included. LOW or HIGH may be empty. Repeatable.",
             rich_help_panel=FILTERS,
         ),
     ] = None,
@@ -118,6 +139,8 @@ def preprocess(
         "timestamp": timestamp_column,
         "rating": rating_column,
         "separator": separator,
+        "header": "none" if no_header else None,
+        "encoding": encoding,
     }
     prepared = api.prepare(
         name,
@@ -143,23 +166,37 @@ def preprocess(
         _print(prepared)
 
 
-def _intervals(texts: list[str] | None) -> dict[str, tuple[float | None, float | None]] | None:
+def _intervals(texts: list[str] | None) -> dict[str, tuple[Bound | None, Bound | None]] | None:
     """`COLUMN=LOW:HIGH` options as in the config; None if there are none."""
     if not texts:
         return None
-    intervals: dict[str, tuple[float | None, float | None]] = {}
+    intervals: dict[str, tuple[Bound | None, Bound | None]] = {}
     for text in texts:
         column, _, sides = text.partition("=")
-        low, colon, high = sides.partition(":")
-        try:
-            if not column or not colon:
-                raise ValueError(text)
-            if column in intervals:
-                raise ConfigError(f"--interval names '{column}' twice", hint="Give both sides at once: COLUMN=LOW:HIGH")
-            intervals[column] = (float(low) if low else None, float(high) if high else None)
-        except ValueError:
-            raise ConfigError(f"--interval takes COLUMN=LOW:HIGH, not '{text}'") from None
+        fitting = _sides(sides)
+        if not column or len(fitting) != 1:
+            raise ConfigError(
+                f"--interval takes COLUMN=LOW:HIGH, not '{text}'", hint="LOW and HIGH are numbers, or ISO dates."
+            )
+        if column in intervals:
+            raise ConfigError(f"--interval names '{column}' twice", hint="Give both sides at once: COLUMN=LOW:HIGH")
+        intervals[column] = fitting[0]
     return intervals
+
+
+def _sides(text: str) -> list[tuple[Bound | None, Bound | None]]:
+    """The ways to read `LOW:HIGH`, where times of day have colons, too; a number and a date do not go together."""
+    from actsr_cli.config.data import read_bound
+
+    found = []
+    for place in (place for place, letter in enumerate(text) if letter == ":"):
+        try:
+            low, high = (read_bound(side) if side else None for side in (text[:place], text[place + 1 :]))
+        except ValueError:
+            continue
+        if len({type(side) for side in (low, high) if side is not None}) < 2:
+            found.append((low, high))
+    return found
 
 
 def _told(prepared: Preparation) -> dict[str, Any]:
@@ -170,6 +207,8 @@ def _told(prepared: Preparation) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "folder": str(prepared.folder),
         "preset": prepared.preset,
+        "settings": prepared.settings.model_dump(mode="json"),
+        "repeated": prepared.repeated,
         "users": data.n_users,
         "items": data.n_items,
         "interactions": data.n_interactions,
@@ -185,6 +224,8 @@ def _print(prepared: Preparation) -> None:
     for text in report.warnings:
         console.warn(text)
     _print_steps(report, data.name)
+    for line in report.read_as:
+        console.results.print(line, markup=False, highlight=False)
     found = (data.n_users, data.n_items, data.n_interactions)
     mean = data.n_interactions / data.n_users
     console.results.print(
@@ -201,8 +242,8 @@ def _print(prepared: Preparation) -> None:
             console.results.print(f"As expected of {data.name}.")
         else:
             console.warn(f"{data.name} should have {wanted[0]:,} / {wanted[1]:,} / {wanted[2]:,}")
-    filters = f"filters of preset {prepared.preset}" if prepared.preset else "no preset"
-    console.note(f"{'Prepared before' if report.cached else 'Kept'} in {prepared.folder} ({filters})")
+    console.note(prepared.filters)
+    console.note(f"{'Prepared before' if report.cached else 'Kept'} in {prepared.folder}")
 
 
 def _n_titles(data: SequenceData) -> int:
@@ -220,5 +261,5 @@ def _print_steps(report: Report, name: str) -> None:
             removed = (before.users - step.users, before.items - step.items, before.interactions - step.interactions)
             rows.append((step.name, *(f"-{count:,}" if count else "0" for count in removed)))
         before = step
-    console.results.print(f"Preparing {name}", style="italic", markup=False)
+    console.results.print(f"Preparing {name}", style="italic")
     print_rows(("step", *sizes), rows, right=sizes)

@@ -19,6 +19,7 @@ from actsr_cli.commands.options import (
     HistoryItems,
     RunsDir,
     Threads,
+    TrustCode,
     history_items,
 )
 from actsr_cli.errors import ConfigError
@@ -79,7 +80,17 @@ def recommend(
         typer.Option(help="Column of times in --histories; 'none': rows are in time order.", rich_help_panel=WHO),
     ] = None,
     separator: Annotated[
-        str | None, typer.Option(help="Separator of a CSV's fields in --histories.", rich_help_panel=WHO)
+        str | None, typer.Option(help="Separator of the fields in --histories.", rich_help_panel=WHO)
+    ] = None,
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header", help="--histories has no names of columns: they are numbered.", rich_help_panel=WHO
+        ),
+    ] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of --histories, such as latin-1. Default: UTF-8.", rich_help_panel=WHO),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per list.", rich_help_panel=WHAT)] = 10,
     seen: Annotated[
@@ -101,6 +112,7 @@ def recommend(
     batch_size: BatchSize = None,
     device: Device = "auto",
     threads: Threads = None,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -125,7 +137,14 @@ def recommend(
     from actsr_cli.recommending.reading import read_ids
     from actsr_cli.recommending.writing import check_output
 
-    columns = Columns(user=user_column, item=item_column, timestamp=timestamp_column, separator=separator)
+    columns = Columns(
+        user=user_column,
+        item=item_column,
+        timestamp=timestamp_column,
+        separator=separator,
+        header="none" if no_header else None,
+        encoding=encoding,
+    )
     audience = _Audience(user, users, history, timestamps, histories, format_name, columns)
     audience.check()
     if output is not None:
@@ -153,6 +172,7 @@ def similar(
     run: Annotated[str | None, typer.Option(help=RUN)] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Similar items per item.")] = 10,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Show the items that are most similar to each item: by the cosine of the model's item vectors.
@@ -213,7 +233,7 @@ class _Audience:
         from actsr_cli.recommending.reading import read_histories, read_ids
 
         if self.histories is not None:
-            raw = read_histories(self.histories, self.format_name, self.columns)
+            raw = read_histories(self.histories, self.format_name, self.columns, way=recommender.vocabulary.times)
             return (known_histories(each, recommender.vocabulary) for each in raw), None
         if self.history:
             return iter([known_histories(self._one(recommender), recommender.vocabulary)]), 1
@@ -227,7 +247,7 @@ class _Audience:
 
         items = history_items(self.history or [], recommender.vocabulary.item_names)
         times = None if self.timestamps is None else [each.strip() for each in self.timestamps.split(",")]
-        return one_history(items, times)
+        return one_history(items, times, way=recommender.vocabulary.times)
 
 
 def _print(recommender: Recommender, audience: _Audience, choice: Choice, *, as_json: bool) -> None:

@@ -86,13 +86,16 @@ def delete(
         list[str], typer.Argument(metavar="RUN…", help="Runs or series: folders, DATASET/MODEL/NAME or their ends.")
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also delete runs that are being trained.")] = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Delete runs with all their files; asks first. If any of the runs is not found, nothing is deleted.
+    """Delete runs with all their files; asks first.
+
+    If any of the runs is not found, or is being trained, nothing is deleted.
 
     [bold]Example:[/]  actsr runs delete beauty/ac-sasrec/first
     """
-    from actsr_cli.experiment.run import delete_run
+    from actsr_cli.experiment.place import check_deletable, delete_run
     from actsr_cli.experiment.series import find_folders
 
     root = runs_dir.resolve()
@@ -100,10 +103,12 @@ def delete(
     for path in found:
         if not path.is_relative_to(root):
             raise RunError(f"{path} is not in {runs_dir}: delete it by hand")
+        if not force:
+            check_deletable(path, root)
     if not yes:
         typer.confirm(f"Delete {', '.join(str(path.relative_to(root)) for path in found)}?", abort=True, err=True)
     for path in found:
-        delete_run(path, root)
+        delete_run(path, root, force=force)
         console.note(f"Deleted {path.relative_to(root)}")
 
 

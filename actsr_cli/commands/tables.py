@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import Literal
 
 from actsr_cli import console
+from actsr_cli.words import visible
 
 _GAP = 2
 """Number of blanks between two columns."""
@@ -37,9 +38,9 @@ def moment(text: str) -> str:
 def print_line(text: str, *, style: str = "") -> None:
     """Print one line of a result, styled on a terminal and never wrapped."""
     if console.on_terminal():
-        console.results.print(text, style=style, markup=False, soft_wrap=True)
+        console.results.print(visible(text), style=style, soft_wrap=True)
     else:
-        console.echo(text)
+        console.echo(visible(text))
 
 
 def print_rows(
@@ -66,7 +67,7 @@ def print_rows(
         side: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(Text(column), justify=side, overflow="fold", no_wrap=width < max(widths))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.results.print(table)
 
 
@@ -138,18 +139,19 @@ def _draw(columns: Sequence[str], groups: Sequence[Sequence[Sequence[str]]]) -> 
         table.add_column(column, justify="right" if index else "left")
     for group in groups:
         for row in group:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(visible(cell)) for cell in row))
         table.add_section()
     console.results.print(table)
 
 
 def _lines(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
-    """Rows as lines of text with aligned columns.
+    """Rows as lines of text with aligned columns; a cell is one line, whatever is in it.
 
     Args:
         rows: the cells of each row.
         right: for each column, whether it is aligned to the right.
     """
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     gap = " " * _GAP
     return [

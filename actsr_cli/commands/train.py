@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode, complete_model, complete_preset
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -93,22 +93,34 @@ def train(
     ] = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bf16.", rich_help_panel=TRAINING)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=TRAINING)] = None,
+    checkpoint_minutes: Annotated[
+        float | None,
+        typer.Option(help="Minutes between checkpoints within an epoch; default: 30.", rich_help_panel=TRAINING),
+    ] = None,
+    on_nan: Annotated[
+        str | None,
+        typer.Option(
+            help="If a number is not finite: stop, or backoff to the last epoch and lower the learning rate.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run; default: date and time.", rich_help_panel=PLACE)
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Continue this run after its last finished epoch.", rich_help_panel=PLACE),
+        typer.Option(help="Continue this run from its last checkpoint.", rich_help_panel=PLACE),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Train a model to its best validation epoch.
 
     Settings: defaults < preset < --config < --set < the options below.
-    Prepares the data set first if needed. Ctrl-C stops the training and keeps
-    the best model; --resume continues it. --refit without other options trains
+    Prepares the data set first if needed. Ctrl-C stops the training after the
+    current batch and keeps the best model; --resume continues with the next batch. --refit without other options trains
     the final model of the latest finished run.
 
     [bold]Example:[/]  actsr train --model ac-sasrec --preset beauty
@@ -134,6 +146,8 @@ def train(
         "training.device": device,
         "training.precision": precision,
         "training.threads": threads,
+        "training.checkpoint_minutes": checkpoint_minutes,
+        "training.on_nan": on_nan,
     }
     if model is not None:
         backbone, implied = parse_name(model)
@@ -204,7 +218,8 @@ class _Report:
         console.note(f"Saved in {run.path}")
         if launched.interrupted:
             saved = f"the best model is from epoch {best.epoch}" if best else "no epoch was validated"
-            console.warn(f"interrupted in epoch {state.epoch + 1}; {saved}. Continue: actsr train --resume {run.name}")
+            place = f"epoch {state.epoch + 1}" + (f", batch {state.partial.batches}" if state.partial else "")
+            console.warn(f"interrupted in {place}; {saved}. Continue: actsr train --resume {run.name}")
         elif run.config.split.by == "none":
             console.note(f"Next: actsr recommend {run.name}")
         else:

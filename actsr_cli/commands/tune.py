@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode, complete_model, complete_preset
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import display_name, parse_name
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.run import Run
@@ -92,7 +93,7 @@ def tune(
         typer.Option("--test", help="At the end, evaluate the best trial on the test split.", rich_help_panel=SEARCH),
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=1, help="Number of processes on this machine.", rich_help_panel=SEARCH)
+        int, typer.Option(min=1, max=1_024, help="Number of processes on this machine.", rich_help_panel=SEARCH)
     ] = 1,
     name: Annotated[
         str | None,
@@ -107,6 +108,7 @@ def tune(
         ),
     ] = None,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
     data_dir: DataDir = Path("dataset"),
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -163,15 +165,18 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
 
     from actsr_cli.commands.tune_view import StudyView, outcome_record, print_outcome
     from actsr_cli.training.interrupt import stop_on_interrupt
-    from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
-    from actsr_cli.tuning.study import open_study
+    from actsr_cli.tuning.outcome import outcome_of, winner
+    from actsr_cli.tuning.output import write_outcome
+    from actsr_cli.tuning.study import extent, open_study, total
     from actsr_cli.tuning.worker import check_ends, wait, workers
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(plan)
     command = [word.replace(plan.storage, plan.place) if plan.storage else word for word in sys.argv]
     view = StudyView(plan, study)
-    console.note(f"Study {plan.title}: {view.extent()}; kept in {plan.place}")
+    console.note(f"Study {plan.title}: {extent(plan)}; kept in {plan.place}")
+    if plan.trials is not None and total(plan) < plan.trials:
+        console.note(f"The search space has only {counted(total(plan), 'combination')}: the study ends after them")
     with stop_on_interrupt() as interrupted:
         with workers(plan, command) as processes, view.live():
             while not wait(processes, seconds=0.5) and not interrupted():

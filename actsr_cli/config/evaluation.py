@@ -23,11 +23,13 @@ class EvaluationConfig(Section):
         "drawn uniformly or by popularity.",
     )
     n_candidates: int = Field(
-        100, ge=1, description="Sampled candidates per target, with candidates: uniform or popularity."
+        100, ge=1, le=1_000_000, description="Sampled candidates per target, with candidates: uniform or popularity."
     )
-    candidate_seed: int = Field(0, ge=0, description="Random seed of the sampled candidates.")
+    candidate_seed: int = Field(0, ge=0, le=2**32 - 1, description="Random seed of the sampled candidates.")
     metrics: tuple[str, ...] = Field(("hit", "ndcg", "mrr"), min_length=1, description="Metrics, see docs/evaluate.md.")
-    k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    k: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
         (1, 5, 10, 20, 50), min_length=1, description="Cut-offs of the metrics."
     )
-    batch_size: int = Field(256, ge=1, description="Users scored at a time; limits memory, does not change results.")
+    batch_size: int = Field(
+        256, ge=1, le=1_000_000, description="Users scored at a time; limits memory, does not change results."
+    )

@@ -49,7 +49,9 @@ class CrossEntropyOptions(LossOptions):
 
 
 class _Sampled(LossOptions):
-    negatives: int = Field(256, ge=1, description="Negative items drawn per batch, shared by all its targets.")
+    negatives: int = Field(
+        256, ge=1, le=10_000_000, description="Negative items drawn per batch, shared by all its targets."
+    )
 
 
 @LOSSES.register

@@ -36,7 +36,7 @@ class ModelOptions(Choice):
     search: ClassVar[dict[str, Any]] = {}
 
     name: str = Field(description=_NAME)
-    max_length: int = Field(50, ge=1, description="Longest history that the model reads, in items.")
+    max_length: int = Field(50, ge=1, le=100_000, description="Longest history that the model reads, in items.")
 
 
 class TrainedOptions(ModelOptions):
@@ -48,9 +48,11 @@ class TrainedOptions(ModelOptions):
         "model.hidden_dropout": {"low": 0.1, "high": 0.5, "steps": 3},
     }
 
-    hidden_size: int = Field(64, ge=1, description="Width of the hidden states.")
-    inner_size: int = Field(128, ge=1, description="Width inside the feed-forward blocks; in GRU4Rec, of the state.")
-    layers: int = Field(2, ge=1, description="Number of layers.")
+    hidden_size: int = Field(64, ge=1, le=65_536, description="Width of the hidden states.")
+    inner_size: int = Field(
+        128, ge=1, le=1_000_000, description="Width inside the feed-forward blocks; in GRU4Rec, of the state."
+    )
+    layers: int = Field(2, ge=1, le=1_000, description="Number of layers.")
     hidden_dropout: Probability = Field(0.5, description="Dropout on hidden states.")
     similarity: Literal["dot", "cosine"] = Field(
         "dot", description="Score of an item: dot product with the hidden state, or cosine divided by temperature."
@@ -163,7 +165,9 @@ class TiSASRecOptions(TransformerOptions):
     needs_timestamps: ClassVar[bool] = True
 
     name: Literal["tisasrec"] = Field("tisasrec", description=_NAME)
-    time_span: int = Field(256, ge=1, description="Longer time intervals are clipped to this many units.")
+    time_span: int = Field(
+        256, ge=1, le=10_000_000, description="Longer time intervals are clipped to this many units."
+    )
     interval_scale: Literal["user", "raw"] = Field(
         "user", description="Unit of time intervals: the user's smallest interval, or a second (published AC code)."
     )
@@ -193,8 +197,10 @@ class ItemKNNOptions(ModelOptions):
     }
 
     name: Literal["item-knn"] = Field("item-knn", description=_NAME)
-    neighbours: int = Field(100, ge=1, description="Number of neighbours kept for each item.")
-    neighbour_reach: int = Field(5, ge=1, description="Largest distance between neighbours in a history, in positions.")
+    neighbours: int = Field(100, ge=1, le=100_000, description="Number of neighbours kept for each item.")
+    neighbour_reach: int = Field(
+        5, ge=1, le=1_000, description="Largest distance between neighbours in a history, in positions."
+    )
     neighbour_shrinkage: float = Field(
         0.0, ge=0, description="Added to each item's interaction count; lowers the scores of rare items."
     )

@@ -15,6 +15,7 @@ from actsr_cli.config.run import RunConfig
 from actsr_cli.config.schema import CHOICES, schema_fields, schema_keys
 from actsr_cli.config.split import SPLITS
 from actsr_cli.errors import ConfigError, nearest
+from actsr_cli.words import shortened
 
 _FORMER = {
     "model.calibration": "calibration.kind",
@@ -45,7 +46,7 @@ def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(shortened(str(part)) for part in first["loc"])
         origin = _blamed(key, origins)
         where = f" ({origin})" if origin else ""
         if first["type"] == "extra_forbidden":
@@ -53,7 +54,7 @@ def checked(values: Mapping[str, Any], origins: Mapping[str, str]) -> RunConfig:
             raise ConfigError(message, hint=_split_to_name(key)) from error
         if not key:  # incompatible settings; the message names them
             raise ConfigError(problem(first)) from error
-        shown = "" if isinstance(first["input"], dict) else f" = {json.dumps(first['input'], default=str)}"
+        shown = "" if isinstance(first["input"], dict) else f" = {_shown(first['input'])}"
         raise ConfigError(f"{key}{shown}{where}: {problem(first)}") from error
 
 
@@ -73,7 +74,7 @@ def check_value(key: str, value: object, origin: str) -> None:
         try:
             CHOICES[section].find(value)
         except ValueError as error:
-            raise ConfigError(f"{key} = {json.dumps(value, default=str)} ({origin}): {error}") from error
+            raise ConfigError(f"{key} = {_shown(value)} ({origin}): {error}") from error
         return
     refusals = []
     for field in schema_fields(key):
@@ -86,8 +87,7 @@ def check_value(key: str, value: object, origin: str) -> None:
             return
     if not refusals:
         raise ConfigError(unknown_key(key, f" ({origin})", []))
-    shown = json.dumps(value, default=str)
-    raise ConfigError(f"{key} = {shown} ({origin}): {problem(refusals[0].errors()[0])}") from refusals[0]
+    raise ConfigError(f"{key} = {_shown(value)} ({origin}): {problem(refusals[0].errors()[0])}") from refusals[0]
 
 
 def unknown_key(key: str, where: str, choice: Sequence[str]) -> str:
@@ -117,11 +117,18 @@ def problem(error: ErrorDetails) -> str:
     return re.sub(r"^should ", "must ", text[0].lower() + text[1:]).replace("tuple", "list")
 
 
+def _shown(value: object) -> str:
+    """A value for a message."""
+    return shortened(json.dumps(value, default=str))
+
+
 def _names_of_choice(values: Mapping[str, Any], key: str) -> list[str]:
     section = key.partition(".")[0]
     if section not in CHOICES:
         return []
-    return [str(values[section].get(CHOICES[section].named_by, CHOICES[section].default))]
+    part = values.get(section)
+    chosen = part if isinstance(part, Mapping) else {}
+    return [str(chosen.get(CHOICES[section].named_by, CHOICES[section].default))]
 
 
 def _split_to_name(key: str) -> str | None:

@@ -14,6 +14,7 @@ from actsr_cli.config.models import MODELS, ModelOptions, SASRecOptions
 from actsr_cli.config.section import Section
 from actsr_cli.config.split import SPLITS, LastSplit, SplitConfig
 from actsr_cli.config.training import TrainingConfig
+from actsr_cli.words import name_problem
 
 
 class RunConfig(Section):
@@ -36,8 +37,8 @@ class RunConfig(Section):
     @field_validator("dataset")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if name in (".", "..") or "/" in name or "\\" in name:
-            raise ValueError("must be a plain name without slashes, because it names folders")
+        if name and (problem := name_problem(name)):
+            raise ValueError(f"must be a plain name, because it names folders: {problem}")
         return name
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class TimeSplit(SplitConfig):
     )
     test_from: Moment = Field(0.9, description="Start of test, in the same form.")
     target: Target = Field("all", description="Which of a user's items after the start of a part are targets.")
-    seed: int = Field(0, ge=0, description="Random seed, with target: random.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Random seed, with target: random.")
 
 
 @SPLITS.register
@@ -67,7 +67,7 @@ class FileSplit(SplitConfig):
 
     by: Literal["files"] = Field("files", description=_BY)
     target: Target = Field("all", description="Which of a user's items in the validation or test file are targets.")
-    seed: int = Field(0, ge=0, description="Random seed, with target: random.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Random seed, with target: random.")
 
 
 @SPLITS.register

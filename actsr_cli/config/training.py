@@ -10,6 +10,8 @@ from actsr_cli.config.section import Probability, Section, formed_like
 
 Measure = Annotated[str, formed_like(r"[a-z][a-z_]*(@[1-9][0-9]*)?", "a metric such as ndcg@10, see docs/evaluate.md")]
 Device = Annotated[str, formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
+LARGEST_SEED = 2**32 - 1
+"""The largest that NumPy takes."""
 Precision = Literal["float32", "bf16"]
 
 
@@ -31,6 +33,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(
         512,
         ge=1,
+        le=10_000_000,
         description="Targets (training prefixes) per optimizer step; in cloze training, items in the windows.",
     )
     window_stride: int | None = Field(
@@ -39,7 +42,7 @@ class TrainingConfig(Section):
         description="Step between windows of a history longer than max_length; 1 is exact. "
         "null: 1, in cloze training max_length.",
     )
-    epochs: int = Field(200, ge=1, description="Maximum number of epochs.")
+    epochs: int = Field(200, ge=1, le=1_000_000, description="Maximum number of epochs.")
     stop_after: int | None = Field(
         None, ge=1, description="Stop after this epoch; the schedule still covers training.epochs."
     )
@@ -47,12 +50,25 @@ class TrainingConfig(Section):
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: Measure = Field("hit@10", description="Validation metric that selects the best epoch.")
     gradient_clip: float | None = Field(None, gt=0, description="Maximum gradient norm of each objective.")
-    seed: int = Field(0, ge=0, description="Random seed: initial weights, dropout, noise and batch order.")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Random seed: initial weights, dropout, noise and batch order."
+    )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
         "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; null: chosen by torch.")
+    threads: int | None = Field(None, ge=1, le=1_024, description="CPU threads; null: chosen by torch.")
+    checkpoint_minutes: float | None = Field(
+        30.0, gt=0, description="Minutes between checkpoints within an epoch; null: only after each epoch."
+    )
+    on_nan: Literal["stop", "backoff"] = Field(
+        "stop",
+        description="If a number is not finite: stop, or return to the last finished epoch with a lower learning rate.",
+    )
+    backoff_factor: float = Field(
+        0.5, gt=0, lt=1, description="With on_nan: backoff, what the learning rate is multiplied by each time."
+    )
+    backoff_limit: int = Field(3, ge=1, description="With on_nan: backoff, how often it may happen in a training.")
     log_attention: int = Field(
         0, ge=0, description="Write attention maps of four users to TensorBoard every N epochs; 0: never."
     )

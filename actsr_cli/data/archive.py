@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from actsr_cli.errors import DownloadError
 
 _CHUNK = 1 << 20
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(OSError, ValueError, NotImplementedError, RuntimeError),
+)
+"""What zipfile raises on damaged archives: invalid offsets, sizes, names, compressed data and methods."""
 _SKIPPED_FOLDER = "__MACOSX"
 _SKIPPED_FILE = ".DS_Store"
+_LONGEST_NAME = 200
+_OWN_NAMES = ("source.json", "manifest.json", "latest.json", "inputs.json", "prepared", "prepared.json")
+"""What actsr itself puts into the folder of a data set, and trusts: no archive may bring it."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,14 @@ def unpack_archive(archive: Path, folder: Path, name: str, limits: Limits = DEFA
     check_leading_bytes(archive)
     allowed = limits.allowed(archive.stat().st_size)
     try:
-        with zipfile.ZipFile(archive) as opened:
-            targets = _plan(opened.infolist(), name, limits)
-            _check_declared_size(targets, allowed)
-            _unpack(opened, targets, folder, allowed)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        opened = zipfile.ZipFile(archive)
+    except _BROKEN as error:
         raise ArchiveError(f"broken zip archive: {error}") from error
+    with opened:
+        targets = _plan(opened.infolist(), name, limits)
+        _check_declared_size(targets, allowed)
+        for target, entry in targets.items():
+            allowed -= _unpack(opened, entry, folder / target, allowed)
 
 
 def check_leading_bytes(archive: Path) -> None:
@@ -94,6 +106,8 @@ def _plan(entries: list[zipfile.ZipInfo], name: str, limits: Limits) -> dict[str
     for entry in files:
         path = PurePosixPath(entry.filename)
         target = f"{name}{path.suffix}" if path.stem == stem else path.name
+        if _is_own(target):
+            raise ArchiveError(f"member {entry.filename!r} has a name that only actsr itself may write: '{target}'")
         if target.casefold() in taken:
             raise ArchiveError(f"duplicate member '{entry.filename}': another member is also '{target}'")
         taken.add(target.casefold())
@@ -101,14 +115,22 @@ def _plan(entries: list[zipfile.ZipInfo], name: str, limits: Limits) -> dict[str
     return targets
 
 
+def _is_own(target: str) -> bool:
+    name = target.casefold()
+    return name in _OWN_NAMES or name.startswith(".") or name.endswith(".lock")
+
+
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     member = entry.orig_filename
     reason = _unsafe_name(member) or _unsafe_kind(entry)
     if reason:
-        raise ArchiveError(f"member {member!r} {reason}")
+        shown = member if len(member) <= _LONGEST_NAME else f"{member[:_LONGEST_NAME]}…"
+        raise ArchiveError(f"member {shown!r} {reason}")
 
 
 def _unsafe_name(member: str) -> str | None:
+    if len(member.encode(errors="replace")) > _LONGEST_NAME:
+        return f"has a name of more than {_LONGEST_NAME} bytes"
     if "\\" in member:
         return "has a backslash in its name"
     if not member.isprintable():
@@ -168,21 +190,23 @@ def _check_declared_size(targets: dict[str, zipfile.ZipInfo], allowed: int) -> N
         raise ArchiveError(f"archive bomb: it would unpack to {declared:,} bytes, at most {allowed:,} are allowed")
 
 
-def _unpack(opened: zipfile.ZipFile, targets: dict[str, zipfile.ZipInfo], folder: Path, allowed: int) -> None:
-    for target, entry in targets.items():
-        try:
-            with opened.open(entry) as source, (folder / target).open("xb") as file:
-                allowed -= _copy(source, file, allowed, entry.filename)
-        except zipfile.BadZipFile as error:
-            raise ArchiveError(f"broken zip archive: member '{entry.filename}': {error}") from error
-
-
-def _copy(source: IO[bytes], file: IO[bytes], allowed: int, member: str) -> int:
-    """Copy a member and return its real number of bytes, which may differ from its header."""
+def _unpack(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, allowed: int) -> int:
+    """Write a member to a file and return its real number of bytes, which may differ from its header."""
     written = 0
-    while chunk := source.read(_CHUNK):
-        written += len(chunk)
-        if written > allowed:
-            raise ArchiveError(f"archive bomb: member '{member}' unpacks to more than is allowed")
-        file.write(chunk)
+    with target.open("xb") as file:
+        for chunk in _chunks(opened, entry):
+            written += len(chunk)
+            if written > allowed:
+                raise ArchiveError(f"archive bomb: member '{entry.filename}' unpacks to more than is allowed")
+            file.write(chunk)
     return written
+
+
+def _chunks(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The content of a member. Errors of writing are not caught here: a full disk is no broken archive."""
+    try:
+        with opened.open(entry) as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+    except _BROKEN as error:
+        raise ArchiveError(f"broken zip archive: member '{entry.filename}': {error}") from error

@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsr_cli.config import DataConfig
-from actsr_cli.data.filters import in_interval, k_core, latest, time_order, without_duplicates
+from actsr_cli.config.data import Bound
+from actsr_cli.data.filters import equal_rows, in_interval, k_core, latest, time_order, without_duplicates
+from actsr_cli.data.readers.dates import written
 from actsr_cli.data.readers.interactions import BadLines, Interactions, OnBadLine
 from actsr_cli.data.readers.item_files import ItemDetails, read_item_file
 from actsr_cli.data.readers.parts import read_interactions
 from actsr_cli.data.readers.registry import PARTS, find_reader
+from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.report import Report, Step
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import Source
@@ -39,21 +42,61 @@ def assemble(
     say(f"reading {' and '.join(path.name for path in source.parts)}")
     bad_lines = [BadLines(path, on_bad_line) for path in source.parts]
     raw = read_interactions(find_reader(source.format), source.columns, settings.intervals, bad_lines)
-    steps = [_step("read", raw)]
+    _check_equal(settings, raw, source.name)
+    steps = [_step(_read_step(source, raw), raw)]
+    read = raw
     raw = _filtered(raw, settings, steps, say)
     say("building sequences")
-    details = ItemDetails()
-    if source.item_file is not None:
-        bad_lines.append(BadLines(source.item_file, "skip"))  # a missing title is not fatal
-        details = read_item_file(source.item_file, bad_lines[-1])
+    details, item_note = _item_details(source, bad_lines)
     report = Report(
         steps,
         bad_lines=sum(each.count for each in bad_lines),
         bad_examples=[example for each in bad_lines for example in each.examples],
         parts=_part_sizes(raw),
-        item_note=_unmatched(source, raw, details),
+        item_note=item_note or _unmatched(source, raw, details),
+        times=_times(read),
+        period=_period(read),
+        equal_rows=int(equal_rows(read).sum()) if settings.duplicates == "keep" else 0,
     )
     return _sequences(raw, source.name, fingerprint, details), report
+
+
+def _read_step(source: Source, raw: Interactions) -> str:
+    """The name of the first step; it has the columns that are taken from a file without header."""
+    if source.columns.header is None:
+        return "read"
+    user, item, time = raw.columns
+    return f"read (user {user}, item {item}, {'no times' if time is None else f'time {time}'})"
+
+
+def _item_details(source: Source, bad_lines: list[BadLines]) -> tuple[ItemDetails, str]:
+    """The titles and categories of a source, and what is wrong with its file of items.
+
+    Malformed lines of the file are skipped and counted. A faulty file costs the titles only, unless it was given.
+
+    Raises:
+        DataError: the file was given, and cannot be read.
+    """
+    if source.item_file is None:
+        return ItemDetails(), ""
+    bad_lines.append(BadLines(source.item_file, "skip"))
+    try:
+        return read_item_file(source.item_file, bad_lines[-1], source.columns.encoding), ""
+    except (DataError, OSError) as error:
+        if source.items_given:
+            raise
+        bad_lines.pop()
+        return ItemDetails(), f"titles and categories are left out: {error}"
+
+
+def _times(raw: Interactions) -> dict[str, str]:
+    """How the times of each column were written; the column of times is `timestamp` under all its names."""
+    others = {name: way for name, way in raw.ways.items() if name not in (*USUAL_NAMES["timestamp"], *raw.columns)}
+    return {"timestamp": raw.way, **others} if raw.way else others
+
+
+def _period(raw: Interactions) -> tuple[str, ...]:
+    return () if raw.timestamps is None else (written(raw.timestamps.min()), written(raw.timestamps.max()))
 
 
 def _unmatched(source: Source, raw: Interactions, details: ItemDetails) -> str:
@@ -65,6 +108,15 @@ def _unmatched(source: Source, raw: Interactions, details: ItemDetails) -> str:
         f"{source.item_file.name} describes none of the items: its ids look like {', '.join(described[:3])}, "
         f"those of the data like {', '.join(raw.item_names[:3])}"
     )
+
+
+def _check_equal(settings: DataConfig, raw: Interactions, name: str) -> None:
+    """Raise DataError if equal rows are to be dropped and cannot be known."""
+    if settings.duplicates == "equal" and raw.timestamps is None:
+        raise DataError(
+            f"'{name}' has no times, so it has no rows that are equal in user, item and time",
+            hint="Choose --duplicates first, last or keep.",
+        )
 
 
 def _check_filters(settings: DataConfig, name: str) -> None:
@@ -82,8 +134,10 @@ def _filtered(raw: Interactions, settings: DataConfig, steps: list[Step], say: C
         (_interval_name(column, low, high), lambda r, c=column, lo=low, hi=high: in_interval(r, c, lo, hi))  # type: ignore[misc]
         for column, (low, high) in settings.intervals.items()
     ]
-    if settings.duplicates != "keep":
-        duplicates = settings.duplicates
+    duplicates = settings.duplicates
+    if duplicates == "equal":
+        filters.append(("without equal rows", lambda r: r.select(~equal_rows(r))))
+    elif duplicates != "keep":
         filters.append((f"{duplicates} of duplicates", lambda r: without_duplicates(r, duplicates)))
     if settings.user_core or settings.item_core:
         cores = settings.user_core, settings.item_core
@@ -103,8 +157,9 @@ def _filtered(raw: Interactions, settings: DataConfig, steps: list[Step], say: C
     return raw
 
 
-def _interval_name(column: str, low: float | None, high: float | None) -> str:
-    return f"{column} in [{'-∞' if low is None else f'{low:.16g}'}, {'∞' if high is None else f'{high:.16g}'}]"
+def _interval_name(column: str, low: Bound | None, high: Bound | None) -> str:
+    first, last = (f"{each:.16g}" if isinstance(each, float) else each for each in (low, high))
+    return f"{column} in [{first or '-∞'}, {last or '∞'}]"
 
 
 def _step(name: str, raw: Interactions) -> Step:
@@ -140,6 +195,7 @@ def _sequences(raw: Interactions, name: str, fingerprint: str, details: ItemDeta
         titles=("", *(details.titles.get(item, "") for item in item_names)) if details.titles else None,
         categories=((), *(details.categories.get(item, ()) for item in item_names)) if details.categories else None,
         parts=None if raw.parts is None else raw.parts[order],
+        times=raw.way,
     )
 
 

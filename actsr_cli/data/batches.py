@@ -114,13 +114,17 @@ class TrainingBatches:
         """Number of batches in an epoch; may differ by a few, depending on the order."""
         return self._expected_batches
 
-    def epoch(self, generator: torch.Generator) -> Iterator[list[TrainingBatch]]:
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[list[TrainingBatch]]:
         """Yield the parts of each batch of an epoch, in an order drawn from a CPU generator. Every target occurs once.
 
         All processes draw the same order. If a batch is small, some processes may get no part of it.
+
+        Args:
+            generator: draws the order.
+            done: number of batches to leave out at the start, which were trained before a stop.
         """
         order = torch.randperm(len(self.windows), generator=generator).numpy()
-        for batch in self._cut(order):
+        for batch in self._cut(order)[done:]:
             by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]
             own = self.workers.share(by_length)
             goes_on = self.windows.first_trained[own] > 0  # the last layer skips the first rows of these

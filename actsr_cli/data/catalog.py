@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from actsr_cli.errors import DataError, nearest
+from actsr_cli.words import name_problem, shortened
 
 
 class Counts(NamedTuple):
@@ -105,12 +106,25 @@ def same_data_set(one: str, other: str) -> bool:
     return one == other or (entry is not None and entry is known(other))
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be the name of a folder for a data set.
+
+    Raises:
+        DataError: it is empty, hidden or too long, or holds a separator or a character that cannot be printed.
+    """
+    if problem := name_problem(name):
+        raise DataError(
+            f"'{shortened(name)}' is not a valid name for a data set: {problem}", hint="Give the name of a folder."
+        )
+
+
 def find_entry(name: str) -> DatasetEntry:
     """The entry with this name or alias, ignoring case.
 
     Raises:
-        DataError: the name is not in the catalogue.
+        DataError: the name is not in the catalogue, or not a folder name.
     """
+    check_name(name)
     entry = known(name)
     if entry is None:
         raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from actsr_cli.data.transfer import (
     RefusalError,
     download,
 )
-from actsr_cli.errors import DownloadError
+from actsr_cli.data.writing import writing
+from actsr_cli.errors import DiskError, DownloadError
 from actsr_cli.files import move_into, scratch_folder
 
 BUILTIN_MIRRORS = (
@@ -95,7 +97,8 @@ def fetch_dataset(
 ) -> Installed:
     """Download the archive of `entry` from the first mirror that has a valid one, and install it.
 
-    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call continues it.
+    An unfinished download stays as DATA_DIR/NAME.zip.part, and the next call continues it. The caller holds the lock of
+    the data set, see `writing`.
 
     Args:
         mirrors: URLs to put before the archive's path, in the order to try them.
@@ -105,7 +108,7 @@ def fetch_dataset(
         DownloadError: no mirror has it; the hint lists the answer of each mirror and explains a manual download.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    partial = PartialFile(data_dir / f"{entry.name}.zip.part")
+    partial = _partial_of(entry, data_dir)
     answers: list[str] = []
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{entry.archive}"
@@ -121,6 +124,18 @@ def fetch_dataset(
         partial.discard()
         return installed
     raise DownloadError(f"no mirror has a valid archive of '{entry.name}'", _manual_route(entry, data_dir, answers))
+
+
+def sweep_partial(entry: DatasetEntry, data_dir: Path) -> None:
+    """Remove what a download left that was killed after it had installed the data set."""
+    partial = _partial_of(entry, data_dir)
+    if partial.exists():
+        with suppress(DiskError), writing(data_dir / entry.name, "downloaded"):  # a read-only folder keeps it
+            partial.discard()
+
+
+def _partial_of(entry: DatasetEntry, data_dir: Path) -> PartialFile:
+    return PartialFile(data_dir / f"{entry.name}.zip.part")
 
 
 def _install_partial(

@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from actsr_cli.config.data import Bound
+from actsr_cli.data.intervals import numeric_bounds
 from actsr_cli.data.readers.interactions import Interactions
 
 
-def in_interval(raw: Interactions, column: str, low: float | None, high: float | None) -> Interactions:
-    """Rows whose `column` lies in the closed interval [low, high]; None means no bound. Missing values are dropped."""
+def in_interval(raw: Interactions, column: str, low: Bound | None, high: Bound | None) -> Interactions:
+    """Rows whose `column` lies in the closed interval [low, high], see `numeric_bounds`. Missing values are dropped.
+
+    Raises:
+        DataError: there is no such column, or a bound does not fit it.
+    """
     values = raw.column(column)
     keep = ~np.isnan(values)
+    low, high = numeric_bounds(column, low, high, raw.way_of(column), values[keep].min(initial=np.inf))
     if low is not None:
         keep &= values >= low
     if high is not None:
@@ -29,6 +37,14 @@ def without_duplicates(raw: Interactions, keep: Literal["first", "last"]) -> Int
         pairs, order = pairs[::-1], order[::-1]
     _, firsts = np.unique(pairs, return_index=True)
     return raw.select(np.sort(order[firsts]))
+
+
+def equal_rows(raw: Interactions) -> NDArray[np.bool_]:
+    """(rows,) whether a row is equal to an earlier one in user, item and time; none is if there are no times."""
+    if raw.timestamps is None:
+        return np.zeros(len(raw), dtype=np.bool_)
+    rows = pd.DataFrame({"user": raw.users, "item": raw.items, "time": raw.timestamps}, copy=False)
+    return np.asarray(rows.duplicated())
 
 
 def k_core(raw: Interactions, user_core: int, item_core: int) -> Interactions:

@@ -17,9 +17,12 @@ from actsr_cli.data.readers.interactions import OnBadLine
 from actsr_cli.data.report import Report
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.sources import Source, find_source
+from actsr_cli.data.writing import writing
 from actsr_cli.errors import DataError
 
 _FINGERPRINT_DIGITS = 16
+_READING = 2
+"""Version of the reading; increased when the same files and settings give other data than before."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ def prepare(
     on_bad_line: OnBadLine = "error",
     force: bool = False,
     on_step: Callable[[str], None] | None = None,
+    choice: history.Choice | None = None,
 ) -> Prepared:
     """Prepare a source, or open the data that were prepared before from the same input with the same settings.
 
@@ -47,38 +51,76 @@ def prepare(
         on_bad_line: `error` raises at a malformed line; `skip` skips and counts it. Not used if data are only opened.
         force: prepare again even if prepared data exist.
         on_step: called with a description of each step.
+        choice: what the user asked for, remembered for `last_choice`. None keeps what was remembered before.
 
     Raises:
         DataError: the input is missing or malformed, or the filters leave nothing of it.
     """
     say = on_step or (lambda _: None)
-    if gone := [file for file in source.files if not file.is_file()]:
-        return _without_input(source, settings, gone[0])
-    inputs = history.content_hashes(source)
-    this = history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs)
-    folder = _folder(source, this.fingerprint)
-    if folder.is_dir() and not force:
-        prepared = open_prepared(folder, source.name)
-    else:
-        before = history.latest(source).inputs
-        changed = [Path(file).name for file, digest in inputs.items() if before.get(file, digest) != digest]
-        note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
-        data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
-        store.save(folder, data, _record(source, settings, data, report, inputs))
-        prepared = Prepared(store.load(folder), folder, replace(report, note=note))
+    choice = choice or last_choice(source)
+    source, lost = _without_lost_items(source)
+    if gone := [file for file in source.files if not file.exists()]:
+        prepared = _without_input(source, settings, gone[0])
+        history.remember_latest(source, history.latest(source).model_copy(update={"choice": choice}))
+        return prepared
+
+    def identified() -> history.Latest:
+        inputs = history.content_hashes(source)
+        return history.Latest(fingerprint=_fingerprint(source, settings, inputs), inputs=inputs, choice=choice)
+
+    this = identified()
+    if force or not _folder(source, this.fingerprint).is_dir():
+        with writing(source.folder, "prepared"):
+            this = identified()  # another process may have prepared the data meanwhile, or downloaded others
+            if force or not _folder(source, this.fingerprint).is_dir():
+                prepared = _prepared_anew(source, settings, this, on_bad_line, lost, say)
+                history.remember_latest(source, this)
+                return prepared
     history.remember_latest(source, this)
-    return prepared
+    return open_prepared(_folder(source, this.fingerprint), source.name)
+
+
+def _prepared_anew(
+    source: Source,
+    settings: DataConfig,
+    this: history.Latest,
+    on_bad_line: OnBadLine,
+    lost: str,
+    say: Callable[[str], None],
+) -> Prepared:
+    """Prepare a source, and store the data; the caller holds the lock of the data set.
+
+    Raises:
+        DataError: see `prepare`; or a file has changed while it was read.
+    """
+    folder, before = _folder(source, this.fingerprint), history.latest(source).inputs
+    changed = [Path(file).name for file, digest in this.inputs.items() if before.get(file, digest) != digest]
+    note = f"{' and '.join(changed)} has changed since it was last prepared" if changed else ""
+    data, report = assemble(source, settings, this.fingerprint, on_bad_line, say)
+    if history.content_hashes(source) != this.inputs:
+        raise DataError(f"the files of '{source.name}' have changed while they were read", hint="Prepare them again.")
+    report = replace(report, item_note=lost or report.item_note)
+    store.save(folder, data, _record(source, settings, data, report, this.inputs))
+    return Prepared(store.load(folder), folder, replace(report, note=note))
+
+
+def last_choice(source: Source) -> history.Choice | None:
+    """The filters that the user last prepared a source with, or None.
+
+    Raises:
+        DataError: what was remembered is damaged.
+    """
+    latest = history.latest(source)
+    if "choice" in latest.model_fields_set or not latest.fingerprint:
+        return latest.choice
+    # an earlier version remembered no more than the folder
+    return history.choice_of(_folder(source, latest.fingerprint) / store.RECORD)
 
 
 def last_settings(source: Source) -> DataConfig | None:
-    """The settings of the latest preparation of a source, or None.
-
-    Raises:
-        DataError: the record of that preparation is damaged.
-    """
-    fingerprint = history.latest(source).fingerprint
-    folder = _folder(source, fingerprint)
-    return store.load_record(folder).settings if fingerprint and folder.is_dir() else None
+    """The filters of `last_choice`, or None."""
+    choice = last_choice(source)
+    return None if choice is None else choice.settings
 
 
 def find_prepared(data_dir: Path, fingerprint: str) -> Path | None:
@@ -116,6 +158,14 @@ def latest_record(data_dir: Path, name: str | None = None) -> store.Record | Non
     return next((store.load_record(path.parent) for path in records if store.is_current(path.parent)), None)
 
 
+def _without_lost_items(source: Source) -> tuple[Source, str]:
+    """The source without a file of items that was found beside the interactions and is gone, and a note about it."""
+    file = source.item_file
+    if file is None or source.items_given or file.is_file():
+        return source, ""
+    return source.model_copy(update={"item_file": None}), f"{file} is gone: titles and categories are left out"
+
+
 def _folder(source: Source, fingerprint: str) -> Path:
     return source.folder / "prepared" / fingerprint
 
@@ -144,6 +194,7 @@ def _fingerprint(source: Source, settings: DataConfig, inputs: dict[str, str]) -
     """
     described = {
         "version": store.FORMAT_VERSION,
+        "reading": _READING,
         "files": [inputs[str(file)] for file in source.parts],
         "item_file": None if source.item_file is None else inputs[str(source.item_file)],
         "format": source.format,

@@ -33,6 +33,7 @@ class SequenceData:
         parts: (interactions,) uint8, 0 for training, 1 for validation, 2 for test, if the data are split into files;
             each user's items are then in the order of the parts. None for other data.
         split: which items are for training and which are held out.
+        times: how the times were written in the input, see `readers.times`; empty without times.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SequenceData:
     categories: tuple[tuple[str, ...], ...] | None = None
     parts: NDArray[np.uint8] | None = None
     split: SplitConfig = _LAST
+    times: str = ""
 
     @property
     def n_users(self) -> int:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from actsr_cli.data.catalog import all_names, known
+from actsr_cli.data.catalog import all_names, check_name, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
+from actsr_cli.data.readers.columns import ROLES
+from actsr_cli.data.readers.folders import part_files
 from actsr_cli.data.readers.item_files import check_item_file
-from actsr_cli.data.readers.registry import PARTS
+from actsr_cli.data.readers.registry import COMPRESSED, PARTS, uncompressed
 from actsr_cli.errors import DataError
 from actsr_cli.files import write_record
 
 FILE_NAME = "source.json"
 FOLDER_FORMAT = "atomic"
 """The format of files that lie in the folder of a data set."""
+FOLDER_OF_PARTS = "parquet"
+"""The format of a folder that is read as one table."""
 
 
 class Source(BaseModel):
@@ -27,12 +32,13 @@ class Source(BaseModel):
     Attributes:
         name: the data set's name, as the user gave it.
         folder: its folder under the data root; prepared data go there.
-        file: the interactions; if the data are split into files, those for training.
+        file: the interactions, a file or a folder of parts; if the data are split into files, those for training.
         valid_file: the interactions for validation if the data are split into files, else None.
         test_file: likewise for test.
         format: name of the reader.
         columns: names of the columns.
         item_file: titles and categories of items, or None.
+        items_given: whether the user gave that file; otherwise it was found beside the interactions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +51,7 @@ class Source(BaseModel):
     format: str
     columns: Columns = Columns()
     item_file: Path | None = None
+    items_given: bool = False
 
     @field_validator("format")
     @classmethod
@@ -78,8 +85,8 @@ class Source(BaseModel):
         Raises:
             DataError: the file does not exist, or has no titles or categories.
         """
-        check_item_file(file)
-        return self.model_copy(update={"item_file": file.resolve()})
+        check_item_file(file, self.columns.encoding)
+        return self.model_copy(update={"item_file": file.resolve(), "items_given": True})
 
     def register(self) -> Self:
         """Register this source in its folder, so that its name is enough in later calls."""
@@ -94,7 +101,8 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
     Args:
         data_dir: the data root.
         name: the name that the data set will have.
-        file: the interactions; with NAME.train.inter, NAME.valid.inter and NAME.test.inter beside it are read too.
+        file: the interactions, a file or a folder of Parquet parts; with NAME.train.inter, NAME.valid.inter and
+            NAME.test.inter beside it are read too.
         format_name: the name of a format; Default: by the file's suffix.
         columns: names of the columns.
 
@@ -102,10 +110,8 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
         DataError: a file is missing, the name is not a folder name, the format is unknown or has no such columns, or
             the data set exists under another name of the catalogue.
     """
-    _check_name(name)
-    if not file.is_file():
-        raise DataError(f"no file {file}")
-    reader = find_reader(format_name) if format_name else guess_reader(file)
+    check_name(name)
+    reader = _reader_of(file, format_name)
     _check_columns(columns, reader)
     source = _source(name, data_dir / name, file.resolve(), reader, columns)
     others = [_in_folder(folder, name) for folder in _folders(data_dir, name) if folder.name != name]
@@ -120,7 +126,7 @@ def find_source(data_dir: Path, name: str) -> Source:
         DataError: the data set does not exist (the hint says how to get it), it is ambiguous (two of these folders hold
             different files, or one holds several), or the name is not a folder name.
     """
-    _check_name(name)
+    check_name(name)
     found = [source for folder in _folders(data_dir, name) if (source := _in_folder(folder, name)) is not None]
     if found:
         _check_one(found, name)
@@ -162,9 +168,9 @@ def _check_one(sources: Sequence[Source], name: str) -> None:
 
 def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Columns) -> Source:
     """The source of a file of interactions, with the other parts of its split and its item file."""
-    stem, part = _stem_and_part(file) if reader.in_parts else (file.stem, None)
+    stem, part = _stem_and_part(file) if reader.in_parts else (uncompressed(file).stem, None)
     files = [file] if part is None else _all_parts(file, stem, part)
-    items = None if reader.item_suffix is None else file.with_name(stem + reader.item_suffix)
+    beside = [] if reader.item_suffix is None else [stem + reader.item_suffix + each for each in ("", *COMPRESSED)]
     return Source(
         name=name,
         folder=folder,
@@ -173,14 +179,15 @@ def _source(name: str, folder: Path, file: Path, reader: Reader, columns: Column
         test_file=None if part is None else files[2],
         format=reader.name,
         columns=columns,
-        item_file=items if items is not None and items.is_file() else None,
+        item_file=next((path for name in beside if (path := file.with_name(name)).is_file()), None),
     )
 
 
 def _stem_and_part(file: Path) -> tuple[str, str | None]:
     """A file's name without part and suffix, and its part of a split (None: the file holds all interactions)."""
-    stem, _, part = file.stem.rpartition(".")
-    return (stem, part) if stem and part in PARTS else (file.stem, None)
+    whole = uncompressed(file).stem
+    stem, _, part = whole.rpartition(".")
+    return (stem, part) if stem and part in PARTS else (whole, None)
 
 
 def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
@@ -189,11 +196,12 @@ def _all_parts(file: Path, stem: str, part: str) -> list[Path]:
     Raises:
         DataError: `file` is another part, or a part is missing.
     """
-    files = [file.with_name(f"{stem}.{each}{file.suffix}") for each in PARTS]
+    suffix = file.name.removeprefix(f"{stem}.{part}")
+    files = [file.with_name(f"{stem}.{each}{suffix}") for each in PARTS]
     if missing := [each.name for each in files if not each.is_file()]:
         raise DataError(
             f"{file.name} is one of three files of a split; missing: {', '.join(missing)}",
-            hint=f"Put all three into {file.parent}; a file with all interactions must be called {stem}{file.suffix}.",
+            hint=f"Put all three into {file.parent}; a file with all interactions must be called {stem}{suffix}.",
         )
     if part != PARTS[0]:
         raise DataError(
@@ -210,7 +218,7 @@ def _interaction_file(folder: Path) -> Path | None:
         DataError: the files are ambiguous.
     """
     endings = find_reader(FOLDER_FORMAT).suffixes
-    files = sorted(path for path in folder.glob("*") if path.suffix in endings and path.is_file())
+    files = sorted(path for path in folder.glob("*") if uncompressed(path).suffix.lower() in endings and path.is_file())
     stems = {_stem_and_part(path)[0] for path in files}
     stem = folder.name if folder.name in stems else min(stems, default="")
     if len(stems) > 1 and stem != folder.name:
@@ -219,7 +227,11 @@ def _interaction_file(folder: Path) -> Path | None:
             f"{folder} holds {len(files)} {endings[0]} files",
             hint=f"Name the right one {named}, or give it with --from-file.",
         )
-    return _whole_or_split([path for path in files if _stem_and_part(path)[0] == stem])
+    found = [path for path in files if _stem_and_part(path)[0] == stem]
+    for first, second in pairwise(sorted(found, key=lambda path: str(_stem_and_part(path)))):
+        if _stem_and_part(first) == _stem_and_part(second):
+            raise _unclear(first, second)
+    return _whole_or_split(found)
 
 
 def _whole_or_split(files: Sequence[Path]) -> Path | None:
@@ -228,11 +240,15 @@ def _whole_or_split(files: Sequence[Path]) -> Path | None:
     whole = [path for path in files if path not in split]
     split.sort(key=lambda path: _stem_and_part(path)[1] != PARTS[0])  # the training file first
     if whole and split:
-        raise DataError(
-            f"{whole[0].parent} holds {whole[0].name} and {split[0].name}, so it is not clear which to read",
-            hint="Choose one: actsr preprocess NAME --from-file PATH",
-        )
+        raise _unclear(whole[0], split[0])
     return next(iter([*whole, *split]), None)
+
+
+def _unclear(first: Path, second: Path) -> DataError:
+    return DataError(
+        f"{first.parent} holds {first.name} and {second.name}, so it is not clear which to read",
+        hint="Choose one: actsr preprocess NAME --from-file PATH",
+    )
 
 
 def _registered(folder: Path, name: str) -> Source:
@@ -240,18 +256,35 @@ def _registered(folder: Path, name: str) -> Source:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return Source.model_validate({**stored, "name": name, "folder": folder})
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged", hint="Delete it, and preprocess again with --from-file.") from error
+    except DataError as error:  # a format that another version had, or a package that is not there
+        raise DataError(f"{path}: {error.message}", hint="Preprocess again with --from-file.") from error
 
 
-def _check_name(name: str) -> None:
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise DataError(f"'{name}' is not a valid name for a data set: it must be a single folder name")
+def _reader_of(file: Path, format_name: str | None) -> Reader:
+    """The format of a file, or of a folder of files that are one table.
+
+    Raises:
+        DataError: there is no such file, its format is unknown, or it is a folder that the format does not read.
+    """
+    if not file.is_dir():
+        if not file.is_file():
+            raise DataError(f"no file {file}")
+        return find_reader(format_name) if format_name else guess_reader(file)
+    reader = find_reader(format_name or FOLDER_OF_PARTS)
+    if not reader.folders:
+        raise DataError(
+            f"{file} is a folder, and the format {reader.name} reads files",
+            hint="Give one file, or a folder of Parquet parts.",
+        )
+    part_files(file)
+    return reader
 
 
 def _check_columns(columns: Columns, reader: Reader) -> None:
     """Refuse columns and options that a format does not use."""
     for column, value in columns.model_dump().items():
         if value is not None and column not in reader.options:
-            what = column if column == "separator" else f"{column} column"
+            what = f"{column} column" if column in ROLES else column
             raise DataError(f"the format {reader.name} has no {what} to choose")

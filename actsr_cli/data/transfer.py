@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from actsr_cli.data.retry import RetryPolicy
 from actsr_cli.errors import DownloadError
-from actsr_cli.files import write_record
+from actsr_cli.files import disk_errors, write_record
 from actsr_cli.version import __version__
 
 OnProgress = Callable[[int, int | None], None]
@@ -57,6 +57,10 @@ class PartialFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._record = path.with_name(path.name + ".json")
+
+    def exists(self) -> bool:
+        """Whether the file or its record is there."""
+        return self.path.exists() or self._record.exists()
 
     @property
     def size(self) -> int:
@@ -222,8 +226,10 @@ def _append(response: httpx.Response, partial: PartialFile, total: int | None, o
     """Write bytes as they arrive, unbuffered, so that a killed process loses nothing."""
     done = partial.size
     on_progress(done, total)
-    with partial.path.open("ab", buffering=0) as file:
+    with disk_errors(partial.path, partial.path), partial.path.open("ab", buffering=0) as file:
         for chunk in response.iter_raw():
-            file.write(chunk)
+            rest = memoryview(chunk)
+            while rest:  # an unbuffered file may take a part only
+                rest = rest[file.write(rest) :]
             done += len(chunk)
             on_progress(done, total)

@@ -7,7 +7,8 @@ FOLDER/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,13 +17,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
+from actsr_cli.data.names import lists_of_texts, texts
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import DataError
 from actsr_cli.files import replacing
+from actsr_cli.sealed import check_files, checksums
+from actsr_cli.words import shortened
 
 _ITEMS, _USERS = "items.parquet", "users.parquet"
+_TIMES = "times"
+"""Name of the metadata of `items.parquet` that hold `Vocabulary.times`."""
 _COMPARED = 20_000
 """Largest number of names that an unknown name is compared with."""
 
@@ -37,6 +44,7 @@ class Vocabulary:
         titles: a title for each item id (empty where unknown), or None.
         categories: the categories of each item id (none where unknown), or None.
         user_names: the raw id of each user, or None if the model does not learn about users.
+        times: how the times of the data were written, see `readers.times`; empty if unknown or without times.
     """
 
     item_names: tuple[str, ...]
@@ -44,6 +52,7 @@ class Vocabulary:
     titles: tuple[str, ...] | None = None
     categories: tuple[tuple[str, ...], ...] | None = None
     user_names: tuple[str, ...] | None = None
+    times: str = ""
 
     @classmethod
     def of(cls, data: SequenceData, *, users: bool) -> Vocabulary:
@@ -54,6 +63,7 @@ class Vocabulary:
             titles=data.titles,
             categories=data.categories,
             user_names=data.user_names if users else None,
+            times=data.times,
         )
 
     @property
@@ -104,41 +114,55 @@ class Vocabulary:
         ids = self._user_ids
         return np.fromiter((ids.get(name, -1) for name in names), dtype=np.int64, count=len(names))
 
-    def save(self, folder: Path) -> None:
-        """Write the vocabulary into a folder."""
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write the vocabulary into a folder.
+
+        Returns:
+            The checksums of its files by name.
+        """
         items = pd.DataFrame({"id": pd.Series(self.item_names, dtype="str"), "count": self.counts})
+        items.attrs[_TIMES] = self.times
         if self.titles is not None:
             items["title"] = pd.Series(self.titles, dtype="str")
         if self.categories is not None:
             items["categories"] = [list(each) for each in self.categories]
-        with replacing(folder / _ITEMS) as partial:
-            items.to_parquet(partial)
+        tables = {_ITEMS: items}
         if self.user_names is not None:
-            with replacing(folder / _USERS) as partial:
-                pd.DataFrame({"id": self.user_names}, dtype="str").to_parquet(partial)
+            tables[_USERS] = pd.DataFrame({"id": self.user_names}, dtype="str")
+        for name, table in tables.items():
+            with replacing(folder / name) as partial:
+                table.to_parquet(partial)
+        return checksums(folder / name for name in tables)
 
     @classmethod
-    def load(cls, folder: Path) -> Vocabulary:
+    def load(cls, folder: Path, files: Mapping[str, str] | None = None) -> Vocabulary:
         """The vocabulary that `save` wrote into a folder.
+
+        Args:
+            folder: where it is.
+            files: the checksums that `save` returned; None: not known, so not checked.
 
         Raises:
             DataError: its files are missing or damaged.
         """
+        has_users = (folder / _USERS).exists() if files is None else _USERS in files
         try:
-            items = pd.read_parquet(folder / _ITEMS)
-            users = pd.read_parquet(folder / _USERS) if (folder / _USERS).exists() else None
+            check_files(folder, files or {})
+            items = parquet.read_table(folder / _ITEMS)
+            users = parquet.read_table(folder / _USERS) if has_users else None
             found = cls(
-                item_names=tuple(items["id"]),
-                counts=items["count"].to_numpy(np.int64),
-                titles=tuple(items["title"]) if "title" in items else None,
-                categories=tuple(map(tuple, items["categories"])) if "categories" in items else None,
-                user_names=None if users is None else tuple(users["id"]),
+                item_names=texts(items, "id"),
+                counts=items["count"].to_numpy().astype(np.int64, casting="safe"),
+                titles=texts(items, "title") if "title" in items.column_names else None,
+                categories=lists_of_texts(items, "categories") if "categories" in items.column_names else None,
+                user_names=None if users is None else texts(users, "id"),
+                times=_times_of(items),
             )
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_line(error)}"
             raise DataError(f"the vocabulary in {folder} {reason}") from error
-        if not found.item_names or found.item_names[0] != "":
-            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is not padding")
+        if not found.item_names or found.item_names[0] != "" or (found.counts < 0).any():
+            raise DataError(f"the vocabulary in {folder} is damaged: item 0 is not padding, or a count is below 0")
         return found
 
     @cached_property
@@ -171,5 +195,11 @@ class Vocabulary:
         )
 
 
+def _times_of(items: pa.Table) -> str:
+    """How the times of the data were written; pandas stores the attributes of a table as JSON."""
+    attributes = json.loads((items.schema.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+    return str(attributes.get(_TIMES, ""))
+
+
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return shortened(" ".join(str(error).split()), 300)

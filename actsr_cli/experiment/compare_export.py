@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from tabulate import tabulate
@@ -13,7 +14,11 @@ from actsr_cli.evaluation.comparison import Contender, Difference, Slice
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.experiment.compare import Comparison
-from actsr_cli.files import replacing, write_text
+from actsr_cli.files import write_text
+from actsr_cli.pages.charts import fitted, save, spacious
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DIFFERENCE_COLUMNS = ("", "baseline", "contender", "difference", "95 % interval", "p users", "effect", "p seeds", "")
 """Column headers of the table of differences."""
@@ -85,7 +90,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     write_text(folder / "slices.csv", _slice_table(comparison).to_csv(index=False))
     write_text(folder / "compare.md", _document(comparison, "github"))
     write_text(folder / "compare.tex", _document(comparison, "latex_booktabs"))
-    _draw(folder / "intervals.png", comparison)
+    save(intervals_figure(comparison), folder / "intervals.png")
     return [folder / name for name in ("differences.csv", "slices.csv", "compare.md", "compare.tex", "intervals.png")]
 
 
@@ -202,13 +207,16 @@ def _slice_table(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _draw(path: Path, comparison: Comparison) -> None:
-    """Draw each difference with its interval, one panel per metric, and a line at 0."""
+def intervals_figure(comparison: Comparison) -> Figure:
+    """Each difference with its interval, one panel per metric, and a line at 0."""
     from matplotlib.figure import Figure
 
     measures = list(comparison.request.wanted)
     names = [contender.name for contender in comparison.contenders[1:]]
-    figure = Figure(figsize=(3.2 * len(measures) + 2, 1.4 + 0.4 * len(names)), layout="constrained")
+    labels = [fitted(name, 2.5) for name in names]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    width = 3.2 * len(measures) + 2.5
+    figure = Figure(figsize=(width, 1.7 + 0.4 * lines), layout=spacious())
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for panel, measure in zip(panels, measures, strict=True):
         for each in (each for each in comparison.differences if each.measure == measure):
@@ -218,13 +226,12 @@ def _draw(path: Path, comparison: Comparison) -> None:
             panel.plot([gap.low, gap.high], [height, height], color=colour, linewidth=2)
             panel.plot([gap.mean], [height], "o", color=colour)
         panel.axvline(0, color="black", linewidth=0.8)
-        panel.set_title(titled(measure))
+        panel.set_title(titled(measure), fontsize="medium")
         panel.margins(y=0.4)
         panel.locator_params(axis="x", nbins=4)
-    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_yticks(range(len(names)), labels)
     panels[0].invert_yaxis()
     baseline = comparison.contenders[0].name
     title = f"Difference to {baseline}, 95 % intervals over users ({comparison.request.split} split)"
-    figure.suptitle(title, fontsize="medium")
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=150)
+    figure.suptitle(fitted(title, width - 0.5), fontsize="medium")
+    return figure

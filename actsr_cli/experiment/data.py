@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -11,15 +12,20 @@ from typing import Any
 import pandas as pd
 
 from actsr_cli.config import DataConfig, FileSplit, RunConfig
+from actsr_cli.config.data import Bound
 from actsr_cli.data import store
 from actsr_cli.data.catalog import Counts, all_names, known, same_data_set
-from actsr_cli.data.prepare import Prepared, find_prepared, last_settings, open_prepared, prepare
+from actsr_cli.data.history import Choice
+from actsr_cli.data.prepare import Prepared, find_prepared, last_choice, last_settings, open_prepared, prepare
 from actsr_cli.data.readers import Columns
 from actsr_cli.data.readers.interactions import OnBadLine
 from actsr_cli.data.sources import Source, find_source, source_from_file
 from actsr_cli.errors import ConfigError, DataError, RunError
 from actsr_cli.experiment.run import Run
-from actsr_cli.presets import DEFAULT, ResolvedConfig, preset_for, resolve
+from actsr_cli.presets import DEFAULT, ResolvedConfig, option_name, preset_for, preset_name, resolve
+
+NO_PRESET = "none"
+"""Given instead of a preset to prepare without its filters."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,45 @@ class Preparation(Prepared):
 
     Attributes:
         preset: the preset whose filters were used, or None.
+        settings: the filters that were used.
+        repeated: whether they are those of the last preparation, because none were given.
+        before: the filters of the last preparation if they were others, or None.
+        usual: the data set's own preset, or None.
         left_out: filters of the preset that were left out, in words, or "".
         expected: expected numbers of users, items and interactions, or None if unknown.
     """
 
     preset: str | None = None
+    settings: DataConfig = field(default_factory=DataConfig)
+    repeated: bool = False
+    before: DataConfig | None = None
+    usual: str | None = None
     left_out: str = ""
     expected: Counts | None = None
+
+    @property
+    def filters(self) -> str:
+        """The filters that were used, and those of the last preparation, in sentences."""
+        used = as_options(self.settings) or "none"
+        if self.repeated:
+            own = f" With those of its preset: --preset {self.usual}." if self.usual else ""
+            return f"With the options of the last preparation: {used}. Without filters: --preset {NO_PRESET}.{own}"
+        said = f"Filters: {used}" + (f" (preset {self.preset})." if self.preset else ".")
+        return said if self.before is None else f"{said} Last time: {as_options(self.before) or 'none'}."
 
     def to_frame(self) -> pd.DataFrame:
         """Number of users, items and interactions after each step."""
         return pd.DataFrame([vars(step) for step in self.report.steps]).rename(columns={"name": "step"})
 
     def __repr__(self) -> str:
-        return f"{self.data.name}, prepared in {self.folder}\n{self.to_frame().to_string(index=False)}"
+        times = "".join(f"\n{line}" for line in self.report.read_as)
+        steps = self.to_frame().to_string(index=False)
+        return f"{self.data.name}, prepared in {self.folder}\n{steps}{times}\n{self.filters}"
 
     def _repr_html_(self) -> str:
         table: str = self.to_frame().to_html(index=False)
-        return f"<h4>{escape(self.data.name)}</h4>{table}<p>Prepared in {escape(str(self.folder))}</p>"
+        told = "<br>".join(map(escape, [*self.report.read_as, self.filters, f"Prepared in {self.folder}"]))
+        return f"<h4>{escape(self.data.name)}</h4>{table}<p>{told}</p>"
 
 
 def prepare_raw(
@@ -79,10 +106,13 @@ def prepare_raw(
 ) -> Preparation:
     """Prepare a data set from its raw interactions. A given file is remembered under the data set's name.
 
+    If neither a file nor a preset nor a filter is given, the filters of the last call are used again. Otherwise they
+    start from the preset.
+
     Args:
         raw: the interactions.
         data_dir: the data root.
-        preset: take the filters of this preset. Default: the data set's own preset.
+        preset: take the filters of this preset; `none` takes no filters. Default: the data set's own preset.
         options: filters by dotted key; they override the preset. None keeps the preset's value.
         on_bad_line: `error` raises at a malformed line; `skip` skips and counts it.
         force: prepare again even if it was done before.
@@ -94,20 +124,48 @@ def prepare_raw(
     """
     source = _source_of(raw, data_dir)
     usual = preset_for(*all_names(raw.name))
-    resolved = resolve(preset=preset or usual, options=options)
-    settings, left_out = fitting(resolved.config.data, source, resolved)
-    prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=on_step)
+    before = last_choice(source)
+    given = [value for value in (raw.file, preset, *(options or {}).values()) if value is not None]
+    resolved = resolve(preset=None if preset == NO_PRESET else preset or usual, options=options)
+    choice = Choice(settings=resolved.config.data, preset=preset_name(resolved))
+    repeated = before is not None and not given and before.settings != choice.settings
+    if repeated:
+        choice = before or choice
+    settings, left_out = fitting(choice.settings, source, resolved)
+    choice = choice.model_copy(update={"settings": settings})
+    prepared = prepare(source, settings, on_bad_line=on_bad_line, force=force, on_step=on_step, choice=choice)
     if raw.file is not None or raw.items is not None:
         source.register()
     entry = known(raw.name)
-    changed = left_out or any(value is not None for value in (options or {}).values())
-    as_published = entry is not None and preset in (None, usual) and not changed
+    as_published = entry is not None and choice == Choice(settings=resolve(preset=usual).config.data, preset=usual)
     return Preparation(
         **vars(prepared),
-        preset=preset or usual,
+        preset=choice.preset,
+        settings=settings,
+        repeated=repeated,
+        before=None if before is None or before.settings == settings else before.settings,
+        usual=usual,
         left_out=left_out,
         expected=entry.expected if entry is not None and as_published else None,
     )
+
+
+def as_options(settings: DataConfig) -> str:
+    """Filters as options of the command line; empty without filters."""
+    words = []
+    for key, value in settings.model_dump(exclude_defaults=True).items():
+        option = option_name(f"data.{key}")
+        sides = (
+            [f"{column}={_side(low)}:{_side(high)}" for column, (low, high) in value.items()]
+            if key == "intervals"
+            else [value]
+        )
+        words += [f"{option} {shlex.quote(str(each))}" for each in sides]
+    return " ".join(words)
+
+
+def _side(bound: Bound | None) -> str:
+    return "" if bound is None else bound if isinstance(bound, str) else f"{bound:.16g}"
 
 
 def _source_of(raw: Raw, data_dir: Path) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from logging import getLogger
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from actsr_cli.config import EvaluationConfig, NoCalibration, SplitConfig
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
-from actsr_cli.errors import RunError
+from actsr_cli.errors import DiskError, RunError
 from actsr_cli.evaluation.judging import Judgement, SplitFacts, judge, ranker_for, split_facts
 from actsr_cli.evaluation.metrics import Measure, chosen_metrics, measures
 from actsr_cli.evaluation.protocol import Protocol
@@ -23,6 +24,7 @@ from actsr_cli.models.base import Model
 from actsr_cli.models.popularity import Popularity
 from actsr_cli.training.device import choose_device
 
+_log = getLogger("actsr")
 _DECIMALS = "{:.4f}".format
 
 
@@ -159,7 +161,7 @@ def judge_run(
 def evaluate_run(
     run: Run, data: SequenceData, request: Request, on_batch: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Rank every target of a split. The metrics are saved in the run's metrics.json.
+    """Rank every target of a split. The metrics are saved in the run's metrics.json; where they cannot, this is logged.
 
     Args:
         run: a trained run.
@@ -177,7 +179,10 @@ def evaluate_run(
     former = run.metrics.get(key, {})
     kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
     counts = {"epoch": epoch, "users": evaluation.facts.users, "targets": evaluation.facts.targets}
-    run.add_metrics(key, {**kept, **counts, **judgement.values})
+    try:
+        run.add_metrics(key, {**kept, **counts, **judgement.values})
+    except DiskError as error:
+        _log.warning("the metrics are not saved: %s", error.message)
     return evaluation
 
 

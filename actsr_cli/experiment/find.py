@@ -7,18 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from logging import getLogger
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from actsr_cli.data.catalog import same_data_set
 from actsr_cli.errors import RunError
+from actsr_cli.experiment.place import CONFIG, is_run
 from actsr_cli.experiment.record import FILE_NAME, RunRecord, Status, read_record
 from actsr_cli.experiment.run import Run, has_config, open_run, status_of
 from actsr_cli.version import __version__
 
 Name = tuple[str, ...]
 """The parts of a name: DATASET, MODEL, NAME, or only the last ones."""
+
+_log = getLogger("actsr")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Summary(BaseModel):
 
 def list_runs(runs_dir: Path) -> list[Listed]:
     """All runs by their start, the latest last; unreadable ones come first."""
-    found = [_listed(runs_dir, path.parent) for path in runs_dir.glob(f"*/*/*/{FILE_NAME}")]
+    folders = {path.parent for file in (FILE_NAME, CONFIG) for path in runs_dir.glob(f"[!.]*/[!.]*/[!.]*/{file}")}
+    found = [_listed(runs_dir, folder) for folder in folders]
     return sorted(found, key=lambda each: ("" if each.record is None else each.record.started, each.place))
 
 
@@ -100,7 +105,7 @@ def find_run(runs_dir: Path, name: str | None = None) -> Run:
 
 
 def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
-    """The run that finished last. Trials of studies do not count.
+    """The run that finished last. Trials of studies do not count. One that cannot be opened is left out and logged.
 
     Args:
         runs_dir: root of the runs.
@@ -116,7 +121,11 @@ def latest_run(runs_dir: Path, *, refits: bool = False) -> Run:
     for record, path in sorted(finished, key=lambda pair: pair[0].ended or pair[0].started, reverse=True):
         if record.source is not None and not refits:
             continue
-        run = open_run(path)
+        try:
+            run = open_run(path)
+        except RunError as error:
+            _log.info("Leaving out the later run %s: %s", record.title, error.message)
+            continue
         if refits or run.config.split.by != "none":
             return run
     if not runs:
@@ -132,7 +141,7 @@ def find_folder(runs_dir: Path, name: str) -> Path:
     Raises:
         RunError: there is no such run, or there are several.
     """
-    if (Path(name) / FILE_NAME).is_file():
+    if is_run(Path(name)):
         return Path(name)
     runs = list_runs(runs_dir)
     found = called(runs, name)
@@ -193,12 +202,16 @@ def _summary(listed: Listed) -> Summary:
         return Summary.model_validate(
             facts | {"run": listed.name, "dataset": dataset, "model": model, "status": Status.UNREADABLE}
         )
-    try:
-        status = status_of(listed.path, record) if _can_be_opened(listed.path, record) else Status.UNREADABLE
-    except RunError:  # the run was damaged or deleted in the meantime
-        status = Status.UNREADABLE
+    status = _status(listed.path, record) if _can_be_opened(listed.path, record) else Status.UNREADABLE
     shared = {name: getattr(record, name) for name in Summary.model_fields if hasattr(record, name)}
     return Summary.model_validate(shared | {"run": listed.name, "status": status})
+
+
+def _status(path: Path, record: RunRecord) -> Status:
+    try:
+        return status_of(path, record)
+    except RunError:  # the run was damaged or deleted in the meantime
+        return Status.UNREADABLE
 
 
 def _can_be_opened(path: Path, record: RunRecord) -> bool:
@@ -224,7 +237,7 @@ def _counted(runs: list[Listed]) -> str:
         if each.record.trial is not None
         else "trained on all data"
         if each.record.finished
-        else status_of(each.path, each.record).value
+        else _status(each.path, each.record).value
         for each in runs
     )
     return ", ".join(f"{count} {what}" for what, count in counts.items())

@@ -16,11 +16,10 @@ from actsr_cli.data.demo_items import NOISE_TITLES
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
-from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.experiment.evaluate import trained_model
 from actsr_cli.experiment.model import check_held_out
 from actsr_cli.experiment.run import Run
-from actsr_cli.inspection.answers import Case, split_cases
+from actsr_cli.inspection.answers import PROTOCOL, Case, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import learned_curves
@@ -61,11 +60,6 @@ class Inspected:
     model: SequentialModel
     data: SequenceData
     device: torch.device
-
-    @property
-    def seen(self) -> Seen:
-        """The protocol of its ranks, the same as in its training."""
-        return self.run.config.evaluation.seen
 
     @property
     def calibrated(self) -> bool:
@@ -176,7 +170,6 @@ def choose_subjects(inspected: Inspected, choice: SubjectChoice) -> list[Subject
                 count,
                 improved=upwards,
                 device=inspected.device,
-                seen=inspected.seen,
                 batch_size=inspected.run.config.evaluation.batch_size,
             )
     if choice.random is not None or not subjects:
@@ -195,7 +188,7 @@ def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
             f"{inspected.run.name} needs timestamps, and a raw history has none",
             hint="Choose users of the data set with --user or --random.",
         )
-    return [view(inspected.model, each.case, device=inspected.device, seen=inspected.seen) for each in subjects]
+    return [view(inspected.model, each.case, device=inspected.device) for each in subjects]
 
 
 def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[[str], None] | None = None) -> Findings:
@@ -247,10 +240,7 @@ def write_inspection(
         ReportedRun(inspected.run.name, inspected.calibrated, seen, found)
         for inspected, seen, found in zip(opened, views, findings, strict=True)
     ]
-    about = (
-        f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. "
-        f"Ranks by protocol {Protocol(opened[0].seen).title}."
-    )
+    about = f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {PROTOCOL.title}."
     write_output(folder, Report(data.name, about, subjects, runs, data.display_name))
 
 

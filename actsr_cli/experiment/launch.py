@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from actsr_cli.config import NoSplit, RunConfig
+from actsr_cli.config.training import LARGEST_SEED
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
-from actsr_cli.errors import RunError
+from actsr_cli.errors import ConfigError, RunError
+from actsr_cli.experiment.place import check_place, new_name
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.run import Origin, Run, new_name, new_run
+from actsr_cli.experiment.run import Origin, Run, new_run
 from actsr_cli.experiment.series import finished_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import display_name
@@ -98,8 +100,11 @@ def train_series(
         Each run when it is finished or interrupted. An interrupted run is the last one.
 
     Raises:
+        ConfigError: a seed is too large.
         RunError: a run of the series exists with other settings or data, or is unfinished.
     """
+    if config.training.seed + seeds - 1 > LARGEST_SEED:
+        raise ConfigError(f"the last seed, {config.training.seed + seeds - 1}, is larger than {LARGEST_SEED}")
     workers = launch.workers
     series = workers.from_leader(new_name) if name is None else name
     for seed in range(config.training.seed, config.training.seed + seeds):
@@ -128,7 +133,7 @@ def check_refittable(run: Run) -> None:
 
 
 def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
-    """Check, before a run is trained, that it has no refit yet.
+    """Check, before a run is trained, that it has no refit with results yet.
 
     Args:
         runs_dir: where runs live.
@@ -140,9 +145,7 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
     """
     refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
     if (runs_dir / refitted).exists():
-        raise RunError(
-            f"there is a run {runs_dir / refitted} already", hint=f"Delete it first: actsr runs delete {refitted}"
-        )
+        check_place(runs_dir / refitted, hint=f"Delete it first: actsr runs delete {refitted}")
 
 
 def refit_config(run: Run) -> RunConfig:

@@ -1,23 +1,18 @@
-"""The lock of a run's folder, which the process that trains the run holds."""
+"""The locks of runs: of the folder of a run, held by the process that trains it, and of the creation of runs."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from actsr_cli.errors import RunError
+from actsr_cli import locks
+from actsr_cli.errors import BusyError
 
-_FILE_NAME = "run.lock"
-_GLANCE = 0.2
-"""Seconds after which a tested lock counts as held: another process may test it at the same moment."""
-_WAIT = 1.0
-"""Seconds that a training waits for its lock, which another process may hold for a moment to test it."""
+_OF_A_RUN = "run.lock"
+_OF_ALL_RUNS = ".lock"
 
 
-@contextmanager
-def held(folder: Path, name: str) -> Iterator[None]:
+def held(folder: Path, name: str) -> AbstractContextManager[None]:
     """Hold the lock of the run in a folder for as long as the context lasts.
 
     Args:
@@ -25,37 +20,36 @@ def held(folder: Path, name: str) -> Iterator[None]:
         name: the run's name, for the error.
 
     Raises:
-        RunError: another process holds it.
+        BusyError: another process holds it.
     """
-    from filelock import FileLock, Timeout  # slow to import, and listing finished runs takes no lock
-
-    lock = FileLock(folder / _FILE_NAME)
-    try:
-        lock.acquire(timeout=_WAIT)
-    except Timeout:
-        raise in_training(name) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return locks.held(folder / _OF_A_RUN, name, "trained")
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process trains the run in a folder."""
-    path = folder / _FILE_NAME
-    if not path.exists():
-        return False
-    if not os.access(path, os.W_OK):  # another user's run: its lock cannot be tried, so its record is believed
-        return True
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path).acquire(timeout=_GLANCE, poll_interval=0.02):  # another process may look at the same time
-            return False
-    except Timeout:
-        return True
+def creating(runs_dir: Path) -> AbstractContextManager[None]:
+    """Hold the lock of the moment in which a new run takes its place; waits for other processes."""
+    return locks.held(runs_dir / _OF_ALL_RUNS, f"the list of runs in {runs_dir}", "changed", waits=True)
 
 
-def in_training(name: str) -> RunError:
-    """The error that another process trains a run."""
-    return RunError(f"{name} is being trained by another process", hint="Wait until the training ends, or stop it.")
+def holder(folder: Path) -> str | None:
+    """The process that trains the run in a folder, such as "process 4242 on host gpu1 since 14:03", or None."""
+    return locks.holder(folder / _OF_A_RUN)
+
+
+def check_ours(folder: Path, name: str) -> None:
+    """Check that no other process trains a run in a folder whose lock this process has taken.
+
+    Raises:
+        BusyError: one does: the run was deleted by force, and a new one has its name.
+    """
+    if not locks.is_ours(folder / _OF_A_RUN):
+        raise BusyError(f"{name} was deleted, and {holder(folder) or 'another process'} trains a new run of this name")
+
+
+def check_free(folder: Path, name: str, hint: str = "Wait until that process ends, or stop it.") -> None:
+    """Check that no process trains the run in a folder.
+
+    Raises:
+        BusyError: one does.
+    """
+    if (owner := holder(folder)) is not None:
+        raise BusyError(f"{name} is being trained by {owner}", hint=hint)

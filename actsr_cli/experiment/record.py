@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Annotated, Any, Self, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from actsr_cli import sealed
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status as Status
 from actsr_cli.version import __version__
+from actsr_cli.words import shortened
 
 LAYOUT = 2
 """Version of the layout of a run's folder; actsr 0.1 did not write one."""
 FILE_NAME = "run.json"
+
+
+def _time(text: str) -> str:
+    """Check a time: ISO 8601, in the years that a clock can show."""
+    if not 1970 <= datetime.fromisoformat(text).year < 9999:
+        raise ValueError("must be a time of these centuries")
+    return text
+
+
+def _not_infinite(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Time = Annotated[str, AfterValidator(_time)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Value = Annotated[float, AfterValidator(_not_infinite)]
 
 
 class Changes(TypedDict, total=False):
@@ -34,6 +56,7 @@ class Changes(TypedDict, total=False):
     device: str
     threads: int
     processes: int
+    backoffs: list[str] | None
     parameters: int
     error: str | None
 
@@ -61,7 +84,7 @@ class Environment(BaseModel):
         import torch  # slow to import, and listing runs does not need it
 
         return cls(
-            command=tuple(command),
+            command=tuple(word.encode(errors="backslashreplace").decode() for word in command),
             actsr=__version__,
             python=sys.version.split()[0],
             torch=torch.__version__,
@@ -89,9 +112,11 @@ class RunRecord(BaseModel):
         monitor, value, best_epoch: the validation metric that chose the best epoch, its value, and that epoch.
         train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes: where it was trained.
+        backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
         environment: command, versions and machine.
+        files: checksums of the files that are written once, by name; None of a run of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,27 +128,29 @@ class RunRecord(BaseModel):
     name: str
     preset: str | None = None
     study: str | None = None
-    trial: int | None = None
+    trial: Count | None = None
     source: str | None = None
     fingerprint: str
     data_folder: Path | None = None
-    users: int
-    items: int
-    interactions: int
-    started: str
-    ended: str | None = None
-    epochs: int | None = None
+    users: Count
+    items: Count
+    interactions: Count
+    started: Time
+    ended: Time | None = None
+    epochs: Count | None = None
     monitor: str
-    value: float | None = None
-    best_epoch: int | None = None
-    train_seconds: float | None = None
-    validation_seconds: float | None = None
+    value: Value | None = None
+    best_epoch: Count | None = None
+    train_seconds: Seconds | None = None
+    validation_seconds: Seconds | None = None
     device: str | None = None
-    threads: int | None = None
-    processes: int | None = None
-    parameters: int | None = None
+    threads: Count | None = None
+    processes: Count | None = None
+    backoffs: list[str] | None = None
+    parameters: Count | None = None
     error: str | None = None
     environment: Environment
+    files: dict[str, str] | None = None
 
     @property
     def title(self) -> str:
@@ -154,18 +181,30 @@ def read_record(folder: Path) -> RunRecord:
     """
     path = folder / FILE_NAME
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise RunError(f"{folder} is not the folder of a run: it has no {FILE_NAME}") from error
-        raise RunError(f"{path} is damaged: {error}", hint=_WITHOUT) from error
+        values, fits = sealed.read_json(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is not the folder of a run: it has no {FILE_NAME}") from error
+    except (sealed.DamageError, OSError) as error:
+        raise damaged(path, getattr(error, "strerror", None) or error) from error
     _check_version(folder, values)
     try:
-        return RunRecord.model_validate(values)
+        record = RunRecord.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path} is damaged: {where}: {first['msg'].lower()}", hint=_WITHOUT) from error
+        raise damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+    if not fits:
+        raise damaged(path, sealed.CHANGED)
+    return record
+
+
+def save_record(folder: Path, record: RunRecord) -> None:
+    """Write the record of the run in a folder."""
+    sealed.write_json(folder / FILE_NAME, json.loads(record.model_dump_json()))
+
+
+def damaged(path: Path, reason: object) -> RunError:
+    """The error that a file of a run is damaged."""
+    return RunError(f"{path} is damaged: {shortened(str(reason), 300)}", hint=_WITHOUT)
 
 
 def now() -> str:
@@ -173,15 +212,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-_WITHOUT = "Delete the run: actsr runs delete …"
+_WITHOUT = "Restore the file from a copy, or delete the run: actsr runs delete …"
 
 
-def _check_version(folder: Path, values: Any) -> None:
+def _check_version(folder: Path, values: dict[str, Any]) -> None:
     """Raise RunError if another version of actsr has made the run."""
-    if not isinstance(values, dict):
-        raise RunError(f"{folder / FILE_NAME} is damaged: it holds no record", hint=_WITHOUT)
     layout = values.get("layout")
     if layout is None and "status" in values:
         raise RunError(f"{folder} was made by actsr 0.1, which this version does not open: train it again")
     if layout != LAYOUT:
-        raise RunError(f"{folder} has layout {layout} of another version of actsr, which this version does not open")
+        other = f"layout {shortened(str(layout))} of another version of actsr"
+        raise RunError(f"{folder} has {other}, which this version does not open")

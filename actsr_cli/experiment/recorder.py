@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import torch
 
 from actsr_cli.distributed import Workers
+from actsr_cli.errors import ActsrError, RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.run import Run
@@ -21,6 +23,9 @@ from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.watch import AttentionWatch
+
+
+_NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory|invalid buffer size|overflow", re.I)
 
 
 class Recorder(Observer):
@@ -45,8 +50,10 @@ class Recorder(Observer):
     def batches_finished(self, count: int, loss: float) -> None:
         self.observer.batches_finished(count, loss)
 
+    def noted(self, text: str) -> None:
+        self.observer.noted(text)
+
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
-        write_text(self.run.path / "history.csv", history_csv(state.history))
         _record_progress(self.run, state)
         self.board.epoch(record)
         if self.watch is not None:
@@ -61,13 +68,33 @@ def failure_recorded(run: Run, *, leads: bool = True) -> Iterator[None]:
     Args:
         run: the run.
         leads: whether this is the process that writes.
+
+    Raises:
+        RunError: there is too little memory.
     """
     try:
-        yield
+        with _memory_errors(run):
+            yield
     except BaseException as error:
         if leads:
-            run.update(status=Status.FAILED, error=f"{type(error).__name__}: {error}", ended=now())
+            with suppress(ActsrError):  # a full disk, or a damaged record: the error itself matters more
+                run.update(status=Status.FAILED, error=f"{type(error).__name__}: {error}", ended=now())
         raise
+
+
+@contextmanager
+def _memory_errors(run: Run) -> Iterator[None]:
+    """Turn the errors that say that there is too little memory into one; PyTorch has several."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(
+            f"{run.name} needs more memory than there is: {reason}",
+            hint="Lower training.batch_size, evaluation.batch_size, model.max_length or the size of the model.",
+        ) from error
 
 
 def record_start(
@@ -120,10 +147,12 @@ def history_csv(history: Sequence[EpochRecord]) -> str:
 
 
 def _record_progress(run: Run, state: TrainingState) -> None:
+    write_text(run.path / "history.csv", history_csv(state.history))
     run.update(
         epochs=state.epoch,
         best_epoch=state.best_epoch or None,
         value=state.best_value if state.best_epoch else None,
+        backoffs=state.backoffs or None,
         train_seconds=sum(record.train_seconds for record in state.history),
         validation_seconds=sum(record.validation_seconds for record in state.history),
     )

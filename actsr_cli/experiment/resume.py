@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from logging import getLogger
 
 from actsr_cli.config import RunConfig
 from actsr_cli.config.schema import leaves
@@ -15,11 +16,17 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.train import Training, carry_out
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
+from actsr_cli.words import counted
 
 LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
 """Settings that make a training longer."""
-RESUMABLE_KEYS = LONGER_KEYS | {"training.device", "training.threads", "training.log_attention"}
-"""Settings that may change when a run is resumed: duration, device and logging, but nothing that changes results."""
+RESUMABLE_KEYS = LONGER_KEYS | {
+    *("training.device", "training.threads", "training.log_attention", "training.checkpoint_minutes"),
+    *("training.on_nan", "training.backoff_limit"),
+}
+"""Settings that may change when a run is resumed: duration, device, logging, checkpoints and what follows a failure."""
+
+_log = getLogger("actsr")
 
 
 def changed_keys(run: Run, config: RunConfig) -> set[str]:
@@ -56,26 +63,60 @@ def check_resumable(run: Run) -> None:
     """Raise if a run cannot be resumed.
 
     Raises:
-        RunError: another process trains the run, or it has no checkpoint, because it ended in its first epoch or its
-            model is not trained by gradients.
+        BusyError: another process trains the run.
+        RunError: it has nothing to resume from.
     """
     run.check_not_training()
-    if run.checkpoint_file.exists():
+    _check_resumable(run)
+
+
+def _check_resumable(run: Run) -> None:
+    if run.checkpoint_file.exists() or (run.model_is_trained and not run.record.epochs):
         return
     if run.status is Status.FINISHED:
         raise RunError(f"{run.name} is finished: {display_name(run.config)} is not trained by gradients")
-    raise RunError(f"{run.name} has no finished epoch to resume from", hint="Train it again: actsr train …")
+    if run.model_is_trained:
+        raise RunError(
+            f"{run.name} cannot be resumed: {run.checkpoint_file} is missing", hint="Train a new run: actsr train …"
+        )
 
 
 def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
-    """Resume a run from its last finished epoch, exactly as if it had never stopped.
+    """Resume a run from its last checkpoint, exactly as if it had never stopped.
+
+    A run without a checkpoint is trained anew. If only the end of a run was not recorded, it is recorded.
 
     Raises:
-        RunError: the run is finished, has no checkpoint, is being trained by another process, or has different data.
+        BusyError: another process trains the run.
+        RunError: the run is finished, its checkpoint is missing, the data are others, or it was trained by another
+            number of processes.
     """
-    if workers.leads:  # the other processes would see the lock of the first
-        check_resumable(run)
     if run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
-        return carry_out(Training(run, data, observer, workers, resume=True))
+        anew = workers.from_leader(lambda: _begins_anew(run))
+        if not anew:
+            _check_same_processes(run, workers)
+        return carry_out(Training(run, data, observer, workers, resume=not anew))
+
+
+def _check_same_processes(run: Run, workers: Workers) -> None:
+    """Raise RunError if the training was shared by another number of processes: its numbers would be other ones."""
+    before = run.record.processes
+    if before is None or before == workers.count:
+        return
+    way = "without torchrun" if before == 1 else f"with torchrun, with {before} processes in all"
+    raise RunError(
+        f"{run.name} was trained by {counted(before, 'process', 'processes')}: it cannot be resumed by {workers.count}",
+        hint=f"Each process draws its own random numbers. Start it {way}.",
+    )
+
+
+def _begins_anew(run: Run) -> bool:
+    """Whether a run has no checkpoint; what it has written is then deleted."""
+    _check_resumable(run)
+    if run.checkpoint_file.exists():
+        return False
+    run.clear()
+    _log.info("%s has no checkpoint: training it anew", run.name)
+    return True

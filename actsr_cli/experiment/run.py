@@ -8,7 +8,7 @@ runs/DATASET/MODEL/NAME/
     metrics.json            metrics by split and protocol
     model.safetensors       parameters of the best epoch
     checkpoint.safetensors  the full state after the last finished epoch
-    run.lock                lock of the process that trains the run
+    run.lock, run.owner     lock of the process that trains the run, and who that is
     tensorboard/            TensorBoard events
 
 A run is self-contained: its folder can be copied to another place or machine.
@@ -16,30 +16,30 @@ A run is self-contained: its folder can be copied to another place or machine.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from actsr_cli.errors import RunError
+from actsr_cli import locks, sealed
+from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment import lock
-from actsr_cli.experiment.record import FILE_NAME, Changes, Environment, RunRecord, Status, now, read_record
-from actsr_cli.files import write_json, write_record, write_text
+from actsr_cli.experiment.place import BATCH_CHECKPOINT, CHECKPOINT, CONFIG, MODEL, check_name, free_place, new_name
+from actsr_cli.experiment.record import Changes, Environment, RunRecord, Status, damaged, now, read_record, save_record
+from actsr_cli.files import move_to, remove_folder, scratch_folder
 from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.plugins import named_by_run, trust
+from actsr_cli.words import shortened
 
 if TYPE_CHECKING:  # whoever lists runs waits for none of these
-    import yaml
-    from pydantic import ValidationError
-
     from actsr_cli.config import RunConfig
     from actsr_cli.data.sequences import SequenceData
     from actsr_cli.data.vocabulary import Vocabulary
 
-_CONFIG = "config.yaml"
+
+_log = getLogger("actsr")
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,17 @@ class Run:
 
     @property
     def model_file(self) -> Path:
-        return self.path / "model.safetensors"
+        return self.path / MODEL
 
     @property
     def checkpoint_file(self) -> Path:
-        return self.path / "checkpoint.safetensors"
+        """The state after the last finished epoch, or before the first."""
+        return self.path / CHECKPOINT
+
+    @property
+    def batch_checkpoint_file(self) -> Path:
+        """The state within the epoch after that, if the training was stopped there or the epoch is long."""
+        return self.path / BATCH_CHECKPOINT
 
     @property
     def record(self) -> RunRecord:
@@ -108,9 +114,11 @@ class Run:
         if not path.exists():
             return {}
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
+            values, fits = sealed.read_json(path)
+        except (sealed.DamageError, OSError) as error:
+            raise damaged(path, getattr(error, "strerror", None) or error) from error
+        if not fits or not all(isinstance(measured, dict) for measured in values.values()):
+            raise damaged(path, "it holds no metrics" if fits else sealed.CHANGED)
         return values
 
     def vocabulary(self) -> Vocabulary:
@@ -122,38 +130,72 @@ class Run:
         """
         from actsr_cli.data.vocabulary import Vocabulary
 
-        vocabulary, record = Vocabulary.load(self.path), self.record
+        record = self.record
+        vocabulary = Vocabulary.load(self.path, record.files)
         users = len(vocabulary.user_names or ()) if find_model(self.config.model.name).needs_users else record.users
         if (vocabulary.n_items, users) != (record.items, record.users):
             raise RunError(f"the vocabulary in {self.path} does not belong to this run: it has other items or users")
         return vocabulary
 
+    def trust_code(self) -> None:
+        """Allow importing the model and the loss that the run's folder names: the user trusts them."""
+        trust(self.config.model.name, self.config.loss.name)
+
+    @property
+    def model_is_trained(self) -> bool:
+        """Whether its model is trained by gradients, so that it has epochs and checkpoints."""
+        return find_model(self.config.model.name).trained
+
     def write_config(self) -> None:
         """Write the configuration to config.yaml."""
         import yaml
 
-        write_text(self.path / _CONFIG, yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+        sealed.write_sealed(self.path / CONFIG, text)
 
     def update(self, **changes: Unpack[Changes]) -> None:
-        """Change entries of the record."""
-        write_record(self.path / FILE_NAME, self.record.updated(**changes))
+        """Change entries of the record.
+
+        Raises:
+            BusyError: another process trains the run.
+        """
+        self.check_ours()
+        save_record(self.path, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
-        """Put `values` under `key` in metrics.json."""
-        write_json(self.path / "metrics.json", self.metrics | {key: values})
+        """Put `values` under `key` in metrics.json; a damaged file is written anew, and this is logged."""
+        with locks.held(self.path / ".metrics.lock", f"the metrics of {self.name}", "written", waits=True):
+            try:
+                before = self.metrics
+            except RunError as error:
+                _log.warning("%s; it is written anew", error.message)
+                before = {}
+            sealed.write_json(self.path / "metrics.json", before | {key: values})
+
+    def clear(self) -> None:
+        """Delete what a training has written, and write the configuration: the run can be trained anew."""
+        of_epochs = map(self.path.joinpath, ("history.csv", "metrics.json"))
+        for file in (self.model_file, self.checkpoint_file, self.batch_checkpoint_file, *of_epochs):
+            file.unlink(missing_ok=True)
+        if (board := self.path / "tensorboard").exists():
+            remove_folder(board)
+        self.write_config()
 
     def training_lock(self) -> AbstractContextManager[None]:
         """Hold the lock of the process that trains the run within this context.
 
         Raises:
-            RunError: another process holds the lock.
+            BusyError: another process holds the lock.
         """
         return lock.held(self.path, self.name)
 
+    def check_ours(self) -> None:
+        """Raise BusyError if the run was deleted while it was trained, and another process trains one of its name."""
+        lock.check_ours(self.path, self.name)
+
     def check_not_training(self) -> None:
-        """Raise RunError if another process trains the run."""
-        if lock.is_held(self.path):
-            raise lock.in_training(self.name)
+        """Raise BusyError if another process trains the run."""
+        lock.check_free(self.path, self.name)
 
 
 @contextmanager
@@ -161,6 +203,8 @@ def new_run(
     runs_dir: Path, config: RunConfig, data: SequenceData, *, name: str | None = None, origin: Origin | None = None
 ) -> Iterator[Run]:
     """Create the folder of a new run, and hold its lock within this context, in which the run is trained.
+
+    The folder appears when it is complete. A run of this name without a finished epoch is replaced, which is logged.
 
     Args:
         runs_dir: root of the runs.
@@ -171,17 +215,36 @@ def new_run(
 
     Raises:
         RunError: a run of this name exists already, or the name is not a valid folder name.
+        BusyError: another process trains a run of this name.
+        DiskError: the folder cannot be written.
     """
     from actsr_cli.data.vocabulary import Vocabulary
 
-    origin = origin or Origin()
-    model = display_name(config)
-    path = _new_folder(runs_dir / config.dataset / model, name)
-    record = RunRecord(
+    if name is not None:
+        check_name(name)
+    record = _first_record(config, data, origin or Origin(), name or new_name())
+    parent = runs_dir / record.dataset / record.model
+    with ExitStack() as trained:
+        with scratch_folder(parent / record.name) as scratch:
+            Run(scratch, config, record.title).write_config()
+            files = Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(scratch)
+            with lock.creating(runs_dir):
+                path = free_place(parent, name)
+                record = record.model_copy(update={"name": path.name, "files": files})
+                save_record(scratch, record)
+                move_to(path, scratch)
+                run = Run(path, config, record.title)
+                trained.enter_context(run.training_lock())
+        yield run
+
+
+def _first_record(config: RunConfig, data: SequenceData, origin: Origin, name: str) -> RunRecord:
+    """The record of a run that begins."""
+    return RunRecord(
         status=Status.RUNNING,
         dataset=config.dataset,
-        model=model,
-        name=path.name,
+        model=display_name(config),
+        name=name,
         preset=origin.preset,
         study=origin.study,
         trial=origin.trial,
@@ -195,12 +258,6 @@ def new_run(
         monitor=config.training.monitor,
         environment=Environment.here(origin.command),
     )
-    run = Run(path, config, record.title)
-    run.write_config()
-    Vocabulary.of(data, users=find_model(config.model.name).needs_users).save(path)
-    with run.training_lock():
-        write_record(path / FILE_NAME, record)
-        yield run
 
 
 def open_run(path: Path) -> Run:
@@ -209,85 +266,48 @@ def open_run(path: Path) -> Run:
     Raises:
         RunError: the folder is not a run, or its version or config does not fit this version.
     """
-    import yaml
     from pydantic import ValidationError
 
     from actsr_cli.config import RunConfig
+    from actsr_cli.config.reading import parse_yaml
 
     record = read_record(path)
-    config = path / _CONFIG
+    config = path / CONFIG
     if not has_config(path):
-        raise RunError(f"{path} is damaged: it has no {_CONFIG}")
+        raise RunError(f"{path} is damaged: it has no {CONFIG}")
     try:
-        settings = RunConfig.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        text, fits = sealed.read_sealed(config)
+        settings = RunConfig.model_validate(parse_yaml(text))
+    except (sealed.DamageError, ConfigError, ValidationError) as error:
         raise RunError(
-            f"{config} cannot be read: {_first_problem(error)}",
+            f"{config} cannot be read: {shortened(_first_problem(error), 300)}",
             hint="The run is damaged or from another version of actsr. To delete it: actsr runs delete.",
         ) from error
+    if fits is False or (fits is None and record.files is not None):
+        raise damaged(config, f"{sealed.CHANGED}. The settings of a run are a record of how it was trained")
+    for named in (settings.model.name, settings.loss.name):
+        named_by_run(named)
     return Run(path.resolve(), settings, record.title)
 
 
 def has_config(path: Path) -> bool:
     """Whether there are settings in a run's folder; they may not fit this version."""
-    return (path / _CONFIG).is_file()
+    return (path / CONFIG).is_file()
 
 
 def status_of(path: Path, record: RunRecord) -> Status:
     """The status of the run in a folder, from its record and from whether a process trains it."""
-    if record.status is not Status.RUNNING or lock.is_held(path):
+    if record.status is not Status.RUNNING or lock.holder(path) is not None:
         return record.status
     now_recorded = read_record(path).status  # it may have ended since the record was read
     return Status.STOPPED if now_recorded is Status.RUNNING else now_recorded
 
 
-def delete_run(path: Path, runs_dir: Path) -> None:
-    """Delete a run's folder below `runs_dir`, and its parent folders that become empty.
-
-    Raises:
-        RunError: a process trains the run.
-    """
-    if lock.is_held(path):
-        raise lock.in_training(str(path))
-    shutil.rmtree(path)
-    for above in path.parents:
-        if above == runs_dir or not above.is_relative_to(runs_dir) or any(above.iterdir()):
-            break
-        above.rmdir()
-
-
-def new_name() -> str:
-    """A new run name from date and time."""
-    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-
-
-def _first_problem(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
+def _first_problem(error: Exception) -> str:
     """The first problem of a config, in one line."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
+        return str(error)
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-
-
-def _new_folder(parent: Path, name: str | None) -> Path:
-    if name is not None:
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise RunError(f"'{name}' is not a valid name for a run: it must be a single folder name")
-        try:
-            (parent / name).mkdir(parents=True)
-        except FileExistsError:
-            raise RunError(
-                f"there is a run {parent / name} already", hint="Give another --name, or continue it with --resume"
-            ) from None
-        return parent / name
-    stamp = new_name()
-    for attempt in range(1, 1000):
-        path = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return path
-    raise RunError(f"no free name for a run in {parent}")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
-from actsr_cli.experiment.record import FILE_NAME, Status
+from actsr_cli.experiment.place import has_finished_epoch, is_run
+from actsr_cli.experiment.record import Status
+from actsr_cli.experiment.resume import LONGER_KEYS, RESUMABLE_KEYS
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.models.registry import display_name
 
@@ -79,7 +81,7 @@ def find_members(runs_dir: Path, name: str) -> list[Listed]:
     Raises:
         RunError: there are several such series, or also a run of this name.
     """
-    if (Path(name) / FILE_NAME).is_file():
+    if is_run(Path(name)):
         return []
     runs = list_runs(runs_dir)
     members = called(runs, name, _series)
@@ -95,16 +97,17 @@ def find_members(runs_dir: Path, name: str) -> list[Listed]:
 
 
 def finished_run(runs_dir: Path, config: RunConfig, data: SequenceData, name: str) -> Run | None:
-    """The finished run with this name; None if there is no such run.
+    """The finished run with this name; None if there is no such run, or it has no finished epoch.
 
     Raises:
         RunError: a run of this name has a different configuration or different data, or is not finished.
     """
     path = runs_dir / config.dataset / display_name(config) / name
-    if not path.exists():
+    if not path.exists() or not has_finished_epoch(path):
         return None
     run = open_run(path)
-    if run.config != config or run.record.fingerprint != data.fingerprint:
+    same_settings = _without_seed(run.config) == _without_seed(config)
+    if not same_settings or run.record.fingerprint != data.fingerprint or _seed_of(run.config) != _seed_of(config):
         raise RunError(f"{run.name} has different settings or data than this series", hint="Give another --name.")
     _check_finished(run)
     return run
@@ -152,15 +155,22 @@ def _seed(member: Listed) -> int:
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
     """The settings that determine a run's results, without the seed."""
-    return config.model_dump(exclude={"description": True, "training": {"seed", "threads", "device", "log_attention"}})
+    without = {key.removeprefix("training.") for key in RESUMABLE_KEYS - LONGER_KEYS}
+    return config.model_dump(exclude={"description": True, "training": without | {"seed"}})
+
+
+def _seed_of(config: RunConfig) -> int:
+    return config.training.seed
 
 
 def _check_finished(run: Run) -> None:
-    status = run.status
-    if status is Status.FINISHED:
+    if (status := run.status) is Status.FINISHED:
         return
-    if status is Status.RUNNING:
-        raise RunError(f"{run.name} is not finished: it is being trained")
-    begun = run.checkpoint_file.exists()  # else it ended in its first epoch and cannot be resumed
-    way = f"Resume it with actsr train --resume {run.name}" if begun else f"Delete it with actsr runs delete {run.name}"
+    run.check_not_training()
+    resumable = run.checkpoint_file.exists() or not run.record.epochs
+    way = (
+        f"Continue it with actsr train --resume {run.name}"
+        if resumable
+        else f"Its checkpoint is missing. Delete it with actsr runs delete {run.name}"
+    )
     raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, then run this command again.")

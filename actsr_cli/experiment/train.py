@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import getLogger
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,14 +24,22 @@ from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
-from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model
+from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model, saved_state
 from actsr_cli.training.device import choose_device, make_repeatable, use_threads
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.losses import build_loss
-from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
+from actsr_cli.training.state import EpochRecord, TrainingState
+from actsr_cli.training.tally import NotFiniteError
+from actsr_cli.training.trainer import Hooks, Observer, Trainer
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from actsr_cli.experiment.watch import AttentionWatch
+
+
+_log = getLogger("actsr")
 
 
 def _never() -> bool:
@@ -47,7 +56,7 @@ class Training:
         observer: is notified of progress.
         workers: the processes that share the training; only the first writes files.
         stop: returns True to interrupt the training, as Ctrl-C does.
-        resume: whether to continue from the last finished epoch.
+        resume: whether to continue from the last checkpoint.
     """
 
     run: Run
@@ -130,26 +139,23 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # the attention before training
 
-        def save_state() -> None:
-            if workers.leads:
-                save_checkpoint(run.checkpoint_file, trainer)
-
         hooks = Hooks(
             validate=_validation(training, judged, device),
-            save_best=lambda epoch: save_model(run.model_file, judged, epoch) if workers.leads else None,
-            save_checkpoint=save_state,
+            save_best=lambda epoch: _save_best(run, judged, epoch) if workers.leads else None,
+            save_checkpoint=lambda: _save_state(run, trainer) if workers.leads else None,
+            return_to_epoch=lambda: load_checkpoint(run.checkpoint_file, trainer),
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
         )
         trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
-            _take_up(run, trainer)
+            _take_up(training, trainer)
         if not workers.leads:
             trainer.fit()
             return trainer.state
         with failure_recorded(run):
             record_start(run, model, device, board, workers, resume=training.resume)
-            trainer.fit()
+            _fit(run, trainer)
             if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
                 save_model(run.model_file, judged, trainer.state.epoch)
             record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
@@ -177,9 +183,73 @@ def _watch(
     return AttentionWatch(model, training.data, board, every, device)
 
 
-def _take_up(run: Run, trainer: Trainer) -> None:
-    load_checkpoint(run.checkpoint_file, trainer)
-    if trainer.finished:
+def _fit(run: Run, trainer: Trainer) -> None:
+    """Train; if a number is not finite, say what is left of the run."""
+    try:
+        trainer.fit()
+    except NotFiniteError as problem:
+        state, message, hint = trainer.state, problem.message, problem.hint
+        if state.backoffs:
+            message += f", after {counted(len(state.backoffs), 'backoff')}"
+        if state.best_epoch:
+            best = f"{trainer.config.monitor} {state.best_value:.4f}"
+            message += f". The model of epoch {state.best_epoch} ({best}) is kept: actsr evaluate {run.name}"
+        else:
+            message += ". No epoch was validated before, so there is no model to evaluate"
+        if trainer.config.on_nan == "stop":
+            start = f"the end of epoch {state.epoch}" if state.epoch else "the start"
+            hint = (
+                f"To continue from {start} with a lower learning rate: actsr train --resume {run.name} "
+                f"--on-nan backoff\n{hint}"
+            )
+        raise RunError(message, hint=hint) from problem
+
+
+def _save_best(run: Run, model: SequentialModel, epoch: int) -> None:
+    """Write the model of the best epoch so far."""
+    run.check_ours()
+    save_model(run.model_file, model, epoch)
+
+
+def _save_state(run: Run, trainer: Trainer) -> None:
+    """Write the checkpoint of a finished epoch, or of a batch within the next one."""
+    run.check_ours()
+    if trainer.state.partial is not None:
+        save_checkpoint(run.batch_checkpoint_file, trainer)
+        return
+    save_checkpoint(run.checkpoint_file, trainer)
+    run.batch_checkpoint_file.unlink(missing_ok=True)
+
+
+def _newest_checkpoint(run: Run) -> Path:
+    """The checkpoint of a batch if it continues that of the last finished epoch, else that one."""
+    if not run.batch_checkpoint_file.exists():
+        return run.checkpoint_file
+    after_epoch = saved_state(run.checkpoint_file)
+    try:
+        within = saved_state(run.batch_checkpoint_file)
+    except RunError as error:
+        _log.warning("%s; training continues from the last finished epoch", error.message)
+        return run.checkpoint_file
+    goes_on = (within.epoch, within.backoffs) == (after_epoch.epoch, after_epoch.backoffs)  # else a kill has left it
+    return run.batch_checkpoint_file if goes_on else run.checkpoint_file
+
+
+def _take_up(training: Training, trainer: Trainer) -> None:
+    """Restore the state of the run, and say what is different from an uninterrupted training."""
+    run = training.run
+    load_checkpoint(training.workers.from_leader(lambda: _newest_checkpoint(run)), trainer)
+    if trainer.state.partial is not None:
+        done = counted(trainer.state.partial.batches, "batch", "batches")
+        training.observer.noted(f"Epoch {trainer.state.epoch + 1} goes on after {done}")
+    record, device, threads = run.record, str(next(trainer.model.parameters()).device), torch.get_num_threads()
+    if (record.device, record.threads) not in ((device, threads), (None, None)):
+        before = f"{record.device} with {counted(record.threads or 0, 'thread')}"
+        training.observer.noted(
+            f"Trained on {before} before, and now on {device} with {counted(threads, 'thread')}: the last digits may "
+            "differ from those of a training that never stopped"
+        )
+    if trainer.finished and record.finished:  # else it ended before it could record its end
         raise RunError(
             f"{run.name} is finished: {_why_finished(trainer)}",
             hint="To train it further, give more --epochs or more patience (--set training.patience=N).",

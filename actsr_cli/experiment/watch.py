@@ -40,5 +40,5 @@ class AttentionWatch:
         if epoch % self.every:
             return
         for subject in self.subjects:
-            seen = view(self.model, subject.case, device=self.device, seen="rank")
+            seen = view(self.model, subject.case, device=self.device)
             self.board.figure(f"attention/{subject.label}", heat_maps(subject, seen, self.data.display_name), epoch)

@@ -16,10 +16,14 @@ from actsr_cli.data.batches import history_batches
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
-from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.inspection.trace import in_evaluation
 from actsr_cli.models.base import Model
+
+PROTOCOL = Protocol("rank")
+"""The protocol of all ranks here. Measurements add and remove items of histories: if the items of a history were
+excluded, these changes would also change what the target competes with."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,16 @@ def histories_of(cases: Sequence[Case]) -> Histories:
     )
 
 
-def answers(model: Model, cases: Sequence[Case], *, device: torch.device, seen: Seen = "rank") -> Answers:
-    """Compute log-probability and rank of the targets of some cases.
+def answers(model: Model, cases: Sequence[Case], *, device: torch.device) -> Answers:
+    """Compute log-probability and rank of the targets of some cases, ranks by `PROTOCOL`.
 
     Args:
         model: the model, on `device`.
         cases: histories of any length; the latest `max_length` items are read.
         device: where the model is.
-        seen: how items of the history are ranked, see `Protocol`.
     """
     with in_evaluation(model):
-        ranker = Ranker(model, device=device, protocol=Protocol(seen))
+        ranker = Ranker(model, device=device, protocol=PROTOCOL)
         ranking = ranker.rank(histories_of(cases), log_probability=True)
     return Answers(ranking.log_probability, ranking.ranks)
 

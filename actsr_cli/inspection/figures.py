@@ -1,24 +1,17 @@
-"""Figures as PNG: heat maps of a subject's attention, and the measurements."""
+"""Pictures of a subject's attention: heat maps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from einops import reduce
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from actsr_cli.files import replacing
 from actsr_cli.inspection.export import Name, place_names
-from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
-from actsr_cli.inspection.robustness import Disturbed
 from actsr_cli.inspection.trace import AttentionTrace
 from actsr_cli.inspection.views import Subject, View, rank_text
+from actsr_cli.pages.charts import fitted, spacious
 
 _LABEL = 24
 """Maximum number of characters of an item name beside a heat map."""
@@ -29,7 +22,8 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
     places = [place if len(place) <= _LABEL else f"{place[: _LABEL - 1]}…" for place in place_names(view, name)]
     stages, layers = view.trace.stages, len(view.trace.layers)
     side = max(2.4, 0.16 * len(places))
-    figure = Figure(figsize=(1.2 + (side + 0.3) * len(stages) + 1.6, (side + 0.3) * layers + 1.6), layout="constrained")
+    width = 1.2 + (side + 0.3) * len(stages) + 1.6
+    figure = Figure(figsize=(width, (side + 0.3) * layers + 1.6), layout=spacious())
     axes = figure.subplots(layers, len(stages), squeeze=False, sharex=True, sharey=True)
     maps = mean_over_heads(view.trace)
     highest = max(float(weights.max()) for of_stage in maps.values() for weights in of_stage)
@@ -50,7 +44,7 @@ def heat_maps(subject: Subject, view: View, name: Name) -> Figure:
                 axis.set_xlabel("key", fontsize=8)
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.7, label="weight, mean over heads")
-    figure.suptitle(_headline(subject, view, name), fontsize=10)
+    figure.suptitle(fitted(_headline(subject, view, name), width - 0.5), fontsize=10)
     return figure
 
 
@@ -64,64 +58,6 @@ def mean_over_heads(trace: AttentionTrace) -> dict[str, list[NDArray[np.float64]
         ]
         for stage in trace.stages
     }
-
-
-def faithfulness_figure(found: Sequence[tuple[str, Faithfulness]]) -> Figure:
-    """Deletion and insertion curves of each run, with bootstrap intervals, side by side."""
-    figure = Figure(figsize=(10, 3.8 * len(found)), layout="constrained")
-    axes = figure.subplots(len(found), 2, squeeze=False)
-    for row, (run, faithful) in enumerate(found):
-        for column, kind in enumerate(("deletion", "insertion")):
-            axis = axes[row, column]
-            for color, explanation in enumerate(CHARTED):
-                if explanation in faithful.explanations:
-                    points = getattr(faithful.explanations[explanation], kind).points
-                    means = [point.mean for point in points]
-                    axis.plot(faithful.shares, means, label=explanation, color=f"C{color}")
-                    low, high = [point.low for point in points], [point.high for point in points]
-                    axis.fill_between(faithful.shares, low, high, color=f"C{color}", alpha=0.15, linewidth=0)
-            better = "higher is better" if kind == "deletion" else "lower is better"
-            done = "removed" if kind == "deletion" else "kept"
-            axis.set(title=f"{run}: {kind} ({better})", xlabel=f"share of items {done}, most important first")
-            axis.set_ylabel("log-probability lost")
-            axis.grid(alpha=0.3)
-        axes[row, 1].legend(fontsize=8)
-    return figure
-
-
-def robustness_figure(found: Sequence[tuple[str, Sequence[Disturbed]]]) -> Figure:
-    """Hit@10 of each run under each kind of noise, calibrated and with plain attention."""
-    kinds = ("insert", "shuffle", "drop")
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    axes: Any = figure.subplots(1, len(kinds), sharey=True)
-    for axis, kind in zip(axes, kinds, strict=True):
-        for run, measured in found:
-            points = [each for each in measured if each.kind in ("none", kind)]
-            shares = [each.share for each in points]
-            differs = any(each.calibrated != each.plain for each in points)
-            ways = (("", "calibrated", "-"), (", plain attention", "plain", "--")) if differs else (("", "plain", "-"),)
-            for suffix, way, style in ways:
-                hits = [getattr(each, way).hit for each in points]
-                axis.errorbar(
-                    shares,
-                    [hit.mean for hit in hits],
-                    [[hit.mean - hit.low for hit in hits], [hit.high - hit.mean for hit in hits]],
-                    label=f"{run}{suffix}",
-                    linestyle=style,
-                    capsize=2,
-                )
-        axis.set(title=kind, xlabel="share of the items")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("Hit@10")
-    axes[-1].legend(fontsize=7)
-    return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure to `path` as PNG; the file is replaced atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
 
 
 def _headline(subject: Subject, view: View, name: Name) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 
 from actsr_cli.files import replacing
+from actsr_cli.inspection.charts import faithfulness_charts, robustness_charts
 from actsr_cli.inspection.export import folder_names, write_view
-from actsr_cli.inspection.figures import faithfulness_figure, heat_maps, robustness_figure, save
+from actsr_cli.inspection.figures import heat_maps
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.report import Report, report_page
 from actsr_cli.inspection.tables import Table, findings_tables
+from actsr_cli.pages.charts import chart_figure, save
 
 
 def write_output(folder: Path, report: Report) -> None:
@@ -44,12 +46,10 @@ def findings_record(findings: Findings) -> dict[str, Any]:
 
 
 def _write_figures(folder: Path, findings: Sequence[Findings]) -> None:
-    faithful = [(found.run, found.faithfulness) for found in findings if found.faithfulness is not None]
-    if faithful:
-        save(faithfulness_figure(faithful), folder / "faithfulness.png")
-    disturbed = [(found.run, found.robustness) for found in findings if found.robustness]
-    if disturbed:
-        save(robustness_figure(disturbed), folder / "robustness.png")
+    if charts := faithfulness_charts(findings):
+        save(chart_figure(charts, columns=2), folder / "faithfulness.png")
+    if charts := robustness_charts(findings):
+        save(chart_figure(charts, columns=3), folder / "robustness.png")
 
 
 def _write_tables(folder: Path, tables: Sequence[Table]) -> None:

@@ -1,10 +1,8 @@
-"""The report: one self-contained HTML page, made from the files in `page/`."""
+"""The report: a page on the attention, made from the files in `page/`."""
 
 from __future__ import annotations
 
 import base64
-import html
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -12,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from actsr_cli.evaluation.significance import Interval
+from actsr_cli.attention import STAGES
+from actsr_cli.inspection.charts import faithfulness_charts, robustness_charts
 from actsr_cli.inspection.export import Name, place_names
-from actsr_cli.inspection.faithfulness import CHARTED, Faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
-from actsr_cli.inspection.robustness import KINDS
 from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import Subject, View, rank_text
-from actsr_cli.version import __version__
+from actsr_cli.pages.page import Page, page_html
 
 _LEVELS = 2**16 - 1
 """Weights are stored as 16-bit integers."""
@@ -65,26 +62,17 @@ class Report:
 def report_page(report: Report) -> str:
     """The HTML of the page. The page loads no other files."""
     runs = report.runs
+    findings = [run.findings for run in runs]
     payload = {
-        "about": report.about,
+        "stages": [stage for stage in STAGES if any(stage in run.views[0].trace.stages for run in runs)],
         "sample": runs[0].findings.users,
         "runs": [_run(run) for run in runs],
         "users": [_user(index, subject, runs, report.name) for index, subject in enumerate(report.subjects)],
         "measured": [asdict(table) for run in runs for table in findings_tables(run.findings)],
-        "charts": [chart for run in runs for chart in _charts(run)],
+        "charts": [asdict(chart) for chart in (*faithfulness_charts(findings), *robustness_charts(findings))],
     }
-    page = files("actsr_cli.inspection") / "page"
-    parts = {
-        "title": html.escape(report.title),
-        "footer": html.escape(f"Made by actsr {__version__}"),
-        "style": (page / "style.css").read_text(encoding="utf-8"),
-        "script": (page / "script.js").read_text(encoding="utf-8"),
-        "data": json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c"),
-    }
-    text = (page / "page.html").read_text(encoding="utf-8")
-    for key in ("title", "footer", "style", "script", "data"):  # data last: item titles may contain any text
-        text = text.replace(f"{{{{{key}}}}}", parts[key])
-    return text
+    place = files("actsr_cli.inspection") / "page"
+    return page_html(Page("Attention report", report.title, report.about, place, payload))
 
 
 def _run(run: ReportedRun) -> dict[str, Any]:
@@ -144,39 +132,3 @@ def _packed(view: View, stage: str, length: int, causal: bool) -> str:
         for weights in view.trace.weights(stage)
     ]
     return base64.b64encode(np.concatenate([each.ravel() for each in numbers]).astype("<u2").tobytes()).decode()
-
-
-def _charts(run: ReportedRun) -> list[dict[str, Any]]:
-    charts = []
-    if run.findings.faithfulness is not None:
-        for kind, better in (("deletion", "higher is better"), ("insertion", "lower is better")):
-            charts.append(_faithfulness_chart(run.name, run.findings.faithfulness, kind, better))
-    for kind in KINDS if run.findings.robustness else ():
-        points = [each for each in run.findings.robustness if each.kind in ("none", kind)]
-        series = [_series("as trained", [(each.share, each.calibrated.hit) for each in points])]
-        if run.calibrated:
-            series.append(_series("plain attention", [(each.share, each.plain.hit) for each in points]))
-        charts.append({"title": f"{run.name}: Hit@10, {kind}", "x": "share of the items", "series": series})
-    return charts
-
-
-def _faithfulness_chart(run: str, found: Faithfulness, kind: str, better: str) -> dict[str, Any]:
-    series = [
-        _series(name, list(zip(found.shares, getattr(found.explanations[name], kind).points, strict=True)))
-        for name in CHARTED
-        if name in found.explanations
-    ]
-    done = "removed" if kind == "deletion" else "kept"
-    return {
-        "title": f"{run}: {kind}, log-probability lost ({better})",
-        "x": f"share of items {done}, most important first",
-        "series": series,
-    }
-
-
-def _series(name: str, points: Sequence[tuple[float, Interval]]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "points": [[x, round(value.mean, 5)] for x, value in points],
-        "band": [[x, round(value.low, 5), round(value.high, 5)] for x, value in points],
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from actsr_cli.attention import attending_with
 from actsr_cli.evaluation.metrics import hit, ndcg
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import Interval, mean_interval
-from actsr_cli.inspection.answers import Case, case_batches, histories_of
+from actsr_cli.inspection.answers import PROTOCOL, Case, case_batches, histories_of
 from actsr_cli.inspection.trace import in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
@@ -62,7 +63,8 @@ class Disturbed:
 
     Attributes:
         kind: kind of noise; `none` is the original history.
-        share: share of the items of a history.
+        share: share of the items of a history, on average over histories.
+        changed: number of histories in which the model reads other items, or another order of them.
         calibrated: metrics of the model as trained.
         plain: metrics of the same model with its plain attention; equal if the model is not calibrated.
         injected: the attention on injected items; None if nothing is injected.
@@ -70,6 +72,7 @@ class Disturbed:
 
     kind: Literal["none", "insert", "shuffle", "drop"]
     share: float
+    changed: int
     calibrated: Ranked
     plain: Ranked
     injected: Mass | None
@@ -96,36 +99,33 @@ def robustness(
     """
     used = [case.latest(model.config.max_length) for case in cases]
     clean = [NoisyCase(case, np.zeros(len(case.items), dtype=bool)) for case in used]
-    found = [_measure(model, "none", 0.0, clean, device, seed)]
+    found = [_measure(model, "none", 0.0, clean, used, device, seed)]
     for kind in KINDS:
         for share in shares:
             if on_step is not None:
                 on_step(f"{kind} {share:g}")
             rng = np.random.default_rng(seed)
             noisy = [disturb(case, kind, share, model.n_items, rng) for case in used]
-            found.append(_measure(model, kind, share, noisy, device, seed))
+            found.append(_measure(model, kind, share, noisy, used, device, seed))
     return found
 
 
 def disturb(case: Case, kind: Noise, share: float, n_items: int, rng: np.random.Generator) -> NoisyCase:
-    """Add noise to one history; the number of affected items is `share` times its length, rounded.
+    """Add noise to one history; the expected number of affected items is `share` times its length.
 
+    A product that is not a whole number is rounded up or down at random, so that short histories get their share, too.
     `insert` inserts items at random positions, drawn uniformly from the catalogue without the target and the items of
-    the history; each gets the time of the item before it. `shuffle` permutes the items of randomly chosen positions;
-    times stay in order. `drop` removes random items, but never all.
+    the history; each gets the time of the item before it. `shuffle` moves the items of randomly chosen positions round
+    among these positions, at least two of them; times stay in order. `drop` removes random items, but never all.
     """
     length = len(case.items)
-    count = round(share * length)
+    if kind == "shuffle":
+        return _shuffle(case, share * length, rng)
+    count = _rounded(share * length, 1, rng)
     if kind == "insert":
         return _insert(case, count, n_items, rng)
-    if kind == "drop":
-        kept = np.sort(rng.permutation(length)[min(count, length - 1) :])
-        return NoisyCase(case.at(kept), np.zeros(len(kept), dtype=bool))
-    places = np.sort(rng.choice(length, count, replace=False))
-    order = np.arange(length)
-    order[places] = rng.permutation(places)
-    shuffled = Case(case.items[order], case.target, case.user, case.times)
-    return NoisyCase(shuffled, np.zeros(length, dtype=bool))
+    kept = np.sort(rng.permutation(length)[min(count, length - 1) :])
+    return NoisyCase(case.at(kept), np.zeros(len(kept), dtype=bool))
 
 
 def attention_mass(
@@ -154,6 +154,23 @@ def attention_mass(
     return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))
 
 
+def _rounded(number: float, smallest: int, rng: np.random.Generator) -> int:
+    """A random whole number with the given mean: one of its two neighbours among 0, `smallest`, `smallest` + 1, …"""
+    low = 0 if number < smallest else math.floor(number)
+    step = smallest if number < smallest else 1
+    return low + step * bool(rng.random() < (number - low) / step)
+
+
+def _shuffle(case: Case, expected: float, rng: np.random.Generator) -> NoisyCase:
+    """Move about `expected` items of a history round: each gets the place of another one."""
+    length = len(case.items)
+    places = rng.permutation(length)[: _rounded(expected, 2, rng) if length > 1 else 0]
+    order = np.arange(length)
+    order[places] = np.roll(places, 1)
+    shuffled = Case(case.items[order], case.target, case.user, case.times)
+    return NoisyCase(shuffled, np.zeros(length, dtype=bool))
+
+
 def _insert(case: Case, count: int, n_items: int, rng: np.random.Generator) -> NoisyCase:
     length = len(case.items)
     known = {case.target, *case.items.tolist()}
@@ -176,19 +193,21 @@ def _measure(
     kind: Literal["none", "insert", "shuffle", "drop"],
     share: float,
     noisy: Sequence[NoisyCase],
+    clean: Sequence[Case],
     device: torch.device,
     seed: int,
 ) -> Disturbed:
     limit = model.config.max_length
     cases = [each.case.latest(limit) for each in noisy]
+    changed = sum(not np.array_equal(a.items, b.items) for a, b in zip(cases, clean, strict=True))
     calibrated = _ranked(model, cases, device, seed)
     with attending_with(model, "plain"):
         plain = _ranked(model, cases, device, seed)
     injected = attention_mass(model, cases, [each.injected[-limit:] for each in noisy], device=device, seed=seed)
-    return Disturbed(kind, share, calibrated, plain, injected)
+    return Disturbed(kind, share, changed, calibrated, plain, injected)
 
 
 def _ranked(model: SequentialModel, cases: Sequence[Case], device: torch.device, seed: int) -> Ranked:
     with in_evaluation(model):
-        ranking = Ranker(model, device=device).rank(histories_of(cases))
+        ranking = Ranker(model, device=device, protocol=PROTOCOL).rank(histories_of(cases))
     return Ranked(mean_interval(hit(ranking, 10), seed), mean_interval(ndcg(ranking, 10), seed))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actsr_cli.evaluation.significance import Interval
+from actsr_cli.inspection.answers import PROTOCOL
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, Faithfulness
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.robustness import Disturbed, Mass
@@ -40,7 +41,7 @@ def findings_tables(found: Findings) -> list[Table]:
     if found.faithfulness is not None:
         tables.append(_faithfulness(found.run, found.faithfulness))
     if found.robustness:
-        tables.append(_robustness(found.run, found.robustness))
+        tables.append(_robustness(found))
     injected = [(_label(each), each.injected) for each in found.robustness if each.injected is not None]
     if injected:
         tables.append(_injected(found.run, injected))
@@ -91,24 +92,28 @@ def _faithfulness(run: str, found: Faithfulness) -> Table:
             f"τ, rho, top {found.top_k}: Kendall's and Spearman's correlation and overlap of the top {found.top_k} "
             "items with leave-one-out importance. delete: log-probability of the target lost when items are removed, "
             "most important first (higher is better). insert: the same when only the most important items are kept "
-            "(lower is better). likely, rank: users whose target gets likelier, or a better rank, without the top item."
+            "(lower is better). likely, rank: users whose target gets likelier, or a better rank, without the top item "
+            f"(protocol {PROTOCOL.title})."
         ),
         columns=("explanation", "τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"),
         rows=tuple(rows),
     )
 
 
-def _robustness(run: str, measured: Sequence[Disturbed]) -> Table:
+def _robustness(found: Findings) -> Table:
     rows = []
-    for each in measured:
+    for each in found.robustness:
         values = (each.calibrated.hit, each.plain.hit, each.calibrated.ndcg, each.plain.ndcg)
-        rows.append((_label(each), *(_number(value, 4) for value in values)))
+        rows.append((_label(each), f"{each.changed:,}", *(_number(value, 4) for value in values)))
     return Table(
         name="robustness",
-        run=run,
-        title=f"{run}: noise in histories",
-        note="Protocol A. plain: the same model with plain attention, that is without its calibrators.",
-        columns=("noise", "Hit@10", "Hit@10 plain", "NDCG@10", "NDCG@10 plain"),
+        run=found.run,
+        title=f"{found.run}: noise in histories, {found.users:,} users",
+        note=(
+            f"Protocol {PROTOCOL.title}. changed: histories that the noise changed; the share of their items holds on "
+            "average. plain: the same model with plain attention, that is without its calibrators."
+        ),
+        columns=("noise", "changed", "Hit@10", "Hit@10 plain", "NDCG@10", "NDCG@10 plain"),
         rows=tuple(rows),
     )
 

@@ -14,9 +14,9 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError, RunError
-from actsr_cli.evaluation.protocol import Protocol, Seen
+from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
-from actsr_cli.inspection.answers import Case, answers, case_batches, histories_of, split_cases
+from actsr_cli.inspection.answers import PROTOCOL, Case, answers, case_batches, histories_of, split_cases
 from actsr_cli.inspection.trace import AttentionTrace, in_evaluation, trace
 from actsr_cli.models.base import SequentialModel
 
@@ -40,7 +40,7 @@ class View:
 
     Attributes:
         trace: its attention; a batch of one.
-        rank: rank of the target; None without a target.
+        rank: rank of the target by `PROTOCOL`; None without a target.
         plain_rank: rank of the target if the model uses its plain attention.
         probability: probability of the target.
         recommended: the best items outside the history, and their probabilities.
@@ -64,7 +64,7 @@ def rank_text(rank: float) -> str:
     return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
 
 
-def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen, n_recommended: int = 5) -> View:
+def view(model: SequentialModel, case: Case, *, device: torch.device, n_recommended: int = 5) -> View:
     """How a model, which is on `device`, reads a case."""
     ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
@@ -75,9 +75,9 @@ def view(model: SequentialModel, case: Case, *, device: torch.device, seen: Seen
     recommended = tuple((item, probability) for item, probability in pairs if item)
     if not case.target:
         return View(traced, None, None, None, recommended)
-    answered = answers(model, [case], device=device, seen=seen)
+    answered = answers(model, [case], device=device)
     with attending_with(model, "plain"):
-        plain = answers(model, [case], device=device, seen=seen)
+        plain = answers(model, [case], device=device)
     probability = float(np.exp(answered.log_probability[0]))
     return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended)
 
@@ -116,7 +116,6 @@ def moved_users(
     *,
     improved: bool,
     device: torch.device,
-    seen: Seen,
     batch_size: int,
 ) -> list[Subject]:
     """The users whose target's rank the calibration improved, or worsened, by the largest factor.
@@ -130,7 +129,6 @@ def moved_users(
         count: how many users.
         improved: whether ranks improved; else they worsened.
         device: where the model is.
-        seen: the protocol of the ranks.
         batch_size: histories scored at a time.
 
     Raises:
@@ -139,7 +137,7 @@ def moved_users(
     if not is_calibrated(model):
         raise RunError("this attention is not calibrated, so calibration does not change ranks")
 
-    ranker = Ranker(model, device=device, protocol=Protocol(seen), batch_size=batch_size)
+    ranker = Ranker(model, device=device, protocol=PROTOCOL, batch_size=batch_size)
     held_out = data.held_out(split)
     calibrated = ranker.rank(held_out).ranks
     with attending_with(model, "plain"):

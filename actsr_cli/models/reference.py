@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,6 +19,7 @@ from torch import Tensor
 from actsr_cli.config import MODELS, RunConfig
 from actsr_cli.errors import DataError
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.words import shortened
 
 _LAYER = re.compile(r"(?:ti_)?trm_encoder\.layer\.(\d+)\.(.+)")
 _TOP = {
@@ -109,14 +113,10 @@ def read_published(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"no file {path}")
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            weights = {
-                name.removeprefix("weight."): arrays[name] for name in arrays.files if name.startswith("weight.")
-            }
-            return {name: torch.from_numpy(value) for name, value in (weights or dict(arrays)).items()}
+        return _read_arrays(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             f"{path} cannot be opened without running code from it",
             hint="Save only its state_dict, where it was made: torch.save(checkpoint['state_dict'], 'weights.pth')",
@@ -125,6 +125,21 @@ def read_published(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path} holds no state_dict of tensors")
     return state
+
+
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    """The arrays of an `.npz`.
+
+    Raises:
+        DataError: it is damaged, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, EOFError, ValueError, TypeError, KeyError, TokenError, BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} holds no arrays: {shortened(' '.join(str(error).split()))}") from error
+    weights = {name.removeprefix("weight."): value for name, value in found.items() if name.startswith("weight.")}
+    return weights or found
 
 
 def published_config(settings: Mapping[str, Any], *, model: str, max_length: int) -> RunConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from actsr_cli.errors import ConfigError, nearest
-from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words
+from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words, registered
 
 if TYPE_CHECKING:
     from actsr_cli.config import (
@@ -157,7 +157,7 @@ def _described(name: str) -> type[CustomOptions]:
     from actsr_cli.config import CustomOptions
     from actsr_cli.models.base import SequentialModel
 
-    target = _models().points().get(name, name)
+    target = registered(name, _models().points())
     found = _class_of(target)
     facts = {
         "__module__": __name__,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import astuple, dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -13,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from actsr_cli.data.histories import Histories
-from actsr_cli.data.readers.numbers import read_numbers
 from actsr_cli.data.readers.tables import USUAL_NAMES
+from actsr_cli.data.readers.times import HINT, read_times_beside, shown
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError
 
@@ -95,8 +96,10 @@ def known_histories(raw: RawHistories, vocabulary: Vocabulary) -> KnownHistories
     return KnownHistories(raw.users, histories, list(map(tuple, unknown)))
 
 
-def one_history(history: History, timestamps: Times | None = None, user: RawId | None = None) -> RawHistories:
-    """A single history. It has no name unless `user` gives one.
+def one_history(
+    history: History, timestamps: Times | None = None, user: RawId | None = None, *, way: str = ""
+) -> RawHistories:
+    """A single history. It has no name unless `user` gives one; for `way` see `checked_times`.
 
     Raises:
         DataError: it is not a sequence of raw ids, or its timestamps do not match it.
@@ -106,13 +109,15 @@ def one_history(history: History, timestamps: Times | None = None, user: RawId |
     if several or any(isinstance(item, _LISTS) for item in given):
         raise DataError("these are several histories", hint="For several histories call recommend_many.")
     items = raw_ids(given, "the history")
-    times = None if timestamps is None else [checked_times(timestamps, len(items), "the history")]
+    times = None if timestamps is None else [checked_times(timestamps, len(items), "the history", way)]
     return RawHistories(["" if user is None else raw_id(user, "user")], [items], times, strangers=user is None)
 
 
 def many_histories(
     histories: ManyHistories,
     timestamps: ManyTimes | None = None,
+    *,
+    way: str = "",
 ) -> RawHistories:
     """Several histories.
 
@@ -120,6 +125,7 @@ def many_histories(
         histories: a mapping by user; a list of histories, which are named 0, 1, …; or a table with one interaction per
             row and columns for user, item and, optionally, time. Rows of a table are sorted by time.
         timestamps: the time of each item, in the form of `histories`; a table has its own column.
+        way: see `checked_times`.
 
     Raises:
         DataError: a history is not a sequence of raw ids, timestamps do not match, or the table lacks a column.
@@ -127,7 +133,7 @@ def many_histories(
     if isinstance(histories, pd.DataFrame):
         if timestamps is not None:
             raise DataError("a table has its own column of timestamps: do not give timestamps")
-        return table_histories(histories)
+        return table_histories(histories, way)
     by_name = _by_name(histories, "several histories")
     items = [raw_ids(_in_order(history, f"history {name}"), f"history {name}") for name, history in by_name.items()]
     strangers = not isinstance(histories, Mapping)
@@ -137,7 +143,7 @@ def many_histories(
     if of_name.keys() != by_name.keys():
         raise DataError(f"{len(of_name)} lists of timestamps do not belong to these {len(items)} histories")
     times = [
-        checked_times(of_name[name], len(ids), f"history {name}") for name, ids in zip(by_name, items, strict=True)
+        checked_times(of_name[name], len(ids), f"history {name}", way) for name, ids in zip(by_name, items, strict=True)
     ]
     return RawHistories(list(by_name), items, times, strangers)
 
@@ -163,8 +169,10 @@ def _in_order(history: Any, where: str) -> list[Any]:
     return listed(history, where, "item ids")
 
 
-def table_histories(table: pd.DataFrame) -> RawHistories:
+def table_histories(table: pd.DataFrame, way: str = "") -> RawHistories:
     """The histories in a table with one interaction per row: users by first appearance, their rows by time.
+
+    For `way` see `checked_times`.
 
     Raises:
         DataError: a column is missing, or a row has no user, item or time.
@@ -173,7 +181,7 @@ def table_histories(table: pd.DataFrame) -> RawHistories:
     user, item = (_column(table, role) for role in ("user", "item"))
     time = next((name for name in USUAL_NAMES["timestamp"] if name in table), None)
     codes, users = pd.factorize(table[user])
-    times = None if time is None else _seconds(table[time], "the table")
+    times = None if time is None else _seconds(table[time], "the table", way)
     rows = rows_of_users(codes, times)
     ids = np.array(raw_ids(table[item], "the table"), dtype=object)
     return RawHistories(
@@ -204,7 +212,7 @@ def listed(values: Iterable[_T], where: str, what: str) -> list[_T]:
         raise DataError(f"{where} must be a list of {what}, not the text '{values}'")
     several = isinstance(values, Iterable) and not isinstance(values, bytes | Mapping | pd.DataFrame)
     if not several or getattr(values, "ndim", 1) == 0:  # an array without dimensions holds a single value
-        raise DataError(f"{where} must be a list of {what}, not {_shown(values)}")
+        raise DataError(f"{where} must be a list of {what}, not {shown(values)}")
     return list(values)
 
 
@@ -232,12 +240,7 @@ def raw_id(value: object, kind: str) -> str:
         return value
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(value)
-    raise DataError(f"{kind} ids are texts or whole numbers, not {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    """A value in one line, for errors."""
-    return " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
+    raise DataError(f"{kind} ids are texts or whole numbers, not {shown(value)}")
 
 
 def _column(table: pd.DataFrame, role: str) -> str:
@@ -253,13 +256,20 @@ def _column(table: pd.DataFrame, role: str) -> str:
     return found
 
 
-def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray[np.float64]:
-    """Times as seconds since 1970: numbers are seconds, dates are ISO texts or date objects.
+def checked_times(values: Iterable[object], n_items: int, where: str, way: str = "") -> NDArray[np.float64]:
+    """Times as seconds since 1970, see `read_times_beside`: numbers, ISO texts or date objects.
+
+    Args:
+        values: the times.
+        n_items: number of items that they belong to.
+        where: what the values are, for errors.
+        way: how the times of the model's data are written; empty if unknown.
 
     Raises:
-        DataError: their number is not that of the items, one is not a time, or they decrease.
+        DataError: their number is not that of the items, one is not a time, they are not written in one way, or they
+            decrease.
     """
-    times = _seconds(listed(values, f"the timestamps of {where}", "times"), where)
+    times = _seconds(listed(values, f"the timestamps of {where}", "times"), where, way)
     if len(times) != n_items:
         raise DataError(f"{where} has {len(times)} timestamps for {n_items} items: give one per item")
     if (np.diff(times) < 0).any():
@@ -270,19 +280,36 @@ def checked_times(values: Iterable[object], n_items: int, where: str) -> NDArray
     return times
 
 
-def _seconds(values: list[Any] | pd.Series, where: str) -> NDArray[np.float64]:
-    kinds = set(map(type, values)) if isinstance(values, list) else {object}
-    if kinds <= {int, float}:  # usual in JSON, and pandas takes a millisecond per history
-        seconds = np.array(list(map(_as_float, values)), dtype=np.float64)
+def _seconds(values: list[Any] | pd.Series, where: str, way: str) -> NDArray[np.float64]:
+    column: NDArray[np.float64] | pd.Series
+    if isinstance(values, list) and set(map(type, values)) <= {
+        int,
+        float,
+    }:  # usual in JSON, and pandas takes a millisecond per history
+        column = np.array(list(map(_as_float, values)), dtype=np.float64)
     else:
-        seconds = read_numbers(pd.Series(values), dates=True) if len(values) else np.zeros(0)
-    wrong = ~np.isfinite(seconds)
-    if bool in kinds:
-        wrong |= np.array([isinstance(value, bool) for value in values])
+        column = pd.Series([_single(value) for value in values], dtype=object) if isinstance(values, list) else values
+    try:
+        reading = read_times_beside(column, way)
+    except DataError as error:
+        raise DataError(f"{where}: {error.message}", hint=error.hint) from error
+    given = list(values)
+    if reading.clash is not None:
+        one, other = (f"{shown(given[row])} is {of}" for row, of in zip(*astuple(reading.clash), strict=True))
+        raise DataError(f"{where}: {one}, but {other}", hint=HINT)
+    wrong = np.isnan(reading.values)
     if wrong.any():
-        shown = _shown(list(values)[int(np.argmax(wrong))])
-        raise DataError(f"{where}: {shown} is not a timestamp", hint="Give seconds since 1970, or ISO dates.")
-    return seconds
+        raise DataError(
+            f"{where}: {shown(given[int(np.argmax(wrong))])} is not a timestamp",
+            hint="Give seconds since 1970, or ISO dates.",
+        )
+    return reading.values
+
+
+def _single(value: object) -> object:
+    """A number, a text or a date as it is; None for anything else."""
+    known = isinstance(value, str | int | float | Decimal | np.number | date | np.datetime64)
+    return value if known and not isinstance(value, bool) else None
 
 
 def _as_float(number: float) -> float:

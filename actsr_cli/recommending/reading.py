@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers import Columns, find_reader, format_names, guess_reader
 from actsr_cli.data.readers.columns import FILE_ORDER
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
+from actsr_cli.data.readers.parquet_files import is_list, parquet_schema, readable
 from actsr_cli.data.readers.parts import read_interactions
+from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
-from actsr_cli.data.readers.text import decoded_lines, read_lines
+from actsr_cli.data.readers.text import read_lines, text_lines
+from actsr_cli.data.readers.times import check_comparable
 from actsr_cli.errors import ConfigError, DataError, nearest
 from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
 
 JSON_LINES = "jsonl"
 STDIN = Path("-")
-_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _KEYS = ("user", "items", "timestamps")
 _CHUNK = 4096
 """Number of histories read at a time and kept in memory."""
@@ -44,7 +45,7 @@ def history_formats() -> tuple[str, ...]:
 
 
 def read_histories(
-    path: Path, format_name: str | None = None, columns: Columns | None = None
+    path: Path, format_name: str | None = None, columns: Columns | None = None, *, way: str = ""
 ) -> Iterator[RawHistories]:
     """The histories in a file, in chunks.
 
@@ -55,7 +56,8 @@ def read_histories(
     Args:
         path: the file; `-` is standard input.
         format_name: one of `history_formats`; Default: by the file's suffix; JSON lines for standard input.
-        columns: names of the columns of a table.
+        columns: how the columns of a table are found, and the encoding of a text.
+        way: how the times of the model's data are written; empty if unknown.
 
     Raises:
         DataError: the file is missing or malformed.
@@ -66,14 +68,17 @@ def read_histories(
     _check_options(name, columns)
     where = "standard input" if path == STDIN else str(path)
     if name == JSON_LINES:
-        lines = decoded_lines(sys.stdin.buffer, where) if path == STDIN else read_lines(_existing(path))
-        yield from _chunks(_json_entries(lines, where), where)
+        if path == STDIN:
+            lines = text_lines(sys.stdin.buffer, where, columns.encoding)
+        else:
+            lines = read_lines(_existing(path), columns.encoding)
+        yield from _chunks(_json_entries(lines, where, way), where)
         return
     with _on_disk(path) as file:
         if name == "parquet" and (listed := _list_columns(file, columns)) is not None:
-            yield from _chunks(_listed_entries(file, listed), where)
+            yield from _chunks(_listed_entries(file, listed, way), where)
         else:
-            yield from _interaction_chunks(file, name, columns)
+            yield from _interaction_chunks(file, name, columns, way)
 
 
 def read_ids(path: Path) -> list[str]:
@@ -90,7 +95,7 @@ def read_ids(path: Path) -> list[str]:
 
 def _guessed(path: Path) -> str:
     """The format of a file, by its suffix."""
-    if path == STDIN or _existing(path).name.endswith(_JSON_SUFFIXES):
+    if path == STDIN or uncompressed(_existing(path)).suffix.lower() in _JSON_SUFFIXES:
         return JSON_LINES
     try:
         return guess_reader(path).name
@@ -102,7 +107,7 @@ def _check_options(name: str, columns: Columns) -> None:
     """Check that a format exists, and takes the given options."""
     if name not in (names := history_formats()):
         raise DataError(f"unknown format '{name}'; {nearest(name, names)}")
-    options = () if name == JSON_LINES else find_reader(name).options
+    options = ("encoding",) if name == JSON_LINES else find_reader(name).options
     if unused := [option for key, option in columns.given.items() if key not in options]:
         raise ConfigError(f"{unused[0]} does not go with the format {name}")
 
@@ -129,7 +134,7 @@ def _chunks(entries: Iterator[Entry], where: str) -> Iterator[RawHistories]:
         count += len(items)
 
 
-def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
+def _json_entries(lines: Iterable[str], where: str, way: str) -> Iterator[Entry]:
     """The histories in JSON lines."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -141,7 +146,7 @@ def _json_entries(lines: Iterable[str], where: str) -> Iterator[Entry]:
         if "\\ud" in line.lower() and not _can_be_written(entry):
             raise DataError(f"{where}, line {number}: a text holds half of a character (\\ud800 to \\udfff)")
         try:
-            yield _json_entry({"items": entry} if isinstance(entry, list) else entry)
+            yield _json_entry({"items": entry} if isinstance(entry, list) else entry, way)
         except DataError as error:
             raise DataError(f"{where}, line {number}: {error.message}", hint=error.hint or _HINT) from None
 
@@ -158,7 +163,7 @@ def _can_be_written(entry: Any) -> bool:
     return True
 
 
-def _json_entry(entry: Any) -> Entry:
+def _json_entry(entry: Any, way: str) -> Entry:
     if not isinstance(entry, dict) or not isinstance(entry.get("items"), list):
         raise DataError("no list of items")
     if unknown := [key for key in entry if key not in _KEYS]:
@@ -168,7 +173,7 @@ def _json_entry(entry: Any) -> Entry:
     if times is not None and not isinstance(times, list):
         raise DataError("timestamps are not a list")
     user = None if entry.get("user") is None else raw_id(entry["user"], "user")
-    return user, items, None if times is None else checked_times(times, len(items), "the history")
+    return user, items, None if times is None else checked_times(times, len(items), "the history", way)
 
 
 def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | None] | None:
@@ -190,14 +195,14 @@ def _list_columns(path: Path, columns: Columns) -> tuple[str | None, str, str | 
     return find("user", columns.user), item, time
 
 
-def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> Iterator[Entry]:
+def _listed_entries(path: Path, columns: tuple[str | None, str, str | None], way: str) -> Iterator[Entry]:
     """The histories in the rows of a Parquet file."""
     user, item, time = columns
     wanted = [name for name in columns if name is not None]
     for number, row in enumerate(_rows(path, wanted), start=1):
         try:
             items = raw_ids(row[item] or [], "items")
-            times = None if time is None else checked_times(row[time] or [], len(items), "the history")
+            times = None if time is None else checked_times(row[time] or [], len(items), "the history", way)
             yield None if user is None else raw_id(row[user], "user"), items, times
         except DataError as error:
             raise DataError(f"{path}, row {number}: {error.message}", hint=error.hint) from None
@@ -205,12 +210,10 @@ def _listed_entries(path: Path, columns: tuple[str | None, str, str | None]) -> 
 
 def _rows(path: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, read in chunks."""
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    with readable(path), parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_CHUNK, columns=columns):
+            batch.validate(full=True)
+            yield from batch.to_pylist()
 
 
 class _Strict(BadLines):
@@ -220,9 +223,10 @@ class _Strict(BadLines):
         raise DataError(f"{self.path}, {unit} {line}: {reason}", hint=f"Correct the {unit}.")
 
 
-def _interaction_chunks(path: Path, format_name: str, columns: Columns) -> Iterator[RawHistories]:
+def _interaction_chunks(path: Path, format_name: str, columns: Columns, way: str) -> Iterator[RawHistories]:
     """The histories in a table with one interaction per row; users by first appearance, rows by time."""
     raw = read_interactions(find_reader(format_name), columns, (), [_Strict(path)])
+    check_comparable(raw.way, way)
     rows = rows_of_users(raw.users, raw.timestamps)
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]

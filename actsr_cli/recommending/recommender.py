@@ -101,7 +101,9 @@ class Recommender:
             DataError: the history is not a sequence of raw ids, or lacks the times that the model reads.
         """
         choice = warned(choose(self.vocabulary, k, seen, only, without))
-        return self.lists(known_histories(one_history(history, timestamps, user), self.vocabulary), choice)[0]
+        return self.lists(
+            known_histories(one_history(history, timestamps, user, way=self.vocabulary.times), self.vocabulary), choice
+        )[0]
 
     def recommend_many(
         self,
@@ -128,7 +130,9 @@ class Recommender:
             DataError: see `recommend`.
         """
         choice = warned(choose(self.vocabulary, k, seen, only, without))
-        return self.lists(known_histories(many_histories(histories, timestamps), self.vocabulary), choice)
+        return self.lists(
+            known_histories(many_histories(histories, timestamps, way=self.vocabulary.times), self.vocabulary), choice
+        )
 
     def recommend_users(
         self,
@@ -309,7 +313,7 @@ class Recommender:
         Raises:
             DataError: no item of the history is known.
         """
-        known = known_histories(one_history(history, timestamps, user), self.vocabulary)
+        known = known_histories(one_history(history, timestamps, user, way=self.vocabulary.times), self.vocabulary)
         if not known.histories.lengths[0]:
             names = ", ".join(known.unknown[0])
             raise DataError(f"no item of the history is known{': ' if names else ''}{names}")

@@ -1,13 +1,22 @@
-"""Checkpoints: the full state of a training in one safetensors file, which is written atomically."""
+"""Checkpoints: the full state of a training in one safetensors file, which is written atomically.
+
+The files of models and checkpoints carry a checksum over names, shapes, kinds and values of their tensors, and over
+their metadata. Nothing of a file is used before all of it is checked: an optimizer reads memory behind a tensor that is
+too small.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,13 +24,27 @@ from torch import Tensor, nn
 from actsr_cli.errors import RunError
 from actsr_cli.files import replacing
 from actsr_cli.models.base import Model
+from actsr_cli.sealed import CHANGED, checksum
 from actsr_cli.training.trainer import Trainer, TrainingState
+from actsr_cli.words import counted, shortened
 
+_SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
+_ENTRY, _CHECKSUM = "actsr", "checksum"
+"""The one entry of a file's metadata, a JSON object: safetensors writes several entries in any order."""
+_LARGEST_HEADER = 16 * 2**20
+"""Number of bytes of a header above which it is not read: a tensor takes about a hundred."""
+
+Form = tuple[torch.Size, torch.dtype]
+"""Shape and kind of a tensor."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors to `path` atomically; tied tensors are stored once under each name."""
+    """Write tensors to `path` atomically, with a checksum; tied tensors are stored once under each name.
+
+    Raises:
+        DiskError: the file cannot be written.
+    """
     own: dict[str, Tensor] = {}
     storages: set[int] = set()
     for name, tensor in tensors.items():
@@ -30,22 +53,51 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         own[name] = here.clone() if storage in storages else here
         storages.add(storage)
     with replacing(path) as partial:
-        save_file(own, partial, dict(metadata))
+        try:
+            entry = {**metadata, _CHECKSUM: _checksum_of(own, metadata)}
+            save_file(own, partial, {_ENTRY: json.dumps(entry, sort_keys=True)})
+        except SafetensorError as error:  # it wraps the system's error, whose number is in the text alone
+            number = int(found[1]) if (found := _SYSTEM_ERROR.search(str(error))) else errno.EIO
+            raise OSError(number, os.strerror(number), str(partial)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
+    """Tensors and metadata of a safetensors file that `save_tensors` wrote.
 
     Raises:
         RunError: the file is missing or damaged.
     """
     if not path.is_file():
         raise RunError(f"no file {path}")
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _LARGEST_HEADER:
+            raise _damaged(path, f"its header is larger than {_LARGEST_HEADER // 2**20} MB")
     try:
         with safe_open(path, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            entries = opened.metadata() or {}
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # a kind that torch does not know
+        raise _damaged(path, error) from error
+    if entries.keys() <= {"epoch", "state"}:  # of an earlier version, without a checksum
+        return tensors, entries
+    metadata = _metadata_of(entries, path)
+    if metadata.pop(_CHECKSUM, None) != _checksum_of(tensors, metadata):
+        raise _damaged(path, CHANGED)
+    return tensors, metadata
+
+
+def _metadata_of(entries: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The texts in the one entry of a file's metadata.
+
+    Raises:
+        RunError: there are other entries, or it is no JSON object of texts.
+    """
+    if unknown := sorted(entries.keys() - {_ENTRY}):
+        raise _damaged(path, f"its metadata has an unknown entry, {shortened(unknown[0])}")
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(entries[_ENTRY])
+    except ValidationError as error:
+        raise _damaged(path, f"its metadata are no texts: {error.errors()[0]['msg'].lower()}") from error
 
 
 def save_model(path: Path, model: Model, epoch: int) -> None:
@@ -60,8 +112,12 @@ def load_model(path: Path, model: Model) -> int:
         RunError: the file is missing, damaged, or of another architecture.
     """
     tensors, metadata = load_tensors(path)
-    _fill(model, tensors, path)
-    return int(metadata.get("epoch", 0))
+    epoch = metadata.get("epoch", "0")
+    if not epoch.isdecimal() or len(epoch) > 9:
+        raise _damaged(path, f"its epoch is {shortened(epoch)!r}")
+    _check_weights(tensors, model, path)
+    model.load_state_dict(tensors)
+    return int(epoch)
 
 
 def save_checkpoint(path: Path, trainer: Trainer) -> None:
@@ -82,31 +138,152 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     """Restore a new trainer to the state that `save_checkpoint` wrote.
 
     Raises:
-        RunError: the file is missing, damaged, or of another architecture.
+        RunError: the file is missing, damaged, or of another architecture; the trainer is then as it was.
     """
     tensors, metadata = load_tensors(path)
-    _fill(trainer.model, _under(_MODEL, tensors), path)
+    state = _state_of(metadata, path)
+    weights, average = _under(_MODEL, tensors), _under(_AVERAGE, tensors)
+    _check_weights(weights, trainer.model, path)
     if trainer.average is not None:
-        _fill(trainer.average, _under(_AVERAGE, tensors), path)
-    names = [name for name, _ in trainer.model.named_parameters()]
-    moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(names))}
-    for key, tensor in _under(_OPTIMIZER, tensors).items():
-        moment, _, name = key.partition(".")
-        moments[names.index(name)][moment] = tensor
+        _check_weights(average, trainer.average, path)
+    parameters = dict(trainer.model.named_parameters())
+    moments = _moments_of(_under(_OPTIMIZER, tensors), parameters, path)
+    random = _generators_of(_under(_RANDOM, tensors), trainer, path)
+    if unknown := [name for name in tensors if not name.startswith((_MODEL, _AVERAGE, _OPTIMIZER, _RANDOM))]:
+        raise _misfit(path, f"it has an unknown tensor, {shortened(unknown[0])}")
+    trainer.model.load_state_dict(weights)
+    if trainer.average is not None:
+        trainer.average.load_state_dict(average)
     groups = trainer.optimizer.state_dict()["param_groups"]
-    state = {index: values for index, values in moments.items() if values}
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    random = _under(_RANDOM, tensors)
-    trainer.generator.set_state(random.pop("batches"))
-    _set_random_states(random)
-    trainer.state = TrainingState.from_dict(json.loads(metadata["state"]))
-
-
-def _fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    places = {name: index for index, name in enumerate(parameters)}
+    trainer.optimizer.load_state_dict(
+        {"state": {places[name]: values for name, values in moments.items()}, "param_groups": groups}
+    )
     try:
-        model.load_state_dict(tensors)
+        trainer.generator.set_state(random.pop("batches"))
+        _set_random_states(random)
     except RuntimeError as error:
-        raise RunError(f"{path} does not fit the model of this run: {str(error).splitlines()[-1].strip()}") from error
+        raise _damaged(path, error) from error
+    trainer.state = state
+
+
+def saved_state(path: Path) -> TrainingState:
+    """The state of the loop in a checkpoint, without the tensors.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    return _state_of(load_tensors(path)[1], path)
+
+
+def _state_of(metadata: Mapping[str, str], path: Path) -> TrainingState:
+    """The state of the loop that a checkpoint holds.
+
+    Raises:
+        RunError: it is not of the right form.
+    """
+    try:
+        state = TypeAdapter(TrainingState).validate_json(metadata.get("state", ""))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(path, f"state {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+    epochs = [record.epoch for record in state.history]
+    if epochs != list(range(1, len(epochs) + 1)) or state.best_epoch not in (0, *epochs) or state.stale_validations < 0:
+        raise _damaged(path, "state: its epochs do not follow one another")
+    return state
+
+
+def _moments_of(
+    tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor], path: Path
+) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's moments of each parameter that has been trained.
+
+    Raises:
+        RunError: a moment is missing, unknown, or of another shape or kind than the optimizer reads.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        moment, _, name = key.partition(".")
+        found.setdefault(name, {})[moment] = tensor
+    for name, values in found.items():
+        if name not in parameters:
+            raise _misfit(path, f"the optimizer has '{shortened(name)}', which the model has not")
+        of_parameter = (parameters[name].shape, parameters[name].dtype)
+        scalar = (torch.Size(), torch.float32)
+        _check_forms(values, {"step": scalar, "exp_avg": of_parameter, "exp_avg_sq": of_parameter}, path, name)
+        _check_numbers(values, path)
+    return found
+
+
+def _generators_of(tensors: Mapping[str, Tensor], trainer: Trainer, path: Path) -> dict[str, Tensor]:
+    """The states of the random generators that this machine has, of those that a checkpoint holds.
+
+    Raises:
+        RunError: one is missing or of another size.
+    """
+    here = _random_states() | {"batches": trainer.generator.get_state()}
+    wanted = {name: (state.shape, state.dtype) for name, state in here.items() if name in tensors}
+    found = {name: state for name, state in tensors.items() if name in wanted}
+    _check_forms(found, wanted, path)
+    if missing := {"batches", "cpu"} - found.keys():
+        raise _damaged(path, f"the state of the generator '{min(missing)}' is missing")
+    return found
+
+
+def _check_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Raise RunError unless tensors fit a model and their values are numbers."""
+    own = model.state_dict()
+    _check_forms(tensors, {name: (tensor.shape, tensor.dtype) for name, tensor in own.items()}, path)
+    _check_numbers(tensors, path)
+
+
+def _check_forms(tensors: Mapping[str, Tensor], wanted: Mapping[str, Form], path: Path, of: str = "") -> None:
+    """Raise RunError unless tensors have exactly the wanted names, shapes and kinds."""
+    inside = f" of {of}" if of else ""
+    if missing := sorted(wanted.keys() - tensors.keys()):
+        raise _misfit(path, f"it lacks {counted(len(missing), 'tensor')}, such as {missing[0]}{inside}")
+    if extra := sorted(tensors.keys() - wanted.keys()):
+        raise _misfit(path, f"it has {counted(len(extra), 'unknown tensor')}, such as {shortened(extra[0])}{inside}")
+    for name, tensor in tensors.items():
+        shape, kind = wanted[name]
+        if tensor.shape != shape or tensor.dtype != kind:
+            there, here = _in_words(tensor.shape, tensor.dtype), _in_words(shape, kind)
+            raise _misfit(path, f"{name}{inside} has the shape {there}, not {here}")
+
+
+def _in_words(shape: torch.Size, kind: torch.dtype) -> str:
+    return f"{tuple(shape)} of {str(kind).removeprefix('torch.')}"
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise RunError if a value is not a finite number."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            raise _damaged(path, f"{name} has values that are no finite numbers")
+
+
+def _misfit(path: Path, problem: str) -> RunError:
+    return RunError(f"{path} does not fit the model of this run: {problem}")
+
+
+def _damaged(path: Path, reason: object) -> RunError:
+    return RunError(
+        f"{path} is damaged: {shortened(' '.join(str(reason).split()), 300)}",
+        hint="Restore the file from a copy, or train the run again.",
+    )
+
+
+def _checksum_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The checksum of tensors and metadata, in whatever order a file has them."""
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield json.dumps(sorted(metadata.items())).encode()
+        for name in sorted(tensors):
+            tensor = tensors[name]
+            yield f"{name} {tensor.dtype} {list(tensor.shape)}".encode()
+            yield tensor.flatten().view(torch.uint8).numpy().data
+
+    return checksum(*parts())
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

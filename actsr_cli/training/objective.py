@@ -77,6 +77,11 @@ class Objective:
         self.parameters = split_parameters(model)
         self._n_adversaries = sum(isinstance(module, AdversarialCalibrator) for module in model.modules())
 
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Names of the losses that are recorded: those that the model has."""
+        return ("calibrated", "perturbed", "penalty") if self.parameters.adversary else ("calibrated",)
+
     def losses(self, *parts: TrainingBatch) -> Losses:
         """Compute the losses of a batch.
 

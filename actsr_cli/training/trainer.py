@@ -1,18 +1,19 @@
-"""The training loop: epochs over shuffled batches, validation, early stopping, a checkpoint after every epoch."""
+"""The training loop: epochs over shuffled batches, validation, early stopping, checkpoints after and within epochs."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel
 
-from actsr_cli.attention import AdversarialCalibrator, Losses
+from actsr_cli.attention import AdversarialCalibrator
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
@@ -22,6 +23,9 @@ from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
+from actsr_cli.training.state import EpochRecord as EpochRecord
+from actsr_cli.training.state import TrainingState as TrainingState
+from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
 
 _BATCHES_PER_READING = 50
 """Batches between two readings of the losses, if reading makes a device or other processes wait."""
@@ -36,58 +40,9 @@ class Batches(Protocol):
     @property
     def n_batches(self) -> int: ...
 
-    def epoch(self, generator: torch.Generator) -> Iterator[Sequence[TrainingBatch]]: ...
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """The results of one epoch.
-
-    Attributes:
-        epoch: its number, from 1.
-        losses: mean over batches of each loss, by name (`calibrated`, and with an adversary `perturbed`, `penalty`).
-        metrics: validation metrics by name; empty if the epoch was not validated.
-        train_seconds: time spent training.
-        validation_seconds: time spent validating.
-        learning_rate: of the epoch's last step; None of a counted model, and in checkpoints of earlier versions.
-    """
-
-    epoch: int
-    losses: dict[str, float]
-    metrics: dict[str, float]
-    train_seconds: float
-    validation_seconds: float
-    learning_rate: float | None = None
-
-
-@dataclass
-class TrainingState:
-    """The state of the loop between epochs, except tensors.
-
-    Attributes:
-        history: the records of the finished epochs.
-        best_epoch: the epoch with the best monitored value so far, 0 before the first validation.
-        best_value: that value.
-        stale_validations: validations since then.
-    """
-
-    history: list[EpochRecord] = field(default_factory=list)
-    best_epoch: int = 0
-    best_value: float = float("-inf")
-    stale_validations: int = 0
-
-    @property
-    def epoch(self) -> int:
-        """The last finished epoch."""
-        return self.history[-1].epoch if self.history else 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainingState:
-        history = [EpochRecord(**record) for record in values["history"]]
-        return cls(**{**values, "history": history})
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[Sequence[TrainingBatch]]:
+        """The batches of an epoch in an order drawn from `generator`, without the first `done`."""
+        ...
 
 
 class Observer:
@@ -105,6 +60,9 @@ class Observer:
     def epoch_finished(self, record: EpochRecord, state: TrainingState) -> None:
         """An epoch is trained, validated and saved."""
 
+    def noted(self, text: str) -> None:
+        """Something happened that the user should know."""
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -113,7 +71,8 @@ class Hooks:
     Attributes:
         validate: returns validation metrics by name; None if nothing is held out.
         save_best: called with the epoch when its monitored value is the best so far.
-        save_checkpoint: called after each epoch.
+        save_checkpoint: called at the start and after each epoch; within an epoch if it is due or training is stopped.
+        return_to_epoch: restores the trainer to the end of the last finished epoch.
         observer: called with the progress.
         should_stop: called after each batch (on a GPU or with several processes less often); True ends training.
     """
@@ -121,6 +80,7 @@ class Hooks:
     validate: Callable[[], dict[str, float]] | None = None
     save_best: Callable[[int], None] = lambda _: None
     save_checkpoint: Callable[[], None] = lambda: None
+    return_to_epoch: Callable[[], None] = lambda: None
     observer: Observer = field(default_factory=Observer)
     should_stop: Callable[[], bool] = lambda: False
 
@@ -161,6 +121,7 @@ class Trainer:
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
+        self._saved_at = time.monotonic()
         self._lower_is_better = parse_measure(config.monitor).lower_is_better
         self._device = next(model.parameters()).device
         self._annealed = [module for module in model.modules() if isinstance(module, AdversarialCalibrator)]
@@ -174,94 +135,145 @@ class Trainer:
         """Train until the last epoch, until patience runs out, or until `should_stop`.
 
         Raises:
-            RunError: a loss is not a finite number.
+            NotFiniteError: a number is not finite, and the settings do not say to go on, or it has happened too often.
         """
-        while not self.finished and not self._stopped():
-            self._run_epoch(self.state.epoch + 1)
+        if self.state.epoch == 0 and self.state.partial is None:
+            self._save()  # what to resume from, or to go back to, before an epoch is finished
+        while not self.finished and not self._asked()[0]:
+            try:
+                self._run_epoch(self.state.epoch + 1)
+            except NotFiniteError as problem:
+                self._back_off(problem)
 
     def _run_epoch(self, epoch: int) -> None:
-        started = time.perf_counter()
-        losses = self._train_epoch(epoch)
-        trained = time.perf_counter()
-        if losses is None:
+        tally = self._train_epoch(epoch)
+        if tally is None:
             return
+        losses, trained = tally.means(), tally.seconds
+        self._check_weights(tally)
+        started = time.perf_counter()
         due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
         metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
         rate = float(self.optimizer.param_groups[0]["lr"])
-        record = EpochRecord(epoch, losses, metrics, trained - started, time.perf_counter() - trained, rate)
+        record = EpochRecord(epoch, losses, metrics, trained, time.perf_counter() - started, rate)
         self.state.history.append(record)
+        self.state.partial = None
         if metrics:
             self._judge(epoch, metrics[self.config.monitor])
-        self.hooks.save_checkpoint()
+        self._save()
         self.hooks.observer.epoch_finished(record, self.state)
 
-    def _train_epoch(self, epoch: int) -> dict[str, float] | None:
-        """Mean losses of one pass over the data; None if training was stopped on the way."""
+    def _train_epoch(self, epoch: int) -> Tally | None:
+        """Pass once over the data, or over what is left of it; None if training was stopped on the way."""
         self.model.train()
         self.hooks.observer.epoch_started(epoch, self.batches.n_batches)
-        if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
-            torch.manual_seed(hash((self.config.seed, epoch, self.workers.rank)))
-        sums: dict[str, Tensor] = {}
-        count = 0
-        done = (epoch - 1) * self.batches.n_batches
-        for count, parts in enumerate(self.batches.epoch(self.generator), start=1):
-            self._set_learning_rate(done + count - 1)
-            for name, value in self._step(parts).items():
-                sums[name] = sums.get(name, 0) + value
-            if count % self._batches_per_reading == 0:
-                self.hooks.observer.batches_finished(count, self._means(sums, count)["calibrated"])
-                if self._stopped():
-                    return None
-        means = self._means(sums, count)
-        self.workers.unite(self.model)
-        if self.average is not None:
-            self.workers.unite(self.average)
-        return None if self._stopped() else means
+        tally = Tally(epoch, self.objective.recorded, self._device, self.workers, self.state.partial)
+        self._prepare_step(epoch, tally.batches)  # the rate of the last step, if no batch is left
+        order = torch.Generator()  # checkpoints within the epoch keep the state that its order is drawn from
+        order.set_state(self.generator.get_state())
+        for parts in self.batches.epoch(order, tally.batches):
+            self._prepare_step(epoch, tally.batches + 1)
+            tally.add(self._step(parts))
+            if tally.batches % self._batches_per_reading == 0 and self._stopped_at(tally):
+                return None
+        if tally.batches % self._batches_per_reading and self._stopped_at(tally):
+            return None
+        self.generator.set_state(order.get_state())
+        self._unite()
+        return tally
 
-    def _set_learning_rate(self, step: int) -> None:
+    def _prepare_step(self, epoch: int, batch: int) -> None:
+        """Set the learning rate of a step and, with several processes, the random numbers of this one."""
+        done = (epoch - 1) * self.batches.n_batches
+        factor = self.config.backoff_factor ** len(self.state.backoffs)
+        rate = factor * learning_rate(self.config, max(0, done + batch - 1), self.batches.n_batches)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step, self.batches.n_batches)
+            group["lr"] = rate
+        if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
+            torch.manual_seed(hash((self.config.seed, epoch, batch, self.workers.rank)))
 
     @property
     def _batches_per_reading(self) -> int:
         waits = self.workers.count > 1 or self._device.type != "cpu"
         return _BATCHES_PER_READING if waits else 1
 
-    def _stopped(self) -> bool:
-        """Whether any process was asked to stop."""
-        return bool(self.workers.sum(torch.tensor(int(self.hooks.should_stop()), device=self._device)))
+    def _stopped_at(self, tally: Tally) -> bool:
+        """Report the losses, save a checkpoint if it is due, and return whether training was asked to stop."""
+        self.hooks.observer.batches_finished(tally.batches, tally.means()["calibrated"])
+        stopped, due = self._asked()
+        if stopped or due:
+            self._check_weights(tally)
+            self._unite()
+            self.state.partial = tally.partial()
+            self._save()
+        return stopped
 
-    def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
-        values = (self.workers.sum(torch.stack(list(sums.values()))) / count).tolist()
-        if not all(map(math.isfinite, values)):
-            raise RunError(
-                "the loss is no longer a finite number",
-                hint="Lower training.learning_rate, set training.gradient_clip, or train in float32.",
-            )
-        return dict(zip(sums, values, strict=True))
+    def _asked(self) -> tuple[bool, bool]:
+        """Whether any process was asked to stop, and whether by the first one's clock a checkpoint is due."""
+        minutes = self.config.checkpoint_minutes
+        due = self.workers.leads and minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        flags = torch.tensor([int(self.hooks.should_stop()), int(due)], device=self._device)
+        stopped, due = self.workers.sum(flags).tolist()
+        return bool(stopped), bool(due)
 
-    def _step(self, parts: Sequence[TrainingBatch]) -> dict[str, Tensor]:
-        """Take one optimiser step, and return the losses to record."""
+    def _save(self) -> None:
+        self.hooks.save_checkpoint()
+        self._saved_at = time.monotonic()
+
+    def _unite(self) -> None:
+        """Combine what the processes have marked in the model."""
+        self.workers.unite(self.model)
+        if self.average is not None:
+            self.workers.unite(self.average)
+
+    def _check_weights(self, tally: Tally) -> None:
+        """Raise NotFiniteError if a weight, or a value of the optimizer or the average, is not finite."""
+        kept = [*self.model.state_dict().values()]
+        kept += [value for values in self.optimizer.state.values() for value in values.values()]
+        kept += [] if self.average is None else self.average.state_dict().values()
+        if not all_finite(kept):
+            raise NotFiniteError(tally.epoch, tally.batches, "a weight or a value of the optimizer is not finite")
+
+    def _back_off(self, problem: NotFiniteError) -> None:
+        """Go back to the last finished epoch, and continue with a lower learning rate.
+
+        Raises:
+            NotFiniteError: the settings do not say so, or it was done too often.
+        """
+        if self.config.on_nan != "backoff" or len(self.state.backoffs) >= self.config.backoff_limit:
+            raise problem
+        backoffs = [*self.state.backoffs, problem.message]
+        self.hooks.return_to_epoch()
+        self.state.backoffs = backoffs
+        self._save()
+        self.hooks.observer.noted(
+            f"{problem.message}. Going on from the end of epoch {self.state.epoch} with the learning rate times "
+            f"{self.config.backoff_factor ** len(backoffs):g} (backoff {len(backoffs)} of {self.config.backoff_limit})"
+        )
+
+    def _step(self, parts: Sequence[TrainingBatch]) -> list[Tensor]:
+        """Take one optimiser step, and return its losses and, last, the norm of its gradient."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.objective.losses(*map(self.model.training_inputs, parts))
         self.objective.backward(losses)
         split = self.objective.parameters
         self.workers.sum_gradients([*split.predictor, *split.adversary])
-        if self.config.gradient_clip is not None:
-            for parameters in filter(None, (split.predictor, split.adversary)):
-                nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        norms = [self._clip(parameters) for parameters in (split.predictor, split.adversary) if parameters]
         self.optimizer.step()
         for calibrator in self._annealed:
             calibrator.step += 1
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return self._recorded(losses)
-
-    def _recorded(self, losses: Losses) -> dict[str, Tensor]:
-        names = ("calibrated", "perturbed", "penalty") if self.objective.parameters.adversary else ("calibrated",)
         zero = torch.zeros_like(losses.calibrated)  # for a process without a part of the batch
-        values = {name: getattr(losses, name) for name in names}
-        return {name: (zero if value is None else value).detach() for name, value in values.items()}
+        values = (getattr(losses, name) for name in self.objective.recorded)
+        return [*(zero if value is None else value.detach() for value in values), torch.stack(norms).sum()]
+
+    def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Clip the gradient of these parameters, and return its norm before."""
+        norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
+        if self.config.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
+        return norm.to(self._device)
 
     def _judge(self, epoch: int, value: float) -> None:
         """Update the best epoch; of equal ones the earliest is the best.

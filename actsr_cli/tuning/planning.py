@@ -18,9 +18,11 @@ from actsr_cli.experiment.data import prepare_for
 from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
 from actsr_cli.models.registry import display_name, find_model
+from actsr_cli.plugins import check_trusted, named_by_run, trust
 from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
-from actsr_cli.tuning.space import Space, searchable
+from actsr_cli.tuning.space import Space, grid, names_choice, searchable
 from actsr_cli.tuning.study import Plan, Sampler
+from actsr_cli.words import name_problem, shortened
 
 _GIVE_PRESET = "Give a preset with --preset NAME; `actsr presets` lists them."
 _TRIALS = 20
@@ -90,7 +92,7 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
         run = latest_run(runs_dir)
     except RunError as error:
         raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
-    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options)
+    resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options, of_run=True)
     space, note = _space_along(run.record.preset, resolved.config)
     return Basis(resolved, run.record.preset, run, space, note)
 
@@ -106,6 +108,12 @@ def space_of(basis: Basis, file: Path | None) -> tuple[Space, dict[str, str]]:
             key.
     """
     raw, origin = _raw_space(basis, file)
+    if file is None and basis.run is not None:  # the preset is one that the folder of a run names
+        for name in _classes_in(raw):
+            named_by_run(name)
+            check_trusted(name, "class")  # here, because the processes of the trials do not know who named it
+    else:
+        trust(*_classes_in(raw))
     space, given = searchable(raw, origin, basis.resolved)
     return space, {key: f"already set by {place}" for key, place in given.items()}
 
@@ -136,11 +144,13 @@ def make_plan(
         ConfigError: the name is not a valid folder name, or the settings do not fit together.
         DataError: the data set cannot be prepared, or a model cannot be trained on it.
     """
+    name = search.name or search.sampler
+    if problem := name_problem(name):
+        raise ConfigError(f"'{shortened(name)}' is not a valid name for a study: {problem}")
+    if search.sampler == "grid":
+        grid(space)  # raises now if it is too large
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
     check_trainable(config, prepared.data)
-    name = search.name or search.sampler
-    if Path(name).name != name or name in (".", ".."):
-        raise ConfigError(f"'{name}' is not a valid name for a study: it must be a single folder name")
     plan = Plan(
         name=name,
         sampler=search.sampler,
@@ -192,3 +202,9 @@ def _raw_space(basis: Basis, file: Path | None) -> tuple[Mapping[str, Any], str]
     if not usual:
         raise ConfigError(f"{name} has nothing to search", hint="It has no setting that changes its ranking.")
     return usual, name
+
+
+def _classes_in(raw: Mapping[str, Any]) -> list[str]:
+    """What the lists of a `tune` section name as choices of models, calibrations and losses."""
+    lists = [choices for key, choices in raw.items() if names_choice(str(key))] if isinstance(raw, Mapping) else []
+    return [str(choice) for choices in lists if isinstance(choices, list) for choice in choices]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.files import write_text
+from actsr_cli.locks import held, holder
+from actsr_cli.tuning.draws import draws
 from actsr_cli.tuning.space import draw, grid
-from actsr_cli.tuning.study import Plan, claiming, total
+from actsr_cli.tuning.study import Plan, claiming, locks_of, total
 
 _BIRTH = timedelta(minutes=1)
 """The worker of an older trial without an owner died after requesting the trial and before locking it."""
@@ -30,8 +33,8 @@ AGAIN, DEATHS, SURPLUS = "again", "deaths", "surplus"
 """Further attributes: number of the trial that it repeats, how often its process died, whether it is surplus."""
 
 
-def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock] | None:
-    """The next trial and the lock that its process must hold, or None if no trial is left.
+def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, ExitStack] | None:
+    """The next trial and its lock, which this process holds until it leaves that context; None if no trial is left.
 
     First puts the trials of dead processes back into the queue.
     """
@@ -41,16 +44,16 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, FileLock
         if len(taken) >= total(plan):
             return None
         trial = study.ask()
-        lock = _lock(plan, trial.number)
-        lock.acquire()
+        lock = ExitStack()
+        lock.enter_context(held(_lock_file(plan, trial.number), f"trial {trial.number} of {plan.title}", "trained"))
         trial.set_user_attr(OWNER, _place_id(plan))
         place = _place(study.get_trials(deepcopy=False), trial.number)
         if place >= total(plan):  # another machine has taken the last trial
             trial.set_user_attr(SURPLUS, True)
             study.tell(trial, state=TrialState.FAIL)
-            lock.release()
+            lock.close()
             return None
-        study.sampler = _sampler(plan, trial.number, place)
+        study.sampler = _sampler(plan, place)
         draw(plan.space, trial)
         return trial, lock
 
@@ -94,19 +97,21 @@ def _place(trials: Sequence[FrozenTrial], number: int) -> int:
     return sum(AGAIN not in trial.user_attrs and SURPLUS not in trial.user_attrs for trial in trials[:number])
 
 
-def _sampler(plan: Plan, number: int, place: int) -> BaseSampler:
+def _sampler(plan: Plan, place: int) -> BaseSampler:
     """A sampler for a single trial.
 
-    The storage gives each trial a unique number. The number is part of the seed of random draws, and a grid assigns
-    its combinations in order, so two machines never take the same one. (Optuna's own grid sampler may give several
-    workers the same combination, and may give the combination of a killed trial to none.)
+    The storage gives each trial a unique number, and so a unique place. A grid and a random search assign their
+    combinations by place, so two machines never take the same one. (Optuna's own grid sampler may give several workers
+    the same combination, and may give the combination of a killed trial to none.)
     """
     seed = plan.config.training.seed
+    if plan.sampler == "tpe":
+        return TPESampler(seed=int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
     if plan.sampler == "grid":
         combinations = grid(plan.space)
         random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); so that a part of a grid covers all of it
         return _Given(combinations[place])
-    return TPESampler(seed=seed + number) if plan.sampler == "tpe" else RandomSampler(seed=seed + number)
+    return _Given(draws(plan.space, seed, place + 1)[place])
 
 
 class _Given(BaseSampler):
@@ -133,20 +138,14 @@ class _Given(BaseSampler):
         return self.values[param_name]
 
 
-def _lock(plan: Plan, number: int) -> FileLock:
+def _lock_file(plan: Plan, number: int) -> Path:
     """The lock that the process of a trial holds as long as it lives."""
-    return FileLock(_locks(plan) / f"{number}.lock")
-
-
-def _locks(plan: Plan) -> Path:
-    folder = plan.folder / "locks"
-    folder.mkdir(exist_ok=True)
-    return folder
+    return locks_of(plan) / f"{number}.lock"
 
 
 def _place_id(plan: Plan) -> str:
     """Id of the folder of locks. Machines that share a storage may have different folders; host names may change."""
-    file = _locks(plan) / "id"
+    file = locks_of(plan) / "id"
     if not file.exists():
         write_text(file, uuid.uuid4().hex)
     return file.read_text(encoding="utf-8")
@@ -160,8 +159,6 @@ def _has_died(plan: Plan, study: optuna.Study, trial: FrozenTrial) -> bool:
         return begun is not None and datetime.now(UTC) - begun.astimezone(UTC) > _BIRTH
     if owner != _place_id(plan):
         return False
-    try:
-        with _lock(plan, trial.number).acquire(blocking=False):  # it may have ended in the meantime
-            return study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING
-    except Timeout:
+    if holder(_lock_file(plan, trial.number)) is not None:
         return False
+    return study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING  # it may have just ended

@@ -7,6 +7,7 @@ choices have is searched only in the trials with these choices.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
@@ -23,9 +24,11 @@ from actsr_cli.models.registry import check_model, display_name
 from actsr_cli.presets import ResolvedConfig
 from actsr_cli.training.losses import check_loss
 
+LARGEST_GRID = 100_000
+"""Number of combinations above which a grid is refused: it would not be tried in a lifetime."""
 Scalar = bool | int | float | str | None
 
-NOT_SEARCHED = {"device", "threads", "log_attention"}
+NOT_SEARCHED = {"device", "threads", "log_attention", "checkpoint_minutes"}
 """Training settings that do not change the results: they may differ when a study continues."""
 _SHARED = {"data", "split", "evaluation", "dataset", "description"}
 """Sections that all trials share: trials differ only in model, calibration, loss and training."""
@@ -44,8 +47,8 @@ class Range(Section):
         steps: number of points on a grid; None: all integers of the range.
     """
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(ge=-1e300, le=1e300)
+    high: int | float = Field(ge=-1e300, le=1e300)
     log: bool = False
     steps: Annotated[int, Field(ge=2)] | None = None
 
@@ -86,6 +89,12 @@ class Dimension:
             return trial.suggest_int(self.key, int(domain.low), int(domain.high), log=domain.log)
         return trial.suggest_float(self.key, domain.low, domain.high, log=domain.log)
 
+    @property
+    def size(self) -> int:
+        """Number of points on a grid, before equal ones are joined; nothing is enumerated."""
+        domain = self.domain
+        return len(domain) if isinstance(domain, tuple) else domain.steps or int(domain.high) - int(domain.low) + 1
+
     def points(self) -> list[Scalar]:
         """The values on a grid.
 
@@ -124,9 +133,9 @@ def read_space(raw: Any, origin: str) -> Space:
     if not isinstance(raw, dict):
         raise ConfigError(f"the search space of {origin} must be a mapping of keys to values, not {raw!r}")
     space = tuple(_dimension(key, domain, origin) for key, domain in raw.items())
-    named = {each.key: each.domain for each in space if _names_choice(each.key) and isinstance(each.domain, tuple)}
+    named = {each.key: each.domain for each in space if names_choice(each.key) and isinstance(each.domain, tuple)}
     space = tuple(replace(each, only_with=_conditions(each.key, named, origin)) for each in space)
-    return tuple(sorted(space, key=lambda each: (len(each.only_with), not _names_choice(each.key))))
+    return tuple(sorted(space, key=lambda each: (len(each.only_with), not names_choice(each.key))))
 
 
 def searchable(raw: Mapping[str, Any], origin: str, resolved: ResolvedConfig) -> tuple[Space, dict[str, str]]:
@@ -165,7 +174,10 @@ def draw(space: Space, trial: Trial) -> None:
 
 
 def grid(space: Space) -> list[dict[str, Scalar]]:
-    """All distinct combinations of the points of all dimensions, each key only where it applies."""
+    """All distinct combinations of the points, each key only where it applies; ConfigError if there are too many."""
+    if (size := math.prod(dimension.size for dimension in space)) > LARGEST_GRID:
+        hint = "Give fewer steps or values, or draw some: --tpe or --random with --trials N."
+        raise ConfigError(f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}", hint=hint)
     found: dict[tuple[tuple[str, Scalar], ...], None] = {}
     for values in itertools.product(*(dimension.points() for dimension in space)):
         drawn: dict[str, Scalar] = {}
@@ -244,7 +256,8 @@ def _conditions(key: str, named: Mapping[str, tuple[Scalar, ...]], origin: str) 
     return conditions
 
 
-def _names_choice(key: str) -> bool:
+def names_choice(key: str) -> bool:
+    """Whether a dotted key chooses a model, a calibration or a loss."""
     section, _, name = key.partition(".")
     return section in CHOICES and name == CHOICES[section].named_by
 
@@ -285,7 +298,7 @@ def _check_searchable(key: str, where: str) -> None:
 def _range(where: str, domain: dict[str, Any]) -> Range:
     for name in domain:
         if name not in Range.model_fields:
-            raise ConfigError(f"{where}: unknown '{name}'; {nearest(name, Range.model_fields)}")
+            raise ConfigError(f"{where}: unknown '{name}'; {nearest(str(name), Range.model_fields)}")
     try:
         bounds = Range.model_validate(domain)
     except ValidationError as error:

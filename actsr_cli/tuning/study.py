@@ -2,6 +2,7 @@
 
 runs/studies/DATASET/MODEL/NAME/
     journal.log     the trials, if no other storage is given
+    claim.lock      lock of the process that takes a trial
     locks/          a lock per running trial, held by its process: a free lock means that the process has died; their id
     trials.csv, best.yaml, study.html, *.png    results
 """
@@ -12,25 +13,29 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from filelock import FileLock
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from actsr_cli import locks
 from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
+from actsr_cli.experiment import lock
 from actsr_cli.models.registry import display_name
+from actsr_cli.tuning.draws import combinations
+from actsr_cli.tuning.journal import Journal
 from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
+from actsr_cli.words import counted
 
 Sampler = Literal["grid", "random", "tpe"]
 
@@ -95,6 +100,11 @@ class Plan:
             return self.storage
 
     @property
+    def lower_is_better(self) -> bool:
+        """Whether a lower value of the metric that compares the trials is better."""
+        return parse_measure(self.config.training.monitor).lower_is_better
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The facts that identify the study, as JSON values."""
         facts = {
@@ -116,14 +126,14 @@ def open_study(plan: Plan) -> optuna.Study:
 
     Raises:
         RunError: a different study has this name, or the storage cannot be opened.
+        DiskError: its folder cannot be written.
     """
-    plan.folder.mkdir(parents=True, exist_ok=True)
     with claiming(plan):
         try:
             study = optuna.create_study(
                 study_name=plan.title,
                 storage=_storage(plan),
-                direction="minimize" if parse_measure(plan.config.training.monitor).lower_is_better else "maximize",
+                direction="minimize" if plan.lower_is_better else "maximize",
                 pruner=_pruner(plan),
                 load_if_exists=True,
             )
@@ -138,20 +148,29 @@ def open_study(plan: Plan) -> optuna.Study:
             study.set_user_attr("identity", plan.identity)
         elif known != plan.identity:
             differing = ", ".join(key for key, value in plan.identity.items() if known.get(key) != value)
+            can_be_deleted = plan.storage is None and not any(map(locks.holder, locks_of(plan).glob("*.lock")))
             raise RunError(
                 f"study {plan.title} already exists and differs in: {differing}",
-                hint="Give another --name"
-                + (f", or delete {plan.folder} and start again." if not plan.storage else "."),
+                hint="Give another --name" + (f", or delete {plan.folder} and start again." if can_be_deleted else "."),
             )
     return study
 
 
 def total(plan: Plan) -> int:
-    """The number of trials in the plan."""
-    if plan.sampler != "grid":
-        return plan.trials or 0
-    size = len(grid(plan.space))
-    return size if plan.trials is None else min(size, plan.trials)
+    """The number of trials in the plan; a grid and a random search try no combination twice."""
+    sizes = (plan.trials, None if plan.sampler == "tpe" else whole(plan))
+    return min(size for size in sizes if size is not None)
+
+
+def whole(plan: Plan) -> int | None:
+    """The number of all combinations that the study can try; None if they are countless."""
+    return len(grid(plan.space)) if plan.sampler == "grid" else combinations(plan.space)
+
+
+def extent(plan: Plan) -> str:
+    """How a study searches, in one line: the sampler, the number of trials, and the keys."""
+    keys = ", ".join(dimension.key for dimension in plan.space)
+    return f"{plan.sampler} search of {counted(total(plan), 'trial')} over {keys}"
 
 
 def best_first(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -165,14 +184,21 @@ def in_time(plan: Plan) -> bool:
     return plan.deadline is None or time.time() < plan.deadline
 
 
-def claiming(plan: Plan) -> FileLock:
-    """The lock that a process holds while it takes its next trial."""
-    return FileLock(plan.folder / "claim.lock")
+def claiming(plan: Plan) -> AbstractContextManager[None]:
+    """Hold the lock of the process that takes the next trial; waits for others."""
+    return locks.held(plan.folder / "claim.lock", f"study {plan.title}", "changed", waits=True)
+
+
+def locks_of(plan: Plan) -> Path:
+    """The folder of the locks of the trials, which exists."""
+    folder = plan.folder / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _storage(plan: Plan) -> BaseStorage:
     if plan.storage is None:
-        return JournalStorage(JournalFileBackend(str(plan.folder / "journal.log")))
+        return JournalStorage(Journal(plan.folder / "journal.log"))
     return RDBStorage(plan.storage)
 
 
@@ -187,6 +213,7 @@ def _refuse_strange_runs(plan: Plan) -> None:
     runs = (plan.runs_dir / plan.title).parent.glob("*")
     strange = sorted(run for run in runs if re.fullmatch(rf"{re.escape(plan.name)}-t\d+", run.name))
     if strange:
+        lock.check_free(strange[0], "/".join(strange[0].parts[-3:]), hint="Give another --name.")
         raise RunError(
             f"there are runs of another study {plan.title}, such as {strange[0]}",
             hint="Give another --name, or delete these runs: actsr runs delete …",

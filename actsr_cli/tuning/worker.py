@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from logging import getLogger
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,7 +20,7 @@ from optuna.trial import Trial, TrialState
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.errors import ActsrError, RunError
+from actsr_cli.errors import ActsrError, DiskError, RunError
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of_fingerprint
 from actsr_cli.experiment.record import Status
@@ -30,6 +31,8 @@ from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
 from actsr_cli.tuning.queue import ERROR, RUN, claim, fail_and_repeat
 from actsr_cli.tuning.study import Plan, in_time, open_study
+
+_log = getLogger("actsr")
 
 
 @contextmanager
@@ -81,6 +84,14 @@ def work(plan: Plan, index: int, command: list[str]) -> None:
         command: the command line of the study.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        _work(plan, index, command)
+    except DiskError as error:
+        _log.error("error: %s", error.message)
+        sys.exit(error.exit_code)
+
+
+def _work(plan: Plan, index: int, command: list[str]) -> None:
     study = open_study(plan)
     base = on_this_machine(plan, index)
     prepared = data_of_fingerprint(plan.config, plan.fingerprint, plan.data_dir)
@@ -133,6 +144,10 @@ def run_trial(
         with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:
             trial.set_user_attr(RUN, run.name)
             state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
+    except DiskError:  # the other trials would fail, too; the next call repeats this one, which has not died
+        with suppress(ActsrError, OSError):
+            fail_and_repeat(study, trial.number)
+        raise
     except Exception as error:  # noqa: BLE001 (the study shows it)
         trial.set_user_attr(ERROR, str(error) if isinstance(error, ActsrError) else f"{type(error).__name__}: {error}")
         study.tell(trial, state=TrialState.FAIL)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from processes import SMALL, call
+from records import change, change_text
 
 from actsr_cli.data.synthetic import generate_demo
 
@@ -91,8 +92,7 @@ def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
 def test_a_run_equals_itself(series: Path) -> None:
     runs = series / "runs" / "demo" / "sasrec"
     shutil.copytree(runs / "strong-s0", runs / "copy")
-    record = json.loads((runs / "copy" / "run.json").read_text())
-    (runs / "copy" / "run.json").write_text(json.dumps(record | {"name": "copy"}))
+    change(runs / "copy" / "run.json", name="copy")
     told = json.loads(call("compare", "strong-s0", "copy", "--json").stdout)
     assert {(each["difference"]["mean"], each["users"]["p"], each["verdict"]) for each in told["differences"]} == {
         (0.0, 1.0, "open")
@@ -125,18 +125,15 @@ def test_what_cannot_be_compared(series: Path) -> None:
     assert "the runs have different protocols" in refused("weak", "other")
     call("compare", "weak", "other", "--seen", "exclude")
 
-    record = json.loads((runs / "other" / "run.json").read_text())
-    (runs / "other" / "run.json").write_text(json.dumps(record | {"fingerprint": "feed"}))
+    change(runs / "other" / "run.json", fingerprint="feed")
     assert "demo/sasrec/other was trained on other data than demo/sasrec/weak-s0" in refused("weak", "other")
 
-    record = json.loads((runs / "strong-s1" / "run.json").read_text())
-    (runs / "strong-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    change(runs / "strong-s1" / "run.json", status="interrupted")
     assert "demo/sasrec/strong-s1 is not finished (it is interrupted)" in refused("weak", "strong")
     single = call("compare", "weak-s0", "strong-s1").stderr
     assert "demo/sasrec/strong-s1 is not finished: it is interrupted" in " ".join(single.split())
-    (runs / "strong-s1" / "run.json").write_text(json.dumps(record))
+    change(runs / "strong-s1" / "run.json", status="finished")
     shutil.copytree(runs / "weak-s0", runs / "strong-s2")
     assert "seed 0, so it does not belong to a series" in refused("weak", "strong")  # not a fourth run with seed 0
-    config = (runs / "strong-s2" / "config.yaml").read_text()
-    (runs / "strong-s2" / "config.yaml").write_text(config.replace("seed: 0", "seed: 2"))
+    change_text(runs / "strong-s2" / "config.yaml", "seed: 0", "seed: 2")
     assert "in more than its seed, so they are not a series" in refused("weak", "strong")

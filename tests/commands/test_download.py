@@ -91,7 +91,7 @@ def test_a_refusal_ends_in_the_way_by_hand(server: LoopbackServer, tmp_path: Pat
     assert "https://github.com/RUCAIBox/RecSysDatasets" in result.stderr
     assert "--from-file Amazon_Beauty.zip" in result.stderr
     assert "Traceback" not in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".amazon-beauty.lock"]
 
 
 def test_one_failure_does_not_lose_the_others(server: LoopbackServer, tmp_path: Path) -> None:
@@ -231,5 +231,14 @@ def test_a_process_ended_midway_is_resumed_by_the_next(
     assert server.ranges == [None, "bytes=150000-"]
     assert server.requests[1][1]["If-Range"] == '"one"'
     assert (tmp_path / "amazon-beauty" / "amazon-beauty.inter").read_bytes() == INTER
-    assert [path.name for path in tmp_path.iterdir()] == ["amazon-beauty"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".amazon-beauty.lock", "amazon-beauty"]
     assert "amazon-beauty.inter" in output
+
+
+def test_what_a_kill_left_beside_an_installed_data_set_is_removed(tmp_path: Path, server: LoopbackServer) -> None:
+    command = ("download", "beauty", "--mirror", server.url, "--data-dir", str(tmp_path))
+    assert actsr(*command).exit_code == 0
+    for name in ("amazon-beauty.zip.part", "amazon-beauty.zip.part.json"):
+        (tmp_path / name).write_text("{}")
+    assert "is already there" in actsr(*command).output
+    assert list(tmp_path.glob("*.part*")) == []

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
 from actsr_cli.config import DataConfig
+from actsr_cli.data.readers import Columns
 from actsr_cli.errors import DataError
 from actsr_cli.experiment.data import prepare_for
 from actsr_cli.presets import resolve
@@ -84,6 +85,56 @@ def test_bad_lines(tmp_path: Path) -> None:
     assert "--on-bad-line skip" in refused.stderr
     assert "1 line skipped" in preprocess("shop", "--from-file", file, "--on-bad-line", "skip").stderr
     assert "1 line skipped" in preprocess("shop").stderr, "prepared is prepared"
+
+
+def test_a_quote_that_is_not_closed(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    file.write_text(file.read_text().replace("u0,i1,1\n", 'u0,"i1,1\n', 1))
+    refused = preprocess("shop", "--from-file", file, exit_code=1)
+    assert f"{file}, line 3: the quote opened here is not closed" in refused.stderr
+    read_on = preprocess("shop", "--from-file", file, "--on-bad-line", "skip")
+    assert "6 users / 4 items / 32 interactions" in read_on.stdout and "1 line skipped" in read_on.stderr
+
+
+def test_how_a_text_is_written_is_remembered(tmp_path: Path, data_dir: Path) -> None:
+    file = tmp_path / "ratings.dat"
+    rows = [f"ü{user}::i{item}::5::{item}" for user in range(3) for item in range(4)]
+    file.write_bytes("\n".join(rows).encode("latin-1"))
+    by_number = ("--no-header", "--user-column", "1", "--item-column", "2", "--timestamp-column", "4")
+    options = ("--format", "csv", "--separator", "::", *by_number)
+    refused = preprocess("ml", "--from-file", file, *options, exit_code=1)
+    assert f"{file}, line 1: not UTF-8 text; it may be Latin-1 ('ü')" in refused.stderr
+    assert "--encoding latin-1" in refused.stderr
+    first = preprocess("ml", "--from-file", file, *options, "--encoding", "latin-1", "--interval", "3=5:")
+    assert "read (user 1, item 2, time 4)" in first.stdout
+    assert "3 users / 4 items / 12 interactions" in first.stdout
+    again = preprocess("ml", "--interval", "3=5:")
+    assert again.stdout == first.stdout and "Prepared before" in again.stderr
+    stored = json.loads((data_dir / "ml" / "source.json").read_text())["columns"]
+    assert (stored["header"], stored["encoding"], stored["separator"]) == ("none", "latin-1", "::")
+    other = preprocess("ml", "--from-file", file, *options, "--encoding", "iso-8859-2", "--interval", "3=5:")
+    assert "Prepared before" not in other.stderr, "the encoding is part of the fingerprint"
+
+
+def test_pairs_name_the_options_that_read_them(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.txt"
+    file.write_text("".join(f"{user} {item}\n" for user in range(3) for item in range(4)))
+    for policy in ("error", "skip"):
+        refused = preprocess("pairs", "--from-file", file, "--on-bad-line", policy, exit_code=1)
+        assert "has several lines of a user: it is no file of sequences" in refused.stderr
+    advised = refused.stderr.partition("Read it with ")[2].partition(".\n")[0].split()
+    result = preprocess("pairs", "--from-file", file, *advised)
+    assert "3 users / 4 items / 12 interactions" in result.stdout and "user 1, item 2, no times" in result.stdout
+
+
+def test_data_prepared_before_there_were_encodings_keep_their_fingerprint() -> None:
+    told = Columns(user="who").model_dump()
+    assert told == {"user": "who", "item": None, "timestamp": None, "rating": None, "separator": None}
+    assert Columns(encoding="latin-1", header="none").model_dump() == {
+        **Columns().model_dump(),
+        "header": "none",
+        "encoding": "latin-1",
+    }
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:
@@ -181,6 +232,95 @@ def test_filters_of_a_preset_are_not_for_a_split_that_somebody_made(data_dir: Pa
     assert "user_core, item_core" in prepared.report.note
     with pytest.raises(DataError, match="and user_core would change the split"):
         prepare_for(resolve(preset="beauty", overrides=["data.user_core=2"]), data_dir)
+
+
+def test_without_options_the_last_ones_are_repeated(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    said = preprocess("shop", "--from-file", file, "--user-core", "5", "--interval", "time=2020-01-01:", exit_code=1)
+    assert "nothing is left" in said.stderr
+    assert "Filters: none." in preprocess("shop", "--from-file", file).stderr, "a failure is not remembered"
+    first = preprocess("shop", "--user-core", "5", "--interval", "time=1:", "--max-length", "6")
+    options = "--interval time=1: --user-core 5 --max-length 6"
+    assert f"Filters: {options}. Last time: none." in first.stderr
+    for _ in range(2):
+        again = preprocess("shop")
+        assert again.stdout == first.stdout
+        assert f"With the options of the last preparation: {options}. Without filters: --preset none." in again.stderr
+    told = json.loads(preprocess("shop", "--json").stdout)
+    assert told["repeated"] and told["settings"]["intervals"] == {"time": [1, None]}
+    _, trained_on = prepare_for(resolve(options={"dataset": "shop"}), tmp_path / "data")
+    assert trained_on.data.fingerprint == told["fingerprint"]
+    assert f"Filters: --max-length 4. Last time: {options}." in preprocess("shop", "--max-length", "4").stderr
+    assert "Filters: none. Last time: --max-length 4." in preprocess("shop", "--preset", "none").stderr
+    assert "Filters: none.\n" in preprocess("shop").stderr
+
+
+def test_a_file_is_described_anew(tmp_path: Path) -> None:
+    """A whole command gives the same data each time, whatever was prepared before."""
+    file = log(tmp_path)
+    first = preprocess("shop", "--from-file", file)
+    preprocess("shop", "--user-core", "5")
+    again = preprocess("shop", "--from-file", file)
+    assert again.stdout == first.stdout and "Filters: none. Last time: --user-core 5." in again.stderr
+
+
+def test_the_filters_of_a_preset_and_the_way_back_to_them(data_dir: Path) -> None:
+    folder = data_dir / "amazon-beauty"
+    folder.mkdir(parents=True)
+    rows = [f"u{user}\ti{item}\t{item}" for user in range(6) for item in range(6)]
+    (folder / "amazon-beauty.inter").write_text(ATOMIC + "\n".join(rows) + "\n")
+    usual = "Filters: --user-core 5 --item-core 5 (preset beauty)."
+    for _ in range(2):
+        assert usual in preprocess("beauty").stderr
+    assert f"{usual[:-1]}" not in preprocess("beauty", "--preset", "none").stderr
+    said = preprocess("beauty").stderr
+    assert "With the options of the last preparation: none." in said
+    assert "With those of its preset: --preset beauty." in said and "should have" not in said
+    assert f"{usual} Last time: none." in preprocess("beauty", "--preset", "beauty").stderr
+    assert usual in preprocess("beauty").stderr
+
+
+def test_how_times_were_read_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item,date\nu,a,2014-06-30T23:00:00\nu,b,2014\nu,c,2014-07\n")
+    line = "timestamp: ISO dates, UTC, from 2014-01-01 to 2014-07-01\n"
+    assert line in preprocess("shop", "--from-file", file).stdout and line in preprocess("shop").stdout
+    told = json.loads(preprocess("shop", "--json").stdout)
+    assert told["times"] == {"timestamp": "ISO dates, UTC"} and told["period"] == ["2014-01-01", "2014-07-01"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "left"),
+    [
+        ("2014-01-01:2014-06-30", 2),
+        ("2014-06:2014-07", 2),
+        (":2014-06-30T22:59:59", 1),
+        ("2014-06-30T23:00:00:2014-06-30T23:00", 1),
+        ("2014-06-30T23:", 2),
+        ("1404169200:", 2),
+    ],
+)
+def test_intervals_of_dates(tmp_path: Path, interval: str, left: int) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("user,item,date\nu,a,2014-06-30T23:00:00\nu,b,2014\nu,c,2014-07\n")
+    result = preprocess("shop", "--from-file", file, "--interval", f"timestamp={interval}")
+    assert f"1 users / {left} items" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "interval", ["2014-01-01T10:30", "2014-13-01:", "1/2/2014:", "2014:2014-06-30", "1_000:", "nan:"]
+)
+def test_intervals_that_are_none(tmp_path: Path, interval: str) -> None:
+    said = preprocess("shop", "--from-file", log(tmp_path), "--interval", f"time={interval}", exit_code=1).stderr
+    assert f"--interval takes COLUMN=LOW:HIGH, not 'time={interval}'" in said and "ISO dates" in said
+
+
+def test_equal_rows_are_told_and_dropped(tmp_path: Path) -> None:
+    file = log(tmp_path)
+    file.write_text(file.read_text() + "u0,i0,0\nu0,i0,1\n")
+    assert "1 row repeats an earlier row in user, item and time" in preprocess("shop", "--from-file", file).stderr
+    dropped = preprocess("shop", "--duplicates", "equal")
+    assert "repeat" not in dropped.stderr and "/ 34 interactions" in dropped.stdout
 
 
 @pytest.mark.real_data

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from processes import call, wait_until
+from records import change
 
 import actsr_cli as actsr
 from actsr_cli.recommending import reading
@@ -308,9 +309,7 @@ def test_a_refit_is_the_latest_run(one: Recommender) -> None:
 
 def test_a_copied_run_needs_no_data(tmp_path: Path, one: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path("runs/shop/sasrec/one"), tmp_path / "copy")
-    record = json.loads((tmp_path / "copy" / "run.json").read_text())
-    record["data_folder"] = str(tmp_path / "gone")
-    (tmp_path / "copy" / "run.json").write_text(json.dumps(record))
+    change(tmp_path / "copy" / "run.json", data_folder=str(tmp_path / "gone"))
     monkeypatch.chdir(tmp_path)
     places = ("--data-dir", str(tmp_path / "none"), "--runs-dir", str(tmp_path / "none"))
     found = json.loads(call("recommend", "copy", *places, "--history", "p1 q", "--json").stdout)

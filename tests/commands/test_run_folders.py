@@ -113,7 +113,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(place: Path) -> None:
     assert status() == "running"
     config = (run / "config.yaml").read_bytes()
     for command in (("train", "--resume", "one", "--epochs", "900"), ("runs", "delete", "one", "--yes")):
-        assert "is being trained by another process" in call(*command, exit_code=1).stderr
+        assert f"is being trained by process {process.pid} on host" in call(*command, exit_code=1).stderr
     assert (run / "config.yaml").read_bytes() == config and process.poll() is None
     process.kill()
     process.communicate()

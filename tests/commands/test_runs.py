@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from processes import SMALL, call
+from records import change, change_text
 from typer.testing import CliRunner
 
 from actsr_cli.app import app
 from actsr_cli.commands.tables import duration
-from actsr_cli.version import __version__
+from actsr_cli.experiment.record import read_record
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
     ]
     floor, first, broken = listed
     metrics = json.loads((trained / "demo" / "sasrec" / "first" / "metrics.json").read_text())
+    assert len(metrics.pop("checksum")) == 8
     assert first["value"] == metrics["valid/exclude"]["ndcg@10"] and first["monitor"] == "ndcg@10"
     assert first["seconds"] > 0 and floor["best_epoch"] == 1 and broken["value"] is None
 
@@ -67,7 +69,7 @@ def test_listed_shown_and_deleted(trained: Path, tmp_path: Path) -> None:
     call("runs", "delete", "sasrec/first", "demo/sasrec/broken", "--yes")
     assert not (trained / "demo" / "sasrec").exists() and (trained / "demo" / "popularity").exists()
     call("runs", "delete", "floor", "--yes")
-    assert list(trained.iterdir()) == []
+    assert [path.name for path in trained.iterdir()] == [".lock"]
 
 
 def test_runs_elsewhere_are_not_deleted(trained: Path, tmp_path: Path) -> None:
@@ -83,9 +85,9 @@ def test_a_run_without_settings_is_listed_as_unreadable(trained: Path) -> None:
 
 def test_a_run_of_another_version_is_listed_and_can_be_deleted(trained: Path) -> None:
     config = trained / "demo" / "sasrec" / "first" / "config.yaml"
-    config.write_text(config.read_text().replace("hidden_size: 16", "hiden_size: 16"))
-    record = config.with_name("run.json")
-    record.write_text(record.read_text().replace(f'"actsr": "{__version__}"', '"actsr": "0.1.9"'))
+    change_text(config, "hidden_size: 16", "hiden_size: 16")
+    environment = read_record(config.parent).environment.model_dump(mode="json")
+    change(config.with_name("run.json"), environment=environment | {"actsr": "0.1.9"})
     assert [run["status"] for run in json.loads(call("runs", "--json").stdout)] == ["finished", "unreadable", "failed"]
     assert "unreadable" in call("runs", "--status", "unreadable").stdout
     said = " ".join(call("runs", "show", "first", exit_code=1).stderr.split())

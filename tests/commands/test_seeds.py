@@ -9,6 +9,7 @@ from statistics import mean, stdev
 
 import pytest
 from processes import SMALL, call
+from records import change
 
 SERIES = ("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
 
@@ -48,8 +49,7 @@ def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     assert "± " in call(*SERIES, "--seeds", "3").stdout
     assert (runs / "three-s0" / "run.json").read_bytes() == kept
 
-    record = json.loads((runs / "three-s1" / "run.json").read_text())
-    (runs / "three-s1" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    change(runs / "three-s1" / "run.json", status="interrupted")
     refused = call(*SERIES, "--seeds", "3", exit_code=1).stderr
     assert "three-s1 is not finished" in refused and "actsr train --resume demo/sasrec/three-s1" in refused
     (runs / "three-s1" / "checkpoint.safetensors").unlink()

@@ -96,7 +96,8 @@ def _launch_twice(folder: Path) -> None:
     os.kill(process_of(first, rank=1), signal.SIGKILL)
     launches = [ended(first)]
     counted = ("train", "--preset", "demo", "--model", "popularity")
-    launches.append(ended(torchrun(folder, ("train", "--resume", "parts", "--epochs", "3"), counted)))
+    killed = ("train", "--resume", "dead", "--epochs", str(epochs_of(runs / "dead") + 1))
+    launches.append(ended(torchrun(folder, ("train", "--resume", "parts", "--epochs", "3"), killed, counted)))
     (folder / "launches.json").write_text(json.dumps(launches))
 
 
@@ -133,10 +134,10 @@ def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path, laun
     assert exit_code != 0
     assert "error: another process of this training has ended" in messages, messages
     assert "Traceback" not in messages.partition("another process of this training has ended")[2].partition("\n")[0]
-    run = place / "runs" / "demo" / "ac-sasrec" / "dead"
-    done = epochs_of(run)
-    call("train", "--resume", "dead", "--epochs", str(done + 1))
-    assert epochs_of(run) == done + 1
+    done = json.loads((place / "runs" / "demo" / "ac-sasrec" / "dead" / "run.json").read_text())
+    assert (done["status"], done["processes"]) == ("finished", 2), launches[1].messages
+    alone = " ".join(call("train", "--resume", "dead", "--epochs", "200", exit_code=1).stderr.split())
+    assert "dead was trained by 2 processes: it cannot be resumed by 1" in alone
 
 
 def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path, launches: list[Launch]) -> None:

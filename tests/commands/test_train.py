@@ -281,10 +281,10 @@ def test_tied_weights_are_saved_and_gone_on_with(place: Path, monkeypatch: pytes
     monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
     (place / "tied_model.py").write_text(TIED)
     call("train", "--model", "tied_model:Tied", *SMALL[:4], "--name", "one", "--epochs", "1")
-    call("train", "--resume", "one", "--epochs", "2")
+    call("train", "--resume", "one", "--epochs", "2", "--trust-code")
     saved = load_file(place / "runs" / "demo" / "Tied" / "one" / "model.safetensors")
     assert torch.equal(saved["items.weight"], saved["out.weight"])
-    assert "hit@10" in call("evaluate", "one", "--json").stdout
+    assert "hit@10" in call("evaluate", "one", "--json", "--trust-code").stdout
 
 
 TIED = """

@@ -10,7 +10,7 @@ from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
 from actsr_cli.data import store
-from actsr_cli.data.prepare import find_prepared, last_settings, latest_record, open_prepared, prepare
+from actsr_cli.data.prepare import find_prepared, latest_record, open_prepared, prepare
 from actsr_cli.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_data_of_another_version_are_refused_by_version_and_never_taken(tmp_path
     folder = prepare(shop, DataConfig()).folder
     record = folder / "prepared.json"
     record.write_text('{"version": 1, "name": "shop"}')
-    for call in (lambda: open_prepared(folder, "shop"), lambda: last_settings(shop), lambda: store.load(folder)):
+    for call in (lambda: open_prepared(folder, "shop"), lambda: store.load(folder)):
         with pytest.raises(DataError, match="prepared by another version of actsr") as caught:
             call()
         assert "actsr preprocess NAME" in str(caught.value.hint)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
+from actsr_cli.data import prepare as prepare_module
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import install_demo
+from actsr_cli.data.history import Choice
 from actsr_cli.data.prepare import last_settings, prepare
 from actsr_cli.data.readers import Columns
 from actsr_cli.data.sources import find_source, source_from_file
@@ -51,6 +55,99 @@ def test_titles_come_with_atomic_files(tmp_path: Path) -> None:
     data = prepare(find_source(tmp_path, "films"), DataConfig()).data
     assert data.item_names == ("", "b", "a")
     assert data.titles == ("", "", "Alien")
+
+
+FAULTY_ITEMS = {
+    "not UTF-8": b"item_id:token\ttitle:token_seq\na\tCaf\xe9\n",
+    "empty": b"",
+    "no item ids": b"key:token\ttitle:token_seq\na\tAlien\n",
+    "a column twice": b"item_id:token\ttitle:token_seq\ttitle:token\na\tAlien\tx\n",
+    "no atomic file": b"item_id\ttitle\na\tAlien\n",
+    "binary": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY_ITEMS)
+def test_a_faulty_file_of_items_costs_titles_only(tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    (folder / "films.item").write_bytes(FAULTY_ITEMS[fault])
+    films = find_source(tmp_path, "films")
+    first = prepare(films, DataConfig())
+    assert first.data.titles is None and first.data.n_interactions == 2
+    assert first.report.warnings == prepare(films, DataConfig()).report.warnings
+    (warning,) = first.report.warnings
+    assert warning.startswith("titles and categories are left out: ") and "films.item" in warning
+    (folder / "films.item").write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    mended = prepare(films, DataConfig())
+    assert mended.data.titles == ("", "", "Alien") and not mended.report.cached
+    given = source(tmp_path).with_items(folder / "films.item")
+    (folder / "films.item").write_bytes(FAULTY_ITEMS[fault])
+    with pytest.raises(DataError, match=r"films\.item"):
+        prepare(given, DataConfig())
+
+
+def test_a_file_of_items_that_cannot_be_opened_or_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "films.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\tb\t1\nu\ta\t2\n")
+    items = folder / "films.item"
+    items.write_text("item_id:token\ttitle:token_seq\na\tAlien\n")
+    films = find_source(tmp_path, "films")
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == items:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert "Permission denied" in prepare(films, DataConfig()).report.warnings[0]
+    assert prepare(films, DataConfig()).data.titles == ("", "", "Alien")
+    items.unlink()
+    gone = prepare(films, DataConfig())
+    assert gone.data.titles is None and gone.report.warnings == [f"{items} is gone: titles and categories are left out"]
+
+
+def test_equal_rows_are_counted_and_dropped_alone(tmp_path: Path) -> None:
+    shop = source(tmp_path, LOG + "b,x,9,2\nb,x,9,5\na,y,2,5\n")
+    kept = prepare(shop, DataConfig())
+    assert kept.report.equal_rows == 3 and kept.data.n_interactions == 9
+    assert kept.report.warnings == [
+        "3 rows repeat an earlier row in user, item and time; to drop such rows: --duplicates equal"
+    ]
+    dropped = prepare(shop, DataConfig(duplicates="equal"))
+    assert [step.name for step in dropped.report.steps] == ["read", "without equal rows"]
+    assert sequences(dropped.data) == sequences(prepare(source(tmp_path), DataConfig()).data), "real repeats stay"
+    assert not dropped.report.warnings and not prepare(shop, DataConfig(duplicates="last")).report.warnings
+
+
+def test_rows_without_times_are_never_equal(tmp_path: Path) -> None:
+    file = tmp_path / "lists.txt"
+    file.write_text("u a a b\nv a\n")
+    lists = source_from_file(tmp_path / "data", "lists", file, None, Columns())
+    assert not prepare(lists, DataConfig()).report.warnings
+    with pytest.raises(DataError, match="'lists' has no times, so it has no rows that are equal"):
+        prepare(lists, DataConfig(duplicates="equal"))
+
+
+def test_the_way_of_times_is_reported_and_kept(tmp_path: Path) -> None:
+    shop = source(tmp_path, "user,item,date,joined\nu,a,1588687728923,2019-05\nu,b,1588687728000,2020\n")
+    settings = DataConfig(intervals={"date": ("2020-05-05", None), "joined": (None, "2020-12-31")})
+    for prepared in (prepare(shop, settings), prepare(shop, settings)):
+        report = prepared.report
+        assert report.times == {"timestamp": "milliseconds since 1970", "joined": "ISO dates, UTC"}
+        assert report.read_as == [
+            "timestamp: milliseconds since 1970, from 2020-05-05T14:08:48 to 2020-05-05T14:08:48",
+            "joined: ISO dates, UTC",
+        ]
+        assert prepared.data.times == "milliseconds since 1970"
+        assert prepared.data.timestamps is not None and prepared.data.timestamps.tolist() == [
+            1588687728,
+            1588687728.923,
+        ]
 
 
 def test_categories_come_with_atomic_files(tmp_path: Path) -> None:
@@ -95,12 +192,37 @@ def test_a_second_call_reads_nothing_and_a_changed_file_is_noticed(tmp_path: Pat
 def test_settings_have_caches_of_their_own_and_the_latest_are_remembered(tmp_path: Path) -> None:
     shop = source(tmp_path)
     assert last_settings(shop) is None
-    plain, core = prepare(shop, DataConfig()), prepare(shop, DataConfig(user_core=2))
-    assert plain.data.fingerprint != core.data.fingerprint
-    assert last_settings(shop) == DataConfig(user_core=2)
+    core = DataConfig(user_core=2)
+    plain = prepare(shop, DataConfig())
+    assert last_settings(shop) is None, "nobody chose these filters"
+    chosen = prepare(shop, core, choice=Choice(settings=core))
+    assert plain.data.fingerprint != chosen.data.fingerprint
+    assert last_settings(shop) == core
     assert prepare(shop, DataConfig()).report.cached
-    assert last_settings(shop) == DataConfig()
     assert not prepare(shop, DataConfig(), force=True).report.cached
+    assert last_settings(shop) == core, "a preparation without a choice keeps the one before"
+    prepare(shop, DataConfig(), choice=Choice(settings=DataConfig()))
+    assert last_settings(shop) == DataConfig()
+
+
+def test_the_choice_of_an_earlier_version_is_that_of_its_latest_data(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    chosen = prepare(shop, DataConfig(user_core=2))
+    latest = shop.folder / "prepared" / "latest.json"
+    latest.write_text(json.dumps({"fingerprint": chosen.data.fingerprint, "inputs": {}}))
+    assert last_settings(shop) == DataConfig(user_core=2)
+    prepare(shop, DataConfig())
+    assert last_settings(shop) == DataConfig(user_core=2), "it stays the choice"
+
+
+def test_what_is_opened_without_its_input_is_remembered_too(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    prepare(shop, DataConfig(user_core=2))
+    prepare(shop, DataConfig(), choice=Choice(settings=DataConfig()))
+    shop.file.unlink()
+    core = DataConfig(user_core=2)
+    assert "is missing" in prepare(shop, core, choice=Choice(settings=core)).report.note
+    assert last_settings(shop) == core
 
 
 def test_what_was_prepared_outlives_its_input(tmp_path: Path) -> None:
@@ -185,9 +307,8 @@ def test_a_damaged_record_can_be_mended_by_force(tmp_path: Path, text: str) -> N
     shop = source(tmp_path)
     folder = prepare(shop, DataConfig()).folder
     (folder / "prepared.json").write_text(text)
-    for call in (lambda: prepare(shop, DataConfig()), lambda: last_settings(shop)):
-        with pytest.raises(DataError, match=r"damaged: prepared\.json is not a valid record"):
-            call()
+    with pytest.raises(DataError, match=r"damaged: prepared\.json is not a valid record"):
+        prepare(shop, DataConfig())
     assert prepare(shop, DataConfig(), force=True).data.n_interactions == 6
     assert prepare(shop, DataConfig()).report.cached
 
@@ -249,3 +370,18 @@ def test_real_sequences_are_5_core_already(real_data: Path, tmp_path: Path, file
     real = source_from_file(tmp_path, "real", real_data / file, None, Columns())
     report = prepare(real, DataConfig(user_core=5, item_core=5)).report
     assert [(step.users, step.items, step.interactions) for step in report.steps] == [counts, counts]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = source(tmp_path)
+    whole = prepare_module.assemble
+
+    def slow(*arguments: Any) -> Any:
+        found = whole(*arguments)
+        given.parts[0].write_bytes(given.parts[0].read_bytes() + b"\n")
+        return found
+
+    monkeypatch.setattr(prepare_module, "assemble", slow)
+    with pytest.raises(DataError, match="have changed while they were read"):
+        prepare(given, DataConfig())
+    assert not list(given.folder.glob("prepared/*/prepared.json"))

@@ -53,7 +53,7 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
     "sequences": write_sequences,
     "csv": write_csv,
     "parquet": write_parquet,
-    "amazon-reviews": write_reviews,
+    "json": write_reviews,
 }
 
 
@@ -80,7 +80,7 @@ def test_every_format_takes_the_options_that_it_declares_and_no_other(tmp_path: 
 
 
 def test_the_longest_suffix_counts() -> None:
-    assert guess_reader(Path("x.json.gz")).name == "amazon-reviews"
+    assert guess_reader(Path("x.json.gz")).name == "json"
     assert guess_reader(Path("x.txt.csv")).name == "csv"
     with pytest.raises(DataError, match="cannot recognise the format") as caught:
         guess_reader(Path("csv"))
@@ -92,7 +92,7 @@ def test_the_page_lists_the_formats_as_they_declare_themselves() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| (yes|no) \| (.*?) \|", page, re.MULTILINE)
     listed = [(name, tuple(re.findall(r"`(.*?)`", suffixes)), times == "yes") for name, suffixes, times, _ in rows]
     assert listed == [(each.name, each.suffixes, each.timestamps) for each in readers()]
-    options = {name: set(re.findall(r"`--([a-z]+?)(?:-column)?`", text)) for name, _, _, text in rows}
+    options = {name: set(re.findall(r"`--(?:no-)?([a-z]+?)(?:-column)?`", text)) for name, _, _, text in rows}
     assert options == {each.name: set(each.options) for each in readers()}
 
 

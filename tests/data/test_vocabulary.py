@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from samples import sequence_data
 
@@ -64,3 +65,11 @@ def test_damaged_files(tmp_path: Path, file: str) -> None:
     with pytest.raises(DataError, match="is damaged") as caught:
         Vocabulary.load(tmp_path)
     assert "\n" not in caught.value.message
+
+
+def test_it_knows_how_the_times_of_its_data_were_written(tmp_path: Path) -> None:
+    for way in ("milliseconds since 1970", ""):
+        Vocabulary.of(replace(DATA, times=way), users=False).save(tmp_path)
+        assert Vocabulary.load(tmp_path).times == way
+    pd.DataFrame({"id": ["", "a"], "count": [0, 1]}).to_parquet(tmp_path / "items.parquet")  # of an earlier version
+    assert Vocabulary.load(tmp_path).times == ""

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import records
+import torch
 from filelock import FileLock
 from samples import sequence_data
 
 from actsr_cli.config import NoSplit, RunConfig
-from actsr_cli.errors import RunError
+from actsr_cli.errors import BusyError, RunError
 from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run, list_runs, summaries
+from actsr_cli.experiment.place import delete_run, has_finished_epoch
 from actsr_cli.experiment.record import RunRecord, Status
-from actsr_cli.experiment.run import Origin, Run, delete_run, new_run, open_run
+from actsr_cli.experiment.run import Origin, Run, new_run, open_run
+from actsr_cli.training.checkpoint import save_tensors
+from actsr_cli.training.state import EpochRecord, TrainingState
 
 DATA = sequence_data([[1, 2, 3]])
 
@@ -123,7 +131,8 @@ def test_records_and_metrics_are_merged(tmp_path: Path) -> None:
     assert (run.record.status, run.record.users, run.record.epochs) == (Status.FINISHED, 1, 3)
     assert '"hit@10": 0.5' in (run.path / "metrics.json").read_text()
     assert not list(run.path.glob("*.partial"))
-    assert RunRecord.model_validate_json((run.path / "run.json").read_text()) == run.record
+    stored = json.loads((run.path / "run.json").read_text())
+    assert RunRecord.model_validate({key: stored[key] for key in stored if key != "checksum"}) == run.record
 
 
 def test_damaged_runs(tmp_path: Path) -> None:
@@ -152,8 +161,7 @@ def test_damaged_runs(tmp_path: Path) -> None:
 )
 def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message: str) -> None:
     run = create(tmp_path)
-    values = {**json.loads((run.path / "run.json").read_text()), **change}
-    (run.path / "run.json").write_text(json.dumps({k: v for k, v in values.items() if (k, v) != ("layout", None)}))
+    records.change(run.path / "run.json", **change)
     with pytest.raises(RunError) as caught:
         open_run(run.path)
     assert message in caught.value.message and "\n" not in caught.value.message
@@ -164,7 +172,7 @@ def test_a_record_is_checked(tmp_path: Path, change: dict[str, object], message:
 def test_a_new_run_is_held_from_the_first_moment(tmp_path: Path) -> None:
     with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="a") as run:
         statuses = [run.status]
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             delete_run(run.path, tmp_path)
     assert [*statuses, run.status] == [Status.RUNNING, Status.STOPPED]
 
@@ -174,11 +182,11 @@ def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
     statuses = [run.status]
     with run.training_lock():
         statuses.append(run.status)
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             run.check_not_training()
-        with pytest.raises(RunError, match="is being trained by another process"), run.training_lock():
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"), run.training_lock():
             pass
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match=f"is being trained by process {os.getpid()} on host"):
             delete_run(run.path, tmp_path)
     statuses.append(run.status)
     assert summaries(tmp_path, status=Status.STOPPED)
@@ -186,3 +194,75 @@ def test_a_run_without_a_process_is_stopped(tmp_path: Path) -> None:
     with FileLock(run.path / "run.lock"):
         statuses.append(run.status)
     assert statuses == [Status.STOPPED, Status.RUNNING, Status.STOPPED, Status.FINISHED]
+
+
+def test_a_checkpoint_of_the_start_is_no_finished_epoch(tmp_path: Path) -> None:
+    first = EpochRecord(1, {}, {}, 1.0, 1.0)
+    for history, expected in (([], False), ([first], True)):
+        state = json.dumps(TrainingState(history).to_dict())
+        save_tensors(tmp_path / "checkpoint.safetensors", {"model.a": torch.zeros(1)}, {"state": state})
+        assert has_finished_epoch(tmp_path) is expected
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
+    assert has_finished_epoch(tmp_path)
+
+
+def test_metrics_of_processes_that_write_at_once_are_all_kept(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from actsr_cli.experiment.run import open_run; "
+        "run = open_run(Path(sys.argv[1])); [run.add_metrics(f'{sys.argv[2]}/{n}', {'hit@10': n}) for n in range(20)]"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, run.path, name]) for name in "ab"]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    assert len(run.metrics) == 40
+
+
+def test_damaged_metrics_are_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = create(tmp_path)
+    (run.path / "metrics.json").write_text("{")
+    run.add_metrics("test/rank", {"hit@10": 0.5})
+    assert run.metrics == {"test/rank": {"hit@10": 0.5}} and "it is written anew" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["of another version", "hidden files", "a file"])
+def test_what_is_no_run_of_this_version_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "beauty" / "sasrec" / "one"
+    if kind == "of another version":
+        create(tmp_path, name="one")
+        records.change(path / "run.json", layout=3)
+        (path / "weights.bin").write_text("years of work")
+    elif kind == "hidden files":
+        (path / ".git").mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True)
+        path.write_text("a note")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RunError, match="there is a"):
+        create(tmp_path, name="one")
+    assert set(before) <= set(tmp_path.rglob("*"))
+
+
+def test_a_process_whose_run_was_deleted_writes_nothing_into_a_new_one_of_its_name(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from test_run import DATA, RunConfig, new_run\n"
+        "with new_run(Path(sys.argv[1]), RunConfig(dataset='beauty'), DATA, name='one'):\n"
+        "    print('made', flush=True)\n"
+        "    input()"
+    )
+    with new_run(tmp_path, RunConfig(dataset="beauty"), DATA, name="one") as run:
+        run.update(epochs=1)
+        delete_run(run.path, tmp_path, force=True)
+        paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path]
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+        assert other.stdout is not None and other.stdout.readline() == "made\n"
+        before = (run.path / "run.json").read_bytes()
+        with pytest.raises(BusyError, match=r"was deleted, and process .* trains a new run of this name"):
+            run.update(epochs=2)
+        assert (run.path / "run.json").read_bytes() == before
+        other.communicate("\n", timeout=60)

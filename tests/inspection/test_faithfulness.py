@@ -15,10 +15,9 @@ from tracing import model
 from actsr_cli.batch import Batch
 from actsr_cli.config import CustomOptions, NoCalibration
 from actsr_cli.errors import DataError
-from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import mean_interval
-from actsr_cli.inspection.answers import Case, answers, split_cases
+from actsr_cli.inspection.answers import PROTOCOL, Case, answers, split_cases
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
 from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out, mean_input
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
@@ -57,15 +56,13 @@ def test_answers_by_hand() -> None:
     )
     np.testing.assert_array_equal(answered.rank[:2], [1, 4])
     assert answered.rank[2] == 2  # item 1 has -0.5; the three others are tied with mean rank 2
-    assert answers(voters, [case(1, 2, target=3)], device=CPU, seen="exclude").rank[0] == 1.5  # only item 4 competes
 
 
-@pytest.mark.parametrize("seen", ["rank", "exclude"])
-def test_ranks_are_those_of_the_evaluation(seen: Seen) -> None:
+def test_ranks_are_those_of_the_evaluation() -> None:
     data = sequence_data([[1, 2, 3, 4, 5], [6, 2, 8, 9], [3, 3, 7, 10, 1, 2, 6]], n_items=10)
     scorer = model().eval()
-    expected = Ranker(scorer, device=CPU, protocol=Protocol(seen), batch_size=2).rank(data.held_out("test"))
-    found = answers(scorer, split_cases(data, "test"), device=CPU, seen=seen)
+    expected = Ranker(scorer, device=CPU, protocol=PROTOCOL, batch_size=2).rank(data.held_out("test"))
+    found = answers(scorer, split_cases(data, "test"), device=CPU)
     np.testing.assert_array_equal(found.rank, expected.ranks)
 
 

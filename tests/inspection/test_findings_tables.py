@@ -46,7 +46,7 @@ def report() -> Report:
             faithfulness=faithfulness(looked_at, CASES, device=CPU),
             robustness=robustness(looked_at, CASES, [0.25, 0.5], device=CPU),
         )
-        views = [view(looked_at, subject.case, device=CPU, seen="rank") for subject in subjects]
+        views = [view(looked_at, subject.case, device=CPU) for subject in subjects]
         runs.append(ReportedRun(name, name.startswith("demo/ac"), views, findings))
     return Report("demo", "", subjects, runs, str)
 

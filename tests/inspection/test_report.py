@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from browser import cells, complaints, open_page, overflow, prefer
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -42,7 +41,7 @@ def name(item: int) -> str:
 
 def reported(run: str, looked_at: SequentialModel) -> ReportedRun:
     looked_at.eval()
-    views = [view(looked_at, subject.case, device=CPU, seen="rank") for subject in SUBJECTS]
+    views = [view(looked_at, subject.case, device=CPU) for subject in SUBJECTS]
     cases = [Case(np.array(items), 7) for items in ([3, 1, 4, 1, 5], [2, 6, 9, 10])]
     findings = Findings(
         run=run,
@@ -68,33 +67,10 @@ def page(runs: list[ReportedRun], tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[webdriver.Chrome]:
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        yield chrome
-    finally:
-        chrome.quit()
-
-
 @pytest.fixture
 def opened(chromium: webdriver.Chrome, page: Path) -> webdriver.Chrome:
-    resize(chromium, 1280)
-    chromium.get(page.as_uri())
+    open_page(chromium, page)
     return chromium
-
-
-def resize(chrome: webdriver.Chrome, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def choose(chrome: webdriver.Chrome, control: str, text: str) -> None:
@@ -106,13 +82,7 @@ def canvases(chrome: webdriver.Chrome) -> list[WebElement]:
 
 
 def test_it_loads_nothing_and_has_no_error(opened: webdriver.Chrome, page: Path) -> None:
-    assert opened.get_log("browser") == []  # type: ignore[no-untyped-call]
-    requests = [
-        entry["message"]
-        for entry in opened.get_log("performance")  # type: ignore[no-untyped-call]
-        if "Network.requestWillBeSent" in entry["message"] and '"url":"http' in entry["message"]
-    ]
-    assert requests == []
+    assert complaints(opened) == []
     assert not re.search(r"(src|href)=\"(?!#)", page.read_text(encoding="utf-8"))
     assert opened.find_element(By.TAG_NAME, "h1").text == "A <sample>"
     assert "</script> item 9 & {{data}}" in opened.find_element(By.ID, "target").text
@@ -124,19 +94,73 @@ def test_the_table_has_the_traced_weights(opened: webdriver.Chrome, runs: list[R
     tables = opened.find_elements(By.CSS_SELECTOR, "#histories table")
     for table, run in zip(tables, runs, strict=True):
         seen: View = run.views[0]
-        rows = [row.find_elements(By.TAG_NAME, "td") for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")]
+        rows = cells(table)
         assert len(rows) == int(seen.trace.lengths[0])
         for column, stage in enumerate(seen.trace.stages):
             weights = seen.trace.last_rows(stage)[0][0, 1]
-            shown = [float(row[2 + column].text.removesuffix(" %")) for row in rows]
+            shown = [float(row[1 + column].removesuffix(" %")) for row in rows]
             np.testing.assert_allclose(shown, 100 * weights.numpy(), atol=0.06)
-    assert [row[1].text for row in rows] == [name(item) for item in (3, 1, 4, 1, 5)]
+    assert [row[0] for row in rows] == [f"{place}. {name(item)}" for place, item in enumerate((3, 1, 4, 1, 5), 1)]
+
+
+def test_all_bars_have_one_scale(opened: webdriver.Chrome) -> None:
+    full = float(opened.find_element(By.ID, "full").text.removesuffix(" %"))
+    bars = opened.find_elements(By.CSS_SELECTOR, "#histories .bar")
+    pair = "[parseFloat(each.style.getPropertyValue('--w')), parseFloat(each.textContent)]"
+    pairs = opened.execute_script(f"return arguments[0].map((each) => {pair})", bars)
+    assert len(pairs) == 6 * 4 + 5 and max(width for width, _ in pairs) == pytest.approx(100)
+    for width, shown in pairs:  # of either run, at any stage
+        assert width == pytest.approx(100 * shown / full, abs=0.5)
+
+
+def test_a_stage_that_a_run_does_not_have(opened: webdriver.Chrome) -> None:
+    choose(opened, "stage", "mask")
+    heads = [
+        table.find_elements(By.TAG_NAME, "th")[1].text for table in opened.find_elements(By.CSS_SELECTOR, ".history")
+    ]
+    assert heads == ["mask", "plain (there is no mask stage)"]
+    maps = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#maps figcaption")]
+    assert maps == heads
+    choose(opened, "stage", "all")
+
+
+def test_maps_have_the_names_of_the_items(opened: webdriver.Chrome) -> None:
+    (figure,) = opened.find_elements(By.CSS_SELECTOR, "#maps > div:nth-child(2) figure")
+    for side in ("queries", "keys"):
+        names = figure.find_elements(By.CSS_SELECTOR, f".{side} span")
+        assert [each.get_attribute("title") for each in names] == [name(item) for item in (3, 1, 4, 1, 5)]
+        assert all(each.is_displayed() and each.text for each in names)
+
+
+def test_the_ticks_are_round(opened: webdriver.Chrome) -> None:
+    for svg in opened.find_elements(By.CSS_SELECTOR, ".chart svg"):
+        ticks = [float(each.text.removesuffix(" %")) for each in svg.find_elements(By.CLASS_NAME, "rise")]
+        steps = np.diff(ticks)
+        assert len(ticks) > 2 and np.allclose(steps, steps[0])
+        first = f"{steps[0]:.6e}"[0]
+        assert first in "125", ticks
+
+
+@pytest.mark.parametrize("two_level", [True, False])
+def test_the_calibrated_column_is_seen_on_a_phone(chromium: webdriver.Chrome, tmp_path: Path, two_level: bool) -> None:
+    run = reported("sample/ac-sasrec/a", model(two_level=two_level))
+    text = report_page(Report("phone", "", SUBJECTS, [run], lambda item: f"a rather long title {item}"))
+    (tmp_path / "report.html").write_text(text, encoding="utf-8")
+    open_page(chromium, tmp_path / "report.html", width=380)
+    heads = chromium.find_elements(By.CSS_SELECTOR, ".history thead th")
+    assert [each.text for each in heads][-1] == "calibrated" and len(heads) == (5 if two_level else 6)
+    last = chromium.find_elements(By.CSS_SELECTOR, ".history tbody tr:first-child td")[-1]
+    for each in (heads[-1], last):
+        box = each.rect
+        assert box["x"] + box["width"] <= 380 and box["width"] > 20
+    region = chromium.find_element(By.CSS_SELECTOR, "#histories .scroll")
+    assert chromium.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", region) == 0
 
 
 def test_choosing_a_user_and_a_stage(opened: webdriver.Chrome) -> None:
     assert len(canvases(opened)) == 5
     choose(opened, "stage", "calibrated")
-    assert len(canvases(opened)) == 1
+    assert len(canvases(opened)) == 2  # a plain run has the plain stage alone
     choose(opened, "stage", "all")
     opened.find_element(By.ID, "next").click()
     assert Select(opened.find_element(By.ID, "user")).first_selected_option.text.startswith("<b>bob</b>, rank")
@@ -177,16 +201,14 @@ def test_everything_has_a_name_for_screen_readers(opened: webdriver.Chrome) -> N
 
 
 @pytest.mark.parametrize("width", [360, 768, 1920])
-def test_nothing_runs_over_the_edge(opened: webdriver.Chrome, width: int) -> None:
-    resize(opened, width)
-    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert opened.execute_script(overflow) == 0
+def test_nothing_runs_over_the_edge(chromium: webdriver.Chrome, page: Path, width: int) -> None:
+    open_page(chromium, page, width)
+    assert overflow(chromium) == 0
 
 
 def test_dark_and_light(chromium: webdriver.Chrome, page: Path) -> None:
     for scheme, other in (("dark", "light"), ("light", "dark")):
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        prefer(chromium, scheme)
         chromium.get(page.as_uri())
         root = chromium.find_element(By.TAG_NAME, "html")
         assert root.get_attribute("data-theme") == scheme
@@ -199,17 +221,17 @@ def test_dark_and_light(chromium: webdriver.Chrome, page: Path) -> None:
 def test_curves_and_tables_of_what_was_measured(opened: webdriver.Chrome) -> None:
     learned = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#learned h3")]
     assert len(learned) == 4 and learned[0] == "Mean weight of a key"
-    captions = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#measured caption")]
+    captions = [each.text for each in opened.find_elements(By.CSS_SELECTOR, "#measured h3")]
     assert sum("is the attention faithful?" in text for text in captions) == 2
     assert sum("noise in histories" in text for text in captions) == 2
-    assert len(opened.find_elements(By.CSS_SELECTOR, "#measured svg")) == 2 * (2 + 3)
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#measured svg")) == 2 * 2 + 3
 
 
 def test_fifty_long_histories_stay_small() -> None:
     long = model(max_length=50).eval()
     items = np.random.default_rng(0).integers(1, 11, (50, 50))
     subjects = [Subject(f"u{row}", Case(history, 3)) for row, history in enumerate(items)]
-    views = [view(long, subject.case, device=CPU, seen="rank") for subject in subjects]
+    views = [view(long, subject.case, device=CPU) for subject in subjects]
     curves = learned_curves(long, [each.case for each in subjects], device=CPU)
     findings = Findings("a/b/c", 50, {}, curves, None, None, [])
     runs = [ReportedRun("a/b/c", True, views, findings)]

@@ -189,6 +189,7 @@ def test_times_of_many_histories() -> None:
         ([{}, {}], "{} is not a timestamp"),
         ([pd.NaT, pd.NaT], "NaT is not a timestamp"),
         ([np.float64("nan"), 1], "the history: nan is not a timestamp"),
+        ([0, "1970-01-02"], "the history: 0 is a number, but '1970-01-02' is an ISO date"),
         ([1], "the history has 1 timestamps for 2 items"),
         ([], "the history has 0 timestamps for 2 items"),
         ([1, 2, 3], "the history has 3 timestamps for 2 items"),
@@ -207,7 +208,6 @@ def test_forms_of_times() -> None:
         ["0", "86400.0"],
         ["1970-01-01", "1970-01-02T00:00:00Z"],
         ["1970-01-01T01:00:00+01:00", "1970-01-02"],
-        [0, "1970-01-02"],
         [date(1970, 1, 1), date(1970, 1, 2)],
         [datetime(1970, 1, 1), datetime(1970, 1, 2)],
         pd.to_datetime(["1970-01-01", "1970-01-02"]),
@@ -336,3 +336,32 @@ def test_a_history_of_many_unknown_items() -> None:
     found = known_histories(one_history([f"x{item}" for item in range(100_000)] + names([3])), vocabulary())
     assert len(found.unknown[0]) == 100_000 and found.histories.items.tolist() == [3]
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("way", "times", "expected"),
+    [
+        ("milliseconds since 1970", [1_588_687_728_000, 1_588_687_728_923], [1588687728, 1588687728.923]),
+        ("milliseconds since 1970", ["2020-05-05T14:08:48", "2020-05-05T14:08:48.923"], [1588687728, 1588687728.923]),
+        ("seconds since 1970", [1_588_687_728_000, 1_588_687_728_923], [1588687728, 1588687728.923]),
+        ("seconds since 1970", [1_990, 2_014], [1990, 2014]),
+        ("years", [1_990, 2_014], [631152000, 1388534400]),
+        ("compact dates YYYYMMDD", [20140101, 20140102], [1388534400, 1388620800]),
+        ("compact dates YYYYMMDD", ["2014-01-01", "2014-01-02"], [1388534400, 1388620800]),
+        ("ISO dates, UTC", [1388534400, 1388620800], [1388534400, 1388620800]),
+        ("", [1_588_687_728_000, 1_588_687_728_923], [1_588_687_728_000, 1_588_687_728_923]),
+        ("", [2014, 20140101], [2014, 20140101]),
+    ],
+)
+def test_times_are_read_as_those_of_the_models_data(way: str, times: list[Any], expected: list[float]) -> None:
+    for form in (times, pd.Series(times), list(map(str, times))):
+        assert one_history(["a", "b"], form, way=way).timestamps[0].tolist() == expected  # type: ignore[index]
+        assert many_histories([["a", "b"]], [form], way=way).timestamps[0].tolist() == expected  # type: ignore[index]
+    of_table = pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": times})
+    assert many_histories(of_table, way=way).timestamps[0].tolist() == expected  # type: ignore[index]
+
+
+def test_dates_in_digits_beside_counted_seconds_are_refused() -> None:
+    message = "the times are compact dates YYYYMMDD, and the data of the model have seconds since 1970"
+    refused(message, checked_times, [20140101, 20140102], 2, "the history", "seconds since 1970")
+    refused("1388534400 is a number since 1970", checked_times, [20140101, 1388534400], 2, "x", "seconds since 1970")

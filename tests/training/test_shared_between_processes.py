@@ -1,7 +1,8 @@
-"""Losses and gradients of two processes with shares of a batch add up to those of one process."""
+"""Two processes with shares of a batch: their losses and gradients add up, and they stop and go on together."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,20 @@ import torch
 import torch.distributed as dist
 from samples import built, prediction_loss, run_config, sequence_data
 from torch import multiprocessing
+from trainings import DATA as SHARED
+from trainings import Listener, assert_same, small_config
 
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.errors import RunError
+from actsr_cli.experiment.find import find_run
+from actsr_cli.experiment.resume import resume_run
+from actsr_cli.experiment.run import new_run
+from actsr_cli.experiment.train import train_run
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.training import trainer
 from actsr_cli.training.objective import Objective
+from actsr_cli.training.tally import NotFiniteError, Tally
 
 DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)])
 SMALL = sequence_data([[1, 2, 3, 4, 5, 6, 7, 8, 9]])  # a single window, so that one process gets no part
@@ -41,7 +51,32 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+STOPS = (1, 3)
 MODELS = [{"name": "sasrec", "calibration": "full"}, {"name": "sse-pt", "calibration": "adversarial"}]
+
+
+def _train(workers: Workers, runs: Path, name: str, stop_after: int | None) -> None:
+    """Train a run; after so many readings of the losses, one of the processes asks to stop, and then both resume."""
+    settings = small_config(
+        {"name": "sse-pt", "user_replacement": 0.2}, calibration={"kind": "full"}, training={"ema": 0.9}
+    )
+    listener = Listener(stop_after if workers.rank == 1 else None)
+    with ExitStack() as held:
+        run = workers.from_leader(lambda: held.enter_context(new_run(runs, settings, SHARED, name=name)))
+        train_run(run, SHARED, listener, workers, stop=listener.stop)
+    if stop_after is not None:
+        torch.save(listener.batches, runs / f"{name}-{workers.rank}.pt")
+        resume_run(run, SHARED, Listener(), workers)
+
+
+def _problem(workers: Workers) -> str:
+    """What both processes say of the first value that is not finite, in any of them."""
+    tally = Tally(1, ("calibrated",), torch.device("cpu"), workers)
+    for loss in ([1.0, 1.0, torch.inf], [1.0, torch.nan, 1.0])[workers.rank]:
+        tally.add([torch.tensor(loss), torch.tensor(1.0)])
+    with pytest.raises(NotFiniteError) as caught:
+        tally.means()
+    return caught.value.message
 
 
 def _work(rank: int, folder: str) -> None:
@@ -49,6 +84,11 @@ def _work(rank: int, folder: str) -> None:
     for options in MODELS:
         for small in (False, True):
             torch.save(first_step(Workers(rank, 2), options, small), f"{folder}/{options['name']}-{small}-{rank}.pt")
+    workers = Workers(rank, 2)
+    torch.save(_problem(workers), f"{folder}/problem-{rank}.pt")
+    trainer._BATCHES_PER_READING = 3  # of the four batches of an epoch
+    for stop_after in (None, *STOPS):
+        _train(workers, Path(folder) / "runs", f"stop-{stop_after}", stop_after)
     dist.destroy_process_group()
 
 
@@ -70,3 +110,29 @@ def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, options
         assert got.keys() == expected.keys()
         for name in got:
             torch.testing.assert_close(got[name], expected[name], rtol=1e-6, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("stop_after", STOPS)
+def test_processes_stop_at_one_batch_and_go_on_together(shared: Path, stop_after: int) -> None:
+    """Each has its own dropout and its own sums of the losses; the second reading is at the end of an epoch."""
+    runs, name = shared / "runs", f"stop-{stop_after}"
+    read = [(1, 3), (1, 4), (2, 3)][:stop_after]
+    assert [torch.load(runs / f"{name}-{rank}.pt", weights_only=True) for rank in range(2)] == [read, read]
+    assert_same(find_run(runs, "stop-None"), find_run(runs, name))
+
+
+def test_another_number_of_processes_cannot_resume(shared: Path) -> None:
+    run = find_run(shared / "runs", "stop-None")
+    with pytest.raises(RunError, match=r"stop-None was trained by 2 processes: it cannot be resumed by 1$") as caught:
+        resume_run(run, SHARED, Listener())
+    assert caught.value.hint is not None and "Start it with torchrun, with 2 processes in all" in caught.value.hint
+    run.update(processes=1)
+    with pytest.raises(RunError, match="was trained by 1 process: it cannot be resumed by 2") as caught:
+        resume_run(run, SHARED, Listener(), Workers(1, 2))
+    assert caught.value.hint is not None and "Start it without torchrun" in caught.value.hint
+
+
+def test_all_processes_name_the_first_bad_batch_of_any(shared: Path) -> None:
+    for rank in range(2):
+        said = torch.load(shared / f"problem-{rank}.pt", weights_only=True)
+        assert said == "epoch 1, batch 2: the prediction loss is nan"

@@ -285,3 +285,29 @@ def test_every_preset_has_a_search_space_with_a_grid(name: str) -> None:
         if isinstance(value, list):  # the preset's own value is one of them
             section, _, last = key.rpartition(".")
             assert getattr(getattr(preset.config, section), last) in value
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"training.learning_rate": {"low": 1e-4, "high": 1e-2, "steps": 10**9}},
+        {"model.layers": {"low": 1, "high": 900}, "model.hidden_size": {"low": 1, "high": 60_000}},
+        {"model.layers": list(range(1, 401)), "training.learning_rate": {"low": 1e-4, "high": 1e-2, "steps": 300}},
+    ],
+)
+def test_a_grid_is_refused_by_its_size_before_it_is_made(space: dict[str, Any]) -> None:
+    read = read_space(space, "test")
+    with pytest.raises(ConfigError, match=r"the grid has .* combinations, more than 100,000") as caught:
+        grid(read)
+    assert "--tpe" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("bound", [10**400, -(10**400), 1e308, float("inf"), float("nan")])
+def test_bounds_beyond_all_numbers_are_refused(bound: float) -> None:
+    with pytest.raises(ConfigError):
+        read_space({"model.options.depth": {"low": 1, "high": bound}}, "test")
+
+
+def test_a_bound_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown '1'"):
+        read_space({"model.hidden_dropout": {1: 2}}, "test")

@@ -24,9 +24,11 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
-from actsr_cli.tuning.outcome import outcome_of, winner, write_outcome
+from actsr_cli.tuning.draws import draws
+from actsr_cli.tuning.outcome import outcome_of, winner
+from actsr_cli.tuning.output import write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
-from actsr_cli.tuning.space import read_space
+from actsr_cli.tuning.space import grid, read_space
 from actsr_cli.tuning.study import Plan, open_study, total
 from actsr_cli.tuning.worker import run_trial
 
@@ -118,6 +120,42 @@ def test_machines_that_share_a_storage_take_different_trials(
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_another_seed_draws_other_settings(plan: Plan, tmp_path: Path, sampler: str) -> None:
+    space = read_space({"training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}, "here")
+    drawn: list[set[object]] = []
+    for seed in range(4):
+        config = with_values(plan.config, {"training.seed": seed})
+        other = replace(plan, sampler=sampler, trials=8, space=space, config=config, runs_dir=tmp_path / str(seed))  # type: ignore[arg-type]
+        study = open_study(other)
+        rates: list[object] = []
+        while (claimed := claim(other, study)) is not None:
+            rates.append(claimed[0].params["training.learning_rate"])
+            study.tell(claimed[0], 1.0)
+            claimed[1].close()
+        drawn.append(set(rates))
+    assert [len(rates) for rates in drawn] == [8] * 4 and len(set().union(*drawn)) == 32
+
+
+def test_a_random_search_draws_nothing_twice_and_ends_with_the_space(plan: Plan, tmp_path: Path) -> None:
+    """Two processes take trials in turn; a trial that died is run again with its settings, and shifts no other."""
+    for folder, dies in (("smooth", False), ("rough", True)):
+        base = replace(plan, sampler="random", trials=20, runs_dir=tmp_path / folder)
+        one, other = open_study(base), open_study(base)
+        assert total(base) == 6
+        first = claim(base, one)
+        assert first is not None
+        first[1].close()
+        if dies:
+            fail_and_repeat(one, first[0].number)
+        else:
+            one.tell(first[0], 1.0)
+        settings = [*([] if dies else [first[0].params]), *run_all(replace(base, trials=3), other), *run_all(base, one)]
+        assert sorted(tuple(each.values()) for each in settings) == sorted(tuple(each.values()) for each in grid(SPACE))
+        assert claim(base, other) is None and outcome_of(base, one).left == 0
+        assert settings == draws(SPACE, plan.config.training.seed, 6)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_draws_are_repeatable_and_go_on(plan: Plan, tmp_path: Path, sampler: str) -> None:
     base = replace(plan, sampler=sampler, trials=5, runs_dir=tmp_path / "first")  # type: ignore[arg-type]
     straight = run_all(base, open_study(base))
@@ -134,7 +172,7 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     assert claimed is not None
     stopped, lock = claimed
     fail_and_repeat(study, stopped.number)
-    lock.release()
+    lock.close()
     settings = run_all(plan, study)
     assert settings.count(stopped.params) == 1 and len(settings) == 6
     trials = study.get_trials()
@@ -142,7 +180,7 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     outcome = outcome_of(plan, study)
     assert (outcome.done, outcome.left) == ({Status.FINISHED: 6, Status.PRUNED: 0, Status.FAILED: 0}, 0)
     assert outcome.best is not None and outcome.best.value == 3.0
-    assert outcome.importances["model.layers"] > 0.9
+    assert outcome.importance.shares["model.layers"] > 0.9
 
 
 def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> None:
@@ -150,7 +188,7 @@ def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> 
     claimed = claim(plan, study)
     assert claimed is not None
     whole, lock = claimed
-    lock.release()
+    lock.close()
     fail_and_repeat(study, whole.number)
     again = study.ask()  # like `claim`, but without the second key
     SPACE[0].suggest(again)
@@ -166,7 +204,7 @@ def test_what_kills_its_process_every_time_has_failed(plan: Plan) -> None:
     for _ in range(LIVES):
         claimed = claim(plan, study)
         assert claimed is not None
-        claimed[1].release()
+        claimed[1].close()
         begun.append(claimed[0].params)
     assert begun == [begun[0]] * LIVES
     rest = run_all(plan, study)
@@ -182,7 +220,7 @@ def test_a_trial_that_ends_while_it_is_looked_at_has_not_died(plan: Plan) -> Non
     assert claimed is not None
     (seen_running,) = study.get_trials(states=(TrialState.RUNNING,))
     study.tell(claimed[0], 1.0)
-    claimed[1].release()
+    claimed[1].close()
     assert not _has_died(plan, study, seen_running)
 
 
@@ -207,7 +245,7 @@ TAKE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
 from actsr_cli.config import RunConfig
-from actsr_cli.tuning.space import read_space
+from actsr_cli.tuning.space import grid, read_space
 from actsr_cli.tuning.queue import claim
 from actsr_cli.tuning.study import Plan, open_study
 space = read_space({"model.layers": [1, 2, 3], "training.learning_rate": [1e-3, 1e-2]}, "here")
@@ -226,7 +264,7 @@ def test_what_another_machine_trains_is_left_to_it(plan: Plan) -> None:
     claimed = claim(plan, study)
     assert claimed is not None
     claimed[0].set_user_attr("owner", "the locks of another machine")
-    claimed[1].release()
+    claimed[1].close()
     assert len(run_all(plan, study)) == 5
     assert outcome_of(plan, study).left == 1
 
@@ -287,7 +325,7 @@ def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
         for epoch in range(1, epochs + 1):
             trial.report(value * epoch / epochs, epoch)
         study.tell(trial, value)
-        lock.release()
+        lock.close()
     running = claim(plan, study)
     assert running is not None
     running[0].report(0.125, 1)
@@ -295,8 +333,9 @@ def test_the_living_table_shows_the_latest_and_the_best(plan: Plan) -> None:
     console.print(StudyView(plan, study)._table())
     rows = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
     shown = {row[0]: row[1:] for row in rows if row and row[0].isdigit() and row[1] != "of"}
-    assert [shown[number][0] for number in "012"] == ["finished", "finished", "running"]
-    assert [shown[number][3:5] for number in "012"] == [["2", "0.5000"], ["3", "0.2500"], ["1", "0.1250"]]
+    assert [shown[number][0] for number in "012"] == ["0.5000", "0.2500", "0.1250"]
+    assert [shown[number][1] for number in "012"] == ["finished", "finished", "running"]
+    assert [shown[number][4] for number in "012"] == ["2", "3", "1"]
     (caption,) = [row for row in rows if row[:4] == ["2", "of", "6", "trials"]]
     assert " ".join(caption[4:]) == "best: trial 0, hit@10 0.5000 about 0 min left"
 

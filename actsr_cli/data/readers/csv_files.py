@@ -1,4 +1,4 @@
-"""Reads CSV files with a header; fields may be quoted."""
+"""Reads delimited files of all kinds: CSV, TSV and others; fields may be quoted."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from collections.abc import Collection
 from pathlib import Path
 
 from actsr_cli.data.readers.columns import Columns
-from actsr_cli.data.readers.delimited import read_delimited, read_header
+from actsr_cli.data.readers.delimited import dialect_of, read_delimited, read_header
+from actsr_cli.data.readers.headers import check_values, columns_to_find, explaining
 from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import find_roles, read_table
-from actsr_cli.errors import DataError
 
 
 def read_csv(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """Read a CSV file with a header; fields may be quoted."""
-    separator = _separator(path, columns.separator)
-    names = read_header(path, separator, quoted=True)
-    roles = find_roles(names, columns, wanted, path)
-    return read_table(read_delimited(path, separator, names, roles.used, quoted=True), roles, path, bad_lines)
+    """Read a delimited file, with a header or without; fields may be quoted."""
+    dialect = dialect_of(columns, usual_separator(path), quotes=True)
+    names = read_header(path, dialect)
+    columns = columns_to_find(path, dialect, names, columns)
+    with explaining(path, dialect, names):
+        roles = find_roles(names, columns, wanted, path)
+    table = read_delimited(path, dialect, names, roles.used)
+    if dialect.header:
+        check_values(path, table, columns)
+    return read_table(table, roles, path, bad_lines)
 
 
-def _separator(path: Path, given: str | None) -> str:
-    if given is None:
-        return "\t" if path.suffix == ".tsv" else ","
-    separator = "\t" if given == "\\t" else given
-    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-        raise DataError(f"a separator is one ASCII character other than a quote, not {given!r}")
-    return separator
+def usual_separator(path: Path) -> str:
+    """The separator that the name of a file stands for."""
+    return "\t" if uncompressed(path).suffix.lower() == ".tsv" else ","

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
+import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,17 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
-from actsr_cli.data.readers.text import read_lines
-from actsr_cli.errors import DataError
+from actsr_cli.data.readers.columns import NONE, Columns
+from actsr_cli.data.readers.quotes import LONGEST, NOT_CLOSED, Block, QuotedRows, parse_row, unquoted
+from actsr_cli.data.readers.registry import guess_reader
+from actsr_cli.data.readers.text import text_blocks
+from actsr_cli.errors import ConfigError, DataError
 
-_FIRST_ROW = 2
-"""Arrow counts the skipped header as row 1."""
+WHITESPACE = "whitespace"
+"""Given as a separator: any number of blanks and tabs."""
+_SIZE = 1 << 20
+_STAND_INS = [bytes([code]) for code in (0x1F, 0x1E, 0x1D, 0x1C, *range(1, 9))]
+"""Control characters that stand for a separator of several characters, which Arrow does not take."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +45,100 @@ class Table:
     malformed: list[tuple[int, str]]
 
 
-def read_header(path: Path, separator: str, *, quoted: bool) -> list[str]:
-    """Names of the columns in the header.
+@dataclass(frozen=True)
+class Dialect:
+    """How the fields of a file are written.
+
+    Attributes:
+        separator: stands between fields: any text, or `WHITESPACE`.
+        quotes: whether a field may stand in quotes, if the separator is one character.
+        header: whether the first row names the columns; they are numbered from 1 otherwise.
+        encoding: of the text. Default: UTF-8.
+    """
+
+    separator: str
+    quotes: bool = False
+    header: bool = True
+    encoding: str | None = None
+
+    @property
+    def quoted(self) -> bool:
+        """Whether quotes around a field do not belong to it."""
+        return self.quotes and len(self.separator) == 1 and self.separator.isascii()
+
+    def split(self, line: str) -> list[str]:
+        """The fields of a line without quotes."""
+        return re.split("[ \t]+", line.strip(" \t")) if self.separator == WHITESPACE else line.split(self.separator)
+
+    def parsable(self, text: bytes, where: str) -> tuple[bytes, str]:
+        """A text whose fields are separated by one character, and that character.
+
+        Raises:
+            DataError: the text holds every character that could stand for the separator.
+        """
+        separator = self.separator.encode()
+        if len(separator) == 1:
+            return text, self.separator
+        stand_in = next((each for each in _STAND_INS if each not in text), None)
+        if stand_in is None:
+            raise DataError(f"{where} holds control characters and cannot be read with the separator {separator!r}")
+        if self.separator == WHITESPACE:
+            text = re.sub(rb"[ \t]+", stand_in, re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", text))
+        return text.replace(separator, stand_in), stand_in.decode()
+
+
+def dialect_of(columns: Columns, usual: str, *, quotes: bool) -> Dialect:
+    """The dialect that the options of a file describe.
+
+    Args:
+        columns: the options.
+        usual: the separator if none is given.
+        quotes: whether fields may stand in quotes.
 
     Raises:
-        DataError: there is no header, or it names a column twice.
+        ConfigError: an option has no such value.
     """
-    first = next(read_lines(path), "")
-    if not first.strip():
-        raise DataError(f"{path} is empty: its first line must name the columns")
-    try:
-        fields = next(csv.reader([first], delimiter=separator)) if quoted else first.split(separator)
-    except csv.Error as error:
-        raise DataError(f"{path}, line 1: not a header of column names ({error})") from error
-    names = [name.strip() for name in fields]
-    check_names(names, path)
-    return names
+    given = columns.separator
+    separator = usual if given is None else given.replace("\\t", "\t")
+    if not separator or re.search('["\r\n\0]', separator):
+        raise ConfigError(f"a separator is a text without quotes and ends of lines, or '{WHITESPACE}', not {given!r}")
+    if columns.header not in (None, NONE):
+        raise ConfigError(f"header is '{NONE}' for a file without names of columns, not '{columns.header}'")
+    return Dialect(separator, quotes, columns.header is None, columns.encoding)
+
+
+def first_fields(path: Path, dialect: Dialect) -> list[str]:
+    """The fields of the first row.
+
+    Raises:
+        DataError: the file is empty, or is no delimited text.
+    """
+    with path.open("rb") as raw:
+        text = _begun(text_blocks(raw, str(path), dialect.encoding), dialect)
+    line = text[: text.index(b"\n")].decode()
+    if not line.strip():
+        what = "name the columns" if dialect.header else "be a row"
+        raise DataError(f"{path} is empty: its first line must {what}")
+    check_not_json(line, path)
+    if not dialect.quoted:
+        return dialect.split(line)
+    row = parse_row(text, 0, dialect.separator.encode())
+    if row.problem:
+        line_number = 1 + text.count(b"\n", 0, row.quote)
+        raise DataError(f"{path}, line {line_number}: {row.problem}", hint="Correct the first row.")
+    return [unquoted(each) for each in row.fields]
+
+
+def read_header(path: Path, dialect: Dialect) -> list[str]:
+    """Names of the columns in the header; without header their numbers, from 1.
+
+    Raises:
+        DataError: there is no header, or the file is no delimited text.
+    """
+    fields = first_fields(path, dialect)
+    if not dialect.header:
+        return [str(number) for number in range(1, len(fields) + 1)]
+    return [name.strip().replace("\n", " ") for name in fields]  # a quoted name may go on over lines
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
@@ -62,69 +147,112 @@ def check_names(names: Sequence[str], path: Path) -> None:
         raise DataError(f"{path} has the column '{twice[0]}' twice")
 
 
-def read_delimited(path: Path, separator: str, names: list[str], used: list[str], *, quoted: bool) -> Table:
-    """The `used` columns of a delimited file whose header is `names`, as text.
+def check_not_json(line: str, path: Path) -> None:
+    """Raise DataError if the first line of a file is an object or a list in JSON."""
+    try:
+        is_json = line.lstrip().startswith(("{", "[")) and isinstance(json.loads(line), dict | list)
+    except (ValueError, RecursionError):
+        return
+    if is_json:
+        raise DataError(f"{path} holds JSON lines", hint=f"Give --format {guess_reader(Path('.jsonl')).name}.")
+
+
+def read_delimited(path: Path, dialect: Dialect, names: list[str], used: list[str]) -> Table:
+    """The `used` columns of a delimited file whose columns are `names`, as text.
 
     Raises:
-        DataError: the file is not UTF-8, or cannot be parsed into rows.
+        DataError: the file is damaged, or not text of the encoding.
     """
-    broken: list[tuple[int, str]] = []
+    malformed: list[tuple[int, str]] = []
+    refused: list[int] = []
+    tables = [pa.table({name: pa.array([], pa.string()) for name in used})]
+    n_rows = 0
+    for block in _blocks(path, dialect, len(names), malformed):
+        if not block.text:
+            continue
+        table, wrong = _parsed(block, path, dialect, names, used)
+        if wrong:
+            lines = block.lines_of_rows()
+            malformed += [(int(lines[row]), reason) for row, reason in wrong]
+            refused += [n_rows + row for row, _ in wrong]
+        n_rows += len(table) + len(wrong)
+        tables.append(table)
 
-    def keep_broken(row: arrow_csv.InvalidRow) -> str:
-        lines = (row.text or "").count("\n") + 1
-        over = f", in quotes over {lines} lines" if lines > 1 else ""
-        fields = f"{row.expected_columns} fields expected, {row.actual_columns} found{over}"
-        broken.append((row.number - _FIRST_ROW, fields))
+    def places() -> NDArray[np.int64]:
+        lines = [block.lines_of_rows() for block in _blocks(path, dialect, len(names), [])]
+        return np.delete(np.concatenate(lines), refused)
+
+    return Table(pa.concat_tables(tables).to_pandas(), places, "line", sorted(malformed))
+
+
+def _blocks(path: Path, dialect: Dialect, n_fields: int, malformed: list[tuple[int, str]]) -> Iterator[Block]:
+    """The rows below the header in blocks; lines with wrong quotes are added to `malformed`."""
+    with path.open("rb") as raw:
+        texts = text_blocks(raw, str(path), dialect.encoding, _SIZE)
+        separator = dialect.separator.encode()
+        line = 1
+        if dialect.header:
+            first = _begun(texts, dialect)
+            end = parse_row(first, 0, separator).end if dialect.quoted else first.index(b"\n") + 1
+            line += first.count(b"\n", 0, end)
+            texts = _followed(first[end:], texts)
+        if dialect.quoted:
+            rows = QuotedRows(str(path), separator, n_fields)
+            yield from rows.blocks(texts, line)
+            malformed += rows.malformed
+            return
+        for text in texts:
+            yield Block(text, line)
+            line += text.count(b"\n")
+
+
+def _begun(texts: Iterator[bytes], dialect: Dialect) -> bytes:
+    """The first blocks of a file, as many as its first row needs; an empty line if the file is empty."""
+    text = next(texts, b"\n")
+    while dialect.quoted and len(text) <= LONGEST:
+        if parse_row(text, 0, dialect.separator.encode()).problem != NOT_CLOSED:
+            break
+        more: list[bytes] = []
+        while sum(map(len, more)) < len(text) and (block := next(texts, b"")):  # twice as much each time
+            more.append(block)
+        if not more:
+            break
+        text = b"".join([text, *more])
+    return text
+
+
+def _followed(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from others
+
+
+def _parsed(
+    block: Block, path: Path, dialect: Dialect, names: list[str], used: list[str]
+) -> tuple[pa.Table, list[tuple[int, str]]]:
+    """The columns of a block, and the rows with a wrong number of fields, with the reason."""
+    wrong: list[tuple[int, str]] = []
+
+    def leave_out(row: arrow_csv.InvalidRow) -> str:
+        wrong.append((row.number - 1, f"{row.expected_columns} fields expected, {row.actual_columns} found"))
         return "skip"
 
-    if not any(islice(read_lines(path), 1, None)):
-        return Table(pd.DataFrame({name: [] for name in used}, dtype="str"), lambda: np.empty(0, int), "line", [])
-    try:
-        table = arrow_csv.read_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=separator,
-                quote_char='"' if quoted else False,
-                newlines_in_values=quoted,
-                invalid_row_handler=keep_broken,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), include_columns=used
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        for _ in read_lines(path):  # raises with the number of a line that is not UTF-8
-            pass
-        raise DataError(f"{path} cannot be read: {error}") from error
-
-    def lines() -> NDArray[np.int64]:
-        found = _quoted_row_lines(path, separator) if quoted else _row_lines(path)
-        return np.fromiter(found, dtype=np.int64)
-
-    broken_rows = [row for row, _ in broken]
-    places = lines() if broken else np.empty(0, dtype=np.int64)
-    return Table(
-        table.to_pandas(),
-        places=lambda: np.delete(lines(), broken_rows),
-        unit="line",
-        malformed=[(int(places[row]), reason) for row, reason in broken],
+    if len(block.text) > LONGEST + _SIZE:
+        raise DataError(f"{path}, line {block.line}: longer than a gigabyte")
+    text, separator = dialect.parsable(block.text, str(path))
+    if text.startswith(codecs.BOM_UTF8):
+        text = b"\n" + text  # Arrow would take it for the mark at the beginning of a file
+    table = arrow_csv.read_csv(
+        pa.BufferReader(text),
+        read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=len(text) + 1),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if dialect.quoted and b'"' in text else False,
+            newlines_in_values=bool(block.over_lines),
+            invalid_row_handler=leave_out,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), include_columns=used, check_utf8=False
+        ),
     )
-
-
-def _row_lines(path: Path) -> Iterator[int]:
-    """The line of each row below the header; empty lines are not rows."""
-    return (number for number, line in enumerate(read_lines(path), 1) if line and number > 1)
-
-
-def _quoted_row_lines(path: Path, separator: str) -> Iterator[int]:
-    """The first line of each row below the header; quoted fields may span several lines."""
-    reader = csv.reader((f"{line}\n" for line in islice(read_lines(path), 1, None)), delimiter=separator)
-    begin = 2
-    try:
-        for row in reader:
-            if row:
-                yield begin
-            begin = reader.line_num + 2
-    except csv.Error as error:
-        raise DataError(f"{path}, line {begin}: {error}") from error
+    return table, wrong

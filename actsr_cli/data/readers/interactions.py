@@ -25,10 +25,13 @@ class Interactions:
         items: (rows,) index of each row's item in `item_names`.
         user_names: raw ids in order of first appearance.
         item_names: raw ids in order of first appearance.
-        timestamps: (rows,) seconds, or None if the order of rows is the order in time.
+        timestamps: (rows,) seconds since 1970, or None if the order of rows is the order in time.
         numbers: further numeric columns that filters use, by name.
+        way: how the times were written, see `times`; empty without times.
+        ways: likewise for each column of `numbers` that holds times.
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
+        from_lists: whether the rows of the file held a list of items each.
     """
 
     users: NDArray[np.int64]
@@ -37,8 +40,11 @@ class Interactions:
     item_names: NDArray[np.object_]
     timestamps: NDArray[np.float64] | None
     numbers: dict[str, NDArray[np.float64]]
+    way: str = ""
+    ways: dict[str, str] = field(default_factory=dict)
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
+    from_lists: bool = False
 
     def __len__(self) -> int:
         return len(self.users)
@@ -67,6 +73,10 @@ class Interactions:
             known = nearest(name, columns) if columns else "the input has no numeric columns"
             raise DataError(f"no numeric column '{name}' to filter by; {known}")
         return columns[name]
+
+    def way_of(self, name: str) -> str:
+        """How the times of a column were written, by the name in `column`; empty if it holds no times."""
+        return self.ways.get(name, "") if name in self.numbers else self.way
 
 
 @dataclass

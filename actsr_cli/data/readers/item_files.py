@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as parquet
 
 from actsr_cli.data.readers.atomic import read_header_types
-from actsr_cli.data.readers.delimited import Table, check_names, read_delimited, read_header
+from actsr_cli.data.readers.csv_files import usual_separator
+from actsr_cli.data.readers.delimited import Dialect, Table, check_names, read_delimited, read_header
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, parquet_schema
+from actsr_cli.data.readers.parquet_files import is_list, parquet_columns, parquet_schema, readable
+from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
 
@@ -52,7 +53,7 @@ class _Columns:
         return [name for name in (self.title, self.category) if name is not None]
 
 
-def check_item_file(path: Path) -> None:
+def check_item_file(path: Path, encoding: str | None = None) -> None:
     """Raise where an item file says nothing of items.
 
     Raises:
@@ -60,7 +61,7 @@ def check_item_file(path: Path) -> None:
     """
     if not path.is_file():
         raise DataError(f"no file {path}")
-    names, columns, _ = _opened(path)
+    names, columns, _ = _opened(path, encoding)
     if not columns.details:
         raise DataError(
             f"{path} has no column of titles or categories; it has: {', '.join(names)}",
@@ -68,7 +69,7 @@ def check_item_file(path: Path) -> None:
         )
 
 
-def read_item_file(path: Path, bad_lines: BadLines) -> ItemDetails:
+def read_item_file(path: Path, bad_lines: BadLines, encoding: str | None = None) -> ItemDetails:
     """Titles and categories by raw item id; columns are found by their usual names.
 
     In an atomic file a column of categories is of type `token`, one category per item, or `token_seq`, several
@@ -78,7 +79,7 @@ def read_item_file(path: Path, bad_lines: BadLines) -> ItemDetails:
     Raises:
         DataError: the file has no item ids, or cannot be read.
     """
-    _, columns, read = _opened(path)
+    _, columns, read = _opened(path, encoding)
     if not columns.details:
         return ItemDetails()
     table = read([columns.item, *columns.details])
@@ -103,19 +104,22 @@ def read_item_file(path: Path, bad_lines: BadLines) -> ItemDetails:
     return ItemDetails(titles, {key: _categories(value, columns.kind) for key, value in values})
 
 
-def _opened(path: Path) -> tuple[list[str], _Columns, Callable[[list[str]], Table]]:
+def _opened(path: Path, encoding: str | None) -> tuple[list[str], _Columns, Callable[[list[str]], Table]]:
     """The names of an item file's columns, those that are read, and what reads some of them."""
-    if path.suffix == ".item":
-        types = read_header_types(path)
+    suffix = uncompressed(path).suffix.lower()
+    if suffix == ".item":
+        dialect = Dialect("\t", encoding=encoding)
+        types = read_header_types(path, dialect)
         classed = {name: kind for name, kind in types.items() if kind in (_ONE, _BLANKS)}
         columns = _columns(path, list(types), classed)
-        return list(types), columns, lambda used: read_delimited(path, "\t", list(types), used, quoted=False)
-    if path.suffix in (".csv", ".tsv"):
-        separator = "\t" if path.suffix == ".tsv" else ","
-        names = read_header(path, separator, quoted=True)
+        return list(types), columns, lambda used: read_delimited(path, dialect, list(types), used)
+    if suffix in (".csv", ".tsv"):
+        dialect = Dialect(usual_separator(path), quotes=True, encoding=encoding)
+        names = read_header(path, dialect)
+        check_names(names, path)
         columns = _columns(path, names, dict.fromkeys(names, _BARS))
-        return names, columns, lambda used: read_delimited(path, separator, names, used, quoted=True)
-    if path.suffix == ".parquet":
+        return names, columns, lambda used: read_delimited(path, dialect, names, used)
+    if suffix == ".parquet":
         schema = parquet_schema(path)
         check_names(schema.names, path)
         kinds = {column.name: _kind(column.type) for column in schema}
@@ -143,9 +147,10 @@ def _kind(column: pa.DataType) -> str | None:
 
 
 def _parquet_table(path: Path, used: list[str]) -> Table:
-    table = parquet.read_table(path, columns=used)
-    table = table.set_column(0, used[0], table[used[0]].cast(pa.string()))
-    frame = table.to_pandas()
+    table = parquet_columns(path, used)
+    with readable(path):
+        columns = {name: table[name] for name in used}  # without the metadata, which may be damaged, too
+        frame = pa.table(columns | {used[0]: table[used[0]].cast(pa.string())}).to_pandas()
     return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
 
 

@@ -1,6 +1,9 @@
-"""Converts columns of text to numbers: ids to indices in order of appearance, numbers and dates to floats."""
+"""Converts columns to numbers: ids to indices in order of appearance, texts of digits to floats."""
 
 from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -10,40 +13,41 @@ from numpy.typing import NDArray
 
 def number_texts(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Indices of texts in order of first appearance, and the text of each index."""
-    encoded = _texts(values.astype("str")).dictionary_encode()
+    encoded = _whole(pa.array(values.astype("str"), type=pa.large_string())).dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, encoded.dictionary.to_numpy(zero_copy_only=False)
 
 
-def read_numbers(values: pd.Series, *, dates: bool) -> NDArray[np.float64]:
-    """Parse numbers and, if `dates`, ISO dates (as seconds since 1970); NaN for anything else."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return _seconds(pd.to_datetime(values, utc=True))
-    if (parsed := _parsed(values)) is not None:
-        return parsed
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
-    rest = np.isnan(numbers)
-    if dates and rest.any():
-        numbers[rest] = _seconds(pd.to_datetime(values[rest], errors="coerce", utc=True, format="ISO8601"))
+def read_numbers(texts: pa.LargeStringArray) -> NDArray[np.float64]:
+    """Parse texts as numbers; NaN for anything else, and for numbers that are not finite."""
+    try:
+        numbers = np.array(texts.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    except pa.ArrowInvalid:  # not all are plain numbers
+        numbers = pd.to_numeric(texts.to_pandas(), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan).copy()
+    numbers[~np.isfinite(numbers)] = np.nan
     return numbers
 
 
-def _texts(values: pd.Series) -> pa.LargeStringArray:
-    """A column of texts as an Arrow array."""
-    texts = pa.array(values, type=pa.large_string())
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+def as_arrow(values: pd.Series) -> pa.Array:
+    """A column as an Arrow array, without a dictionary; values of mixed types become texts, and truth values None."""
+    try:
+        array = _whole(pa.array(values, from_pandas=True))
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):  # values of mixed types, or beyond Arrow's
+        array = pa.array([_as_text(value) for value in values], pa.large_string())
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def _parsed(values: pd.Series) -> NDArray[np.float64] | None:
-    """Numbers from a column of texts, parsed in one call; None if a text is not a plain number."""
-    if not pd.api.types.is_string_dtype(values):
+def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _as_text(value: object) -> str | None:
+    """A single number, text or date as a text; None for anything else."""
+    if isinstance(value, date):  # datetimes, too
+        return value.isoformat()
+    if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | float | Decimal | np.number):
         return None
     try:
-        return np.asarray(_texts(values).cast(pa.float64()))
-    except pa.ArrowException:
+        return str(value).encode(errors="replace").decode()  # half of a surrogate pair cannot be written
+    except ValueError:  # more digits than Python writes
         return None
-
-
-def _seconds(dates: pd.Series) -> NDArray[np.float64]:
-    since = dates - pd.Timestamp(0, tz="UTC")
-    return np.asarray(since.dt.total_seconds(), dtype=np.float64)

@@ -1,35 +1,47 @@
-"""Reads Parquet files."""
+"""Reads Parquet files, and folders of Parquet parts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.delimited import Table, check_names
+from actsr_cli.data.readers.expansion import Layout, find_layout, read_layout
+from actsr_cli.data.readers.folders import part_files, partition_values
 from actsr_cli.data.readers.interactions import BadLines, Interactions
-from actsr_cli.data.readers.tables import find_roles, read_table
 from actsr_cli.errors import DataError
+
+_TEXT = pa.string()
+_WHOLE = 2.0**53
+"""Up to here every whole number is a float of its own."""
 
 
 def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_lines: BadLines) -> Interactions:
-    """Read a Parquet file."""
-    try:
-        file = parquet.ParquetFile(path)
-        names = file.schema_arrow.names
-        check_names(names, path)
-        roles = find_roles(names, columns, wanted, path)
-        table = file.read(columns=roles.used)
-        for column in {roles.user, roles.item}:  # cast before pandas turns integers with missing values into floats
-            table = table.set_column(table.schema.get_field_index(column), column, table[column].cast(pa.string()))
-        frame = table.to_pandas()
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
-    return read_table(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), roles, path, bad_lines)
+    """Read a Parquet file, or all parts in a folder in the order of their names.
+
+    Raises:
+        DataError: a file is damaged, a column is missing or of a type that cannot be read, parts have different
+            columns, or there are no interactions.
+    """
+    files = part_files(path)
+    schema = _common_schema(path, files)
+    layout = find_layout(schema.names, [each.name for each in schema if is_list(each.type)], columns, wanted, path)
+    tables = [_part(path, file, layout.used, schema) for file in files]
+    with readable(path):
+        frame = _frame(pa.concat_tables(tables), layout, path)
+    if len(files) > 1:
+        bad_lines = _BadRows(bad_lines, [file.relative_to(path) for file in files], [len(each) for each in tables])
+    return read_layout(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), layout, path, bad_lines)
 
 
 def parquet_schema(path: Path) -> pa.Schema:
@@ -38,9 +50,32 @@ def parquet_schema(path: Path) -> pa.Schema:
     Raises:
         DataError: it is not a readable Parquet file.
     """
-    try:
+    with readable(path):
         return parquet.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
+
+
+def parquet_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file, in the order of the file.
+
+    Raises:
+        DataError: it is not a readable Parquet file.
+    """
+    with readable(path), parquet.ParquetFile(path) as file:
+        table = file.read(columns=list(names))
+        table.validate(full=True)
+        return table
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn all errors of Arrow on damaged files into one.
+
+    Raises:
+        DataError: the file at `path` is not a readable Parquet file.
+    """
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
 
 
@@ -48,3 +83,114 @@ def is_list(column: pa.DataType) -> bool:
     """Whether a column holds lists."""
     types = pa.types
     return bool(types.is_list(column) or types.is_large_list(column) or types.is_fixed_size_list(column))
+
+
+class _BadRows(BadLines):
+    """Names the part of a folder, and the row in it."""
+
+    def __init__(self, told: BadLines, parts: Sequence[Path], lengths: Sequence[int]) -> None:
+        super().__init__(told.path, told.policy)
+        self._told, self._parts = told, parts
+        self._starts = list(accumulate(lengths, initial=0))[:-1]
+
+    def report(self, line: int, reason: str, unit: str = "row") -> None:
+        part = bisect_right(self._starts, line - 1) - 1
+        self._told.report(line - self._starts[part], reason, f"{self._parts[part]}, {unit}")
+
+
+def _common_schema(path: Path, files: Sequence[Path]) -> pa.Schema:
+    """Names and types of the columns of all parts, with those that the names of folders give.
+
+    Raises:
+        DataError: a part is damaged, or has other columns than the first one.
+    """
+    common = _schema(path, files[0])
+    for file in files[1:]:
+        schema = _schema(path, file)
+        if set(schema.names) != set(common.names):
+            raise DataError(
+                f"{file} has other columns than {files[0]}: {', '.join(schema.names)} instead of "
+                f"{', '.join(common.names)}"
+            )
+        try:
+            common = pa.unify_schemas([common, schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(f"{file} has other types of columns than the parts before it: {error}") from error
+    return common
+
+
+def _schema(folder: Path, file: Path) -> pa.Schema:
+    """Names and types of the columns of a part."""
+    schema = parquet_schema(file)
+    for name in partition_values(folder, file):
+        schema = schema.append(pa.field(name, _TEXT))
+    check_names(schema.names, file)
+    return schema
+
+
+def _part(folder: Path, file: Path, used: Sequence[str], schema: pa.Schema) -> pa.Table:
+    """The used columns of a part."""
+    values = partition_values(folder, file)
+    table = parquet_columns(file, [name for name in used if name not in values])
+    for name in used:
+        if name in values:
+            table = table.append_column(name, pa.repeat(pa.scalar(values[name], _TEXT), len(table)))
+    with readable(file):
+        return table.select(used).cast(pa.schema([schema.field(name) for name in used]))
+
+
+def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
+    """The columns in types that pandas keeps as they are: ids as texts, dates as times."""
+    roles = layout.roles
+    columns = {}
+    for name in layout.used:
+        column, kind = table[name], table.schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            column, kind = column.cast(kind.value_type), kind.value_type
+        if name == layout.lists:
+            _check_ids(name, compute.list_flatten(column), kind.value_type, path)
+            column = _whole(column, kind.value_type, pa.list_).cast(pa.list_(_TEXT))
+        elif name in (roles.user, roles.item):
+            _check_ids(name, column, kind, path)
+            column = _whole(column, kind).cast(_TEXT)
+        elif not is_list(kind):
+            column = _numbers(name, column, kind, path)
+        columns[name] = column
+    frame: pd.DataFrame = pa.table(columns).to_pandas()
+    return frame
+
+
+def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> None:
+    """Raise DataError if the values of a column are neither texts nor whole numbers."""
+    types = pa.types
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_floating(kind):  # whole numbers, if pandas wrote them: a missing value makes floats of a column
+        are_no_ids = compute.or_(
+            compute.not_equal(column, compute.trunc(column)), compute.greater(compute.abs(column), _WHOLE)
+        )
+        odd = column.filter(compute.fill_null(are_no_ids, False))
+        if not len(odd):
+            return
+        raise DataError(f"{path}: the column '{name}' holds {odd[0]}, which is no id: it is no exact whole number")
+    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    if not (texts or types.is_integer(kind) or types.is_binary(kind) or types.is_null(kind)):
+        raise DataError(f"{path}: the column '{name}' holds {kind}, which are no ids: give texts or whole numbers")
+
+
+def _whole(
+    column: pa.ChunkedArray, kind: pa.DataType, around: Callable[[pa.DataType], pa.DataType] = lambda kind: kind
+) -> pa.ChunkedArray:
+    """A column, or lists, of ids with whole numbers for those that pandas has written as floats."""
+    return column.cast(around(pa.int64())) if pa.types.is_floating(kind) else column
+
+
+def _numbers(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> pa.ChunkedArray:
+    """A column of numbers or times in a type that pandas has."""
+    types = pa.types
+    if types.is_date(kind):
+        return column.cast(pa.timestamp("s" if types.is_date32(kind) else "ms"))
+    if types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if types.is_nested(kind) or types.is_binary(kind) or types.is_time(kind) or types.is_duration(kind):
+        raise DataError(f"{path}: the column '{name}' holds {kind}, which are neither numbers nor times")
+    return column

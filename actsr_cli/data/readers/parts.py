@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.readers.registry import Reader
+from actsr_cli.data.readers.times import HINT
 from actsr_cli.errors import DataError
 
 
@@ -30,15 +32,28 @@ def read_interactions(
         The interactions of all files, one file after another. With several files, each row has its part.
 
     Raises:
-        DataError: a file cannot be read, lacks a column or holds nothing, or the files have different columns.
+        DataError: a file cannot be read, lacks a column or holds nothing, the files have different columns or ways to
+            write times, or a split has rows that hold lists of items.
     """
     read = reader.load()
     tables = [read(bad.path, columns, wanted, bad) for bad in bad_lines]
     for table, bad in zip(tables, bad_lines, strict=True):
+        if table.from_lists and len(tables) > 1:  # each row is a history with its target: it has no part of its own
+            raise DataError(
+                f"{bad.path.name} is one of three files of a split, and its rows hold lists of items",
+                hint=f"Prepare one file alone, with whole sessions, under a name such as {Path(bad.path.stem).stem}"
+                f"{bad.path.suffix}; actsr splits it.",
+            )
         if table.columns != tables[0].columns:
             raise DataError(
                 f"{bad.path.name} has other columns than {bad_lines[0].path.name}: "
                 f"{_listed(table)} instead of {_listed(tables[0])}"
+            )
+        if (table.way, table.ways) != (tables[0].way, tables[0].ways):
+            ways = (", ".join([each.way, *each.ways.values()]) for each in (table, tables[0]))
+            raise DataError(
+                f"{bad.path.name} has times in another way than {bad_lines[0].path.name}: {' instead of '.join(ways)}",
+                hint=HINT,
             )
     return tables[0] if len(tables) == 1 else _joined(tables)
 

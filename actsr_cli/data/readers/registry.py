@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from actsr_cli.data.readers.columns import COLUMN_OPTIONS, Columns
+from actsr_cli.data.readers.columns import COLUMN_OPTIONS, ROLES, Columns
 from actsr_cli.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "valid", "test")
 """The parts of data that are split into files, in the order of the numbers in `Interactions.parts`."""
-_COLUMNS = ("user", "item", "timestamp", "rating")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Suffixes of compressed files; they are known by their first bytes, whatever their name."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Reader:
 
     Attributes:
         name: its name for `--format`.
-        suffixes: endings of file names by which it is recognised.
+        suffixes: endings of file names by which it is recognised, in lower case, without that of a compressed file.
         read: the function that reads a file, or its location as `module:function`. It takes the path, the columns, the
             names of further numeric columns that filters use, and the `BadLines` to which it reports every malformed
             line. It raises DataError if the file cannot be read, lacks a column, or holds nothing.
@@ -39,6 +40,7 @@ class Reader:
         item_suffix: suffix of the file with titles and categories of items beside the interactions, or None if the
             format has no such file.
         in_parts: whether NAME.train, NAME.valid and NAME.test with its suffix are one data set split into files.
+        folders: whether a folder of such files is one table.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Reader:
     timestamps: bool = True
     item_suffix: str | None = None
     in_parts: bool = False
+    folders: bool = False
 
     def load(self) -> Read:
         """The function that reads a file; imported on first use."""
@@ -99,13 +102,21 @@ def find_reader(name: str) -> Reader:
     return _READERS[name]
 
 
+def uncompressed(file: Path) -> Path:
+    """The path of a file without the suffix of a compressed file."""
+    return file.with_suffix("") if file.suffix.lower() in COMPRESSED else file
+
+
 def guess_reader(file: Path) -> Reader:
-    """The format whose suffix a file's name has; the longest suffix wins.
+    """The format whose suffix a file's name has, before the suffix of a compressed file; the longest suffix wins.
 
     Raises:
         DataError: no format has the file's suffix.
     """
-    fitting = [(len(end), each.name) for each in readers() for end in each.suffixes if file.name.endswith(end)]
+    names = tuple(path.name.lower() for path in (uncompressed(file), file))
+    fitting = [
+        (len(end), each.name) for each in readers() for end in each.suffixes for name in names if name.endswith(end)
+    ]
     if not fitting:
         raise DataError(
             f"cannot recognise the format of {file.name} by its name", hint=f"Give --format {'|'.join(_READERS)}."
@@ -118,25 +129,42 @@ register(
         name="atomic",
         suffixes=(".inter",),
         read=f"{_HERE}.atomic:read_atomic",
-        options=_COLUMNS,
+        options=(*ROLES, "separator", "encoding"),
         item_suffix=".item",
         in_parts=True,
     )
 )
-register(Reader(name="sequences", suffixes=(".txt",), read=f"{_HERE}.lists:read_sequences", timestamps=False))
+register(
+    Reader(
+        name="sequences",
+        suffixes=(".txt",),
+        read=f"{_HERE}.lists:read_sequences",
+        options=("encoding",),
+        timestamps=False,
+    )
+)
 register(
     Reader(
         name="csv",
         suffixes=(".csv", ".tsv"),
         read=f"{_HERE}.csv_files:read_csv",
-        options=(*_COLUMNS, "separator"),
+        options=(*ROLES, "separator", "header", "encoding"),
     )
 )
-register(Reader(name="parquet", suffixes=(".parquet",), read=f"{_HERE}.parquet_files:read_parquet", options=_COLUMNS))
 register(
     Reader(
-        name="amazon-reviews",
-        suffixes=(".json", ".jsonl", ".json.gz", ".jsonl.gz"),
-        read=f"{_HERE}.json_lines:read_amazon_reviews",
+        name="parquet",
+        suffixes=(".parquet",),
+        read=f"{_HERE}.parquet_files:read_parquet",
+        options=ROLES,
+        folders=True,
+    )
+)
+register(
+    Reader(
+        name="json",
+        suffixes=(".json", ".jsonl", ".ndjson"),
+        read=f"{_HERE}.json_lines:read_json",
+        options=(*ROLES, "encoding"),
     )
 )

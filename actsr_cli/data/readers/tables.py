@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers.columns import FILE_ORDER, Columns
 from actsr_cli.data.readers.delimited import Table
 from actsr_cli.data.readers.interactions import BadLines, Interactions, find_column
-from actsr_cli.data.readers.numbers import number_texts, read_numbers
+from actsr_cli.data.readers.numbers import number_texts
+from actsr_cli.data.readers.times import (
+    COMPACT,
+    HINT,
+    Reading,
+    read_numbers_or_dates,
+    read_plain_numbers,
+    read_times,
+    shown,
+)
 from actsr_cli.errors import DataError, nearest
 
+_OTHER_DATE = r"\d[-/. ]+(\d|[A-Za-z]{3})|[A-Za-z]{3} +\d"
+"""Dates of any order: 1/2/2014, 2 Jan 2014, Jan 2 2014."""
 USUAL_NAMES: Mapping[str, Sequence[str]] = {
     "user": ("user_id", "user", "userId", "reviewerID"),
-    "item": ("item_id", "item", "itemId", "business_id", "movieId", "asin", "parent_asin"),
+    "item": ("item_id", "item", "itemId", "business_id", "movieId", "parent_asin", "asin"),
     "timestamp": ("timestamp", "time", "date", "unixReviewTime"),
     "rating": ("rating", "stars", "overall"),
 }
@@ -82,18 +95,19 @@ def read_table(table: Table, roles: Roles, path: Path, bad_lines: BadLines) -> I
     """Convert the rows of a table to interactions.
 
     Raises:
-        DataError: it holds no interactions.
+        DataError: it holds no interactions, or a column of times is not written in one way.
     """
     frame = table.frame
-    numbers = {column: read_numbers(frame[column], dates=column != roles.rating) for column in roles.of_numbers}
+    readings = {column: _read_column(table, column, roles, path) for column in roles.of_numbers}
+    numbers = {column: reading.values for column, reading in readings.items()}
     problems: list[tuple[NDArray[np.bool_], Callable[[int], str]]] = []
     for role, column in (("user", roles.user), ("item", roles.item)):
-        absent = (frame[column].isna() | (frame[column].astype(str) == "")).to_numpy()
-        problems.append((absent, lambda _, role=role: f"no {role}"))  # type: ignore[misc]
-    for column, values in numbers.items():
-        empty = (frame[column].isna() | (frame[column].astype(str) == "")).to_numpy()
-        wrong = ~np.isfinite(values) & (np.ones_like(empty) if column == roles.timestamp else ~empty)
-        problems.append((wrong, lambda row, column=column: f"{column} {frame[column].iloc[row]!r} is not a number"))  # type: ignore[misc]
+        problems.append((_empty(frame[column]), lambda _, role=role: f"no {role}"))  # type: ignore[misc]
+    for column, reading in readings.items():
+        wrong = np.isnan(reading.values)
+        if column != roles.timestamp:
+            wrong &= ~_empty(frame[column])
+        problems.append((wrong, lambda row, column=column: _misfit(frame, column, row, readings[column])))  # type: ignore[misc]
     bad = np.logical_or.reduce([mask for mask, _ in problems])
     _report(table, problems, bad, bad_lines)
     if bad.any():
@@ -110,8 +124,48 @@ def read_table(table: Table, roles: Roles, path: Path, bad_lines: BadLines) -> I
         item_names=item_names,
         timestamps=None if roles.timestamp is None else numbers[roles.timestamp],
         numbers={name: numbers[column] for name, column in roles.numbers.items()},
+        way="" if roles.timestamp is None else readings[roles.timestamp].way,
+        ways={name: way for name, column in roles.numbers.items() if (way := readings[column].way)},
         columns=(roles.user, roles.item, roles.timestamp),
     )
+
+
+def _read_column(table: Table, column: str, roles: Roles, path: Path) -> Reading:
+    """Read a column of times, ratings, or other numbers.
+
+    Raises:
+        DataError: it has the wrong type, or is not written in one way.
+    """
+    reads = {roles.rating: read_plain_numbers, roles.timestamp: read_times}
+    try:
+        reading = reads.get(column, read_numbers_or_dates)(table.frame[column])
+    except DataError as error:
+        raise DataError(f"{path}, column '{column}': {error.message}", hint=error.hint) from error
+    if reading.clash is not None:
+        places = table.places()
+        first, second = (
+            (int(places[row]), shown(table.frame[column].iloc[row]), way)
+            for row, way in zip(reading.clash.rows, reading.clash.ways, strict=True)
+        )
+        raise DataError(
+            f"{path}, {table.unit} {second[0]}: {column} {second[1]} is {second[2]}, "
+            f"but {first[1]} in {table.unit} {first[0]} is {first[2]}",
+            hint=HINT,
+        )
+    return reading
+
+
+def _empty(values: pd.Series) -> NDArray[np.bool_]:
+    return np.asarray(values.isna() | (values.astype(str) == ""))
+
+
+def _misfit(frame: pd.DataFrame, column: str, row: int, reading: Reading) -> str:
+    """Why a value is malformed."""
+    value = shown(frame[column].iloc[row])
+    if reading.way.startswith(COMPACT):
+        return f"{column} {value} is not a date, and the column holds {reading.way}"
+    advice = ": write dates as year-month-day, such as 2014-02-01" if re.search(_OTHER_DATE, value) else ""
+    return f"{column} {value} is not a number{advice}"
 
 
 def _report(

@@ -1,20 +1,5 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-const percent = (value) => (100 * value).toFixed(1) + " %";
 const rank = (value) => value.toLocaleString("en", { maximumFractionDigits: 1 });
-const COLORS = ["#3b82c4", "#e08a1e", "#3f9d5a", "#c4453b", "#8a63c9", "#8c6a4f", "#d06ab0", "#7f8794"];
 const chosen = { cell: null };
-
-/** Create an HTML or SVG element with attributes and children. */
-function make(tag, attributes = {}, ...children) {
-  const element = tag === "svg" || make.inSvg.has(tag)
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-make.inSvg = new Set(["path", "line", "text", "polygon", "g", "title"]);
 
 /** Weights of one stage of a view, 16 bits each, by layer and head; a causal view has only keys up to the query. */
 function decode(view, stage) {
@@ -40,7 +25,24 @@ function weight(view, stage, layer, head, query, key) {
 
 const layerOf = (view) => Math.min(+$("layer").value, view.heads.length - 1);
 const at = (view, stage, query, key) => weight(view, stage, layerOf(view), $("head").value, query, key);
-const shown = (run) => ($("stage").value === "all" ? run.stages : run.stages.filter((stage) => stage === $("stage").value));
+
+/** The chosen stages of a run as [stage, label]; for one that the run does not have, its nearest one, which the label says. */
+function shown(run) {
+  const wanted = $("stage").value;
+  if (wanted === "all") return run.stages.map((stage) => [stage, stage]);
+  if (run.stages.includes(wanted)) return [[wanted, wanted]];
+  const place = (stage) => Math.abs(data.stages.indexOf(stage) - data.stages.indexOf(wanted));
+  const nearest = run.stages.reduce((best, stage) => (place(stage) < place(best) ? stage : best));
+  return [[nearest, `${nearest} (there is no ${wanted} stage)`]];
+}
+
+/** What a run shows instead of the chosen layer or head if it does not have it; else nothing. */
+function instead(run) {
+  const layer = Math.min(+$("layer").value, run.heads.length - 1), head = $("head").value;
+  const parts = layer < +$("layer").value ? [`layer ${layer + 1}, its last`] : [];
+  if (head !== "mean" && +head >= run.heads[layer]) parts.push(`head ${run.heads[layer]}, its last`);
+  return parts.length ? ` (${parts.join("; ")})` : "";
+}
 
 function options(select, entries) {
   const before = select.value;
@@ -49,7 +51,6 @@ function options(select, entries) {
 }
 
 function setUp() {
-  $("about").textContent = data.about;
   for (const span of document.querySelectorAll(".sample")) span.textContent = data.sample.toLocaleString("en");
   options($("user"), data.users.map((user, index) => [index, user.title]));
   const heads = Math.max(...data.runs.flatMap((run) => run.heads));
@@ -57,14 +58,12 @@ function setUp() {
   options($("layer"), Array.from({ length: layers }, (_, layer) => [layer, String(layer + 1)]));
   $("layer").value = String(layers - 1);
   options($("head"), [["mean", "mean"], ...Array.from({ length: heads }, (_, head) => [head, String(head + 1)])]);
-  const stages = [...new Set(data.runs.flatMap((run) => run.stages))];
-  options($("stage"), [["all", "all"], ...stages.map((stage) => [stage, stage])]);
+  options($("stage"), [["all", "all"], ...data.stages.map((stage) => [stage, stage])]);
   for (const id of ["user", "layer", "head", "stage"]) $(id).addEventListener("change", draw);
   $("controls").addEventListener("submit", (event) => event.preventDefault());
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
-  $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme !== "dark"));
-  theme(matchMedia("(prefers-color-scheme: dark)").matches);
+  themed(draw);
   drawMeasured();
 }
 
@@ -74,40 +73,41 @@ function step(by) {
   draw();
 }
 
-function theme(dark) {
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-  $("theme").setAttribute("aria-pressed", String(dark));
-  draw();
-}
-
 function draw() {
   const user = data.users[+$("user").value];
   chosen.cell = null;
   $("reading").textContent = "No cell selected.";
   $("target").textContent = user.target ? `Target: ${user.target}` : "This history has no target.";
-  $("histories").replaceChildren(...data.runs.map((run, index) => history(run, user.views[index])));
+  const lasts = data.runs.map((run, index) => lastRows(run, user.views[index]));
+  const highest = Math.max(1e-9, ...lasts.flatMap((rows) => rows.flatMap(([, values]) => values)));
+  $("full").textContent = percent(highest);
+  $("histories").replaceChildren(...data.runs.map((run, index) => history(run, user.views[index], lasts[index], highest)));
   drawMaps(user);
   drawLearned();
 }
 
-function history(run, view) {
+/** For each shown stage its label and the attention of the prediction on each place. */
+function lastRows(run, view) {
   const last = view.places.length - 1;
-  const stages = shown(run);
-  const values = stages.map((stage) => view.places.map((_, key) => at(view, stage, last, key)));
-  const highest = Math.max(1e-9, ...values.flat());
-  const rows = view.places.map((place, key) => make("tr", {}, make("td", {}, String(key + 1)), make("td", { class: "item" }, place),
-    ...values.map((row) => make("td", { class: "bar", style: `--w:${(100 * row[key]) / highest}%` }, percent(row[key])))));
-  const head = make("tr", {}, make("th", { scope: "col" }, "#"), make("th", { scope: "col", class: "item" }, "item"),
-    ...stages.map((stage) => make("th", { scope: "col" }, stage)));
+  return shown(run).map(([stage, label]) => [label, view.places.map((_, key) => at(view, stage, last, key))]);
+}
+
+function history(run, view, rows, highest) {
+  const bar = (value) => {
+    const cell = make("span", { class: "bar", style: `--w:${(100 * value) / highest}%` });
+    cell.append((100 * value).toFixed(1), make("span", { class: "unit" }, " %"));
+    return cell;
+  };
+  const cells = view.places.map((place, key) => [`${key + 1}. ${place}`, ...rows.map(([, values]) => bar(values[key]))]);
   let ranks = "";
   if (view.rank !== null) {
     ranks = `: rank ${rank(view.rank)}` + (run.calibrated ? `, without calibration ${rank(view.plainRank)}` : "");
   }
-  const table = make("table", { "aria-label": `Attention of ${run.name}` }, make("thead", {}, head), make("tbody", {}, ...rows));
+  const columns = ["item", ...rows.map(([label]) => label)];
   const best = view.recommended.map(([item, probability]) => `${item} (${percent(probability)})`).join(", ");
-  return make("div", {}, make("h3", {}, run.name + ranks),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${run.name}, history` }, table),
-    make("p", { class: "recommended" }, `Recommended outside the history: ${best}`));
+  return make("div", {}, make("h3", {}, run.name + instead(run) + ranks),
+    scrolling(`${run.name}, history`, table(columns, cells, { class: rows.length > 4 ? "history many" : "history", "aria-label": `Attention of ${run.name}` })),
+    make("p", { class: "hint" }, `Recommended outside the history: ${best}`));
 }
 
 function ramp(share) {
@@ -118,7 +118,7 @@ function ramp(share) {
 
 function drawMaps(user) {
   const colors = Array.from({ length: 256 }, (_, index) => ramp(index / 255));
-  const all = data.runs.flatMap((run, index) => shown(run).map((stage) => [user.views[index], stage]));
+  const all = data.runs.flatMap((run, index) => shown(run).map(([stage]) => [user.views[index], stage]));
   let highest = 1e-9;
   for (const [view, stage] of all) {
     view.places.forEach((_, query) => view.places.forEach((_, key) => { highest = Math.max(highest, at(view, stage, query, key)); }));
@@ -127,8 +127,8 @@ function drawMaps(user) {
   drawScale(colors);
   $("maps").replaceChildren(...data.runs.map((run, index) => {
     const view = user.views[index];
-    const grid = make("div", { class: "grid" }, ...shown(run).map((stage) => map(run, view, stage, colors, highest)));
-    return make("div", { class: "row" }, make("h3", {}, run.name), grid);
+    const grid = make("div", { class: "grid" }, ...shown(run).map(([stage, label]) => map(run, view, stage, label, colors, highest)));
+    return make("div", {}, make("h3", {}, run.name + instead(run)), grid);
   }));
 }
 
@@ -140,10 +140,12 @@ function drawScale(colors) {
   }
 }
 
-function map(run, view, stage, colors, highest) {
-  const n = view.places.length;
-  const label = `${run.name}, ${stage}: ${n} by ${n} weights; arrow keys move from cell to cell`;
-  const canvas = make("canvas", { width: n, height: n, tabindex: "0", role: "img", "aria-label": label });
+/** One map: a cell per query and key, with the names of the items beside the rows and below the columns. */
+function map(run, view, stage, label, colors, highest) {
+  const n = view.places.length, cell = Math.min(24, Math.max(4, Math.round(560 / n)));
+  const title = `${run.name}, ${label}: ${n} by ${n} weights; arrow keys move from cell to cell`;
+  const canvas = make("canvas", { width: n, height: n, tabindex: "0", role: "img", "aria-label": title,
+    style: `width:${n * cell}px;height:${n * cell}px` });
   const context = canvas.getContext("2d"), image = context.createImageData(n, n);
   for (let query = 0; query < n; query++) {
     for (let key = 0; key < n; key++) {
@@ -165,53 +167,17 @@ function map(run, view, stage, colors, highest) {
     const [query, key] = (chosen.cell ?? [n - 1, n - 1]).map((value, axis) => Math.min(n - 1, Math.max(0, value + moves[event.key][axis])));
     read(run, view, query, key);
   });
-  return make("figure", {}, canvas, make("figcaption", {}, stage));
+  const every = Math.ceil(11 / cell); // a name needs 11 pixels
+  const names = (side) => make("div", { class: side, "aria-hidden": "true" }, ...view.places.map((place, index) =>
+    make("span", { style: `--cell:${cell}px`, title: place }, index % every ? "" : place)));
+  return make("figure", {}, make("figcaption", {}, label),
+    make("div", { class: "scroll" }, make("div", { class: "map" }, names("queries"), canvas, names("keys"))));
 }
 
 function read(run, view, query, key) {
   chosen.cell = [query, key];
   const values = run.stages.map((stage) => `${stage} ${percent(at(view, stage, query, key))}`).join(", ");
   $("reading").textContent = `query ${query + 1}. ${view.places[query]}, key ${key + 1}. ${view.places[key]}: ${values} (${run.name})`;
-}
-
-/** A line chart: series are {name, points: [[x, y], ...], band: [[x, low, high], ...], dashed}. */
-function chart(title, xLabel, series, format = (value) => String(+value.toPrecision(3))) {
-  const width = 420, height = 230, left = 48, bottom = 34, top = 8, right = 8;
-  const points = series.flatMap((each) => [...each.points, ...(each.band ?? []).flatMap(([x, low, high]) => [[x, low], [x, high]])]);
-  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-  const x0 = Math.min(...xs), x1 = Math.max(...xs, x0 + 1e-9), y0 = Math.min(0, ...ys), y1 = Math.max(...ys, y0 + 1e-9);
-  const px = (x) => left + ((x - x0) / (x1 - x0)) * (width - left - right);
-  const py = (y) => height - bottom - ((y - y0) / (y1 - y0)) * (height - bottom - top);
-  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}, by ${xLabel}` });
-  for (let tick = 0; tick <= 4; tick++) {
-    const y = y0 + ((y1 - y0) * tick) / 4, x = x0 + ((x1 - x0) * tick) / 4;
-    svg.append(make("line", { class: "axis", x1: left, x2: width - right, y1: py(y), y2: py(y) }),
-      make("text", { x: left - 5, y: py(y) + 4, "text-anchor": "end" }, format(y)),
-      make("text", { x: px(x), y: height - bottom + 14, "text-anchor": "middle" }, String(+x.toPrecision(2))));
-  }
-  svg.append(make("text", { x: (width + left) / 2, y: height - 4, "text-anchor": "middle" }, xLabel));
-  const path = (values) => "M" + values.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("L");
-  series.forEach((each, index) => {
-    const color = COLORS[index % COLORS.length];
-    if (each.band) {
-      const outline = [...each.band.map(([x, low]) => [x, low]), ...each.band.map(([x, , high]) => [x, high]).reverse()];
-      svg.append(make("path", { d: path(outline) + "Z", fill: color, "fill-opacity": "0.15" }));
-    }
-    svg.append(make("path", { d: path(each.points), fill: "none", stroke: color, "stroke-width": "2",
-      ...(each.dashed ? { "stroke-dasharray": "5 4" } : {}) }));
-  });
-  const legend = make("ul", { class: "legend" }, ...series.map((each, index) => make("li", {},
-    make("i", { style: `border-top-color:${COLORS[index % COLORS.length]};border-top-style:${each.dashed ? "dashed" : "solid"}` }), each.name)));
-  const columns = [...new Set(series.flatMap((each) => each.points.map(([x]) => x)))].sort((a, b) => a - b);
-  const rows = columns.map((x) => make("tr", {}, make("td", {}, String(x)), ...series.map((each) => {
-    const point = each.points.find(([place]) => place === x);
-    return make("td", {}, point ? format(point[1]) : "");
-  })));
-  const head = make("tr", {}, make("th", { scope: "col" }, xLabel), ...series.map((each) => make("th", { scope: "col" }, each.name)));
-  const numbers = make("details", {}, make("summary", {}, "As numbers"),
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title} as numbers` },
-      make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
-  return make("div", {}, make("h3", {}, title), svg, legend, numbers);
 }
 
 function drawLearned() {
@@ -223,35 +189,29 @@ function drawLearned() {
   };
   const indexed = (values) => values.map((value, index) => [index, value]);
   const charts = [];
-  const collect = (title, xLabel, pick, format) => {
+  const collect = (title, xLabel, pick, percents = true) => {
     const series = data.runs.flatMap((run) => pick(run.learned[Math.min(layer, run.learned.length - 1)], run)
-      .map(([name, values, dashed]) => ({ name: data.runs.length > 1 ? `${name}, ${run.model}` : name, points: indexed(values), dashed })));
-    if (series.length) charts.push(chart(title, xLabel, series, format));
+      .map(([name, values, look]) => ({ name: (data.runs.length > 1 ? `${name}, ${run.model}` : name) + instead(run), points: indexed(values), look })));
+    if (series.length) charts.push(chart({ title, x: xLabel, y: "", series, scale: "whole", zero: true, percents }));
   };
   collect("Mean weight of a key", "distance between query and key", (learned) =>
-    Object.entries(learned.weights).map(([stage, rows]) => [stage, curve(rows)]), percent);
+    Object.entries(learned.weights).map(([stage, rows]) => [stage, curve(rows)]));
   collect("Order term: probability of the true order", "distance between query and key", (learned) =>
-    (learned.order ? [["order term", curve(learned.order)]] : []), percent);
+    (learned.order ? [["order term", curve(learned.order)]] : []));
   collect("Distance term: predicted distance", "distance between query and key", (learned) => {
     if (!learned.distance) return [];
     const predicted = curve(learned.distance);
-    return [["predicted", predicted], ["true", predicted.map((_, index) => index), true]];
-  });
+    return [["predicted", predicted], ["true", predicted.map((_, index) => index), "dashed"]];
+  }, false);
   collect("Gate: share of the uncalibrated weights", "distance from the latest position", (learned) =>
-    (learned.gate ? [["gate", learned.gate]] : []), percent);
+    (learned.gate ? [["gate", learned.gate]] : []));
   $("learned").replaceChildren(...charts);
 }
 
 function drawMeasured() {
-  const parts = data.measured.map((part) => {
-    const body = part.rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell))));
-    const table = make("table", {}, make("caption", {}, part.title),
-      make("thead", {}, make("tr", {}, ...part.columns.map((column) => make("th", { scope: "col" }, column)))), make("tbody", {}, ...body));
-    return make("div", {}, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": part.title }, table),
-      make("p", { class: "hint" }, part.note));
-  });
-  const charts = data.charts.map((each) => chart(each.title, each.x, each.series));
-  if (!parts.length && !charts.length) $("summary").hidden = true;
+  const parts = data.measured.map((part) => make("div", {}, make("h3", {}, part.title),
+    scrolling(part.title, table(part.columns, part.rows, { "aria-label": part.title })), make("p", { class: "hint" }, part.note)));
+  const charts = data.charts.map((each) => chart(each));
   $("measured").replaceChildren(...parts, make("div", { class: "columns" }, ...charts));
 }
 

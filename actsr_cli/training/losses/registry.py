@@ -6,7 +6,7 @@ from torch import Tensor
 
 from actsr_cli.config import LOSSES, CustomLoss, LossOptions
 from actsr_cli.errors import ActsrError, ConfigError
-from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words
+from actsr_cli.plugins import SEE_TRACEBACK, check_own_options, import_class, in_words, registered
 from actsr_cli.training.losses.base import PredictionLoss
 
 
@@ -17,7 +17,7 @@ def check_loss(options: LossOptions) -> type[PredictionLoss]:
         ConfigError: a custom class cannot be imported, or does not read a key of `loss.options`.
     """
     found = import_class(
-        options.target or LOSSES.points().get(options.name, options.name),
+        options.target or registered(options.name, LOSSES.points()),
         PredictionLoss,
         what="loss",
         hint="A loss is a subclass of actsr_cli.training.losses.PredictionLoss, see docs/your-own-loss.md.",
