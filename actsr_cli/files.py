@@ -146,6 +146,11 @@ def write_record(path: Path, record: BaseModel, *, without: Iterable[str] = ()) 
     write_text(path, record.model_dump_json(indent=2, exclude=set(without)) + "\n")
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file or folder of this name holds what a process was writing, or is."""
+    return _LEFT.fullmatch(name) is not None
+
+
 def _scratch_of(path: Path) -> Path:
     """The place of this process beside `path`."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")

@@ -21,8 +21,9 @@ from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of, prepare_for
 from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended, refit, train_new, train_series
-from actsr_cli.experiment.resume import LONGER_KEYS, changed_keys, check_resumable, reconfigure, resume_run
+from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure, resume_run
 from actsr_cli.experiment.run import Origin, Run
+from actsr_cli.experiment.status import LONGER_KEYS
 from actsr_cli.presets import ResolvedConfig, preset_for, preset_name, resolve
 from actsr_cli.progress import training_progress
 from actsr_cli.words import counted

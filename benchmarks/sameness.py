@@ -19,13 +19,14 @@ _STUDIES = "studies"
 
 
 def files_in(folder: Path) -> set[str]:
-    """The files below a folder, without two kinds.
+    """The files below a folder, without events of TensorBoard, whose names hold the time, and without locks.
 
-    The names of TensorBoard's events hold the time. The owner of a lock who was killed stays named until another
-    process takes the lock.
+    A lock file stays, and the owner who was killed stays named until another process takes the lock.
     """
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in paths if "tensorboard" not in path.parts and not path.name.endswith(".owner")}
+    return {
+        str(path) for path in paths if "tensorboard" not in path.parts and not path.name.endswith((".owner", ".lock"))
+    }
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from actsr_cli.errors import RunError
 from actsr_cli.experiment import lock
 from actsr_cli.experiment.record import FILE_NAME, read_record
-from actsr_cli.files import remove_folder
+from actsr_cli.files import is_unfinished, remove_folder
 from actsr_cli.models.registry import all_models
 from actsr_cli.words import name_problem, shortened
 
@@ -62,7 +62,7 @@ def has_finished_epoch(path: Path) -> bool:
 
 def _holds_a_beginning(path: Path) -> bool:
     """Whether nothing is in a folder but what a run has before its first checkpoint."""
-    return all(each.name in _AT_THE_START or each.name.endswith(".partial") for each in path.iterdir())
+    return all(each.name in _AT_THE_START or is_unfinished(each.name) for each in path.iterdir())
 
 
 def check_place(path: Path, hint: str | None = None) -> None:

@@ -13,18 +13,11 @@ from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Run
+from actsr_cli.experiment.status import RESUMABLE_KEYS
 from actsr_cli.experiment.train import Training, carry_out
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
 from actsr_cli.words import counted
-
-LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
-"""Settings that make a training longer."""
-RESUMABLE_KEYS = LONGER_KEYS | {
-    *("training.device", "training.threads", "training.log_attention", "training.checkpoint_minutes"),
-    *("training.on_nan", "training.backoff_limit"),
-}
-"""Settings that may change when a run is resumed: duration, device, logging, checkpoints and what follows a failure."""
 
 _log = getLogger("actsr")
 
@@ -91,12 +84,12 @@ def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Worker
         RunError: the run is finished, its checkpoint is missing, the data are others, or it was trained by another
             number of processes.
     """
+    if run.checkpoint_file.exists():
+        _check_same_processes(run, workers)
     if run.record.fingerprint != data.fingerprint:
         raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
         anew = workers.from_leader(lambda: _begins_anew(run))
-        if not anew:
-            _check_same_processes(run, workers)
         return carry_out(Training(run, data, observer, workers, resume=not anew))
 
 

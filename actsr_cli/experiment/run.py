@@ -9,6 +9,8 @@ runs/DATASET/MODEL/NAME/
     model.safetensors       parameters of the best epoch
     checkpoint.safetensors  the full state after the last finished epoch
     run.lock, run.owner     lock of the process that trains the run, and who that is
+    .metrics.lock           lock of metrics.json
+    checkpoint-batch.safetensors  the full state within the epoch after that
     tensorboard/            TensorBoard events
 
 A run is self-contained: its folder can be copied to another place or machine.

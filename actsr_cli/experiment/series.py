@@ -13,8 +13,8 @@ from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.experiment.find import Listed, Name, called, find_folder, find_run, list_runs
 from actsr_cli.experiment.place import has_finished_epoch, is_run
 from actsr_cli.experiment.record import Status
-from actsr_cli.experiment.resume import LONGER_KEYS, RESUMABLE_KEYS
 from actsr_cli.experiment.run import Run, open_run
+from actsr_cli.experiment.status import LONGER_KEYS, RESUMABLE_KEYS
 from actsr_cli.models.registry import display_name
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The states of a run."""
+"""The states of a run, and the settings that do not belong to its results."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ class Status(StrEnum):
     PRUNED = "pruned"
     FAILED = "failed"
     UNREADABLE = "unreadable"
+
+
+LONGER_KEYS = frozenset({"training.epochs", "training.patience"})
+"""Settings that make a training longer."""
+RESUMABLE_KEYS = LONGER_KEYS | {
+    *("training.device", "training.threads", "training.log_attention", "training.checkpoint_minutes"),
+    *("training.on_nan", "training.backoff_limit"),
+}
+"""Settings that may change when a run is resumed: duration, device, logging, checkpoints and what follows a failure."""

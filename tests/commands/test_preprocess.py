@@ -10,7 +10,6 @@ from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app
 from actsr_cli.config import DataConfig
-from actsr_cli.data.readers import Columns
 from actsr_cli.errors import DataError
 from actsr_cli.experiment.data import prepare_for
 from actsr_cli.presets import resolve
@@ -125,16 +124,6 @@ def test_pairs_name_the_options_that_read_them(tmp_path: Path) -> None:
     advised = refused.stderr.partition("Read it with ")[2].partition(".\n")[0].split()
     result = preprocess("pairs", "--from-file", file, *advised)
     assert "3 users / 4 items / 12 interactions" in result.stdout and "user 1, item 2, no times" in result.stdout
-
-
-def test_data_prepared_before_there_were_encodings_keep_their_fingerprint() -> None:
-    told = Columns(user="who").model_dump()
-    assert told == {"user": "who", "item": None, "timestamp": None, "rating": None, "separator": None}
-    assert Columns(encoding="latin-1", header="none").model_dump() == {
-        **Columns().model_dump(),
-        "header": "none",
-        "encoding": "latin-1",
-    }
 
 
 def test_the_published_layout_and_expected_figures(data_dir: Path) -> None:

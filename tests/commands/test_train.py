@@ -27,6 +27,7 @@ def test_a_run_from_training_to_metrics(place: Path) -> None:
         "run.json",
         "items.parquet",
         "run.lock",
+        ".metrics.lock",
         "history.csv",
         "metrics.json",
         "model.safetensors",
