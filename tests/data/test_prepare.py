@@ -15,6 +15,7 @@ from shop import LOG, sequences, source
 
 from actsr_cli.config import DataConfig
 from actsr_cli.data import prepare as prepare_module
+from actsr_cli.data.assemble import assemble
 from actsr_cli.data.catalog import find_entry
 from actsr_cli.data.fetch import install_demo
 from actsr_cli.data.history import Choice
@@ -374,7 +375,7 @@ def test_real_sequences_are_5_core_already(real_data: Path, tmp_path: Path, file
 
 def test_a_file_that_changes_while_it_is_read_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = source(tmp_path)
-    whole = prepare_module.assemble
+    whole = assemble
 
     def slow(*arguments: Any) -> Any:
         found = whole(*arguments)
