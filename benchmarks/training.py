@@ -67,13 +67,13 @@ class TimedBatches:
     def n_batches(self) -> int:
         return _WARM_UP + self.timed
 
-    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[Sequence[TrainingBatch]]:
-        endless = (parts for _ in iter(int, 1) for parts in self.batches.epoch(generator))
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[TrainingBatch | None]:
+        endless = (batch for _ in iter(int, 1) for batch in self.batches.epoch(generator))
         yield from islice(endless, done, _WARM_UP)
         started = now(self.device)
-        for parts in islice(endless, self.timed):
-            self.targets += sum(part.n_targets or 0 for part in parts)
-            yield parts
+        for batch in islice(endless, self.timed):
+            self.targets += 0 if batch is None else len(batch.targets)
+            yield batch
         self.seconds = now(self.device) - started
 
 

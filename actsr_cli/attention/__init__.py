@@ -7,6 +7,8 @@ from actsr_cli.attention.intervals import Relations, time_intervals
 from actsr_cli.attention.masks import allowed_pairs
 from actsr_cli.attention.multihead import CalibratedAttention, calibration_losses, recorded
 from actsr_cli.attention.objective import Losses, ParameterSplit, split_parameters
+from actsr_cli.attention.packed import PackedOutput, attend_packed
+from actsr_cli.attention.pairs import Pairs
 from actsr_cli.attention.spatial import SpatialCalibrator
 from actsr_cli.attention.stages import READINGS, STAGES, AttentionOutput, AttentionStages
 
@@ -20,10 +22,13 @@ __all__ = [
     "CalibratedSelfAttention",
     "Dropout",
     "Losses",
+    "PackedOutput",
+    "Pairs",
     "ParameterSplit",
     "Relations",
     "SpatialCalibrator",
     "allowed_pairs",
+    "attend_packed",
     "attending_with",
     "calibrated_self_attention",
     "calibration_losses",

@@ -78,10 +78,14 @@ class AdversarialCalibrator(nn.Module):
         """ε: standard normal noise for each entry of the attention, (batch, heads, queries, keys)."""
         return torch.randn_like(attention)
 
-    def perturb(self, attention: Tensor, mask: Tensor, allowed: Tensor) -> Tensor:
-        """Perturbed attention renorm(A·M + ε(1 - M)). All are (batch, heads, queries, keys); `allowed` has one head."""
+    def perturb(self, attention: Tensor, mask: Tensor, allowed: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Perturbed attention renorm(A·M + ε(1 - M)). All are (batch, heads, queries, keys); `allowed` has one head.
+
+        The noise ε is drawn if it is not given.
+        """
         mask = mask.to(attention.dtype)  # their types may differ under autocast
-        return self._renormalise(torch.lerp(self.draw_noise(attention), attention, mask), allowed, noisy=True)
+        noise = self.draw_noise(attention) if noise is None else noise.to(attention.dtype)
+        return self._renormalise(torch.lerp(noise, attention, mask), allowed, noisy=True)
 
     def calibrate(self, attention: Tensor, mask: Tensor, queries: Tensor, allowed: Tensor) -> Tensor:
         """The calibrated attention: A combined with C = renorm(A·exp(1 - M)).
@@ -98,11 +102,17 @@ class AdversarialCalibrator(nn.Module):
         reweighted = self._renormalise(attention * torch.exp(1 - mask), allowed)
         return self._renormalise(self._combine(attention, reweighted, queries, allowed), allowed)
 
+    def gate_logits(self, queries: Tensor, n_keys: int) -> Tensor | None:
+        """(…, n_keys) logits of the gate from queries (…, hidden); None without one."""
+        if self.gate is None:
+            return None
+        return F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])
+
     def gate_shares(self, queries: Tensor, n_keys: int) -> Tensor:
         """The gate g, A's share for all heads: (batch, 1, queries, n_keys), from queries (batch, queries, hidden)."""
-        if self.gate is None:
+        logits = self.gate_logits(queries, n_keys)
+        if logits is None:
             raise ValueError(f"there is no gate with combine: {self.combine_by}")
-        logits = F.linear(queries, self.gate.weight[:n_keys], self.gate.bias[:n_keys])
         return rearrange(torch.sigmoid(logits), "b q k -> b 1 q k")
 
     def _renormalise(self, weights: Tensor, allowed: Tensor, *, noisy: bool = False) -> Tensor:

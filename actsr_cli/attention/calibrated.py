@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator, Combine
+from actsr_cli.attention.draws import Draws
 from actsr_cli.attention.dropout import dropout
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.masks import Renorm, masked_softmax
@@ -71,49 +72,42 @@ class CalibratedSelfAttention(nn.Module):
         self,
         hidden: Tensor,
         allowed: Tensor,
-        query_positions: Tensor,
         *,
-        query_hidden: Tensor | None = None,
-        first_query: int = 0,
         relations: Relations | None = None,
         perturb: bool = False,
         keep_stages: bool = False,
+        draws: Draws | None = None,
     ) -> AttentionOutput:
-        """Compute attention from the queries to all keys.
+        """Compute attention from every position to all allowed ones.
 
         Args:
-            hidden: (batch, keys, hidden_size) hidden states.
-            allowed: (batch, 1, queries, keys) bool, see `allowed_pairs`.
-            query_positions: (batch or 1, queries) position of each query.
-            query_hidden: (batch, queries, hidden_size) hidden states of the queries; all rows of `hidden` by default.
-            first_query: first query to compute; for earlier queries only the adversarial mask is computed.
+            hidden: (batch, length, hidden_size) hidden states.
+            allowed: (batch, 1 or heads, length, length) bool, see `allowed_pairs`.
             relations: positions and time intervals of the pairs, if the model uses them.
             perturb: also return the perturbed stream.
             keep_stages: also return every stage of the attention.
+            draws: random numbers, (batch, heads, length, length) each; drawn here if None.
 
         Returns:
             The attended streams, before residual connection and normalisation.
         """
-        rows = hidden if query_hidden is None else query_hidden
-        queries, keys = self.query(rows), self.key(hidden)
-        mask = None if self.adversarial is None else self._drop(self.adversarial.mask(queries, keys, allowed))
-        if first_query:
-            queries, allowed = queries[:, first_query:], allowed[:, :, first_query:]
-            query_positions = query_positions[:, first_query:]
-            relations = None if relations is None else relations.behind(first_query)
+        queries, keys = self.query(hidden), self.key(hidden)
+        draws = Draws() if draws is None else draws
+        mask = None
+        if self.adversarial is not None:
+            mask = self._drop(self.adversarial.mask(queries, keys, allowed), draws.mask)
         values = self.value(hidden) if relations is None else self.value(hidden) + relations.value_positions
         values = self._split_heads(values)
         scores = self._scores(queries, keys, relations)
-        weights = self._weights(
-            scores,
-            queries,
-            keys,
-            allowed,
-            query_positions,
-            mask=None if mask is None else mask[:, :, first_query:],
-            perturb=perturb,
-            keep_stages=keep_stages,
-        )
+        keep_plain = keep_stages or self.attends_with == "plain"
+        plain, spatial, target = self._calibrate_in_space(scores, queries, keys, allowed, draws, keep_plain=keep_plain)
+        weights = AttentionStages(plain, spatial, None, None, None, calibrated=target)
+        if self.adversarial is not None and mask is not None:
+            perturbed = self.adversarial.perturb(target, mask, allowed, draws.noise) if perturb else None
+            adversarial = self.adversarial.calibrate(target, mask, queries, allowed)
+            calibrated = self._mix(adversarial, spatial) if self.side_by_side and spatial is not None else adversarial
+            weights = AttentionStages(plain, spatial, mask, perturbed, adversarial, calibrated)
+        weights = self._attending(weights)
         if keep_stages:
             weights = self._with_readings(weights, queries, keys)
         return AttentionOutput(
@@ -130,29 +124,6 @@ class CalibratedSelfAttention(nn.Module):
         queries, keys = self._split_heads(queries * self.scale), self._split_heads(keys)
         scores = queries @ rearrange(keys, "b h k d -> b h d k")
         return scores if relations is None else scores + relations.scores(queries)
-
-    def _weights(
-        self,
-        scores: Tensor,
-        queries: Tensor,
-        keys: Tensor,
-        allowed: Tensor,
-        query_positions: Tensor,
-        *,
-        mask: Tensor | None,
-        perturb: bool,
-        keep_stages: bool,
-    ) -> AttentionStages:
-        """Every stage of the attention, (batch, heads, queries, keys); `plain` only if it is used or kept."""
-        plain, spatial, target = self._calibrate_in_space(
-            scores, queries, keys, allowed, query_positions, keep_plain=keep_stages or self.attends_with == "plain"
-        )
-        if self.adversarial is None or mask is None:
-            return self._attending(AttentionStages(plain, spatial, None, None, None, calibrated=target))
-        perturbed = self.adversarial.perturb(target, mask, allowed) if perturb else None
-        adversarial = self.adversarial.calibrate(target, mask, queries, allowed)
-        calibrated = self._mix(adversarial, spatial) if self.side_by_side and spatial is not None else adversarial
-        return self._attending(AttentionStages(plain, spatial, mask, perturbed, adversarial, calibrated))
 
     def _attending(self, stages: AttentionStages) -> AttentionStages:
         """The stages with `calibrated` set to the stage that `attends_with` names, or to an earlier one without it."""
@@ -171,18 +142,18 @@ class CalibratedSelfAttention(nn.Module):
         return replace(stages, order=order, distance=distance, gate=gate)
 
     def _calibrate_in_space(
-        self, scores: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor, query_positions: Tensor, keep_plain: bool
+        self, scores: Tensor, queries: Tensor, keys: Tensor, allowed: Tensor, draws: Draws, *, keep_plain: bool
     ) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Plain attention, spatially calibrated attention, and the one that the adversarial calibrator works on."""
         queries, keys = self._split_heads(queries), self._split_heads(keys)
         if self.spatial is None:
-            plain = self._drop(masked_softmax(scores, allowed))
+            plain = self._drop(masked_softmax(scores, allowed), draws.attention)
             return plain, None, plain
-        calibrated_scores = self.spatial(scores, queries, keys, query_positions, self.scale)
-        spatial = self._drop(masked_softmax(calibrated_scores, allowed))
+        calibrated_scores = self.spatial(scores, queries, keys, self.scale)
+        spatial = self._drop(masked_softmax(calibrated_scores, allowed), draws.attention)
         if not (self.side_by_side or keep_plain):
             return None, spatial, spatial
-        plain = self._drop(masked_softmax(scores, allowed))
+        plain = self._drop(masked_softmax(scores, allowed), draws.plain)
         return plain, spatial, plain if self.side_by_side else spatial
 
     def _split_heads(self, hidden: Tensor) -> Tensor:
@@ -195,7 +166,9 @@ class CalibratedSelfAttention(nn.Module):
         output: Tensor = self.output(rearrange(attended, "b h q d -> b q (h d)"))
         return output
 
-    def _drop(self, weights: Tensor) -> Tensor:
+    def _drop(self, weights: Tensor, factors: Tensor | None) -> Tensor:
+        if factors is not None:
+            return weights * factors.to(weights.dtype)
         return dropout(weights, self.dropout, self.training)
 
     def _mix(self, adversarial: Tensor, spatial: Tensor) -> Tensor:

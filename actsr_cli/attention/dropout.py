@@ -44,7 +44,7 @@ class Dropout(nn.Module):
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, probability: float) -> Tensor:
-        factors = _factors(values, probability)
+        factors = dropout_factors(values, probability)
         ctx.save_for_backward(factors)
         return values * factors
 
@@ -54,11 +54,13 @@ class _Dropout(torch.autograd.Function):
         return upstream[0] * factors, None
 
 
-def _factors(values: Tensor, probability: float) -> Tensor:
-    """The factor of each entry: 0, or one over the share of kept entries."""
+def dropout_factors(like: Tensor, probability: float) -> Tensor:
+    """The factor of each entry: 0, or one over the share of kept entries; shape, type and device of `like`."""
+    if like.device.type != "cpu":
+        return F.dropout(torch.ones_like(like), probability)
     kept = max(1, round((1 - probability) * _LEVELS))
-    draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    draws = draws.view(torch.int16)[: values.numel()].view(values.shape)
-    factors = torch.empty(values.shape, dtype=values.dtype)
+    draws = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    draws = draws.view(torch.int16)[: like.numel()].view(like.shape)
+    factors = torch.empty(like.shape, dtype=like.dtype)
     torch.lt(draws, kept - _LEVELS // 2, out=factors)
     return factors.mul_(_LEVELS / kept)

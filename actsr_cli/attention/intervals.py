@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -56,15 +56,6 @@ class Relations:
     key_intervals: Tensor
     value_intervals: Tensor
     intervals: Tensor
-
-    def rows(self, places: Tensor) -> Relations:
-        """The relations of one query per sequence, at positions `places`, (batch,)."""
-        batch = torch.arange(len(places), device=places.device)
-        return replace(self, intervals=self.intervals[batch, places].unsqueeze(1))
-
-    def behind(self, first: int) -> Relations:
-        """The relations of the queries from `first` on."""
-        return replace(self, intervals=self.intervals[:, first:])
 
     def scores(self, queries: Tensor) -> Tensor:
         """Products of queries with the vectors of their intervals.

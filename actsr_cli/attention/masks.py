@@ -14,23 +14,22 @@ _SMALLEST_SUM = 1e-9
 """Smallest divisor: a row whose weights were all dropped out has the sum 0 and stays 0."""
 
 
-def allowed_pairs(lengths: Tensor, query_positions: Tensor, n_keys: int, *, causal: bool) -> Tensor:
+def allowed_pairs(lengths: Tensor, length: int, *, causal: bool) -> Tensor:
     """Pairs (query, key) that attention may use: no padding, and no later key in a causal model.
 
     Args:
         lengths: (batch,) number of real positions of each right-padded sequence, at least 1.
-        query_positions: (batch or 1, queries) position of each query in its sequence.
-        n_keys: number of key positions.
+        length: number of positions with padding.
         causal: forbid keys after the query.
 
     Returns:
-        (batch, 1, queries, keys) bool; every row allows at least one key (key 0 for a causal query).
+        (batch, 1, length, length) bool; every row allows at least one key, key 0.
     """
-    key_positions = torch.arange(n_keys, device=lengths.device)
-    real = rearrange(key_positions < rearrange(lengths, "b -> b 1"), "b k -> b 1 1 k")
+    positions = torch.arange(length, device=lengths.device)
+    real = rearrange(positions < rearrange(lengths, "b -> b 1"), "b k -> b 1 1 k")
     if not causal:
-        return real.expand(-1, -1, query_positions.shape[-1], -1)
-    return real & (key_positions <= rearrange(query_positions, "b q -> b 1 q 1"))
+        return real.expand(-1, -1, length, -1)
+    return real & (positions <= rearrange(positions, "q -> q 1"))
 
 
 def masked_softmax(logits: Tensor, allowed: Tensor) -> Tensor:

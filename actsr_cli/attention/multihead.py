@@ -105,7 +105,6 @@ class CalibratedAttention(nn.Module):
         output: AttentionOutput = self.attention(
             hidden,
             allowed,
-            torch.arange(length, device=hidden.device).unsqueeze(0),
             perturb=recording is not None and recording.perturb,
             keep_stages=need_weights or (recording is not None and recording.keep_stages),
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import einsum
 from torch import Tensor, nn
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
@@ -68,32 +66,6 @@ def split_parameters(model: nn.Module) -> ParameterSplit:
     return ParameterSplit(predictor, adversary)
 
 
-def prefix_counts(trained: Tensor) -> Tensor:
-    """How many training prefixes contain each row, when one pass trains several prefixes of a sequence.
-
-    Args:
-        trained: (batch, length) bool, rows that predict a target; each is the end of one prefix.
-
-    Returns:
-        (batch, length) int64: number of trained rows at or after each row; 0 at padding.
-    """
-    return trained.flip(1).cumsum(dim=1).flip(1)
-
-
-def mask_squares(masks: Sequence[Tensor], row_counts: Tensor) -> Tensor:
-    """(layers,) float32: what the real rows change in each layer's sum of squares of 1 - M, see `mask_penalty`.
-
-    Without them every entry counts 1. An entry of a real row adds (1 - M)² - 1 = M² - 2M, once for each training
-    sequence that contains the row.
-
-    Args:
-        masks: one (batch, heads, length, length) adversarial mask per layer, 0 at forbidden keys.
-        row_counts: (batch, length) how often each row counts, see `prefix_counts`.
-    """
-    counts = row_counts.float()
-    return torch.stack([einsum(counts, (mask.float() * (mask.float() - 2)).sum(-1), "b q, b h q ->") for mask in masks])
-
-
 def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:
     """Mean over layers of ‖1 - M‖₂ of the padded batch of all training sequences (AC-TSR).
 
@@ -101,7 +73,8 @@ def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_len
     that contains it; every other entry contributes 1.
 
     Args:
-        squares: (layers,) sum of `mask_squares` over the parts of the batch.
+        squares: (layers,) what the real rows change in each layer's sum of squares of 1 - M: (1 - M)² - 1 = M² - 2M
+            for each entry, once for each training sequence that contains the row. Without them every entry counts 1.
         n_sequences: number of training sequences in the batch; each trained prefix is one if a pass trains several.
         heads: heads of each layer.
         max_length: length that each sequence would be padded to.

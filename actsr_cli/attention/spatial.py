@@ -54,21 +54,20 @@ class SpatialCalibrator(nn.Module):
         self.distance = PairAffine(head_width) if use_distance else None
         self.sharpness = nn.Parameter(torch.randn(1)) if use_distance else None  # the scalar s
 
-    def forward(self, scores: Tensor, queries: Tensor, keys: Tensor, query_positions: Tensor, scale: float) -> Tensor:
+    def forward(self, scores: Tensor, queries: Tensor, keys: Tensor, scale: float) -> Tensor:
         """Compute the calibrated scores.
 
         Args:
-            scores: (batch, heads, queries, keys) products q·k, times `scale`.
-            queries: (batch, heads, queries, width).
-            keys: (batch, heads, keys, width), keys[j] at position j.
-            query_positions: (batch or 1, queries) position of each query.
+            scores: (batch, heads, length, length) products q·k, times `scale`.
+            queries: (batch, heads, length, width), queries[i] at position i.
+            keys: (batch, heads, length, width), keys[j] at position j.
             scale: factor of the two terms, the same as that of the scores: one over the square root of the width.
 
         Returns:
-            (batch, heads, queries, keys).
+            (batch, heads, length, length).
         """
-        key_positions = torch.arange(keys.shape[-2], device=keys.device)
-        offset = key_positions - rearrange(query_positions, "b q -> b 1 q 1")  # j - i
+        positions = torch.arange(keys.shape[-2], device=keys.device)
+        offset = positions - rearrange(positions, "q -> q 1")  # j - i
         if self.order is not None:
             scores = torch.sub(scores, self._surprise(self.order(queries, keys), offset > 0), alpha=scale)
         if self.distance is not None and self.sharpness is not None:

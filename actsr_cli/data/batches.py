@@ -1,4 +1,4 @@
-"""Builds padded batches from prepared sequences, with index arithmetic on flat tensors instead of loops over users."""
+"""Builds batches from prepared sequences, with index arithmetic on flat tensors instead of loops over users."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actsr_cli.batch import PADDING, Batch, TrainingBatch
+from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.data.histories import Histories, Items
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import ALONE, Workers
-
-_HALVINGS = 2
-"""A batch has parts: windows longer than half of the longest, windows longer than a quarter, and the rest."""
-_PAIRS_PER_PART = {"cpu": 2**16}
-"""Maximum (query, key) pairs of a part. On the CPU, the attention of a part should fit in the cache."""
+from actsr_cli.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,7 @@ def training_windows(data: SequenceData, max_length: int, stride: int) -> Window
 
 
 class TrainingBatches:
-    """Shuffled batches. Each batch has parts of similar length, padded to the longest window of the part.
-
-    A batch is drawn uniformly from all windows; its parts only save padding.
+    """Shuffled batches, each drawn uniformly from all windows.
 
     Args:
         data: the prepared data.
@@ -114,10 +108,10 @@ class TrainingBatches:
         """Number of batches in an epoch; may differ by a few, depending on the order."""
         return self._expected_batches
 
-    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[list[TrainingBatch]]:
-        """Yield the parts of each batch of an epoch, in an order drawn from a CPU generator. Every target occurs once.
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[TrainingBatch | None]:
+        """Yield the batches of an epoch, in an order drawn from a CPU generator. Every target occurs once.
 
-        All processes draw the same order. If a batch is small, some processes may get no part of it.
+        All processes draw the same order. If a batch is small, some processes may get nothing of it: None.
 
         Args:
             generator: draws the order.
@@ -125,27 +119,9 @@ class TrainingBatches:
         """
         order = torch.randperm(len(self.windows), generator=generator).numpy()
         for batch in self._cut(order)[done:]:
-            by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]
+            by_length = batch[np.argsort(self.windows.lengths[batch], kind="stable")]  # every process gets all lengths
             own = self.workers.share(by_length)
-            goes_on = self.windows.first_trained[own] > 0  # the last layer skips the first rows of these
-            yield [self._collate(part) for rows in (own[~goes_on], own[goes_on]) for part in self._parts(rows)]
-
-    def _parts(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut windows, sorted by length, into parts so that neither padding nor attention size gets too large."""
-        if not len(rows):
-            return []
-        lengths = self.windows.lengths[rows]
-        halvings = np.minimum(np.log2(lengths[-1] / lengths).astype(np.int64), _HALVINGS)
-        ranges = np.split(rows, np.flatnonzero(np.diff(halvings)) + 1)
-        pairs = _PAIRS_PER_PART.get(self._flat.device.type)
-        if pairs is None:
-            return ranges
-        sizes = [max(1, pairs // int(self.windows.lengths[part[-1]]) ** 2) for part in ranges]
-        return [
-            part[start : start + size]
-            for part, size in zip(ranges, sizes, strict=True)
-            for start in range(0, len(part), size)
-        ]
+            yield self._collate(own) if len(own) else None
 
     def _cut(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut `order` into batches with at most `batch_size` trained rows, but at least one window."""
@@ -161,17 +137,11 @@ class TrainingBatches:
     def _collate(self, rows: NDArray[np.int64]) -> TrainingBatch:
         windows = self.windows
         history = self._flat.batch(windows.users[rows], windows.starts[rows], windows.lengths[rows])
-        length = history.item_ids.shape[1]
-        position = torch.arange(length, device=history.item_ids.device)
-        first = torch.from_numpy(windows.first_trained[rows]).to(position.device)
-        trained = (position >= first.unsqueeze(1)) & (position < history.lengths.unsqueeze(1))
-        targets = self._flat.items_at(windows.starts[rows] + 1, length).where(trained, PADDING)
-        return TrainingBatch(
-            **vars(history),
-            targets=targets,
-            n_targets=int(windows.n_targets[rows].sum()),
-            first_trained=int(windows.first_trained[rows].min()),
-        )
+        packing = history.packing
+        trained = Packing(windows.n_targets[rows], packing.device)
+        tokens = trained.positions + (packing.last + 1 - trained.lengths)[trained.sequences]
+        nexts = self._flat.items_at(windows.starts[rows] + 1, packing)
+        return TrainingBatch(**vars(history), rows=tokens, targets=nexts[tokens])
 
 
 def history_batches(
@@ -206,27 +176,23 @@ class _FlatData:
         self.times = None if times is None else times.to(device)
         self.device = device
 
-    def items_at(self, starts: NDArray[np.int64], length: int) -> Tensor:
-        """(batch, length) items from each start, regardless of user."""
-        return self.items[self._indices(starts, length)].long()
+    def items_at(self, starts: NDArray[np.int64], packing: Packing) -> Tensor:
+        """(tokens,) the items from each start on, as many as each sequence has."""
+        return self.items[self._indices(starts, packing)].long()
 
     def batch(self, users: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
-        """A batch with `lengths` items from each start, padded to the longest."""
-        length = int(lengths.max())
-        indices = self._indices(starts, length)
-        n_real = torch.from_numpy(lengths).to(self.device)
-        real = torch.arange(length, device=self.device) < n_real.unsqueeze(1)
+        """A batch with `lengths` items from each start."""
+        packing = Packing(lengths, self.device)
+        indices = self._indices(starts, packing)
         return Batch(
-            item_ids=self.items[indices].long().where(real, PADDING),
-            lengths=n_real,
+            item_ids=self.items[indices].long(),
+            packing=packing,
             user_ids=torch.from_numpy(users).to(self.device),
-            timestamps=None if self.times is None else self.times[indices].where(real, 0.0),
+            timestamps=None if self.times is None else self.times[indices],
         )
 
-    def _indices(self, starts: NDArray[np.int64], length: int) -> Tensor:
-        offsets = torch.arange(length, device=self.device)
-        indices = torch.from_numpy(starts).to(self.device).unsqueeze(1) + offsets
-        return indices.clamp_max(len(self.items) - 1)
+    def _indices(self, starts: NDArray[np.int64], packing: Packing) -> Tensor:
+        return torch.from_numpy(starts).to(self.device)[packing.sequences] + packing.positions
 
 
 def _as_tensor(array: NDArray[np.generic]) -> Tensor:

@@ -40,6 +40,7 @@ from actsr_cli.inspection.views import (
     view,
 )
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.packing import Packing
 from actsr_cli.training.device import choose_device
 
 _USERS_WITHOUT_A_CHOICE = 3
@@ -141,8 +142,9 @@ def open_for_inspection(run: Run, data: SequenceData, device: str = "auto") -> I
         raise RunError(f"{run.name} needs timestamps, and {data.name} has none")
     where = choose_device(device)
     model.to(where)
-    one_item = torch.ones(1, 1, dtype=torch.int64, device=where)
-    trace(model, Batch(one_item, one_item[0], timestamps=one_item.float()))  # raises if the model has no attention
+    item = torch.ones(1, dtype=torch.int64, device=where)
+    one_item = Batch(item, Packing(np.ones(1, dtype=np.int64), where), timestamps=item.float())
+    trace(model, one_item)  # raises if the model has no attention
     return Inspected(run, model, data, where)
 
 

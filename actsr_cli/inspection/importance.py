@@ -18,6 +18,7 @@ from actsr_cli.batch import Batch
 from actsr_cli.inspection.answers import Answers, Case, answers, case_batches, target_log_probability
 from actsr_cli.inspection.trace import in_evaluation, trace
 from actsr_cli.models.base import EncoderModel, Model, SequentialModel
+from actsr_cli.models.encoder import Pass
 
 Importance = NDArray[np.float64]
 
@@ -89,8 +90,8 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
     with torch.no_grad():
         for _, batch, _ in case_batches(cases, model.config.max_length, device):
             hidden = model.embed(model.scoring_inputs(batch)).hidden
-            total = total + hidden[_item_places(batch, hidden.shape[1])].sum(dim=0)
-            count += int(batch.lengths.sum())
+            total = total + hidden[_item_tokens(model, batch)].sum(dim=0)
+            count += batch.packing.n_tokens
     return total / count
 
 
@@ -100,20 +101,21 @@ def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Te
     with torch.no_grad():
         embedded = model.embed(inputs)
         items = model.compared(model.item_vectors())
-    way = (embedded.hidden - start) * _item_places(batch, embedded.hidden.shape[1]).unsqueeze(2)
+    way = (embedded.hidden - start) * _item_tokens(model, batch).unsqueeze(1)
     total = torch.zeros_like(way)
     for share in path:
         hidden = (embedded.hidden - (1 - share) * way).requires_grad_()
-        represented = model.represent_embedded(replace(embedded, hidden=hidden), inputs.lengths)
+        represented = model.encode_embedded(replace(embedded, hidden=hidden), Pass(rows=inputs.packing.last)).hidden
         log_probability = target_log_probability(model.compared(represented) @ items.T, targets).sum()
         (gradient,) = torch.autograd.grad(log_probability, hidden)
         total += gradient
-    return reduce(total * way, "b l d -> b l", "sum") / len(path)
+    return inputs.packing.pad(reduce(total * way, "t d -> t", "sum") / len(path))
 
 
-def _item_places(batch: Batch, length: int) -> Tensor:
-    """Mask of real items, (batch, length) bool: False for padding and for the mask of a cloze model."""
-    return torch.arange(length, device=batch.lengths.device) < batch.lengths.unsqueeze(1)
+def _item_tokens(model: EncoderModel, batch: Batch) -> Tensor:
+    """(tokens,) bool of the batch that is encoded for ranking: False for the masks of a cloze model."""
+    packing = model.scoring_inputs(batch).packing
+    return packing.positions < batch.lengths[packing.sequences]
 
 
 def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.device) -> dict[str, Importance]:
@@ -153,7 +155,7 @@ def _nothing(cases: Sequence[Case]) -> Importance:
 
 def _fill(found: Importance, rows: NDArray[np.int64], batch: Batch, values: Tensor) -> None:
     """Copy the values of real items, from (batch, length), into the given rows."""
-    length = batch.item_ids.shape[1]
-    real = _item_places(batch, length).cpu().numpy()
+    length = batch.packing.longest
+    real = np.arange(length) < batch.packing.host_lengths[:, None]
     numbers = values[:, :length].cpu().double().numpy()
     found[rows, :length] = np.where(real, numbers, np.nan)

@@ -143,7 +143,7 @@ def attention_mass(
     found: dict[str, NDArray[np.float64]] = {}
     chosen = [cases[row] for row in users]
     for rows, batch, _ in case_batches(chosen, model.config.max_length, device):
-        marks = np.zeros(batch.item_ids.shape, dtype=bool)
+        marks = np.zeros((len(batch), batch.packing.longest), dtype=bool)
         for place, row in enumerate(rows):
             marks[place, : len(marked[users[row]])] = marked[users[row]]
         traced = trace(model, batch)

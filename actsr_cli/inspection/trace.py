@@ -120,9 +120,8 @@ def trace(model: Model, batch: Batch) -> AttentionTrace:
         layers = tuple(layer.stages for layer in encoded.layers if layer.stages is not None)
         if not layers:
             raise RunError(f"{type(model).__name__} has no calibrated or plain attention of actsr to inspect")
-        rows = torch.arange(len(inputs.lengths), device=inputs.lengths.device)
-        scores = model.item_scores(encoded.hidden[rows, inputs.lengths - 1])
-    return AttentionTrace(inputs.item_ids, inputs.lengths, layers, scores)
+        scores = model.item_scores(encoded.hidden[inputs.packing.last])
+    return AttentionTrace(inputs.padded().item_ids, inputs.lengths, layers, scores)
 
 
 @contextmanager

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from actsr_cli.attention import Relations, recorded
-from actsr_cli.batch import Batch, TrainingBatch
+from actsr_cli.batch import Batch, PaddedBatch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
 from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
+from actsr_cli.packing import Packing
 
 
 class Model(nn.Module, ABC):
@@ -104,11 +104,11 @@ class SequentialModel(Model):
 
     @abstractmethod
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        """Hidden states of every position, (batch, length - first_row, width of `item_vectors`).
+        """Hidden states of the wanted tokens, (rows, width of `item_vectors`).
 
         Args:
             batch: histories of at most `config.max_length` items (and a mask after them in cloze models).
-            wanted: what else to return, and `first_row`.
+            wanted: which tokens, and what else to return.
         """
 
     @abstractmethod
@@ -121,18 +121,17 @@ class SequentialModel(Model):
         return vectors[items] @ vectors.T
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
-        """The batch to encode in training, with the target of each row; cloze models mask items here."""
+        """The batch to encode in training; cloze models mask items here."""
         return batch
 
     def scoring_inputs(self, batch: Batch) -> Batch:
-        """The batch to encode for ranking; the hidden state of the last position ranks the next item."""
+        """The batch to encode for ranking; the hidden state of each last token ranks the next item."""
         return batch
 
     def represent(self, batch: Batch) -> Tensor:
         """(batch, width): each history of at most `config.max_length` items as a vector that ranks the next item."""
         inputs = self.scoring_inputs(batch)
-        rows = torch.arange(len(inputs.lengths), device=inputs.lengths.device)
-        return self.encode(inputs).hidden[rows, inputs.lengths - 1]
+        return self.encode(inputs, Pass(rows=inputs.packing.last)).hidden
 
     def score(self, batch: Batch) -> Tensor:
         return self.item_scores(self.represent(batch.latest(self.config.max_length)))
@@ -156,13 +155,13 @@ class Embedded:
     """The input of an encoder.
 
     Attributes:
-        hidden: (batch, length, hidden) embedded items.
-        allowed: (batch, 1, length, length) bool, see `allowed_pairs`.
+        hidden: (tokens, hidden) embedded items.
+        packing: the sequences.
         relations: positions and time intervals of the pairs, if the model uses them.
     """
 
     hidden: Tensor
-    allowed: Tensor
+    packing: Packing
     relations: Relations | None = None
 
 
@@ -187,19 +186,15 @@ class EncoderModel(SequentialModel):
         return hidden
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        embedded = self.embed(batch)
-        encoded: Encoded = self.encoder(embedded.hidden, embedded.allowed, relations=embedded.relations, wanted=wanted)
+        return self.encode_embedded(self.embed(batch), wanted)
+
+    def encode_embedded(self, embedded: Embedded, wanted: Pass = HIDDEN_STATES) -> Encoded:
+        """`encode` from embedded items on."""
+        encoded: Encoded = self.encoder(
+            embedded.hidden, embedded.packing, causal=self.causal, relations=embedded.relations, wanted=wanted
+        )
         perturbed = None if encoded.perturbed is None else self.item_part(encoded.perturbed)
         return replace(encoded, hidden=self.item_part(encoded.hidden), perturbed=perturbed)
-
-    def represent(self, batch: Batch) -> Tensor:
-        inputs = self.scoring_inputs(batch)
-        return self.represent_embedded(self.embed(inputs), inputs.lengths)
-
-    def represent_embedded(self, embedded: Embedded, lengths: Tensor) -> Tensor:
-        """(batch, width): embedded histories as vectors that rank the next item; lengths are (batch,)."""
-        last = self.encoder.encode_last(embedded.hidden, embedded.allowed, lengths - 1, relations=embedded.relations)
-        return self.item_part(last)
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight
@@ -212,21 +207,24 @@ class CustomModel(SequentialModel):
     """
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """(batch, length, width) hidden states of right-padded histories; row i may only depend on items up to i."""
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """(histories, length, width) hidden states; row i may only depend on items up to i."""
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
+        padded, packing = batch.padded(), batch.packing
         with recorded(self, keep_stages=wanted.keep_stages) as outputs:
-            hidden = self(batch)
+            hidden = packing.pack(self(padded))
             attended = outputs()
         perturbed = None
-        if wanted.perturb:
+        if wanted.train:
             with recorded(self, perturb=True):
-                perturbed = self(batch)[:, wanted.first_row :]
-        layers = tuple(LayerOutput(output.attended, None, output.mask, output.stages) for output in attended)
+                perturbed = packing.pack(self(padded))
+        masks = [output.mask.float() for output in attended if output.mask is not None]
+        layers = tuple(LayerOutput(packing.pack(output.attended), None, None, output.stages) for output in attended)
+        rows = slice(None) if wanted.rows is None else wanted.rows
         return Encoded(
-            hidden=hidden[:, wanted.first_row :],
-            perturbed=perturbed,
-            masks=tuple(output.mask for output in attended if output.mask is not None),
+            hidden=hidden[rows],
+            perturbed=None if perturbed is None else perturbed[rows],
+            squares=tuple(packing.pack((mask * (mask - 2)).sum(dim=(1, 3))) for mask in masks) if wanted.train else (),
             layers=layers if wanted.keep_stages else (),
         )

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import Dropout, allowed_pairs
+from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch, TrainingBatch
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import BERT4RecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
-from actsr_cli.models.layers import initialise, position_table, positions_of
+from actsr_cli.models.layers import initialise, position_table
+from actsr_cli.packing import Packing
 
 
 class BERT4Rec(EncoderModel):
@@ -46,46 +45,50 @@ class BERT4Rec(EncoderModel):
         Each position is masked with probability `mask_ratio`. If none is drawn in a sequence, one position is chosen
         uniformly and masked. In the share `mask_last` of the sequences only the last position is masked.
         """
-        items, lengths = _with_last_target(batch)
-        places = torch.arange(items.shape[1], device=items.device)
-        real, last = places < lengths.unsqueeze(1), places == lengths.unsqueeze(1) - 1
-        chance = torch.rand(items.shape, device=items.device).where(real, torch.inf)
-        lowest = chance == chance.amin(dim=1, keepdim=True)
+        items, packing = _appended(batch, _last_targets(batch))
+        chance = torch.rand(items.shape, device=items.device)
+        lowest = chance == packing.least(chance)[packing.sequences]
         masked = (chance < self.config.mask_ratio) | lowest
         if self.config.mask_last:
-            last_only = torch.rand(len(lengths), 1, device=items.device) < self.config.mask_last
-            masked = torch.where(last_only, last, masked)
-        targets = items.where(masked, PADDING)
-        return replace(
-            batch,
+            last_only = torch.rand(len(packing), device=items.device) < self.config.mask_last
+            is_last = packing.positions == packing.lengths[packing.sequences] - 1
+            masked = torch.where(last_only[packing.sequences], is_last, masked)
+        rows = masked.nonzero().squeeze(1)
+        return TrainingBatch(
             item_ids=items.masked_fill(masked, self.mask_id),
-            lengths=lengths,
-            targets=targets,
-            n_targets=None,
-            first_trained=0,
-            timestamps=None,
+            packing=packing,
+            user_ids=batch.user_ids,
+            rows=rows,
+            targets=items[rows],
         )
 
     def scoring_inputs(self, batch: Batch) -> Batch:
         """The histories with a mask after each."""
-        items = F.pad(batch.item_ids, (0, 1), value=PADDING)
-        items = items.scatter(1, batch.lengths.unsqueeze(1), self.mask_id)
-        return replace(batch, item_ids=items, lengths=batch.lengths + 1, timestamps=None)
+        masks = torch.full_like(batch.packing.last, self.mask_id)
+        items, packing = _appended(batch, masks)
+        return Batch(items, packing, batch.user_ids)
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight[:-1]
 
     def embed(self, batch: Batch) -> Embedded:
-        positions = positions_of(batch)
         embedded = self.item_embedding(batch.item_ids)
         if self.position_embedding is not None:
-            embedded = embedded + self.position_embedding(positions)
-        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=False)
-        return Embedded(self.dropout(self.norm(embedded)), allowed)
+            embedded = embedded + self.position_embedding(batch.packing.positions)
+        return Embedded(self.dropout(self.norm(embedded)), batch.packing)
 
 
-def _with_last_target(batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-    """Each sequence with its last target appended: (batch, length + 1) items and (batch,) lengths."""
-    last = batch.lengths.unsqueeze(1)
-    items = F.pad(batch.item_ids, (0, 1), value=PADDING)
-    return items.scatter(1, last, batch.targets.gather(1, last - 1)), batch.lengths + 1
+def _appended(batch: Batch, items: Tensor) -> tuple[Tensor, Packing]:
+    """(tokens + histories,) the items of each history and one more, (histories,); and where they lie."""
+    longer = batch.packing.extended(1)
+    appended = batch.item_ids.new_empty(longer.n_tokens)
+    appended[longer.last] = items
+    moved = torch.arange(batch.packing.n_tokens, device=items.device) + batch.packing.sequences
+    appended[moved] = batch.item_ids
+    return appended, longer
+
+
+def _last_targets(batch: TrainingBatch) -> Tensor:
+    """(histories,) the item after each history: the target of its last token, which is always trained."""
+    of_token = torch.zeros_like(batch.item_ids).index_copy(0, batch.rows, batch.targets)
+    return of_token[batch.packing.last]

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import AttentionStages, Dropout, Relations, calibrated_self_attention
+from actsr_cli.attention import AttentionStages, Dropout, Pairs, Relations, attend_packed, calibrated_self_attention
 from actsr_cli.config import CalibrationOptions, TransformerOptions
+from actsr_cli.packing import Packing
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Activation] = {
@@ -27,35 +28,36 @@ class LayerOutput:
     """What a layer returns.
 
     Attributes:
-        hidden: (batch, queries, hidden) hidden states under the calibrated attention: the next layer's input.
-        perturbed: (batch, queries, hidden) hidden states under the perturbed attention, or None.
-        mask: (batch, heads, queries, length) adversarial mask, or None.
-        stages: every stage of the attention, if stages are kept.
+        hidden: (attending, hidden) hidden states under the calibrated attention: the next layer's input.
+        perturbed: (attending, hidden) hidden states under the perturbed attention, or None.
+        squares: (queries,) sum of M² - 2M of the adversarial mask, see `PackedOutput`, or None.
+        stages: every stage of the attention, padded, if stages are kept.
     """
 
     hidden: Tensor
     perturbed: Tensor | None
-    mask: Tensor | None
+    squares: Tensor | None
     stages: AttentionStages | None
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass over a batch returns besides hidden states.
+    """What one pass over a batch returns.
 
     Attributes:
-        first_row: the first position whose hidden state is returned.
-        perturb: also return the perturbed stream that the adversary is trained on.
+        rows: (rows,) int64 the tokens whose hidden states are returned, in ascending order. None means all.
+        train: also return the perturbed stream and the squares of all masks, which train the adversary. Without it, the
+            last layer computes nothing but `rows`.
         keep_stages: also return every layer's hidden states and the stages of its attention.
     """
 
-    first_row: int = 0
-    perturb: bool = False
+    rows: Tensor | None = None
+    train: bool = False
     keep_stages: bool = False
 
 
 HIDDEN_STATES = Pass()
-"""Hidden states of every position, and nothing else."""
+"""Hidden states of every token, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,15 @@ class Encoded:
     """What an encoder returns.
 
     Attributes:
-        hidden: (batch, rows, hidden) the stream that predictions are made from.
-        perturbed: (batch, rows, hidden) the last layer's perturbed stream, or None.
-        masks: one adversarial mask (batch, heads, length, length) per layer; empty without the adversarial calibrator.
+        hidden: (rows, hidden) the stream that predictions are made from.
+        perturbed: (rows, hidden) the last layer's perturbed stream, or None.
+        squares: one (tokens,) sum of M² - 2M per layer, see `PackedOutput`; empty unless the pass trains an adversary.
         layers: every layer's output with its stages, if stages are kept.
     """
 
     hidden: Tensor
     perturbed: Tensor | None = None
-    masks: tuple[Tensor, ...] = ()
+    squares: tuple[Tensor, ...] = ()
     layers: tuple[LayerOutput, ...] = ()
 
 
@@ -110,40 +112,24 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self,
-        hidden: Tensor,
-        allowed: Tensor,
-        positions: Tensor,
-        *,
-        rows: Tensor | None = None,
-        relations: Relations | None = None,
-        wanted: Pass = HIDDEN_STATES,
+        self, hidden: Tensor, pairs: Pairs, *, relations: Relations | None = None, wanted: Pass = HIDDEN_STATES
     ) -> LayerOutput:
         """Run the layer.
 
         Args:
-            hidden: (batch, length, hidden).
-            allowed: (batch, 1, queries, length) bool.
-            positions: (batch or 1, queries) position of each query.
-            rows: (batch, queries, hidden) hidden states of the queries; None means all of `hidden`.
+            hidden: (tokens, hidden).
+            pairs: the pairs that attention may use, and the tokens that are wanted.
             relations: positions and time intervals of the pairs, if the model uses them.
-            wanted: what to return; the adversarial mask also covers the rows before `first_row`.
+            wanted: what to return; its rows are those of `pairs`.
         """
-        output = self.attention(
-            hidden,
-            allowed,
-            positions,
-            query_hidden=rows,
-            first_query=wanted.first_row,
-            relations=relations,
-            perturb=wanted.perturb,
-            keep_stages=wanted.keep_stages,
+        output = attend_packed(
+            self.attention, hidden, pairs, relations=relations, perturb=wanted.train, keep_stages=wanted.keep_stages
         )
-        residual = hidden[:, wanted.first_row :] if rows is None else rows
+        residual = hidden if pairs.rows is None else hidden[pairs.rows]
         return LayerOutput(
             hidden=self._finish(residual, output.attended),
             perturbed=None if output.perturbed is None else self._finish(residual, output.perturbed),
-            mask=output.mask,
+            squares=output.squares,
             stages=output.stages,
         )
 
@@ -168,61 +154,36 @@ class Encoder(nn.Module):
     def forward(
         self,
         hidden: Tensor,
-        allowed: Tensor,
+        packing: Packing,
         *,
+        causal: bool,
         relations: Relations | None = None,
         wanted: Pass = HIDDEN_STATES,
     ) -> Encoded:
-        """Encode every position.
+        """Encode a batch.
 
         Args:
-            hidden: (batch, length, hidden) embedded items.
-            allowed: (batch, 1, length, length) bool.
+            hidden: (tokens, hidden) embedded items.
+            packing: the sequences.
+            causal: forbid later keys.
             relations: positions and time intervals of the pairs, if the model uses them.
-            wanted: what to return. Only the last layer leaves out the rows before `first_row`: it returns
-                (batch, length - first_row, hidden). Only the last layer has a perturbed stream, unless stages are kept:
-                then every layer has its own.
+            wanted: what to return. Only the last layer has a perturbed stream, unless stages are kept: then every layer
+                has its own.
         """
-        positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        # No loss uses the perturbed streams of the layers below the last.
-        below = replace(wanted, first_row=0, perturb=wanted.perturb and wanted.keep_stages)
+        all_pairs = last_pairs = Pairs(packing, causal)
+        if wanted.rows is not None and len(wanted.rows) < packing.n_tokens:
+            last_pairs = Pairs(packing, causal, wanted.rows, only_rows=not wanted.train)
+        below = replace(wanted, train=wanted.train and wanted.keep_stages)  # no loss uses perturbed streams there
         outputs: list[LayerOutput] = []
         for layer in self.layers:
             is_last = len(outputs) == len(self.layers) - 1
-            output: LayerOutput = layer(
-                hidden, allowed, positions, relations=relations, wanted=wanted if is_last else below
-            )
+            pairs = last_pairs if is_last else all_pairs
+            output: LayerOutput = layer(hidden, pairs, relations=relations, wanted=wanted if is_last else below)
             outputs.append(output)
             hidden = output.hidden
         return Encoded(
             hidden=hidden,
             perturbed=outputs[-1].perturbed,
-            masks=tuple(output.mask for output in outputs if output.mask is not None),
+            squares=tuple(output.squares for output in outputs if output.squares is not None) if wanted.train else (),
             layers=tuple(outputs) if wanted.keep_stages else (),
         )
-
-    def encode_last(
-        self, hidden: Tensor, allowed: Tensor, last: Tensor, *, relations: Relations | None = None
-    ) -> Tensor:
-        """Hidden state of one position per sequence; the last layer computes nothing else.
-
-        Args:
-            hidden: (batch, length, hidden) embedded items.
-            allowed: (batch, 1, length, length) bool.
-            last: (batch,) the position to return.
-            relations: positions and time intervals of the pairs, if the model uses them.
-
-        Returns:
-            (batch, hidden).
-        """
-        positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        for layer in self.layers[:-1]:
-            hidden = layer(hidden, allowed, positions, relations=relations).hidden
-        batch = torch.arange(len(hidden), device=hidden.device)
-        rows = hidden[batch, last].unsqueeze(1)  # (batch, 1, hidden)
-        allowed_last = allowed[batch, :, last].unsqueeze(2)  # (batch, 1, 1, length)
-        last_relations = None if relations is None else relations.rows(last)
-        output: LayerOutput = self.layers[-1](
-            hidden, allowed_last, last.unsqueeze(1), rows=rows, relations=last_relations
-        )
-        return output.hidden[:, 0]

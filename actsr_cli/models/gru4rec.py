@@ -37,8 +37,10 @@ class GRU4Rec(SequentialModel):
             (nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_)(weight)
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        states, _ = self.recurrent(self.dropout(self.item_embedding(batch.item_ids)))
-        return Encoded(hidden=self.output(states[:, wanted.first_row :]))
+        packing = batch.packing
+        states, _ = self.recurrent(packing.pad(self.dropout(self.item_embedding(batch.item_ids))))
+        hidden = packing.pack(states)
+        return Encoded(hidden=self.output(hidden if wanted.rows is None else hidden[wanted.rows]))
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

@@ -51,13 +51,13 @@ class ItemKNN(CountingModel):
 
     def score(self, batch: Batch) -> Tensor:
         history = batch.latest(self.config.max_length)
-        places = torch.arange(history.item_ids.shape[1], device=history.item_ids.device)
-        back = history.lengths.unsqueeze(1) - 1 - places  # steps before the last item; negative at padding
-        weights = (self.config.neighbour_decay**back).where(back >= 0, 0.0)
-        gained = self.strengths[history.item_ids] * rearrange(weights, "b l -> b l 1").to(self.strengths.dtype)
-        neighbours = rearrange(self.neighbours[history.item_ids], "b l n -> b (l n)").long()
-        scores = self.strengths.new_zeros(len(history.lengths), self.n_items + 1)
-        scores.scatter_add_(1, neighbours, rearrange(gained, "b l n -> b (l n)"))
+        packing = history.packing
+        back = packing.last[packing.sequences] - torch.arange(packing.n_tokens, device=packing.device)
+        weights = (self.config.neighbour_decay**back).to(self.strengths.dtype)  # back: steps before the last item
+        gained = self.strengths[history.item_ids] * rearrange(weights, "t -> t 1")
+        scores = self.strengths.new_zeros(len(history), self.n_items + 1)
+        histories = rearrange(packing.sequences, "t -> t 1").expand_as(gained)
+        scores.index_put_((histories, self.neighbours[history.item_ids].long()), gained, accumulate=True)
         scores[:, PADDING] = 0.0
         return scores
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import PositionOptions
-
-
-def positions_of(batch: Batch) -> Tensor:
-    """(1, length) int64: 0, 1, … on the batch's device."""
-    return torch.arange(batch.item_ids.shape[1], device=batch.item_ids.device).unsqueeze(0)
 
 
 def position_table(options: PositionOptions, calibration: CalibrationOptions, n_positions: int) -> nn.Embedding | None:
@@ -30,13 +24,13 @@ def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:
     """Stochastic shared embeddings: replace some items by random ones (Wu et al., NeurIPS 2019).
 
     Args:
-        items: item ids of histories; padding stays.
+        items: item ids of histories.
         n_items: items of the catalogue.
         chance: probability that an item is replaced.
     """
     if not chance:
         return items
-    replaced = (torch.rand(items.shape, device=items.device) < chance) & (items != PADDING)
+    replaced = torch.rand(items.shape, device=items.device) < chance
     return torch.randint_like(items, 1, n_items + 1).where(replaced, items)
 
 

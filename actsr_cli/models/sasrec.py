@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from actsr_cli.attention import Dropout, allowed_pairs
+from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import SASRecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
-from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
+from actsr_cli.models.layers import initialise, position_table, shared_items
 
 
 class SASRec(EncoderModel):
@@ -28,10 +28,8 @@ class SASRec(EncoderModel):
         initialise(self, options.initializer_range)
 
     def embed(self, batch: Batch) -> Embedded:
-        positions = positions_of(batch)
         chance = self.config.item_replacement if self.training else 0.0
         embedded = self.item_embedding(shared_items(batch.item_ids, self.n_items, chance))
         if self.position_embedding is not None:
-            embedded = embedded + self.position_embedding(positions)
-        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
-        return Embedded(self.dropout(self.norm(embedded)), allowed)
+            embedded = embedded + self.position_embedding(batch.packing.positions)
+        return Embedded(self.dropout(self.norm(embedded)), batch.packing)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from einops import repeat
 from torch import Tensor, nn
 
-from actsr_cli.attention import Dropout, allowed_pairs
+from actsr_cli.attention import Dropout
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import SSEPTOptions
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
-from actsr_cli.models.layers import initialise, position_table, positions_of, shared_items
+from actsr_cli.models.layers import initialise, position_table, shared_items
 
 
 class SSEPT(EncoderModel):
@@ -50,15 +49,14 @@ class SSEPT(EncoderModel):
         return hidden[..., : self.item_size]
 
     def embed(self, batch: Batch) -> Embedded:
-        positions = positions_of(batch)
+        packing = batch.packing
         chance = self.config.item_replacement if self.training else 0.0
         items = self.item_embedding(shared_items(batch.item_ids, self.n_items, chance))
-        users = repeat(self._user_vectors(batch), "b d -> b l d", l=positions.shape[1])
+        users = self._user_vectors(batch)[packing.sequences]
         embedded = torch.cat([items, users], dim=-1)
         if self.position_embedding is not None:
-            embedded = embedded + self.position_embedding(positions)
-        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
-        return Embedded(self.dropout(self.norm(embedded)), allowed)
+            embedded = embedded + self.position_embedding(packing.positions)
+        return Embedded(self.dropout(self.norm(embedded)), packing)
 
     def _user_vectors(self, batch: Batch) -> Tensor:
         """(batch, user_size): users that were not trained get the mean of those that were."""

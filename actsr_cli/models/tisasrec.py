@@ -7,13 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from actsr_cli.attention import Dropout, Relations, allowed_pairs, time_intervals
+from actsr_cli.attention import Dropout, Relations, time_intervals
 from actsr_cli.batch import PADDING, Batch
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import TiSASRecOptions
 from actsr_cli.models.base import Embedded, EncoderModel
 from actsr_cli.models.encoder import Encoder
-from actsr_cli.models.layers import initialise, positions_of
+from actsr_cli.models.layers import initialise
 
 
 class TiSASRec(EncoderModel):
@@ -45,16 +45,17 @@ class TiSASRec(EncoderModel):
     def embed(self, batch: Batch) -> Embedded:
         if batch.timestamps is None:
             raise ValueError("TiSASRec needs batches with timestamps")
-        positions = positions_of(batch)
-        allowed = allowed_pairs(batch.lengths, positions, positions.shape[1], causal=True)
+        packing = batch.packing
+        positions = torch.arange(packing.longest, device=packing.device)
+        times = packing.pad(batch.timestamps)
         relations = Relations(
-            key_positions=self.dropout(self.key_positions(positions[0])),
-            value_positions=self.dropout(self.value_positions(positions[0])),
+            key_positions=self.dropout(self.key_positions(positions)),
+            value_positions=self.dropout(self.value_positions(positions)),
             key_intervals=self.dropout(_table(self.key_intervals)),
             value_intervals=self.dropout(_table(self.value_intervals)),
-            intervals=time_intervals(batch.timestamps, self.config.time_span, self.config.interval_scale),
+            intervals=time_intervals(times, self.config.time_span, self.config.interval_scale),
         )
-        return Embedded(self.dropout(self.norm(self.item_embedding(batch.item_ids))), allowed, relations)
+        return Embedded(self.dropout(self.norm(self.item_embedding(batch.item_ids))), packing, relations)
 
 
 def _table(embedding: nn.Embedding) -> Tensor:

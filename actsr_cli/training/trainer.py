@@ -35,12 +35,12 @@ _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Batches(Protocol):
-    """A source of shuffled training batches, each in parts (`actsr_cli.data.batches.TrainingBatches` is one)."""
+    """A source of shuffled training batches (`actsr_cli.data.batches.TrainingBatches` is one)."""
 
     @property
     def n_batches(self) -> int: ...
 
-    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[Sequence[TrainingBatch]]:
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[TrainingBatch | None]:
         """The batches of an epoch in an order drawn from `generator`, without the first `done`."""
         ...
 
@@ -171,9 +171,9 @@ class Trainer:
         self._prepare_step(epoch, tally.batches)  # the rate of the last step, if no batch is left
         order = torch.Generator()  # checkpoints within the epoch keep the state that its order is drawn from
         order.set_state(self.generator.get_state())
-        for parts in self.batches.epoch(order, tally.batches):
+        for batch in self.batches.epoch(order, tally.batches):
             self._prepare_step(epoch, tally.batches + 1)
-            tally.add(self._step(parts))
+            tally.add(self._step(batch))
             if tally.batches % self._batches_per_reading == 0 and self._stopped_at(tally):
                 return None
         if tally.batches % self._batches_per_reading and self._stopped_at(tally):
@@ -251,10 +251,10 @@ class Trainer:
             f"{self.config.backoff_factor ** len(backoffs):g} (backoff {len(backoffs)} of {self.config.backoff_limit})"
         )
 
-    def _step(self, parts: Sequence[TrainingBatch]) -> list[Tensor]:
+    def _step(self, batch: TrainingBatch | None) -> list[Tensor]:
         """Take one optimiser step, and return its losses and, last, the norm of its gradient."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self.objective.losses(*map(self.model.training_inputs, parts))
+        losses = self.objective.losses(None if batch is None else self.model.training_inputs(batch))
         self.objective.backward(losses)
         split = self.objective.parameters
         self.workers.sum_gradients([*split.predictor, *split.adversary])

@@ -10,10 +10,14 @@ from torch import Tensor
 from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.training.losses.base import PredictionLoss
 
-_LOGITS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**27}
+_LOGITS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**27}
 """Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
 _ROWS_AT_LEAST = 32
 """Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
+_ITEMS_AT_A_TIME = 2048
+"""Columns of logits that one product makes on a CPU: wide thin products are slow."""
+_COLUMNS = 64
+"""Rows of logits begin at a multiple of so many numbers: products write much faster there."""
 
 
 class CrossEntropy(PredictionLoss):
@@ -60,10 +64,12 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         rows_here, table = hidden.to(products), items.to(products)
         at_a_time = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * items.element_size() // table.element_size()
         chunk = min(len(targets), max(_ROWS_AT_LEAST, at_a_time // len(items)))
-        buffers = table.new_empty(2, chunk, len(items))
+        buffer = table.new_empty(chunk, -(-len(items) // _COLUMNS) * _COLUMNS)
         for start in range(0, len(targets), chunk):
             rows = slice(start, start + chunk)
-            loss, slope = _loss_and_slope(rows_here[rows], table, targets[rows], *buffers, smoothing=smoothing)
+            logits = buffer[: len(targets[rows])]
+            _multiply(rows_here[rows], table, logits)
+            loss, slope = _loss_and_slope(logits, targets[rows], len(items), smoothing)
             total += loss
             if hidden_gradient is not None:
                 hidden_gradient[rows] = slope @ table
@@ -89,21 +95,35 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         )
 
 
-def _loss_and_slope(
-    hidden: Tensor, items: Tensor, targets: Tensor, logits: Tensor, weights: Tensor, *, smoothing: float
-) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of some rows and its gradient by their logits, (rows, n_items + 1), in `weights`."""
-    logits, weights = logits[: len(targets)], weights[: len(targets)]
-    torch.mm(hidden, items.T, out=logits)
-    torch.softmax(logits, dim=1, out=weights)
+def _multiply(hidden: Tensor, items: Tensor, logits: Tensor) -> None:
+    """Fill the logits, (rows, columns), of hidden states, (rows, width); columns behind the items become -inf."""
+    at_a_time = _ITEMS_AT_A_TIME if hidden.device.type == "cpu" else len(items)
+    for first in range(0, len(items), at_a_time):
+        some = items[first : first + at_a_time]
+        torch.mm(hidden, some.T, out=logits[:, first : first + len(some)])
+    logits[:, len(items) :] = -torch.inf
+
+
+def _loss_and_slope(logits: Tensor, targets: Tensor, n_columns: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of some rows, and its gradient by their logits, which takes the logits' place.
+
+    Args:
+        logits: (rows, columns) of which the first `n_columns` belong to items, the others are -inf.
+        targets: (rows,) int64.
+        n_columns: n_items + 1.
+        smoothing: see `cross_entropy`.
+    """
     columns = targets.unsqueeze(1)
     exact = torch.promote_types(logits.dtype, torch.float32)
     of_target = logits.gather(1, columns).squeeze(1).to(exact)
+    mean = logits[:, :n_columns].mean(dim=1, dtype=exact) if smoothing else of_target
+    largest = logits.amax(dim=1).to(exact)
+    weights = torch.softmax(logits, dim=1, out=logits)
     # log Σ exp(logits), from the largest logit and its weight, which cannot underflow
-    normaliser = logits.amax(dim=1).to(exact) - weights.amax(dim=1).to(exact).log()
+    normaliser = largest - weights.amax(dim=1).to(exact).log()
     weights.scatter_add_(1, columns, torch.full_like(columns, smoothing - 1, dtype=weights.dtype))
-    if not smoothing:
-        return (normaliser - of_target).sum(), weights
-    weights.sub_(smoothing / len(items))
-    wanted = (1 - smoothing) * of_target + smoothing * logits.mean(dim=1, dtype=exact)
-    return (normaliser - wanted).sum(), weights
+    slope = weights[:, :n_columns]
+    if smoothing:
+        slope -= smoothing / n_columns
+    wanted = (1 - smoothing) * of_target + smoothing * mean
+    return (normaliser - wanted).sum(), slope

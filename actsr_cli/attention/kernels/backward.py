@@ -1,0 +1,267 @@
+"""The gradients of the calibrated attention of packed histories."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from actsr_cli.attention.kernels.arrays import ANNEALING, GATE, NOTHING, Array, Call, Inputs, Row, Streams, Weights
+from actsr_cli.attention.kernels.compiling import compiled
+from actsr_cli.attention.kernels.forward import (
+    HALF,
+    SMALLEST,
+    TWO,
+    calibrate,
+    new_weights,
+    perturb,
+    prepare_keys,
+    root_of_sharpness,
+    row_of,
+)
+from actsr_cli.attention.kernels.products import (
+    add_scaled,
+    attend_back,
+    attend_relations_back,
+    dot,
+    score,
+    score_back,
+    score_relations_back,
+)
+from actsr_cli.attention.kernels.rows import ONE, SUM, ZERO, renormalise_back, scaled, sigmoid, softmax_back
+
+
+class Slopes(NamedTuple):
+    """Slopes by the weights of one query, (heads · longest,) each, and by the keys' addends of its history.
+
+    Attributes:
+        spatial, target, mask: by the weights of the same names.
+        stream: by the weights of the stream at hand.
+        order_keys, distance_keys: (heads, longest), summed over the queries of a history.
+    """
+
+    spatial: Array
+    target: Array
+    mask: Array
+    stream: Array
+    order_keys: Array
+    distance_keys: Array
+
+
+@compiled
+def new_slopes(w: Weights) -> Slopes:
+    """Memory for the slopes of any query."""
+    slopes = np.zeros((4, len(w.spatial)), np.float32)
+    keys = np.zeros((2, w.order_keys.shape[0], w.order_keys.shape[1]), np.float32)
+    return Slopes(slopes[0], slopes[1], slopes[2], slopes[3], keys[0], keys[1])
+
+
+@compiled
+def from_calibrated(call: Call, row: Row, upstream: Array, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the gradient of the attended values to the slopes by A, M, the gate and the spatial attention."""
+    settings, slope, size = call.settings, slopes.stream, call.settings.heads * row.n
+    from_attended(call, row, upstream, w.mixed, slope, to)
+    if settings.side_by_side:
+        share, total = call.ins.scalars[1], ZERO
+        for j in range(size):
+            total += slope[j] * (w.final[j] - w.spatial[j])
+            slopes.spatial[j] += (ONE - share) * slope[j]
+            slope[j] *= share
+        to.scalars[1] += total
+    if settings.combine == NOTHING:
+        for j in range(size):
+            slopes.target[j] += slope[j]
+        return
+    renormalise_back(settings.renorm, w.final, w.second_sums, slope, settings.heads, row.n)
+    from_combined(call, row, w, slopes, to)
+    renormalise_back(settings.renorm, w.reweighted, w.first_sums, slope, settings.heads, row.n)
+    for j in range(size):
+        by_target = slope[j] * w.raised[j]
+        slopes.target[j] += by_target
+        slopes.mask[j] -= by_target * w.target[j]
+
+
+@compiled
+def from_combined(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """Split the slope by A and C together: the part of A is added, the part of C stays in `slopes.stream`."""
+    settings, slope, size = call.settings, slopes.stream, call.settings.heads * row.n
+    if settings.combine == GATE:
+        for h in range(settings.heads):
+            for j in range(row.n):
+                at = h * row.n + j
+                by_gate = slope[at] * (w.target[at] - w.reweighted[at])
+                to.gate[row.query, j] += by_gate * w.gate[at] * (ONE - w.gate[at])
+        for j in range(size):
+            slopes.target[j] += slope[j] * w.gate[j]
+            slope[j] *= ONE - w.gate[j]
+    elif settings.combine == ANNEALING:
+        for j in range(size):
+            slopes.target[j] += slope[j] * settings.annealed
+            slope[j] *= ONE - settings.annealed
+    else:
+        softmax_back(w.together, slope, settings.heads, row.n)
+        for j in range(size):
+            slopes.target[j] += slope[j]
+            slope[j] *= HALF
+
+
+@compiled
+def from_perturbed(call: Call, row: Row, upstream: Array, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the gradient of the perturbed values to the slopes by A and M. It takes the place of `w.reweighted`."""
+    settings, slope = call.settings, slopes.stream
+    perturb(call, row, w)
+    from_attended(call, row, upstream, w.reweighted, slope, to)
+    renormalise_back(settings.renorm, w.reweighted, w.first_sums, slope, settings.heads, row.n)
+    for j in range(settings.heads * row.n):
+        noise = call.drawn.noise[row.start + j]
+        gap = w.target[j] - noise
+        if not (settings.renorm == SUM and noise + w.mask[j] * gap < ZERO):
+            slopes.target[j] += slope[j] * w.mask[j]
+            slopes.mask[j] += slope[j] * gap
+
+
+@compiled
+def from_attended(call: Call, row: Row, upstream: Array, weights: Array, slope: Array, to: Inputs) -> None:
+    """From the gradient of a stream's values, (heads, width), to the slope by its weights."""
+    lanes = call.layout.lanes
+    score(upstream, call.ins.values, row, ONE, slope, lanes)
+    attend_back(weights, upstream, row, to.values, lanes)
+    if len(call.layout.intervals):
+        attend_relations_back(call, row, weights, upstream, to, slope)
+
+
+@compiled
+def to_attack(call: Call, row: Row, upstream: Streams, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the slope by the mask, the penalty's included, to the adversary's queries and keys."""
+    settings, slope, query = call.settings, slopes.mask, row.query
+    size = settings.heads * row.n
+    if len(upstream.squares):
+        factor = TWO * upstream.squares[query]
+        for j in range(size):
+            slope[j] += factor * (w.mask[j] - ONE)
+    scaled(slope, call.drawn.mask, row.start, size, slope)
+    softmax_back(call.saved.mask[row.start :], slope, settings.heads, row.n)
+    for j in range(size):
+        slope[j] *= settings.scale
+    attack_queries, attack_keys = call.ins.attack_queries[query], call.ins.attack_keys
+    score_back(slope, attack_queries, attack_keys, row, to.attack_queries[query], to.attack_keys, call.layout.lanes)
+
+
+@compiled
+def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the slopes by A and the spatial attention to queries, keys, relations and the spatial calibrator."""
+    settings, saved, drawn = call.settings, call.saved, call.drawn
+    size, slope, plain = settings.heads * row.n, slopes.spatial, slopes.target
+    if settings.side_by_side:
+        scaled(plain, drawn.plain, row.start, size, plain)
+        softmax_back(saved.plain[row.start :], plain, settings.heads, row.n)
+    else:
+        for j in range(size):
+            slope[j] += plain[j]
+            plain[j] = ZERO
+    scaled(slope, drawn.attention, row.start, size, slope)
+    softmax_back(saved.attention[row.start :], slope, settings.heads, row.n)
+    if settings.order:
+        from_order(call, row, w, slopes, to)
+    if settings.distance:
+        from_distance(call, row, w, slopes, to)
+    for j in range(size):
+        slope[j] = (slope[j] + plain[j]) * settings.scale
+    query = row.query
+    score_back(slope, call.ins.queries[query], call.ins.keys, row, to.queries[query], to.keys, call.layout.lanes)
+    if len(call.layout.intervals):
+        score_relations_back(call, row, slope, to)
+
+
+@compiled
+def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the slope by the scores to the order map; the keys' part is summed per history."""
+    settings, ins, lanes = call.settings, call.ins, call.layout.lanes
+    for h in range(settings.heads):
+        query = ins.queries[row.query, h]
+        own, total = dot(query, ins.order, lanes) + ins.biases[0], ZERO
+        for j in range(row.n):
+            later = j > row.position
+            p = sigmoid(own + w.order_keys[h, j])
+            by_logit = ONE - p if later else -p  # the derivative of log σ(z), or of log(1 - σ(z))
+            if settings.saturating:
+                by_logit = p * (ONE - p) / (p + SMALLEST) if later else -p * (ONE - p) / (ONE - p + SMALLEST)
+            part = settings.scale * slopes.spatial[h * row.n + j] * by_logit
+            total += part
+            slopes.order_keys[h, j] += part
+        add_scaled(total, ins.order, to.queries[row.query, h], lanes)
+        add_scaled(total, query, to.order, lanes)
+        to.biases[0] += total
+
+
+@compiled
+def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
+    """From the slope by the scores to the distance map and the sharpness; the keys' part is summed per history."""
+    ins, lanes, distances, root = call.ins, call.layout.lanes, call.layout.log_distances, root_of_sharpness(call)
+    by_root = ZERO
+    for h in range(call.settings.heads):
+        query = ins.queries[row.query, h]
+        own, total = dot(query, ins.distance, lanes) + ins.biases[1], ZERO
+        for j in range(row.n):
+            error = distances[abs(row.position - j)] - own - w.distance_keys[h, j]
+            part = TWO * slopes.spatial[h * row.n + j] * error * root
+            total += part * root
+            slopes.distance_keys[h, j] += part * root
+            by_root -= part * error
+        add_scaled(total, ins.distance, to.queries[row.query, h], lanes)
+        add_scaled(total, query, to.distance, lanes)
+        to.biases[1] += total
+    to.scalars[0] += by_root * np.sqrt(call.settings.scale * HALF)
+
+
+@compiled
+def to_keys(call: Call, history: int, slopes: Slopes, to: Inputs) -> None:
+    """From the slopes by the keys' addends of a history to keys and pair maps."""
+    first, last = call.layout.offsets[history], call.layout.offsets[history + 1]
+    if call.settings.order:
+        addends_back(call, slopes.order_keys, call.ins.order, first, last, to, to.order)
+    if call.settings.distance:
+        addends_back(call, slopes.distance_keys, call.ins.distance, first, last, to, to.distance)
+
+
+@compiled
+def addends_back(
+    call: Call, addends: Array, weight: Array, first: int, last: int, to: Inputs, to_weight: Array
+) -> None:
+    """The way back of `key_addends`; the slopes start anew at 0."""
+    lanes = call.layout.lanes
+    half, to_half = weight[len(lanes) :], to_weight[len(lanes) :]
+    for j in range(first, last):
+        for h in range(len(addends)):
+            add_scaled(addends[h, j - first], half, to.keys[j, h], lanes)
+            add_scaled(addends[h, j - first], call.ins.keys[j, h], to_half, lanes)
+            addends[h, j - first] = ZERO
+
+
+@compiled
+def backward(begin: int, end: int, call: Call, upstream: Streams, to: Inputs) -> None:
+    """Add the gradients of the histories from `begin` to `end`; the arrays of `to` start at 0."""
+    layout, settings = call.layout, call.settings
+    w = new_weights(layout, settings.heads, begin, end)
+    slopes = new_slopes(w)
+    for history in range(begin, end):
+        prepare_keys(call, history, w)
+        for query in range(layout.query_offsets[history], layout.query_offsets[history + 1]):
+            row = row_of(layout, settings.heads, history, query)
+            size = settings.heads * row.n
+            for j in range(size):
+                slopes.spatial[j] = ZERO
+                slopes.target[j] = ZERO
+                slopes.mask[j] = ZERO
+            if row.output >= 0:
+                calibrate(call, row, w)
+                if len(upstream.attended):
+                    from_calibrated(call, row, upstream.attended[row.output], w, slopes, to)
+                if settings.perturb and len(upstream.perturbed):
+                    from_perturbed(call, row, upstream.perturbed[row.output], w, slopes, to)
+                to_scores(call, row, w, slopes, to)
+            elif settings.combine != NOTHING:
+                scaled(call.saved.mask[row.start :], call.drawn.mask, row.start, size, w.mask)
+            if settings.combine != NOTHING:
+                to_attack(call, row, upstream, w, slopes, to)
+        to_keys(call, history, slopes, to)

@@ -1,0 +1,198 @@
+"""Calibrated attention of packed histories on a CPU as one differentiable operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from actsr_cli.attention.draws import Draws
+from actsr_cli.attention.intervals import Relations
+from actsr_cli.attention.kernels import arrays
+from actsr_cli.attention.kernels.arrays import Call, Drawn, Inputs, Layout, Saved, Settings, Streams
+from actsr_cli.attention.kernels.threads import equal_parts, run_parts
+from actsr_cli.attention.pairs import Pairs
+
+Floats = NDArray[np.float32]
+
+_SHARED = ("order", "distance", "biases", "scalars")
+_SHARED += ("key_positions", "value_positions", "key_intervals", "value_intervals")
+"""Inputs that all histories read: each thread adds up a gradient of its own."""
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The tensors that the operation reads and differentiates; None for what the attention does not have.
+
+    Attributes:
+        queries, attack_queries: (queries, hidden).
+        keys, values, attack_keys: (tokens, hidden).
+        gate: (queries, key positions) logits.
+        order_weight, distance_weight: (1, 2 · width) of the pair maps; order_bias, distance_bias: (1,).
+        sharpness: (1,) the scalar s.
+        share: (1,) the adversarial side's share in the mixture.
+        key_positions, value_positions: (positions, hidden).
+        key_intervals, value_intervals: (span + 1, hidden).
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    attack_queries: Tensor | None
+    attack_keys: Tensor | None
+    gate: Tensor | None
+    order_weight: Tensor | None
+    order_bias: Tensor | None
+    distance_weight: Tensor | None
+    distance_bias: Tensor | None
+    sharpness: Tensor | None
+    share: Tensor | None
+    key_positions: Tensor | None
+    value_positions: Tensor | None
+    key_intervals: Tensor | None
+    value_intervals: Tensor | None
+
+
+def attend(
+    operands: Operands, settings: Settings, pairs: Pairs, draws: Draws, relations: Relations | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the operation.
+
+    Args:
+        operands: what is attended to, float32 on a CPU.
+        settings: how the attention is calibrated.
+        pairs: the pairs that it may use.
+        draws: random numbers per pair and head.
+        relations: the intervals of the pairs, if the model uses them.
+
+    Returns:
+        (attending, hidden) attended values; the perturbed ones, or nothing if they are not wanted; and (queries,) the
+        sum of M² - 2M over heads and keys, or nothing without a mask.
+    """
+    drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
+    width = operands.keys.shape[1] // settings.heads
+    task = _Task(_layout(pairs, width, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
+    tensors = [getattr(operands, field.name) for field in fields(operands)]
+    streams: tuple[Tensor, Tensor, Tensor] = _Attention.apply(task, *tensors)  # type: ignore[no-untyped-call]
+    return streams
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one call does, apart from its operands; `parts` are the histories of each thread."""
+
+    layout: Layout
+    settings: Settings
+    drawn: Drawn
+    parts: list[tuple[int, int]]
+    n_pairs: int
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, task: _Task, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        from actsr_cli.attention.kernels.forward import forward  # importing the compiler takes half a second
+
+        settings, operands = task.settings, Operands(*tensors)  # type: ignore[arg-type]
+        masked = settings.combine != arrays.NOTHING
+        n_attending = int(task.layout.outputs.max(initial=-1)) + 1
+        hidden = operands.keys.shape[1]
+        attended = torch.empty(n_attending, hidden)
+        perturbed = torch.empty(n_attending if settings.perturb else 0, hidden)
+        squares = torch.empty(len(operands.queries) if masked else 0)
+        sizes = [each * task.n_pairs * settings.heads for each in (True, settings.side_by_side, masked)]
+        saved = Saved(*(np.empty(size, dtype=np.float32) for size in sizes))
+        call = Call(task.layout, settings, _inputs(operands, settings.heads), task.drawn, saved)
+        to = Streams(_heads(attended, settings.heads), _heads(perturbed, settings.heads), squares.numpy())
+        run_parts(lambda _, begin, end: forward(begin, end, call, to), task.parts)
+        ctx.set_materialize_grads(False)
+        ctx.call, ctx.parts, ctx.operands = call, task.parts, operands
+        return attended, perturbed, squares
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
+        from actsr_cli.attention.kernels.backward import backward
+
+        call, heads = ctx.call, ctx.call.settings.heads
+        attended, perturbed, squares = upstream
+        streams = Streams(_heads(attended, heads), _heads(perturbed, heads), _flat(squares))
+        first = Inputs(*map(np.zeros_like, call.ins))
+        shared = {name: np.zeros_like(getattr(first, name)) for name in _SHARED}
+        of_part = [first] + [
+            first._replace(**{name: np.zeros_like(value) for name, value in shared.items()}) for _ in ctx.parts[1:]
+        ]
+        run_parts(lambda part, begin, end: backward(begin, end, call, streams, of_part[part]), ctx.parts)
+        for other in of_part[1:]:
+            for name in _SHARED:
+                getattr(first, name)[...] += getattr(other, name)
+        return None, *_gradients(ctx.operands, first)
+
+
+def _layout(pairs: Pairs, width: int, relations: Relations | None) -> Layout:
+    intervals = None if relations is None else relations.intervals[pairs.places]
+    return Layout(
+        offsets=pairs.packing.host_offsets,
+        query_offsets=pairs.host_query_offsets,
+        tokens=pairs.queries.numpy(),
+        outputs=pairs.outputs.numpy(),
+        starts=pairs.starts.numpy(),
+        intervals=np.zeros(0, dtype=np.int64) if intervals is None else intervals.numpy(),
+        log_distances=np.log1p(np.arange(pairs.packing.longest, dtype=np.float32)),
+        causal=pairs.causal,
+        lanes=(0,) * width,
+    )
+
+
+def _inputs(operands: Operands, heads: int) -> Inputs:
+    """The operands as arrays."""
+    biases = [_flat(each) for each in (operands.order_bias, operands.distance_bias)]
+    scalars = [_flat(each) for each in (operands.sharpness, operands.share)]
+    no_gate = np.zeros((0, 0), dtype=np.float32)
+    return Inputs(
+        queries=_heads(operands.queries, heads),
+        keys=_heads(operands.keys, heads),
+        values=_heads(operands.values, heads),
+        attack_queries=_heads(operands.attack_queries, heads),
+        attack_keys=_heads(operands.attack_keys, heads),
+        gate=no_gate if operands.gate is None else operands.gate.detach().contiguous().numpy(),
+        order=_flat(operands.order_weight),
+        distance=_flat(operands.distance_weight),
+        biases=np.array([each[0] if len(each) else 0.0 for each in biases], dtype=np.float32),
+        scalars=np.array([each[0] if len(each) else 0.5 for each in scalars], dtype=np.float32),
+        key_positions=_heads(operands.key_positions, heads),
+        value_positions=_heads(operands.value_positions, heads),
+        key_intervals=_heads(operands.key_intervals, heads),
+        value_intervals=_heads(operands.value_intervals, heads),
+    )
+
+
+def _gradients(operands: Operands, found: Inputs) -> list[Tensor | None]:
+    """The gradient of each operand, in its shape."""
+    arrays_of = found._asdict()
+    arrays_of |= {"order_weight": found.order, "distance_weight": found.distance}
+    arrays_of |= {"order_bias": found.biases[:1], "distance_bias": found.biases[1:]}
+    arrays_of |= {"sharpness": found.scalars[:1], "share": found.scalars[1:]}
+    operand_of = {field.name: getattr(operands, field.name) for field in fields(operands)}
+    return [
+        None if operand is None else torch.from_numpy(arrays_of[name]).view(operand.shape)
+        for name, operand in operand_of.items()
+    ]
+
+
+def _heads(values: Tensor | None, heads: int) -> Floats:
+    """(rows, hidden) as an array (rows, heads, width) that shares its memory; no rows for None."""
+    if values is None:
+        return np.zeros((0, heads, 1), dtype=np.float32)
+    array: Floats = values.detach().contiguous().numpy()
+    return array.reshape(len(array), heads, -1) if len(array) else np.zeros((0, heads, 1), dtype=np.float32)
+
+
+def _flat(values: Tensor | None) -> Floats:
+    """All numbers of a tensor as an array that shares its memory; none for None."""
+    return np.zeros(0, dtype=np.float32) if values is None else values.detach().contiguous().view(-1).numpy()

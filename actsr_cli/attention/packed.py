@@ -1,0 +1,191 @@
+"""Calibrated attention of packed sequences: by a kernel where one covers it, otherwise in the padded form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actsr_cli.attention.adversarial import AdversarialCalibrator
+from actsr_cli.attention.calibrated import CalibratedSelfAttention
+from actsr_cli.attention.draws import Draws
+from actsr_cli.attention.dropout import dropout_factors
+from actsr_cli.attention.intervals import Relations
+from actsr_cli.attention.kernels import arrays, cpu
+from actsr_cli.attention.masks import allowed_pairs
+from actsr_cli.attention.pairs import Pairs
+from actsr_cli.attention.stages import AttentionStages
+
+_COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNEALING}
+_RENORM = {"softmax": 0, "sum": 1, "none": 2}
+
+
+@dataclass(frozen=True)
+class PackedOutput:
+    """What the attention of packed sequences returns.
+
+    Attributes:
+        attended: (attending, hidden) attended values.
+        perturbed: the same under the perturbed attention, or None.
+        squares: (queries,) the sum over heads and keys of M² - 2M of the adversarial mask M, or None without one.
+        stages: every stage, padded: (sequences, heads, longest, longest). None unless requested.
+    """
+
+    attended: Tensor
+    perturbed: Tensor | None = None
+    squares: Tensor | None = None
+    stages: AttentionStages | None = None
+
+
+def attend_packed(
+    attention: CalibratedSelfAttention,
+    hidden: Tensor,
+    pairs: Pairs,
+    *,
+    relations: Relations | None = None,
+    perturb: bool = False,
+    keep_stages: bool = False,
+) -> PackedOutput:
+    """Compute calibrated attention of packed sequences.
+
+    Args:
+        attention: the attention.
+        hidden: (tokens, hidden_size) hidden states.
+        pairs: the pairs that it may use, and the tokens whose attention is wanted.
+        relations: positions and time intervals of the pairs, if the model uses them.
+        perturb: also return the perturbed stream.
+        keep_stages: also return every stage of the attention.
+    """
+    if keep_stages or reads_forbidden_keys(attention):
+        return _padded(attention, hidden, pairs, relations, perturb=perturb, keep_stages=keep_stages)
+    draws = _draw(attention, hidden, pairs, perturb=perturb)
+    if covered(attention, hidden):
+        return _by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb)
+    return _padded(attention, hidden, pairs, relations, draws, perturb=perturb)
+
+
+def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
+    """Whether a kernel computes this attention: in float32 on a CPU, and not under `attending_with`."""
+    plain_float32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
+    return hidden.device.type == "cpu" and plain_float32 and attention.attends_with == "calibrated"
+
+
+def reads_forbidden_keys(attention: CalibratedSelfAttention) -> bool:
+    """Whether this is one of the published code's faults that need padding: weights of forbidden keys count."""
+    adversarial = attention.adversarial
+    if adversarial is None or not adversarial.published_faults:
+        return False
+    return adversarial.renorm == "none" or adversarial.combine_by == "fixed"
+
+
+def _draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, perturb: bool) -> Draws:
+    """The random numbers of this call, (entries,) each."""
+    adversarial = attention.adversarial
+    dropout = attention.dropout if attention.training else 0.0
+    noisy = perturb and adversarial is not None
+    if not dropout and not noisy:
+        return Draws()
+    entries = hidden.new_empty(pairs.n_pairs * attention.heads)
+    needed = (True, attention.side_by_side, adversarial is not None)
+    factors = [dropout_factors(entries, dropout) if dropout and each else None for each in needed]
+    return Draws(*factors, noise=adversarial.draw_noise(entries) if perturb and adversarial is not None else None)
+
+
+def _padded(
+    attention: CalibratedSelfAttention,
+    hidden: Tensor,
+    pairs: Pairs,
+    relations: Relations | None,
+    draws: Draws | None = None,
+    *,
+    perturb: bool,
+    keep_stages: bool = False,
+) -> PackedOutput:
+    """The readable form, on padded sequences."""
+    packing = pairs.packing
+    allowed = allowed_pairs(packing.lengths, packing.longest, causal=pairs.causal)
+    output = attention(
+        packing.pad(hidden),
+        allowed,
+        relations=relations,
+        perturb=perturb,
+        keep_stages=keep_stages,
+        draws=None if draws is None else draws.padded(pairs, attention.heads),
+    )
+    wanted = pairs.attending
+    squares = None
+    if output.mask is not None:
+        mask = output.mask.float()
+        squares = packing.pack((mask * (mask - 2)).sum(dim=(1, 3)))[pairs.queries]
+    return PackedOutput(
+        attended=packing.pack(output.attended)[wanted],
+        perturbed=None if output.perturbed is None else packing.pack(output.perturbed)[wanted],
+        squares=squares,
+        stages=output.stages,
+    )
+
+
+def _by_kernel(
+    attention: CalibratedSelfAttention,
+    hidden: Tensor,
+    pairs: Pairs,
+    relations: Relations | None,
+    draws: Draws,
+    *,
+    perturb: bool,
+) -> PackedOutput:
+    rows = hidden[pairs.queries] if pairs.only_rows else hidden
+    queries, keys = attention.query(rows), attention.key(hidden)
+    spatial, adversarial = attention.spatial, attention.adversarial
+    order = None if spatial is None else spatial.order
+    distance = None if spatial is None else spatial.distance
+    operands = cpu.Operands(
+        queries=queries,
+        keys=keys,
+        values=attention.value(hidden),
+        attack_queries=None if adversarial is None else adversarial.adversary["query"](queries),
+        attack_keys=None if adversarial is None else adversarial.adversary["key"](keys),
+        gate=None if adversarial is None else adversarial.gate_logits(queries, pairs.packing.longest),
+        order_weight=None if order is None else order.weight,
+        order_bias=None if order is None else order.bias,
+        distance_weight=None if distance is None else distance.weight,
+        distance_bias=None if distance is None else distance.bias,
+        sharpness=None if spatial is None else spatial.sharpness,
+        share=attention.adversarial_share,
+        key_positions=None if relations is None else relations.key_positions,
+        value_positions=None if relations is None else relations.value_positions,
+        key_intervals=None if relations is None else relations.key_intervals,
+        value_intervals=None if relations is None else relations.value_intervals,
+    )
+    settings = _settings(attention, perturb=perturb and adversarial is not None)
+    attended, perturbed, squares = cpu.attend(operands, settings, pairs, draws, relations)
+    return PackedOutput(
+        attended=attention.output(attended),
+        perturbed=attention.output(perturbed) if settings.perturb else None,
+        squares=None if adversarial is None else squares,
+    )
+
+
+def _settings(attention: CalibratedSelfAttention, *, perturb: bool) -> arrays.Settings:
+    spatial, adversarial = attention.spatial, attention.adversarial
+    return arrays.Settings(
+        heads=attention.heads,
+        scale=arrays.float32(attention.scale),
+        combine=arrays.NOTHING if adversarial is None else _COMBINE[adversarial.combine_by],
+        annealed=arrays.float32(_annealed(adversarial)),
+        renorm=_RENORM["none" if adversarial is None else adversarial.renorm],
+        order=spatial is not None and spatial.order is not None,
+        distance=spatial is not None and spatial.distance is not None,
+        saturating=spatial is not None and spatial.saturating,
+        side_by_side=attention.side_by_side,
+        perturb=perturb,
+    )
+
+
+def _annealed(adversarial: AdversarialCalibrator | None) -> float:
+    """The share of A while annealing."""
+    if adversarial is None or adversarial.combine_by != "annealing":
+        return 0.0
+    return math.exp(-int(adversarial.step) / adversarial.annealing_steps)
