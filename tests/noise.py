@@ -12,9 +12,12 @@ from actsr_cli.attention import AdversarialCalibrator
 
 
 @contextmanager
-def given_noise(model: nn.Module, noise: Sequence[Tensor]) -> Iterator[None]:
-    """Context in which the adversarial calibrators of a model use the given noise, one each, in module order."""
-    with _drawing(model, [_always(each) for each in noise]):
+def given_noise(model: nn.Module, noise: Sequence[Tensor], lengths: Tensor | None = None) -> Iterator[None]:
+    """Context in which the adversarial calibrators of a model use the given noise, one each, in module order.
+
+    It is (batch, heads, queries, keys). For packed sequences of these lengths the same numbers are taken.
+    """
+    with _drawing(model, [_always(each, lengths) for each in noise]):
         yield
 
 
@@ -25,8 +28,21 @@ def no_noise(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _always(noise: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda _: noise
+def _always(noise: Tensor, lengths: Tensor | None) -> Callable[[Tensor], Tensor]:
+    def draw(like: Tensor) -> Tensor:
+        if like.dim() == 4 or lengths is None:
+            return noise
+        for causal in (True, False):
+            rows = [
+                noise[sequence, :, query, : query + 1 if causal else length].flatten()
+                for sequence, length in enumerate(lengths.tolist())
+                for query in range(length)
+            ]
+            if sum(map(len, rows)) == len(like):
+                return torch.cat(rows)
+        raise AssertionError("no layout of the noise fits")
+
+    return draw
 
 
 def _calibrators(model: nn.Module) -> list[AdversarialCalibrator]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from flat import batch_of
 from samples import built, run_config
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedAttention
-from actsr_cli.batch import Batch
+from actsr_cli.batch import PaddedBatch
 from actsr_cli.config import MODELS, CalibrationOptions, CustomOptions
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.models.base import CountingModel, CustomModel, Model
@@ -49,7 +50,7 @@ class Own(CustomModel):
         with torch.no_grad():
             self.items.weight[2] = self.items.weight[1]
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: PaddedBatch) -> Tensor:
         hidden = self.items(batch.item_ids)
         attended, _ = self.attention(hidden, hidden, hidden, is_causal=True, need_weights=False)
         together: Tensor = hidden + attended
@@ -100,17 +101,8 @@ def shelf(name: str = "sasrec", calibration: str = "none", **keys: Any) -> Recom
 def scores_by_hand(
     made: Model, history: Sequence[int], user: int = -1, times: Sequence[float] | None = None
 ) -> list[float]:
-    """The score of each item after a history, index 0 for padding: one padded row beside another."""
-    longest = len(history) + 2
-    rows = [[*history, 0, 0], [3] + [0] * (longest - 1)]
-    batch = Batch(
-        item_ids=torch.tensor(rows),
-        lengths=torch.tensor([len(history), 1]),
-        user_ids=torch.tensor([user, -1]),
-        timestamps=None
-        if times is None
-        else torch.tensor([[*times, 0, 0], [5.0] + [0.0] * (longest - 1)], dtype=torch.float64),
-    )
+    """The score of each item after a history, index 0 for padding, beside another history."""
+    batch = batch_of([history, [3]], [user, -1], None if times is None else [times, [5.0]])
     with torch.inference_mode():
         found: list[float] = made.score(batch)[0].float().tolist()
     return found

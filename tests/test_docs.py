@@ -55,11 +55,11 @@ NEW_FOLDER = {("docs/preprocess.md", "Data split into files"): "dataset/shop/sho
 GIVEN = {
     "docs/inspect.md": """
 import torch
-from actsr_cli.batch import Batch
+from flat import batch_of
 from samples import built, run_config
 
 model = built(run_config("sasrec", "full", hidden_size=8, max_length=6), n_items=9).eval()
-batch = Batch(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
+batch = batch_of([[1, 2, 3]])
 """
 }
 """Code that makes what the Python blocks of a page take as given."""

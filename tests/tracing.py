@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import torch
+from flat import batch_of
 from samples import built, run_config
 
-from actsr_cli.batch import Batch
 from actsr_cli.models.base import SequentialModel
 
-HISTORIES = Batch(
-    item_ids=torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 0, 0], [7, 0, 0, 0, 0]]),
-    lengths=torch.tensor([5, 3, 1]),
-    user_ids=torch.tensor([0, 1, 2]),
-    timestamps=torch.tensor([[1.0, 5, 6, 20, 21], [2, 3, 9, 0, 0], [4, 0, 0, 0, 0]], dtype=torch.float64),
-)
+HISTORIES = batch_of([[3, 1, 4, 1, 5], [9, 2, 6], [7]], users=[0, 1, 2], times=[[1.0, 5, 6, 20, 21], [2, 3, 9], [4]])
 
 
 def model(name: str = "sasrec", calibration: str = "full", **settings: object) -> SequentialModel:

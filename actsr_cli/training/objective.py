@@ -143,4 +143,3 @@ class Objective:
         of_all = totals.squares + (squares - squares.detach())
         penalty = mask_penalty(of_all, totals.n_sequences, self._heads, self.padded_length)
         return penalty - penalty.detach() * (1 - totals.own_share)
-

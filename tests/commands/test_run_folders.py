@@ -9,9 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from flat import batch_of
 from processes import SMALL, call, epochs_of, start, wait_until
 
-from actsr_cli.batch import Batch
 from actsr_cli.errors import ActsrError, RunError
 from actsr_cli.experiment.data import data_of
 from actsr_cli.experiment.find import find_run
@@ -50,7 +50,7 @@ def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
     run = open_run(place / "runs" / "demo" / model / "one")
     data = data_of(run, place / "data").data
     names = [data.item_names[item] for item in data.items[:5]]
-    batch = Batch(torch.from_numpy(data.items[None, :5].astype("int64")), torch.tensor([5]), user_ids=torch.tensor([0]))
+    batch = batch_of([data.items[:5].tolist()], [0])
     with torch.no_grad():
         expected = open_model(run)[0].score(batch)
     shutil.copytree(run.path, place / "copy")
@@ -58,9 +58,8 @@ def test_a_run_opens_without_its_data(place: Path, model: str) -> None:
     shutil.rmtree(place / "runs")
     copied = find_run(place / "runs", str(place / "copy"))
     vocabulary = copied.vocabulary()
-    ids = torch.from_numpy(vocabulary.item_ids(names))[None]
     with torch.no_grad():
-        scores = open_model(copied)[0].score(Batch(ids, torch.tensor([5]), user_ids=torch.tensor([0])))
+        scores = open_model(copied)[0].score(batch_of([vocabulary.item_ids(names).tolist()], [0]))
     assert torch.equal(scores, expected) and copied.name == f"demo/{model}/one"
     assert (vocabulary.user_names is not None) == (model == "ac-sse-pt")
     (place / "copy" / ("users.parquet" if model == "ac-sse-pt" else "items.parquet")).unlink()

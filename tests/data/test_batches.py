@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flat import per_history, targets_of
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import sequence_data
 
-from actsr_cli.data import batches as batches_module
 from actsr_cli.data.batches import TrainingBatches, history_batches, training_windows
 from actsr_cli.distributed import ALONE, Workers
 
@@ -49,19 +49,17 @@ def test_every_target_is_trained_once_with_its_context(
     batches = TrainingBatches(data, max_length=max_length, batch_size=batch_size, stride=stride)
     trained: Counter[int] = Counter()
     epoch = list(batches.epoch(torch.Generator().manual_seed(0)))
-    for parts in epoch:
-        per_window = torch.cat([(part.targets != 0).sum(dim=1) for part in parts])
+    for batch in epoch:
+        assert batch is not None
+        per_window = torch.bincount(batch.packing.sequences[batch.rows])
         assert per_window.sum() <= max(batch_size, int(per_window.max()))
-        assert sum(part.n_targets or 0 for part in parts) == per_window.sum()
-    for batch in (part for parts in epoch for part in parts):
-        assert batch.item_ids.shape[1] == batch.lengths.max()
-        for items, length, targets in zip(batch.item_ids, batch.lengths, batch.targets, strict=True):
-            assert not items[length:].any() and not targets[length:].any()
-            for row in targets.nonzero().flatten().tolist():
-                target = int(targets[row])
+        for items, targets in zip(per_history(batch, batch.item_ids), targets_of(batch), strict=True):
+            for row, target in enumerate(targets):
+                if not target:
+                    continue
                 user, place = flat[target - 1]
                 trained[target] += 1
-                context = items[: row + 1].tolist()
+                context = items[: row + 1]
                 assert context == [1 + flat.index((user, p)) for p in range(place - len(context), place)]
                 expected = min(place, max_length)
                 assert len(context) == expected if stride == 1 else expected - stride < len(context) <= expected
@@ -76,8 +74,8 @@ def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:
     data = sequence_data([[1, 2, 3, 4, 5, 6][: 3 + user % 4] for user in range(40)])
     batches = TrainingBatches(data, max_length=5, batch_size=7)
 
-    def epoch(generator: torch.Generator) -> list[list[list[int]]]:
-        return [part.item_ids.tolist() for parts in batches.epoch(generator) for part in parts]
+    def epoch(generator: torch.Generator) -> list[list[int]]:
+        return [batch.item_ids.tolist() for batch in batches.epoch(generator) if batch is not None]
 
     generator = torch.Generator().manual_seed(5)
     first, second = epoch(generator), epoch(generator)
@@ -89,20 +87,10 @@ def test_whole_windows_fill_batches_by_their_length() -> None:
     data = sequence_data([list(range(1, 33))] * 6)  # 29 inputs each: windows of 8, later ones train 2 rows
     batches = TrainingBatches(data, max_length=8, batch_size=16, stride=2, whole=True)
     epoch = batches.epoch(torch.Generator().manual_seed(0))
-    lengths = [sum(int(part.lengths.sum()) for part in parts) for parts in epoch]
+    lengths = [0 if batch is None else batch.packing.n_tokens for batch in epoch]
     assert set(lengths) == {16}
     assert sum(lengths) == 8 * len(batches.windows)
     assert batches.n_targets == 6 * 29
-
-
-def test_parts_have_like_lengths_and_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_module, "_PAIRS_PER_PART", {"cpu": 3 * 40**2})
-    data = sequence_data([[1 + (user + step) % 9 for step in range(4 + user)] for user in range(40)])
-    for parts in TrainingBatches(data, max_length=40, batch_size=300).epoch(torch.Generator().manual_seed(0)):
-        longest = max(int(part.lengths.max()) for part in parts)
-        for part in parts:
-            assert part.lengths.max() < 2 * part.lengths.min() or part.lengths.max() <= longest / 4
-            assert len(part.lengths) * int(part.lengths.max()) ** 2 <= 3 * 40**2
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -112,10 +100,7 @@ def test_workers_share_each_batch(count: int) -> None:
     def rows(workers: Workers) -> list[list[list[int]]]:
         batches = TrainingBatches(data, max_length=6, batch_size=20, workers=workers)
         epoch = batches.epoch(torch.Generator().manual_seed(3))
-        return [
-            [items[:length].tolist() for part in parts for items, length in zip(part.item_ids, part.lengths)]  # noqa: B905
-            for parts in epoch
-        ]
+        return [[] if batch is None else per_history(batch, batch.item_ids) for batch in epoch]
 
     shared = [rows(Workers(rank, count)) for rank in range(count)]
     for whole, *shares in zip(rows(ALONE), *shared, strict=True):
@@ -131,7 +116,7 @@ def test_histories_are_the_latest_items_with_their_times() -> None:
         assert batch.timestamps is not None and batch.user_ids is not None
         seen[int(held_out.users[rows[0]])] = (batch.item_ids.tolist(), batch.timestamps.tolist())
         assert batch.user_ids.tolist() == held_out.users[rows].tolist()
-    assert seen == {0: ([[1, 2]], [[1e9, 1e9 + 1]]), 1: ([[6, 7, 8]], [[1e9 + 13, 1e9 + 14, 1e9 + 14]])}
+    assert seen == {0: ([1, 2], [1e9, 1e9 + 1]), 1: ([6, 7, 8], [1e9 + 13, 1e9 + 14, 1e9 + 14])}
 
 
 @pytest.mark.real_data
@@ -140,7 +125,7 @@ def test_beauty_has_the_published_number_of_prefixes(real_data: Path) -> None:
     batches = TrainingBatches(sequence_data(users), max_length=50, batch_size=256)
     assert batches.n_targets == 131_413
     epoch = batches.epoch(torch.Generator().manual_seed(0))
-    targets = [sum(int((part.targets != 0).sum()) for part in parts) for parts in epoch]
+    targets = [len(batch.targets) for batch in epoch if batch is not None]
     assert sum(targets) == 131_413
     assert max(targets) <= 256 and np.mean(targets) > 245
 

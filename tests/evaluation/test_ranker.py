@@ -128,7 +128,7 @@ def test_lists_hold_only_what_they_may() -> None:
 
 def hashed(batch: Batch) -> torch.Tensor:
     """Scores that depend on the latest item only, with many ties."""
-    latest = batch.item_ids.gather(1, (batch.lengths - 1).unsqueeze(1))
+    latest = batch.item_ids[batch.packing.last].unsqueeze(1)
     return ((latest * 5 + torch.arange(9) * 3) % 4).float()
 
 

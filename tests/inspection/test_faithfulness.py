@@ -34,7 +34,9 @@ class _Votes(SequentialModel):
         self.points = torch.tensor([0.0, *points])
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        return Encoded(self.points[batch.item_ids].cumsum(dim=1).unsqueeze(2))
+        packing = batch.packing
+        votes = packing.pack(packing.pad(self.points[batch.item_ids]).cumsum(dim=1)).unsqueeze(1)
+        return Encoded(votes if wanted.rows is None else votes[wanted.rows])
 
     def item_vectors(self) -> Tensor:
         return torch.eye(self.n_items + 1)[:, 1:2]
@@ -93,7 +95,7 @@ def test_integrated_gradients_add_up(name: str, monkeypatch: pytest.MonkeyPatch)
 
     def of_mean_items(batch: Batch) -> Embedded:
         embedded = embed(batch)
-        items = ((batch.item_ids > 0) & (batch.item_ids <= explained.n_items)).unsqueeze(2)  # no padding, no mask
+        items = (batch.item_ids <= explained.n_items).unsqueeze(1)  # no mask
         return replace(embedded, hidden=torch.where(items, mean, embedded.hidden))
 
     monkeypatch.setattr(explained, "embed", of_mean_items)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tracing import HISTORIES, model
 
 from actsr_cli.attention import AttentionStages, CalibratedAttention, attending_with
-from actsr_cli.batch import Batch
+from actsr_cli.batch import PaddedBatch
 from actsr_cli.config import CalibrationOptions, CustomOptions, NoCalibration
 from actsr_cli.errors import RunError
 from actsr_cli.inspection.trace import AttentionTrace, trace
@@ -123,7 +123,7 @@ class _Own(CustomModel):
             CalibratedAttention(8, heads, batch_first=True, max_length=options.max_length) for heads in (2, 4)
         )
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: PaddedBatch) -> Tensor:
         hidden: Tensor = self.items(batch.item_ids)
         for attention in self.attentions:
             attended, _ = attention(

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from flat import batch_of, per_history, targets_of, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import built, prediction_loss, run_config, sequence_data
 
-from actsr_cli.batch import Batch, TrainingBatch
+from actsr_cli.batch import TrainingBatch
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.bert4rec import BERT4Rec
+from actsr_cli.models.encoder import Pass
 from actsr_cli.training.objective import Objective
 
 N_ITEMS = 30
@@ -30,7 +32,7 @@ def batches(users: list[list[int]], **options: Any) -> list[TrainingBatch]:
     made = TrainingBatches(
         sequence_data(users, n_items=N_ITEMS), **{"max_length": 8, "batch_size": 1000, "stride": 8, **options}
     )
-    return [part for parts in made.epoch(torch.Generator().manual_seed(0)) for part in parts]
+    return [batch for batch in made.epoch(torch.Generator().manual_seed(0)) if batch is not None]
 
 
 USERS = [list(range(1, length + 1)) for length in range(4, 24)]
@@ -44,21 +46,20 @@ def test_masks_hide_their_targets_and_nothing_else(seed: int, ratio: float) -> N
     for batch in batches(USERS):
         inputs = model.training_inputs(batch)
         masked = inputs.item_ids == model.mask_id
-        assert torch.equal(masked, inputs.targets != 0)
-        assert masked.any(1).all(), "a sequence without a mask teaches nothing"
-        whole = inputs.item_ids.where(~masked, inputs.targets)
-        for sequence, length, items in zip(
-            whole.tolist(), inputs.lengths.tolist(), batch.item_ids.tolist(), strict=True
-        ):
-            assert sequence[: length - 1] == items[: length - 1]
-            assert sequence[length - 1] == sequence[length - 2] + 1, "the last target closes the sequence"
-            assert not any(sequence[length:])
+        assert torch.equal(masked.nonzero().squeeze(1), inputs.rows)
+        assert all(map(any, per_history(inputs, masked))), "a sequence without a mask teaches nothing"
+        whole = inputs.item_ids.masked_scatter(masked, inputs.targets)
+        for sequence, items in zip(per_history(inputs, whole), per_history(batch, batch.item_ids), strict=True):
+            assert sequence[:-1] == items
+            assert sequence[-1] == sequence[-2] + 1, "the last target closes the sequence"
 
 
 def test_every_place_is_masked_about_as_often_as_asked() -> None:
     model = tiny(mask_ratio=0.3)
     parts = batches([list(range(1, 11))] * 2000, batch_size=10**6)
-    share = torch.cat([model.training_inputs(part).targets != 0 for part in parts]).float().mean(0)
+    share = (
+        (torch.tensor([row for part in parts for row in targets_of(model.training_inputs(part))]) != 0).float().mean(0)
+    )
     assert share.shape == (8,)  # ten items, two of them held out
     # At ratio .3, eight positions get no mask with probability .7⁸; then one of them, drawn uniformly, is masked.
     expected = 0.3 + 0.7**8 / 8
@@ -67,21 +68,19 @@ def test_every_place_is_masked_about_as_often_as_asked() -> None:
 
 def test_the_last_place_alone() -> None:
     inputs = tiny(mask_last=1.0).training_inputs(batches(USERS)[0])
-    places = torch.arange(inputs.item_ids.shape[1])
-    assert torch.equal(inputs.targets != 0, places == inputs.lengths.unsqueeze(1) - 1)
+    assert torch.equal(inputs.rows, inputs.packing.last)
     some = tiny(mask_last=0.5, mask_ratio=0.9).training_inputs(batches([list(range(1, 11))] * 400)[0])
-    counts = (some.targets != 0).sum(1)
+    counts = torch.bincount(some.packing.sequences[some.rows])
     assert 0.35 < (counts == 1).float().mean() < 0.65
 
 
 def test_a_first_place_is_trained_too() -> None:
     """The published code does not train the first position, because its lists are padded with position 0."""
     model = tiny(hidden_dropout=0.0, attention_dropout=0.0)
-    items = torch.tensor([[model.mask_id, 2, 3]])
-    batch = TrainingBatch(item_ids=items, lengths=torch.tensor([3]), targets=torch.tensor([[7, 0, 0]]))
+    batch = trained(batch_of([[model.mask_id, 2, 3]]), [[7, 0, 0]])
     loss = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(batch).calibrated
     expected = torch.nn.functional.cross_entropy(
-        model.encode(batch).hidden[0, :1] @ model.item_vectors().T, torch.tensor([7])
+        model.encode(batch).hidden[:1] @ model.item_vectors().T, torch.tensor([7])
     )
     torch.testing.assert_close(loss, expected)
 
@@ -99,22 +98,20 @@ def test_negatives_are_drawn_for_the_masked_items(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(loss, "draw", overheard)
     assert torch.isfinite(Objective(model, loss).losses(inputs).calibrated)
-    assert torch.equal(asked[0], inputs.targets[inputs.targets != 0])
+    assert torch.equal(asked[0], inputs.targets)
 
 
 def test_the_mask_is_appended_for_scoring() -> None:
     model = tiny(calibration="full")
-    batch = Batch(torch.tensor([[4, 5, 6, 0], [1, 2, 3, 4]]), torch.tensor([3, 4]))
-    inputs = model.scoring_inputs(batch)
+    inputs = model.scoring_inputs(batch_of([[4, 5, 6], [1, 2, 3, 4]]))
     mask = model.mask_id
-    assert inputs.item_ids.tolist() == [[4, 5, 6, mask, 0], [1, 2, 3, 4, mask]]
-    assert inputs.lengths.tolist() == [4, 5]
+    assert per_history(inputs, inputs.item_ids) == [[4, 5, 6, mask], [1, 2, 3, 4, mask]]
 
 
 def test_a_full_length_history_has_a_place_for_the_mask() -> None:
     """The published AC-BERT4Rec crashes on this: a history of maximum length, followed by the mask."""
     model = tiny(calibration="full", position_embedding=True).eval()
-    scores = model.score(Batch(torch.arange(1, 9).unsqueeze(0), torch.tensor([8])))
+    scores = model.score(batch_of([range(1, 9)]))
     assert scores.shape == (1, N_ITEMS + 1)
     assert torch.isfinite(scores).all()
 
@@ -122,11 +119,11 @@ def test_a_full_length_history_has_a_place_for_the_mask() -> None:
 def test_mask_penalty_counts_each_sequence_once() -> None:
     """A sequence of 3, padded to 9 (full history plus target): real rows give (1 - M)², all other entries give 1."""
     model = tiny(calibration="adversarial", hidden_dropout=0.0, attention_dropout=0.0, layers=1)
-    batch = TrainingBatch(
-        item_ids=torch.tensor([[1, model.mask_id, 3]]), lengths=torch.tensor([3]), targets=torch.tensor([[0, 2, 0]])
-    )
+    batch = trained(batch_of([[1, model.mask_id, 3]]), [[0, 2, 0]])
     losses = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(batch)
-    (mask,) = model.encode(batch).masks
+    (layer,) = model.encode(batch, Pass(keep_stages=True)).layers
+    assert layer.stages is not None and layer.stages.mask is not None
+    mask = layer.stages.mask
     expected = ((1 - mask).square().sum() + 2 * (9 * 9 - 3 * 3)).sqrt()
     assert losses.penalty is not None
     torch.testing.assert_close(losses.penalty, expected)

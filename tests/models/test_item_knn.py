@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from flat import batch_of
 
-from actsr_cli.batch import Batch
 from actsr_cli.config import NoCalibration
 from actsr_cli.config.models import ItemKNNOptions, PopularityOptions
 from actsr_cli.models.item_knn import ItemKNN
@@ -25,7 +24,7 @@ def fitted(**options: Any) -> ItemKNN:
 
 
 def score(model: ItemKNN, *history: int) -> list[float]:
-    return model.score(Batch(torch.tensor([history]), torch.tensor([len(history)])))[0].tolist()
+    return model.score(batch_of([history]))[0].tolist()
 
 
 def test_followers_by_hand() -> None:
@@ -45,7 +44,7 @@ def test_later_items_of_a_history_weigh_more() -> None:
     assert score(model, 2, 1) == pytest.approx(
         [b + 0.5 * a for a, b in zip(score(model, 2), score(model, 1), strict=True)]
     )
-    padded = model.score(Batch(torch.tensor([[2, 1, 0, 0]]), torch.tensor([2])))[0].tolist()
+    padded = model.score(batch_of([[2, 1], [3, 2, 1]]))[0].tolist()
     assert padded == pytest.approx(score(model, 2, 1))
 
 
@@ -71,4 +70,4 @@ def test_no_user_follows_another() -> None:
 def test_popularity_counts() -> None:
     model = Popularity(PopularityOptions(), NoCalibration(), n_items=4)
     model.fit(ITEMS, OFFSETS)
-    assert model.score(Batch(torch.tensor([[1], [2]]), torch.tensor([1, 1]))).tolist() == [[0, 2, 3, 3, 0]] * 2
+    assert model.score(batch_of([[1], [2]])).tolist() == [[0, 2, 3, 3, 0]] * 2

@@ -12,12 +12,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 import torch
+from flat import batch_of, unpadded
 from noise import given_noise
 from samples import built, run_config
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedAttention, recorded, split_parameters
-from actsr_cli.batch import Batch
+from actsr_cli.batch import Batch, PaddedBatch
 from actsr_cli.config import MODELS, CalibrationOptions, CustomOptions, ModelOptions, NoCalibration, section
 from actsr_cli.config.models import PopularityOptions
 from actsr_cli.errors import ConfigError
@@ -55,17 +56,9 @@ def test_display_names() -> None:
 
 
 def inputs(histories: list[list[int]]) -> Batch:
-    """Right-padded histories with a user and times for each."""
-    longest = max(len(history) for history in histories)
-    lengths = torch.tensor([len(history) for history in histories])
-    places = torch.arange(longest)
-    times = (1e9 + 86_400.0 * places.double() ** 2 + 0.5).where(places < lengths.unsqueeze(1), 0.0)
-    return Batch(
-        item_ids=torch.tensor([history + [0] * (longest - len(history)) for history in histories]),
-        lengths=lengths,
-        user_ids=torch.arange(len(histories)),
-        timestamps=times,
-    )
+    """Histories with a user and times for each."""
+    times = [[1e9 + 86_400.0 * place**2 + 0.5 for place in range(len(history))] for history in histories]
+    return batch_of(histories, range(len(histories)), times)
 
 
 def tiny(name: str, calibration: str = "none", **options: Any) -> Model:
@@ -101,12 +94,8 @@ def test_every_model_scores_every_length(name: str, calibration: str) -> None:
         for row, history in enumerate(histories):
             latest = max(0, len(history) - 6)
             assert batch.timestamps is not None
-            alone = Batch(
-                torch.tensor([history[latest:]]),
-                torch.tensor([len(history) - latest]),
-                torch.tensor([0]),
-                batch.timestamps[row : row + 1, latest : len(history)],
-            )
+            times = batch.timestamps[int(batch.packing.first[row]) :][latest : len(history)]
+            alone = batch_of([history[latest:]], [0], [times.tolist()])
             torch.testing.assert_close(model.score(alone)[0], together[row], rtol=1e-5, atol=1e-5)
 
 
@@ -117,8 +106,8 @@ def test_who_looks_ahead(name: str, calibration: str) -> None:
     assert isinstance(model, SequentialModel)
     one = model.encode(inputs([[1, 2, 3, 4, 5]])).hidden
     other = model.encode(inputs([[1, 2, 3, 9, 8]])).hidden
-    assert torch.allclose(one[:, :3], other[:, :3], atol=1e-5) == model.causal
-    assert not torch.allclose(one[:, 3:], other[:, 3:])
+    assert torch.allclose(one[:3], other[:3], atol=1e-5) == model.causal
+    assert not torch.allclose(one[3:], other[3:])
 
 
 @pytest.mark.parametrize(("name", "calibration"), TRAINED)
@@ -128,7 +117,7 @@ def test_the_last_position_alone_scores_the_same(name: str, calibration: str) ->
     batch = inputs([[1], [4, 5, 6], [1, 2, 3, 4, 5, 6]])
     read = model.scoring_inputs(batch)
     with torch.inference_mode():
-        everywhere = model.encode(read).hidden[torch.arange(3), read.lengths - 1]
+        everywhere = model.encode(read).hidden[read.packing.last]
         torch.testing.assert_close(model.represent(batch), everywhere, rtol=1e-5, atol=1e-5)
 
 
@@ -139,17 +128,17 @@ def test_a_pass_returns_what_is_wanted(name: str, calibration: str) -> None:
     batch = inputs([[4, 5, 6], [1, 2, 3, 4, 5, 6]])
     whole = model.encode(batch)
     assert whole.perturbed is None and whole.layers == ()
-    part = model.encode(batch, Pass(first_row=2, perturb=True, keep_stages=True))
-    torch.testing.assert_close(part.hidden, whole.hidden[:, 2:])
-    torch.testing.assert_close(part.masks, whole.masks)
+    rows = torch.tensor([1, 2, 6])
+    part = model.encode(batch, Pass(rows=rows, train=True, keep_stages=True))
+    torch.testing.assert_close(part.hidden, whole.hidden[rows])
     attends = name != "gru4rec"
     assert len(part.layers) == attends * model.config.layers
     assert all(layer.stages is not None for layer in part.layers)
     if calibration in ("adversarial", "full"):
         assert part.perturbed is not None and part.perturbed.shape == part.hidden.shape
-        assert len(part.masks) == model.config.layers
+        assert [len(squares) for squares in part.squares] == [9] * model.config.layers
     else:
-        assert part.perturbed is None and part.masks == ()
+        assert part.perturbed is None and part.squares == ()
 
 
 def test_sizes_without_memory() -> None:
@@ -257,7 +246,7 @@ class Attentive(CustomModel):
             for kind in ("full", "spatial")
         )
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: PaddedBatch) -> Tensor:
         hidden: Tensor = self.items(batch.item_ids)
         for layer in self.layers:
             hidden = hidden + layer(hidden, hidden, hidden, is_causal=True)[0]
@@ -272,13 +261,13 @@ def test_both_streams_of_a_model_of_ones_own() -> None:
     model = Attentive(CustomOptions(name="own:Attentive", hidden_size=8), NoCalibration(), n_items=9)
     batch = inputs([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
     with given_noise(model, [torch.randn(2, 2, 6, 6)]):
-        encoded = model.encode(batch, Pass(perturb=True, keep_stages=True))
-        torch.testing.assert_close(encoded.hidden, model(batch))
+        encoded = model.encode(batch, Pass(train=True, keep_stages=True))
+        torch.testing.assert_close(encoded.hidden, model(batch.padded()).flatten(0, 1))
         with recorded(model, perturb=True):
-            torch.testing.assert_close(encoded.perturbed, model(batch))
+            torch.testing.assert_close(encoded.perturbed, model(batch.padded()).flatten(0, 1))
     assert encoded.perturbed is not None
     assert not torch.allclose(encoded.hidden, encoded.perturbed, atol=1e-3)
-    assert [mask.shape for mask in encoded.masks] == [(2, 2, 6, 6)]
+    assert [squares.shape for squares in encoded.squares] == [(12,)]
     assert [layer.stages is not None for layer in encoded.layers] == [True, True]
 
 
@@ -316,7 +305,7 @@ def test_classes_that_cannot_be_used(own_module: str, target: str, problem: str)
 def test_items_are_replaced_in_training_alone() -> None:
     torch.manual_seed(0)
     model = built(run_config(hidden_size=8, inner_size=8, item_replacement=0.5, hidden_dropout=0.0), 50)
-    batch = Batch(torch.randint(1, 51, (4, 9)), torch.full((4,), 9))
+    batch = unpadded(torch.randint(1, 51, (4, 9)), torch.full((4,), 9))
     assert isinstance(model, EncoderModel)
     once, again = model.embed(batch).hidden, model.embed(batch).hidden
     assert not torch.equal(once, again)

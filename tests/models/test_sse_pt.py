@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from flat import batch_of, trained
 from samples import built, prediction_loss, run_config
 
-from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.models.layers import shared_items
 from actsr_cli.models.sse_pt import SSEPT
 from actsr_cli.training.objective import Objective
 
 N_ITEMS, N_USERS = 9, 4
-HISTORY = Batch(torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2]), torch.tensor([0, 2]))
+HISTORY = batch_of([[1, 2, 3], [4, 5]], users=[0, 2])
 
 
 def tiny(**options: Any) -> SSEPT:
@@ -30,7 +30,7 @@ def tiny(**options: Any) -> SSEPT:
 def train_on(model: SSEPT, users: list[int]) -> None:
     """Run a training pass over some users, after which they are known."""
     model.train()
-    model.encode(Batch(torch.ones(len(users), 2, dtype=torch.int64), torch.full((len(users),), 2), torch.tensor(users)))
+    model.encode(batch_of([[1, 1]] * len(users), users))
     model.eval()
 
 
@@ -38,7 +38,7 @@ def test_sizes() -> None:
     model = tiny(user_size=3)
     assert model.user_embedding.weight.shape == (N_USERS + 1, 3)
     assert model.item_vectors().shape == (N_ITEMS + 1, 5)
-    assert model.encode(HISTORY).hidden.shape == (2, 3, 5)
+    assert model.encode(HISTORY).hidden.shape == (5, 5)
     assert model.represent(HISTORY).shape == (2, 5)
 
 
@@ -52,13 +52,16 @@ def test_a_user_changes_the_scores() -> None:
 def test_loss_equals_that_of_concatenated_items_and_users() -> None:
     """The paper's logits, hidden · [item; user], differ from ours by a constant per user, which the softmax cancels."""
     model = tiny()
-    batch = TrainingBatch(**vars(HISTORY), targets=torch.tensor([[2, 3, 4], [5, 6, 0]]))
+    batch = trained(HISTORY, [[2, 3, 4], [5, 6]])
     ours = Objective(model, prediction_loss()).losses(batch).calibrated
     embedded = model.embed(batch)
-    hidden = model.encoder(embedded.hidden, embedded.allowed).hidden  # (batch, length, item and user parts)
-    users = model.user_embedding(torch.tensor([1, 3]))
-    logits = torch.stack([hidden[i] @ torch.cat([model.item_vectors(), users[i].expand(10, -1)], -1).T for i in (0, 1)])
-    expected = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=0)
+    hidden = model.encoder(embedded.hidden, embedded.packing, causal=True).hidden  # (tokens, item and user parts)
+    users = model.user_embedding(torch.tensor([1, 1, 1, 3, 3]))
+    logits = [
+        row @ torch.cat([model.item_vectors(), user.expand(10, -1)], -1).T
+        for row, user in zip(hidden, users, strict=True)
+    ]
+    expected = F.cross_entropy(torch.stack(logits), batch.targets)
     torch.testing.assert_close(ours, expected)
 
 

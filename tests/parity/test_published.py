@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flat import packed, per_history, trained, unpadded
 from noise import given_noise
 from samples import built, prediction_loss
 
-from actsr_cli.attention import AdversarialCalibrator, Losses
+from actsr_cli.attention import AdversarialCalibrator, Losses, allowed_pairs
 from actsr_cli.batch import Batch, TrainingBatch
-from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.encoder import Pass
+from actsr_cli.models.base import EncoderModel, SequentialModel
+from actsr_cli.models.encoder import Encoded, Pass
 from actsr_cli.models.reference import (
     load_published,
     our_name,
@@ -47,12 +48,31 @@ STAGES = {
 class PublishedObjective(Objective):
     """The published penalty norm also counts rows of padding queries, once each; they attend to real keys."""
 
-    def row_counts(self, part: TrainingBatch) -> torch.Tensor:
-        return torch.ones_like(part.targets)
+    def _squares(self, batch: TrainingBatch, encoded: Encoded) -> torch.Tensor:
+        assert isinstance(self.model, EncoderModel)
+        masks = padded_masks(self.model, batch)
+        return torch.stack([(mask * (mask - 2)).sum() for mask in masks]) if masks else torch.zeros(0)
 
     @property
     def padded_length(self) -> int:
         return self.model.config.max_length
+
+
+def padded_masks(model: EncoderModel, batch: Batch) -> list[torch.Tensor]:
+    """Each layer's adversarial mask of all positions, also of queries that are padding."""
+    rows, length = len(batch), batch.packing.longest
+    padded = batch.padded()
+    times = None if padded.timestamps is None else padded.timestamps.flatten()
+    everything = Batch(padded.item_ids.flatten(), packed([length] * rows), batch.user_ids, times)
+    embedded = model.embed(everything)
+    hidden = embedded.hidden.unflatten(0, (rows, length))
+    allowed = allowed_pairs(batch.lengths, length, causal=model.causal)
+    masks = []
+    for layer in model.encoder.layers:
+        output = layer.attention(hidden, allowed, relations=embedded.relations)
+        hidden = layer._finish(hidden, output.attended)
+        masks.append(output.mask)
+    return [mask for mask in masks if mask is not None]
 
 
 class Case:
@@ -76,17 +96,17 @@ class Case:
         if "input.neg_item_id" in self.arrays and isinstance(loss, BPR):
             setattr(loss, "draw", lambda targets: self.arrays["input.neg_item_id"])  # noqa: B010
         self.objective = PublishedObjective(self.model, loss)
-        self.batch = Batch(
-            item_ids=item_ids,
-            lengths=self.arrays["input.item_length"],
-            user_ids=self.arrays["input.user_id"] - 1,  # published ids start at 1
-            timestamps=self.arrays["input.timestamp_list"].double(),
+        self.batch = unpadded(
+            item_ids,
+            self.arrays["input.item_length"],
+            self.arrays["input.user_id"] - 1,  # published ids start at 1
+            self.arrays["input.timestamp_list"].double(),
         )
 
     def noise(self, kind: str) -> AbstractContextManager[None]:
         """Context with the recorded noise instead of random noise; published models without an adversary have none."""
         layers = range(self.model.config.layers) if f"{kind}.0" in self.arrays else ()
-        return given_noise(self.model, [self.arrays[f"{kind}.{layer}"] for layer in layers])
+        return given_noise(self.model, [self.arrays[f"{kind}.{layer}"] for layer in layers], self.batch.lengths)
 
     def set_step(self, step: int) -> None:
         for module in self.model.modules():
@@ -102,20 +122,11 @@ class Case:
         """The published inputs in the form of our objective: one trained row per sequence, or the recorded masks."""
         if "expect.masked_item_seq" in self.arrays:
             places, items = self.arrays["expect.masked_index"], self.arrays["expect.masked_pos_items"]
-            targets = torch.zeros_like(self.batch.item_ids).scatter(1, places, items)
+            masked = unpadded(self.arrays["expect.masked_item_seq"], self.batch.lengths)
+            targets = torch.zeros_like(self.arrays["expect.masked_item_seq"]).scatter(1, places, items)
             targets[:, 0] = 0  # published lists are padded with position 0, so a mask there is not trained
-            return TrainingBatch(
-                item_ids=self.arrays["expect.masked_item_seq"], lengths=self.batch.lengths, targets=targets
-            )
-
-        def at_last(values: torch.Tensor) -> torch.Tensor:
-            rows = torch.zeros_like(self.batch.item_ids)
-            return rows.scatter(1, self.batch.lengths.unsqueeze(1) - 1, values.unsqueeze(1))
-
-        return TrainingBatch(
-            **vars(self.batch),
-            targets=at_last(self.arrays["input.item_id"]),
-        )
+            return trained(masked, per_history(masked, masked.packing.pack(targets)))
+        return TrainingBatch(**vars(self.batch), rows=self.batch.packing.last, targets=self.arrays["input.item_id"])
 
 
 def backbone(path: Path) -> str:
@@ -188,14 +199,16 @@ def test_attention_stages_and_hidden_states(case: Case) -> None:
         pytest.skip("this case has no stages")
     case.set_step(2)
     with torch.inference_mode(), case.noise("stage_noise"):
-        encoded = case.model.encode(case.batch, Pass(perturb=True, keep_stages=True))
+        encoded = case.model.encode(case.batch, Pass(train=True, keep_stages=True))
     assert len(encoded.layers) == case.model.config.layers
     for index, layer in enumerate(encoded.layers):
         assert layer.stages is not None
+        prefix, real = f"expect.layer{index}.", case.batch.packing.pack
+        expected = {name.removeprefix(prefix): each for name, each in case.arrays.items() if name.startswith(prefix)}
         for published, ours in STAGES.items():
             stage = getattr(layer.stages, ours)
             assert stage is not None, ours
-            assert_close(stage, case.arrays[f"expect.layer{index}.{published}"])
+            assert_close(real(stage.transpose(1, 2)), real(expected[published].transpose(1, 2)))
         assert layer.perturbed is not None
-        assert_close(layer.perturbed, case.arrays[f"expect.layer{index}.hidden_perturbed"])
-        assert_close(layer.hidden, case.arrays[f"expect.layer{index}.hidden_calibrated"])
+        assert_close(layer.perturbed, real(expected["hidden_perturbed"]))
+        assert_close(layer.hidden, real(expected["hidden_calibrated"]))

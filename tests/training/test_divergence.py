@@ -43,8 +43,8 @@ def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "ca
         prepare(self, epoch, batch)
         hit[0] = where(epoch, batch, float(self.optimizer.param_groups[0]["lr"]))
 
-    def poisoned(self: Objective, *parts: Any) -> Losses:
-        found = losses(self, *parts)
+    def poisoned(self: Objective, batch: Any) -> Losses:
+        found = losses(self, batch)
         return replace(found, **{loss: getattr(found, loss) * value}) if loss is not None and hit[0] else found
 
     def poisoned_backward(self: Objective, found: Losses) -> None:

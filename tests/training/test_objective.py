@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from flat import batch_of, packed, trained
 from noise import no_noise
 from samples import built, prediction_loss, run_config
 
 from actsr_cli.attention import split_parameters
-from actsr_cli.attention.objective import mask_penalty, mask_squares, prefix_counts
+from actsr_cli.attention.objective import mask_penalty
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Pass
@@ -44,35 +45,21 @@ def tiny_model(**options: Any) -> SequentialModel:
     return model
 
 
-def padded(rows: list[list[int]], length: int) -> torch.Tensor:
-    return torch.tensor([row + [0] * (length - len(row)) for row in rows])
-
-
 def shared_batch() -> TrainingBatch:
-    """One row per history, each of its positions trained, trimmed to the longest."""
+    """One sequence per history, each of its positions trained."""
     following = [[*history[1:], after] for history, after in zip(HISTORIES, NEXT, strict=True)]
-    longest = max(map(len, HISTORIES))
-    targets = padded(following, longest)
-    return TrainingBatch(
-        item_ids=padded(HISTORIES, longest),
-        lengths=torch.tensor([len(history) for history in HISTORIES]),
-        targets=targets,
-    )
+    return trained(batch_of(HISTORIES), following)
 
 
 def prefix_batch() -> TrainingBatch:
-    """One row per prefix, padded to the maximum length, only its last position trained."""
+    """One sequence per prefix, only its last position trained."""
     prefixes, targets = [], []
     for history, after in zip(HISTORIES, NEXT, strict=True):
         following = [*history[1:], after]
         for end in range(1, len(history) + 1):
             prefixes.append(history[:end])
             targets.append([0] * (end - 1) + [following[end - 1]])
-    return TrainingBatch(
-        item_ids=padded(prefixes, MAX_LENGTH),
-        lengths=torch.tensor([len(prefix) for prefix in prefixes]),
-        targets=padded(targets, MAX_LENGTH),
-    )
+    return trained(batch_of(prefixes), targets)
 
 
 def losses_and_gradients(
@@ -126,12 +113,13 @@ def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
     """Entry by entry: padding counts 1, and a real row counts once per prefix that contains it."""
     model = tiny_model()
     batch = prefix_batch()
-    masks = model.encode(batch, Pass(perturb=True)).masks
     norms = []
-    for mask in masks:
-        squares = torch.ones_like(mask)
+    for layer in model.encode(batch, Pass(keep_stages=True)).layers:
+        assert layer.stages is not None and layer.stages.mask is not None
+        mask = layer.stages.mask
+        squares = torch.ones(len(batch), mask.shape[1], MAX_LENGTH, MAX_LENGTH)
         for row, length in enumerate(batch.lengths):
-            squares[row, :, :length] = (1 - mask[row, :, :length]).square()
+            squares[row, :, :length, :length] = (1 - mask[row, :, :length, :length]).square()
         norms.append(squares.sum().sqrt())
     expected = torch.stack(norms).mean().item()
     penalty = Objective(model, prediction_loss(n_items=N_ITEMS)).losses(shared_batch()).penalty
@@ -141,12 +129,12 @@ def test_mask_penalty_is_the_norm_over_the_padded_batch() -> None:
 
 def test_mask_penalty_by_hand() -> None:
     """One head, two positions, M = [[1, 0], [1/4, 3/4]], both rows trained: two prefixes padded to three."""
-    mask = torch.tensor([[[[1.0, 0.0], [0.25, 0.75]]]])
-    counts = prefix_counts(torch.tensor([[True, True]]))
-    assert counts.tolist() == [[2, 1]]
+    mask = torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+    counts = packed([2]).total_from_here(torch.tensor([1, 1]))
+    assert counts.tolist() == [2, 1]
     # 18 entries: the first row of both prefixes loses 1 each, the second row has 9/16 + 1/16 + 1 instead of 3.
     expected = (18 - 2 * 1 - (3 - (9 / 16 + 1 / 16 + 1))) ** 0.5
-    squares = mask_squares([mask], counts)
+    squares = ((mask * (mask - 2)).sum(1) * counts).sum().unsqueeze(0)
     assert mask_penalty(squares, n_sequences=2, heads=1, max_length=3).item() == pytest.approx(expected)
 
 
@@ -194,5 +182,5 @@ def test_last_positions_alone_score_the_same() -> None:
         batch = shared_batch()
         with torch.inference_mode():
             everywhere = model.encode(batch).hidden
-            last = everywhere[torch.arange(len(batch.lengths)), batch.lengths - 1]
+            last = everywhere[batch.packing.last]
             torch.testing.assert_close(model.represent(batch), last, rtol=1e-5, atol=1e-5)

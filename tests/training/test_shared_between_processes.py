@@ -41,7 +41,7 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     model.double().train()
     objective = Objective(model, prediction_loss(n_items=data.n_items), workers=workers)
     batches = TrainingBatches(data, max_length=8, batch_size=30, workers=workers)
-    losses = objective.losses(*next(iter(batches.epoch(torch.Generator().manual_seed(2)))))
+    losses = objective.losses(next(iter(batches.epoch(torch.Generator().manual_seed(2)))))
     objective.backward(losses)
     split = objective.parameters
     workers.sum_gradients([*split.predictor, *split.adversary])

@@ -200,8 +200,8 @@ def test_sampled_losses_train_both_objectives(tmp_path: Path, loss: dict[str, An
 
 def test_gradient_clipping_bounds_each_objective(tmp_path: Path) -> None:
     trainer = build(tmp_path, gradient_clip=1e-6)
-    parts = next(iter(trainer.batches.epoch(torch.Generator().manual_seed(0))))
-    trainer._step(parts)
+    batch = next(iter(trainer.batches.epoch(torch.Generator().manual_seed(0))))
+    trainer._step(batch)
     split = trainer.objective.parameters
     for group in (split.predictor, split.adversary):
         norm = torch.stack([p.grad.norm() for p in group if p.grad is not None]).norm()
