@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from actsr_cli.attention import Dropout, calibrated
-from actsr_cli.batch import PADDING, TrainingBatch
+from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.evaluation.judging import judge
@@ -28,6 +28,7 @@ from actsr_cli.evaluation.metrics import measures
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.experiment.train import batches_for
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.packing import Packing
 from actsr_cli.training.losses import PredictionLoss, build_loss
 from actsr_cli.training.trainer import Batches, EpochRecord, Hooks, Trainer
 from benchmarks.beauty import beauty
@@ -97,7 +98,7 @@ class PlainCrossEntropy(PredictionLoss):
 
 
 class PrefixBatches:
-    """Batches as published: each prefix is one row, padded to `max_length`; rows are not grouped by length.
+    """Batches as published: each prefix is a sequence of its own.
 
     Args:
         data: the prepared data.
@@ -118,23 +119,23 @@ class PrefixBatches:
     def n_batches(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
-    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[list[TrainingBatch]]:
+    def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[TrainingBatch]:
         order = torch.randperm(len(self.targets), generator=generator).numpy()
         for start in range(done * self.batch_size, len(order), self.batch_size):
-            yield [self._batch(order[start : start + self.batch_size])]
+            yield self._batch(order[start : start + self.batch_size])
 
     def _batch(self, rows: NDArray[np.int64]) -> TrainingBatch:
         items, times = self.data.items, self.data.timestamps
-        places, lengths = np.arange(self.max_length), self.lengths[rows, None]
-        inside = places < lengths
-        at = np.where(inside, self.targets[rows, None] - lengths + places, 0)
-        targets = np.where(places == lengths - 1, items[self.targets[rows]][:, None], PADDING)
+        packing = Packing(self.lengths[rows], _CPU)
+        starts = torch.from_numpy(self.targets[rows] - self.lengths[rows])
+        at = (starts[packing.sequences] + packing.positions).numpy()
         return TrainingBatch(
-            item_ids=torch.from_numpy(np.where(inside, items[at], PADDING).astype(np.int64)),
-            lengths=torch.from_numpy(self.lengths[rows]),
+            item_ids=torch.from_numpy(items[at].astype(np.int64)),
+            packing=packing,
             user_ids=torch.from_numpy(self.users[rows]),
-            timestamps=None if times is None else torch.from_numpy(np.where(inside, times[at], 0.0)),
-            targets=torch.from_numpy(targets.astype(np.int64)),
+            timestamps=None if times is None else torch.from_numpy(times[at]),
+            rows=packing.last,
+            targets=torch.from_numpy(items[self.targets[rows]].astype(np.int64)),
         )
 
 

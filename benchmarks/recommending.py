@@ -20,6 +20,7 @@ from actsr_cli.config import RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.models.base import Model
+from actsr_cli.packing import Packing
 from actsr_cli.recommending.choice import choose
 from actsr_cli.recommending.histories import known_histories
 from actsr_cli.recommending.reading import read_histories
@@ -111,18 +112,15 @@ def stream(file: Path, output: Path, recommender: Recommender) -> None:
 
 
 def loop(file: Path, output: Path, model: Model, vocabulary: Vocabulary, batch_size: int) -> None:
-    """Recommend as a script would: pad each batch to the longest history that the model reads, and keep all lists."""
+    """Recommend as a script would: look ids up one by one, and keep all lists."""
     ids = {name: item for item, name in enumerate(vocabulary.item_names)}
     rows = []
     with file.open(encoding="utf-8") as lines, torch.inference_mode():
         while batch := [json.loads(line) for line in islice(lines, batch_size)]:
             histories = [[ids[name] for name in each["items"]] for each in batch]
             latest = [history[-model.max_length :] for history in histories]
-            padded = np.zeros((len(batch), model.max_length), dtype=np.int64)
-            for row, history in enumerate(latest):
-                padded[row, : len(history)] = history
-            lengths = torch.tensor([len(history) for history in latest])
-            scores = model.score(Batch(torch.from_numpy(padded), lengths))
+            packing = Packing(np.array([len(history) for history in latest]), torch.device("cpu"))
+            scores = model.score(Batch(torch.tensor([item for history in latest for item in history]), packing))
             scores[:, 0] = -torch.inf
             for row, history in enumerate(histories):
                 scores[row, history] = -torch.inf

@@ -72,12 +72,17 @@ def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
     return hidden.device.type == "cpu" and plain_float32 and attention.attends_with == "calibrated"
 
 
-def reads_forbidden_keys(attention: CalibratedSelfAttention) -> bool:
-    """Whether this is one of the published code's faults that need padding: weights of forbidden keys count."""
+def reads_padding(attention: CalibratedSelfAttention) -> bool:
+    """Whether this is the published code's fault with `renorm: none`: its perturbed attention reads forbidden keys."""
     adversarial = attention.adversarial
-    if adversarial is None or not adversarial.published_faults:
-        return False
-    return adversarial.renorm == "none" or adversarial.combine_by == "fixed"
+    return adversarial is not None and adversarial.published_faults and adversarial.renorm == "none"
+
+
+def reads_forbidden_keys(attention: CalibratedSelfAttention) -> bool:
+    """Whether weights of forbidden keys count, by `reads_padding` or by the published code's fault with `fixed`."""
+    adversarial = attention.adversarial
+    by_softmax = adversarial is not None and adversarial.published_faults and adversarial.combine_by == "fixed"
+    return by_softmax or reads_padding(attention)
 
 
 def _draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, perturb: bool) -> Draws:
@@ -105,7 +110,8 @@ def _padded(
 ) -> PackedOutput:
     """The readable form, on padded sequences."""
     packing = pairs.packing
-    allowed = allowed_pairs(packing.lengths, packing.longest, causal=pairs.causal)
+    lengths = packing.lengths if pairs.real_lengths is None else pairs.real_lengths
+    allowed = allowed_pairs(lengths, packing.longest, causal=pairs.causal)
     output = attention(
         packing.pad(hidden),
         allowed,

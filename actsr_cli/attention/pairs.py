@@ -25,12 +25,15 @@ class Pairs:
         causal: forbid keys after the query.
         rows: (attending,) the tokens whose attention is wanted, in ascending order. None means all.
         only_rows: no other token is a query. Otherwise all tokens are, because the penalty counts the mask of each.
+        real_lengths: (sequences,) tokens of each sequence that are no padding; only the padded form reads it. None if
+            none is padding.
     """
 
     packing: Packing
     causal: bool
     rows: Tensor | None = None
     only_rows: bool = False
+    real_lengths: Tensor | None = None
 
     @cached_property
     def queries(self) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from actsr_cli.attention import Relations, recorded
+from actsr_cli.attention import Relations, reads_padding, recorded
 from actsr_cli.batch import Batch, PaddedBatch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
 from actsr_cli.errors import RunError
@@ -158,11 +158,13 @@ class Embedded:
         hidden: (tokens, hidden) embedded items.
         packing: the sequences.
         relations: positions and time intervals of the pairs, if the model uses them.
+        real_lengths: see `Pairs`.
     """
 
     hidden: Tensor
     packing: Packing
     relations: Relations | None = None
+    real_lengths: Tensor | None = None
 
 
 class EncoderModel(SequentialModel):
@@ -186,15 +188,33 @@ class EncoderModel(SequentialModel):
         return hidden
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
+        if wanted.train and any(reads_padding(layer.attention) for layer in self.encoder.layers):
+            return self._encode_with_padding(batch, wanted)
         return self.encode_embedded(self.embed(batch), wanted)
 
     def encode_embedded(self, embedded: Embedded, wanted: Pass = HIDDEN_STATES) -> Encoded:
         """`encode` from embedded items on."""
         encoded: Encoded = self.encoder(
-            embedded.hidden, embedded.packing, causal=self.causal, relations=embedded.relations, wanted=wanted
+            embedded.hidden,
+            embedded.packing,
+            causal=self.causal,
+            relations=embedded.relations,
+            real_lengths=embedded.real_lengths,
+            wanted=wanted,
         )
         perturbed = None if encoded.perturbed is None else self.item_part(encoded.perturbed)
         return replace(encoded, hidden=self.item_part(encoded.hidden), perturbed=perturbed)
+
+    def _encode_with_padding(self, batch: Batch, wanted: Pass) -> Encoded:
+        """`encode` with padding as tokens, which a fault of the published code reads (`reads_padding`)."""
+        padded, packing = batch.padded(), batch.packing
+        times = None if padded.timestamps is None else padded.timestamps.flatten()
+        whole = Packing(np.full(len(packing), packing.longest), packing.device)
+        embedded = self.embed(Batch(padded.item_ids.flatten(), whole, batch.user_ids, times))
+        places = packing.sequences * packing.longest + packing.positions
+        rows = places if wanted.rows is None else places[wanted.rows]
+        encoded = self.encode_embedded(replace(embedded, real_lengths=batch.lengths), replace(wanted, rows=rows))
+        return replace(encoded, squares=tuple(each[places] for each in encoded.squares))
 
     def item_vectors(self) -> Tensor:
         return self.item_embedding.weight

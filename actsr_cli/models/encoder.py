@@ -158,6 +158,7 @@ class Encoder(nn.Module):
         *,
         causal: bool,
         relations: Relations | None = None,
+        real_lengths: Tensor | None = None,
         wanted: Pass = HIDDEN_STATES,
     ) -> Encoded:
         """Encode a batch.
@@ -167,12 +168,13 @@ class Encoder(nn.Module):
             packing: the sequences.
             causal: forbid later keys.
             relations: positions and time intervals of the pairs, if the model uses them.
+            real_lengths: see `Pairs`.
             wanted: what to return. Only the last layer has a perturbed stream, unless stages are kept: then every layer
                 has its own.
         """
-        all_pairs = last_pairs = Pairs(packing, causal)
+        all_pairs = last_pairs = Pairs(packing, causal, real_lengths=real_lengths)
         if wanted.rows is not None and len(wanted.rows) < packing.n_tokens:
-            last_pairs = Pairs(packing, causal, wanted.rows, only_rows=not wanted.train)
+            last_pairs = replace(all_pairs, rows=wanted.rows, only_rows=not wanted.train)
         below = replace(wanted, train=wanted.train and wanted.keep_stages)  # no loss uses perturbed streams there
         outputs: list[LayerOutput] = []
         for layer in self.layers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from actsr_cli.batch import PADDING
 from actsr_cli.config import CalibrationOptions
 from actsr_cli.config.models import PositionOptions
 
@@ -24,13 +25,13 @@ def shared_items(items: Tensor, n_items: int, chance: float) -> Tensor:
     """Stochastic shared embeddings: replace some items by random ones (Wu et al., NeurIPS 2019).
 
     Args:
-        items: item ids of histories.
+        items: item ids of histories; padding stays.
         n_items: items of the catalogue.
         chance: probability that an item is replaced.
     """
     if not chance:
         return items
-    replaced = torch.rand(items.shape, device=items.device) < chance
+    replaced = (torch.rand(items.shape, device=items.device) < chance) & (items != PADDING)
     return torch.randint_like(items, 1, n_items + 1).where(replaced, items)
 
 

@@ -72,9 +72,8 @@ def test_attention_with_relations_by_its_formula(relations: Relations) -> None:
     """softmax((q·(k + p_j + r_ij)) / √d) (v + p'_j + r'_ij), one head at a time."""
     attention = CalibratedSelfAttention(8, 2)
     hidden, lengths = torch.randn(3, 5, 8), torch.tensor([5, 3, 1])
-    positions = torch.arange(5).unsqueeze(0)
-    allowed = allowed_pairs(lengths, positions, 5, causal=True)
-    ours = attention(hidden, allowed, positions, relations=relations).attended
+    allowed = allowed_pairs(lengths, 5, causal=True)
+    ours = attention(hidden, allowed, relations=relations).attended
     queries, keys, values = attention.query(hidden), attention.key(hidden), attention.value(hidden)
     attended = []
     for head in (slice(0, 4), slice(4, 8)):

@@ -34,10 +34,9 @@ def test_terms_by_hand(saturating: bool) -> None:
         calibrator.sharpness.fill_(3.0)
     query, keys = 2.0, [1.0, -1.0, 0.5]
     result = calibrator(
-        torch.zeros(1, 1, 1, 3),
-        torch.tensor([[[[query]]]]),
+        torch.zeros(1, 1, 3, 3),
+        torch.full((1, 1, 3, 1), query),
         torch.tensor(keys).reshape(1, 1, 3, 1),
-        torch.tensor([[1]]),
         scale=0.5,
     )
     for position, key in enumerate(keys):
@@ -46,7 +45,7 @@ def test_terms_by_hand(saturating: bool) -> None:
         order = math.log(sigma) if position > 1 else math.log(1 - sigma)
         p = 1.0 * query + 2.0 * key - 0.5
         distance = -((math.log(abs(position - 1) + 1) - p) ** 2) * 3.0**2 / 2
-        assert result[0, 0, 0, position].item() == pytest.approx(0.5 * (order + distance), rel=1e-5)
+        assert result[0, 0, 1, position].item() == pytest.approx(0.5 * (order + distance), rel=1e-5)
 
 
 def test_order_term_stays_exact_where_the_published_one_saturates() -> None:
@@ -59,7 +58,7 @@ def test_order_term_stays_exact_where_the_published_one_saturates() -> None:
             calibrator.order.weight.copy_(torch.tensor([[1.0, 0.0]]))
             calibrator.order.bias.zero_()
         queries.grad = None
-        result = calibrator(torch.zeros(1, 1, 1, 1), queries, keys, torch.tensor([[0]]), scale=1.0)
+        result = calibrator(torch.zeros(1, 1, 1, 1), queries, keys, scale=1.0)
         result.sum().backward()
         assert result.item() == pytest.approx(expected, rel=1e-6)
         assert queries.grad is not None
@@ -69,7 +68,6 @@ def test_order_term_stays_exact_where_the_published_one_saturates() -> None:
 def test_terms_can_be_left_out() -> None:
     scores = torch.randn(1, 2, 4, 4)
     queries = keys = torch.randn(1, 2, 4, 8)
-    positions = torch.arange(4).unsqueeze(0)
     neither = SpatialCalibrator(8, use_order=False, use_distance=False)
     assert not list(neither.parameters())
-    assert torch.equal(neither(scores, queries, keys, positions, 0.3), scores)
+    assert torch.equal(neither(scores, queries, keys, 0.3), scores)
