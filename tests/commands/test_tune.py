@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 import yaml
-from processes import SMALL, ProcessHere, call, start, wait_until
+from processes import SMALL, WARM, ProcessHere, call, start, wait_until
 
 TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
 SPACE = """
@@ -57,7 +58,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: py
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
 
     with monkeypatch.context() as patch:
-        patch.setattr("actsr_cli.tuning.worker.get_context", multiprocessing.get_context)
+        patch.setattr("actsr_cli.tuning.worker.get_context", lambda _: WARM)
         whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
     assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
@@ -163,7 +164,25 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
     """Ctrl-C in a terminal reaches every process of the group, also those that still import torch."""
-    process = start("tune", "--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "actsr_cli",
+            "tune",
+            "--grid",
+            *TINY,
+            "--workers",
+            "2",
+            "--epochs",
+            "50",
+            "--space",
+            space,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
     wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
     time.sleep(seconds)
