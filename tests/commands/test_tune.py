@@ -18,6 +18,9 @@ import pytest
 import yaml
 from processes import SMALL, WARM, ProcessHere, call, start, wait_until
 
+from actsr_cli.tuning import output
+
+DRAW = output._draw
 TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
 SPACE = """
 training.learning_rate: [1.0e-3, 1.0e-2]
@@ -29,7 +32,11 @@ PLAIN = SPACE.rpartition("calibration")[0]
 
 @pytest.fixture(autouse=True)
 def _workers_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own."""
+    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own.
+
+    No pictures are drawn, which takes longer than the trials.
+    """
+    monkeypatch.setattr(output, "_draw", lambda *_: None)
     monkeypatch.setattr("actsr_cli.tuning.worker.get_context", Mock(return_value=Mock(Process=ProcessHere)))
 
 
@@ -59,6 +66,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr("actsr_cli.tuning.worker.get_context", lambda _: WARM)
+        patch.setattr(output, "_draw", DRAW)
         whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
     assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
