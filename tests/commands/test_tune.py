@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -137,7 +138,7 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--trials", "2", "--epochs", "12")
+    options = (*study, "--trials", "2", "--epochs", "30")
     runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
@@ -201,8 +202,11 @@ def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float)
 
 
 def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread may end meanwhile
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def test_what_falls_behind_is_given_up(place: Path) -> None:
