@@ -38,7 +38,7 @@ SMALL = [
     "model.mask_last=0.5",
     "training.learning_rate=1e-2",
     "training.window_stride=20",
-    "training.batch_size=256",
+    "training.batch_size=1024",
     "training.epochs=2",
 ]
 
