@@ -63,14 +63,15 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks preparation --sizes 200000,2000000
 	$(BIN)/python -m benchmarks intervals
 
-# PyTorch's build depends on the machine, so its version is the pinned one, and its file has no recorded hash.
+# PyTorch's build depends on the machine, so its version is the pinned one, pip finds it, and its file has no recorded hash.
 lowest: $(TOOLS)
 	echo "torch; python_version < '3'" > $(TOOLS)/without-torch.txt
 	$(UV) pip compile --quiet --resolution lowest-direct --python $(PYTHON) --override $(TOOLS)/without-torch.txt \
 	    --extra test pyproject.toml --output-file $(TOOLS)/lowest.txt
-	$(PYTHON) -m venv --clear $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt
+	rm -rf $(TOOLS)/torch
+	$(TOOLS)/bin/python -m pip download --quiet --no-deps --constraint constraints.txt --dest $(TOOLS)/torch torch
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-lowest
+	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt $(TOOLS)/torch/*.whl
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --no-deps --editable .
 	$(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from filelock import FileLock
 from typer.testing import CliRunner, Result
 
-from actsr_cli.app import app
+from actsr_cli.app import app, main
+from actsr_cli.tuning import worker
 
 SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
 
@@ -50,16 +54,67 @@ class ProcessHere:
         """It has ended."""
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+WARM = multiprocessing.get_context("forkserver")
+"""Forks processes from one that has imported their libraries, which takes each of them seconds otherwise."""
+WARM.set_forkserver_preload(
+    [
+        *("actsr_cli.api", "actsr_cli.app", "actsr_cli.recommending.writing", "actsr_cli.tuning.planning"),
+        *("optuna.samplers", "pandas", "pyarrow.parquet", "torch._dynamo", "torch.utils.tensorboard"),
+    ]
+)
+
+
+class Command:
+    """A command of actsr in a process of its own; its methods are those of `subprocess.Popen`."""
+
+    def __init__(self, arguments: Sequence[str], stdin: Path) -> None:
+        self._said = TemporaryDirectory()
+        surroundings = (Path.cwd(), dict(os.environ))
+        self._process = WARM.Process(target=_carry_out, args=(arguments, stdin, Path(self._said.name), *surroundings))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self, timeout: float = 200) -> tuple[str, str]:
+        """Standard output and standard error of the whole process."""
+        self._process.join(timeout)
+        assert self.poll() is not None, "it does not end"
+        out, err = (Path(self._said.name, name) for name in ("out", "err"))
+        return out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+
+
+def _carry_out(arguments: Sequence[str], stdin: Path, said: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Turn this process into the command. Trials of `tune` are forked from it, for the same reason."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, file in enumerate((stdin, said / "out", said / "err")):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    vars(worker)["get_context"] = lambda _: multiprocessing.get_context("fork")
+    sys.argv = ["actsr", *arguments]
+    main()
+
+
+def start(*arguments: str, stdin: Path = Path(os.devnull)) -> Command:
     """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "actsr_cli", *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-        start_new_session=True,
-    )
+    return Command(arguments, stdin)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -74,7 +129,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     return folder
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], process: Command | subprocess.Popen[str], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[1]

@@ -162,6 +162,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return where
 
 
+TOLD = [
+    [],
+    ["--help"],
+    ["--version"],
+    *([*path.split(), "--help"] for path in COMMANDS),
+    ["download", "--list"],
+    ["models"],
+    ["presets"],
+    ["presets", "show", "beauty"],
+    ["presets", "show", "beauty", "--resolved", "--set", "loss=bpr"],
+    ["runs"],
+    ["runs", "--json"],
+    ["runs", "show", "first"],
+    ["runs", "show", "first", "--json"],
+]
+"""What only tells what there is."""
+
+
+def unneeded(arguments: list[str]) -> set[str]:
+    """The modules that one of these commands must not import: texts need no pydantic, and lists no schema."""
+    texts = arguments[-1:] in (["--help"], ["--version"]) or arguments == ["presets"]
+    below_runs = arguments[:1] == ["runs"] and len(arguments) > 2  # Typer first reads the options of `runs`
+    lists = arguments in (["--help"], ["--version"], ["presets"], ["runs"], ["download", "--list"])
+    return {*HEAVY, *(["pydantic"] if texts and not below_runs else []), *(["actsr_cli.config"] if lists else [])}
+
+
 class TestStart:
     def test_version(self) -> None:
         assert actsr("--version").stdout == f"actsr {__version__}\n"
@@ -180,41 +206,9 @@ class TestStart:
         assert result.returncode == (0 if arguments else 2) and result.stdout, result.stderr
         return set(result.stderr.splitlines())
 
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            [],
-            ["--help"],
-            ["--version"],
-            *([*path.split(), "--help"] for path in COMMANDS),
-            ["download", "--list"],
-            ["models"],
-            ["presets"],
-            ["presets", "show", "beauty"],
-            ["presets", "show", "beauty", "--resolved", "--set", "loss=bpr"],
-            ["runs"],
-            ["runs", "--json"],
-            ["runs", "show", "first"],
-            ["runs", "show", "first", "--json"],
-        ],
-        ids=lambda arguments: " ".join(arguments) or "(none)",
-    )
+    @pytest.mark.parametrize("arguments", TOLD, ids=lambda arguments: " ".join(arguments) or "(none)")
     def test_nothing_heavy_is_imported_to_tell_what_there_is(self, arguments: list[str], place: dict[str, str]) -> None:
-        assert not self.imported(arguments, place) & set(HEAVY)
-
-    @pytest.mark.parametrize(
-        "arguments",
-        [
-            ["--help"],
-            ["--version"],
-            ["presets"],
-            # Typer reads the options of `runs` before the help of its subcommands
-            *([*path.split(), "--help"] for path in COMMANDS if not path.startswith("runs ")),
-        ],
-        ids=" ".join,
-    )
-    def test_texts_need_no_pydantic(self, arguments: list[str], place: dict[str, str]) -> None:
-        assert "pydantic" not in self.imported(arguments, place)
+        assert not self.imported(arguments, place) & unneeded(arguments)
 
     def test_deleting_a_run_imports_the_lock_alone(self, place: dict[str, str]) -> None:
         code = (
@@ -222,12 +216,6 @@ class TestStart:
         )
         modules = process("-c", code, "runs", "delete", "second", "--yes", **place).stdout.split()
         assert set(modules) & set(HEAVY) == {"filelock"}
-
-    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["presets"], ["runs"], ["download", "--list"]])
-    def test_the_schema_is_not_imported_where_no_settings_are_read(
-        self, arguments: list[str], place: dict[str, str]
-    ) -> None:
-        assert "actsr_cli.config" not in self.imported(arguments, place)
 
     def test_a_command_does_not_import_the_others(self, place: dict[str, str]) -> None:
         modules = self.imported(["runs"], place)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import records
 import torch
-from processes import SMALL, call, epochs_of, start, wait_until
+from processes import SMALL, Command, call, epochs_of, start, wait_until
 from safetensors.torch import load_file
 
 from actsr_cli.experiment.run import open_run
@@ -22,7 +21,7 @@ ONE = (*BASE, "--epochs", "2", "--patience", "9", "--name", "one")
 LONG = (*BASE, "--epochs", "500", "--patience", "500", "--name", "one")
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended(process: Command) -> tuple[int, str]:
     """Exit code of a process, and what it said on standard error, in one line."""
     said = process.communicate(timeout=200)[1]
     assert "Traceback" not in said, said

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from processes import call, wait_until
+from processes import Command, call, start, wait_until
 from records import change
 
 import actsr_cli as actsr
@@ -369,36 +370,32 @@ def test_help_names_the_options() -> None:
     assert "ITEM" in call("similar", "--help").stdout
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def started(folder: Path) -> Iterator[Command]:
     """A command that has written some lists and waits for more histories."""
-    arguments = ["recommend", "one", "--histories", "-", "--output", str(folder / "lists.csv"), "--k", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "actsr_cli", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    process.stdin.write('["p1"]\n' * 9000)
-    process.stdin.flush()
-    wait_until(lambda: any(path.suffix == ".partial" for path in folder.iterdir()), process)
-    return process
+    histories = folder.with_name(f"{folder.name}-histories")
+    if not histories.exists():
+        os.mkfifo(histories)
+    output = folder / "lists.csv"
+    process = start("recommend", "one", "--histories", "-", "--output", str(output), "--k", "1", stdin=histories)
+    with histories.open("w") as given:
+        given.write('["p1"]\n' * 9000)
+        given.flush()
+        wait_until(lambda: any(path.suffix == ".partial" for path in folder.iterdir()), process)
+        yield process
 
 
 def test_interrupted_and_killed(tmp_path: Path) -> None:
     """Neither leaves a half file, and an older one stays; the next call removes what a killed one left."""
-    interrupted = started(tmp_path)
-    interrupted.send_signal(signal.SIGINT)
-    said = interrupted.communicate(timeout=60)[1]
+    with started(tmp_path) as interrupted:
+        interrupted.send_signal(signal.SIGINT)
+        said = interrupted.communicate()[1]
     assert interrupted.returncode == 130 and "interrupted" in said and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "lists.csv").write_text("older")
-    killed = started(tmp_path)
-    killed.kill()
-    killed.communicate(timeout=60)
+    with started(tmp_path) as killed:
+        killed.kill()
+        killed.communicate()
     assert (tmp_path / "lists.csv").read_text() == "older"
     call("recommend", "one", "--history", "p1", "--output", str(tmp_path / "lists.csv"))
     assert [path.name for path in tmp_path.iterdir()] == ["lists.csv"]
@@ -408,33 +405,31 @@ def test_interrupted_and_killed(tmp_path: Path) -> None:
 WATCHED = """
 import sys
 from actsr_cli.app import app
-app(sys.argv[1:], standalone_mode=False)
-with open("/proc/self/status") as status:
-    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+from actsr_cli.recommending import reading
+reading._CHUNK = 500
+for number in sys.argv[1:]:
+    files = ["--histories", f"{number}.jsonl", "--output", f"{number}.csv"]
+    app(["recommend", "one", *files, "--k", "5"], standalone_mode=False)
+    with open("/proc/self/status") as status:
+        print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
-
-
-def peak(*arguments: str) -> float:
-    """The most memory of a command, in MB."""
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=True, env=dict(os.environ)
-    )
-    return int(done.stdout.split()[-1]) / 1024
+"""Prints the most memory in kB so far, after each of some files."""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    """Who kept the histories, or what is unknown in them, would need 50 MB more."""
+def test_memory_does_not_grow_with_the_file(shop: Path) -> None:
+    """Who kept the histories, or what is unknown in them, would need 50 MB more for the second."""
     rng = random.Random(0)  # noqa: S311
-    peaks = []
-    for number in (5_000, 30_000):
-        with (tmp_path / "h.jsonl").open("w") as file:
+    numbers = (1_500, 9_000)
+    for number in numbers:
+        with Path(f"{number}.jsonl").open("w") as file:
             for row in range(number):
-                items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 2000}"]
+                items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 7000}"]
                 file.write(json.dumps({"user": f"stranger {row}", "items": items}) + "\n")
-        output = tmp_path / "lists.csv"
-        histories = ("--histories", str(tmp_path / "h.jsonl"))
-        peaks.append(peak("recommend", "one", *histories, "--k", "5", "--output", str(output)))
-        assert output.read_text().count("\n") == 1 + 5 * number
-    assert peaks[1] - peaks[0] < 25, peaks
+    watched = [sys.executable, "-c", WATCHED, *map(str, numbers)]
+    done = subprocess.run(watched, capture_output=True, text=True, check=True)
+    first, second = (int(line) / 1024 for line in done.stdout.split())
+    assert second - first < 25
+    for number in numbers:
+        assert Path(f"{number}.csv").read_text().count("\n") == 1 + 5 * number

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
-from processes import SMALL, ProcessHere, call, start, wait_until
+from processes import SMALL, WARM, ProcessHere, call, start, wait_until
 
+from actsr_cli.tuning import output
+
+DRAW = output._draw
 TINY = (*SMALL[:2], "--set", "model.hidden_size=16", "--set", "model.layers=1", "--set", "training.threads=1")
 SPACE = """
 training.learning_rate: [1.0e-3, 1.0e-2]
@@ -28,7 +33,11 @@ PLAIN = SPACE.rpartition("calibration")[0]
 
 @pytest.fixture(autouse=True)
 def _workers_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own."""
+    """Trials of `call` run in this process, unless a test undoes it; those of `start` have processes of their own.
+
+    No pictures are drawn, which takes longer than the trials.
+    """
+    monkeypatch.setattr(output, "_draw", lambda *_: None)
     monkeypatch.setattr("actsr_cli.tuning.worker.get_context", Mock(return_value=Mock(Process=ProcessHere)))
 
 
@@ -57,7 +66,8 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: py
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
 
     with monkeypatch.context() as patch:
-        patch.setattr("actsr_cli.tuning.worker.get_context", multiprocessing.get_context)
+        patch.setattr("actsr_cli.tuning.worker.get_context", lambda _: WARM)
+        patch.setattr(output, "_draw", DRAW)
         whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
     assert [run.name for run in runs] == [f"grid-t00{number}" for number in range(4)]
@@ -128,7 +138,7 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--trials", "2", "--epochs", "12")
+    options = (*study, "--trials", "2", "--epochs", "30")
     runs = place / "runs" / "demo" / "ac-sasrec"
     process = start(*options)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
@@ -163,7 +173,25 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
     """Ctrl-C in a terminal reaches every process of the group, also those that still import torch."""
-    process = start("tune", "--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "actsr_cli",
+            "tune",
+            "--grid",
+            *TINY,
+            "--workers",
+            "2",
+            "--epochs",
+            "50",
+            "--space",
+            space,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
     wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
     time.sleep(seconds)
@@ -174,8 +202,11 @@ def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float)
 
 
 def children_of(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread may end meanwhile
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def test_what_falls_behind_is_given_up(place: Path) -> None:

@@ -32,23 +32,25 @@ SMALL = [
     "model.hidden_size=32",
     "model.inner_size=64",
     "model.layers=1",
+    "model.max_length=20",
     "model.hidden_dropout=0.1",
     "model.attention_dropout=0.1",
     "model.mask_last=0.5",
     "training.learning_rate=1e-2",
-    "training.window_stride=50",
-    "training.batch_size=2048",
+    "training.window_stride=20",
+    "training.batch_size=1024",
     "training.epochs=2",
 ]
 
 
 @pytest.fixture(scope="module")
 def movies(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> SequenceData:
+    """The latest 40 ratings of each user."""
     data_dir = tmp_path_factory.mktemp("dataset")
     (data_dir / "ml-100k").mkdir()
     for file in real_data.glob("ml-100k.*"):
         shutil.copy(file, data_dir / "ml-100k")
-    config = resolve(preset="ml-100k").config
+    config = resolve(preset="ml-100k", overrides=["data.max_length=40"]).config
     return prepare(find_source(data_dir, "ml-100k"), config.data).data
 
 
