@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
 from actsr_cli.attention.calibrated import CalibratedSelfAttention
@@ -58,18 +58,17 @@ def attend_packed(
         perturb: also return the perturbed stream.
         keep_stages: also return every stage of the attention.
     """
-    if keep_stages or reads_forbidden_keys(attention):
-        return _padded(attention, hidden, pairs, relations, perturb=perturb, keep_stages=keep_stages)
-    draws = _draw(attention, hidden, pairs, perturb=perturb)
-    if covered(attention, hidden):
-        return _by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb)
-    return _padded(attention, hidden, pairs, relations, draws, perturb=perturb)
+    if keep_stages or not covered(attention, hidden):
+        return in_padded_form(attention, hidden, pairs, relations, perturb=perturb, keep_stages=keep_stages)
+    draws = draw(attention, hidden, pairs, perturb=perturb)
+    return _by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb)
 
 
 def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
-    """Whether a kernel computes this attention: in float32 on a CPU, and not under `attending_with`."""
-    plain_float32 = hidden.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
-    return hidden.device.type == "cpu" and plain_float32 and attention.attends_with == "calibrated"
+    """Whether a kernel computes this: float32 on a CPU, without `attending_with` and `reads_forbidden_keys`."""
+    if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
 
 
 def reads_padding(attention: CalibratedSelfAttention) -> bool:
@@ -85,7 +84,7 @@ def reads_forbidden_keys(attention: CalibratedSelfAttention) -> bool:
     return by_softmax or reads_padding(attention)
 
 
-def _draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, perturb: bool) -> Draws:
+def draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, perturb: bool) -> Draws:
     """The random numbers of this call, (entries,) each."""
     adversarial = attention.adversarial
     dropout = attention.dropout if attention.training else 0.0
@@ -98,7 +97,7 @@ def _draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, p
     return Draws(*factors, noise=adversarial.draw_noise(entries) if perturb and adversarial is not None else None)
 
 
-def _padded(
+def in_padded_form(
     attention: CalibratedSelfAttention,
     hidden: Tensor,
     pairs: Pairs,
@@ -108,7 +107,7 @@ def _padded(
     perturb: bool,
     keep_stages: bool = False,
 ) -> PackedOutput:
-    """The readable form, on padded sequences."""
+    """`attend_packed` by the readable form, with the given random numbers or with new ones."""
     packing = pairs.packing
     lengths = packing.lengths if pairs.real_lengths is None else pairs.real_lengths
     allowed = allowed_pairs(lengths, packing.longest, causal=pairs.causal)
@@ -195,3 +194,11 @@ def _annealed(adversarial: AdversarialCalibrator | None) -> float:
     if adversarial is None or adversarial.combine_by != "annealing":
         return 0.0
     return math.exp(-int(adversarial.step) / adversarial.annealing_steps)
+
+
+def compiles_first(model: nn.Module, device: torch.device) -> bool:
+    """Whether the first pass of a model on this device waits for a kernel to be compiled, which is then kept on disk."""
+    attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
+    if device.type != "cpu" or not any(covered(each, next(each.parameters())) for each in attentions):
+        return False
+    return not cpu.is_compiled()

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Pairs, Relations, attend_packed, calibrated_self_attention
-from actsr_cli.attention import packed as packed_module
 from actsr_cli.attention.kernels.rows import exp, softplus
 from actsr_cli.attention.kernels.threads import equal_parts, run_parts
+from actsr_cli.attention.packed import covered, draw, in_padded_form
 
 WIDTH, SPAN = 16, 9
 OPTIONS: list[dict[str, Any]] = [
@@ -65,9 +65,13 @@ def outcome(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What comes out in training, and the gradients of a weighted sum of it, with draws from one seed."""
     torch.manual_seed(7)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed_module, "covered", lambda *_: by_kernel)
-        output = attend_packed(attention, hidden, pairs, relations=relations, perturb=not pairs.only_rows)
+    perturb = not pairs.only_rows
+    if by_kernel:
+        assert covered(attention, hidden)
+        output = attend_packed(attention, hidden, pairs, relations=relations, perturb=perturb)
+    else:
+        draws = draw(attention, hidden, pairs, perturb=perturb)
+        output = in_padded_form(attention, hidden, pairs, relations, draws, perturb=perturb)
     streams = [each for each in (output.attended, output.perturbed, output.squares) if each is not None]
     weights = torch.Generator().manual_seed(3)
     total = sum((each * torch.randn(each.shape, generator=weights)).sum() for each in streams)

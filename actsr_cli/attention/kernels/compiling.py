@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -22,7 +24,26 @@ def compiled(function: Function) -> Function:
     It is compiled at the first call, and read from disk in later processes.
     """
     made: Function = numba.njit(nogil=True, cache=True, fastmath=_MATHS, error_model="numpy")(function)
+    for index in _indices(made):
+        if index.stat().st_mtime < _newest_source():  # numba itself only looks at the file of the function
+            index.unlink(missing_ok=True)
     return made
+
+
+def on_disk(made: Callable[..., Any]) -> bool:
+    """Whether machine code of a compiled function is kept on disk."""
+    return bool(_indices(made))
+
+
+def _indices(made: Any) -> list[Path]:
+    """The files by which numba finds the machine code of a function, one for each place in its source."""
+    name = f"{made.__module__.rpartition('.')[2]}.{made.__name__}-*.nbi"
+    return list(Path(made.stats.cache_path).glob(name))
+
+
+@cache
+def _newest_source() -> float:
+    return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
 
 
 def _bits_as_float32(_: Any, bits: Any) -> Any:

@@ -82,6 +82,15 @@ def attend(
     return streams
 
 
+def is_compiled() -> bool:
+    """Whether both directions were compiled before, by this process or another one."""
+    from actsr_cli.attention.kernels.backward import backward
+    from actsr_cli.attention.kernels.compiling import on_disk
+    from actsr_cli.attention.kernels.forward import forward
+
+    return on_disk(forward) and on_disk(backward)
+
+
 @dataclass(frozen=True)
 class _Task:
     """What one call does, apart from its operands; `parts` are the histories of each thread."""
