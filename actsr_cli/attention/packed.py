@@ -197,7 +197,7 @@ def _annealed(adversarial: AdversarialCalibrator | None) -> float:
 
 
 def compiles_first(model: nn.Module, device: torch.device) -> bool:
-    """Whether the first pass of a model on this device waits for a kernel to be compiled, which is then kept on disk."""
+    """Whether the first pass of a model on this device first compiles a kernel, which is then kept on disk."""
     attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
     if device.type != "cpu" or not any(covered(each, next(each.parameters())) for each in attentions):
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
@@ -23,11 +23,11 @@ def compiled(function: Function) -> Function:
 
     It is compiled at the first call, and read from disk in later processes.
     """
-    made: Function = numba.njit(nogil=True, cache=True, fastmath=_MATHS, error_model="numpy")(function)
+    made = numba.njit(nogil=True, cache=True, fastmath=_MATHS, error_model="numpy")(function)
     for index in _indices(made):
         if index.stat().st_mtime < _newest_source():  # numba itself only looks at the file of the function
             index.unlink(missing_ok=True)
-    return made
+    return cast(Function, made)
 
 
 def on_disk(made: Callable[..., Any]) -> bool:
