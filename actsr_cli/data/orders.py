@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Codes = NDArray[np.int32] | NDArray[np.int64]
 """Indices in a list of names."""
@@ -52,13 +53,13 @@ def first_rows(codes: Codes, n_codes: int) -> NDArray[np.int64]:
 
 def grouped(codes: Codes, n_codes: int) -> Codes:
     """Row indices in order of codes, equal codes in order of rows: a stable counting sort."""
-    from scipy import sparse
-
     n_rows = len(codes)
-    wide = np.int32 if n_rows < np.iinfo(np.int32).max else np.int64
+    wide: type[np.int32 | np.int64] = np.int32 if n_rows < np.iinfo(np.int32).max else np.int64
     ones = np.ones(n_rows, dtype=np.bool_)
     ends = np.arange(n_rows + 1, dtype=wide)
-    by_row = sparse.csr_array((ones, codes.astype(wide, copy=False), ends), shape=(n_rows, n_codes))
+    by_row: sparse.csr_array[np.bool_] = sparse.csr_array(
+        (ones, codes.astype(wide, copy=False), ends), shape=(n_rows, n_codes)
+    )
     order: Codes = by_row.tocsc().indices
     return order
 

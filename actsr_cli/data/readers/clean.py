@@ -49,7 +49,8 @@ def read_clean(chunks: Iterable[pa.Table], roles: Roles) -> Interactions | None:
         for name in roles.of_numbers
     }
     try:
-        _add_all(chunks, [(name, each.add) for name, each in (*ids.items(), *numbers.items())])
+        adds = [(name, each.add) for name, each in ids.items()] + [(name, each.add) for name, each in numbers.items()]
+        _add_all(chunks, adds)
         readings = {name: each.reading() for name, each in numbers.items()}
     except NotCleanError:
         return None

@@ -60,7 +60,8 @@ class Interactions:
         """The rows that are marked; `user_names` and `item_names` stay the same."""
         order = self.order
         if order is not None:
-            number = np.cumsum(keep, dtype=order.dtype) - order.dtype.type(1)
+            number: Codes = np.cumsum(keep, dtype=order.dtype)
+            number -= 1
             order = gather(number, order[gather(keep, order)])
         return replace(
             self,

@@ -18,7 +18,7 @@ from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.delimited import Table, check_names
 from actsr_cli.data.readers.expansion import Layout, find_layout, read_layout
 from actsr_cli.data.readers.folders import part_files, partition_values
-from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.interactions import BadLines, Interactions, NotCleanError
 from actsr_cli.errors import DataError
 
 _TEXT = pa.string()
@@ -135,11 +135,18 @@ def _schema(folder: Path, file: Path) -> pa.Schema:
 
 
 def _all_chunks(folder: Path, files: Sequence[Path], layout: Layout, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The used columns of all parts, in tables of some rows."""
+    """The used columns of all parts, in tables of some rows.
+
+    Raises:
+        NotCleanError: a column has values of another kind.
+        DataError: a part cannot be read.
+    """
     for file in files:
         for chunk in _chunks(folder, file, layout.used, schema):
-            with readable(folder):
+            try:
                 converted = _converted(chunk, layout, folder)
+            except (DataError, pa.ArrowException) as error:
+                raise NotCleanError from error
             yield converted
 
 

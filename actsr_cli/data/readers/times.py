@@ -32,7 +32,7 @@ _RECENT = 1e8
 _DATED = {"year": 1_900, "day": 19_000_101, "hour": 1_900_010_100}
 """The smallest numbers whose digits are a date, to the year, to the day and to the hour."""
 _LAST_MINUTE, _FIRST_SECOND, _LAST_SECOND = 2.2e11, 1.9e13, 2.2e13
-"""No number between the first two, or from the third on, has the digits of a date; see `dates.FORMS`."""
+"""No number between the first two, or from the third on, is a date in digits; see `dates.FORMS`."""
 _BY_CHANCE = 10
 """Among numbers that count from elsewhere, fewer than one in so many look like dates by chance."""
 HINT = "Write all times in one way: ISO dates such as 2014-02-01, or seconds since 1970."
@@ -226,14 +226,10 @@ def _are_no_dates(numbers: Real, years: bool) -> bool:
 
 
 def _unit_of_all(low: float, high: float) -> int | None:
-    """The unit of numbers between two that cannot be dates in digits, or None; saves a closer look at each number."""
-    for unit, (_, smallest, limit, _) in enumerate(_UNITS):
-        following = _UNITS[unit + 1][1] if unit + 1 < len(_UNITS) else limit
-        if unit and max(smallest, _LAST_MINUTE) <= low <= high < min(following, limit, _FIRST_SECOND):
-            return unit
-        if unit and max(smallest, _LAST_SECOND) <= low <= high < min(following, limit):
-            return unit
-    return None
+    """The one unit of all numbers from `low` to `high` if none of them can be a date in digits; None if unsure."""
+    one, other = (sum(size >= smallest for _, smallest, *_ in _UNITS) - 1 for size in (low, high))
+    no_dates = low >= _LAST_SECOND or _LAST_MINUTE <= low <= high < _FIRST_SECOND
+    return one if no_dates and one == other and high < _UNITS[one][2] else None
 
 
 def _since_1970(numbers: Real) -> Reading:
@@ -248,7 +244,7 @@ def _since_1970(numbers: Real) -> Reading:
     return Reading(np.where(sizes < limit, numbers / steps, np.nan), name)
 
 
-def _way_of_digits(digits: NDArray[np.int64]) -> str:
+def _way_of_digits(digits: NDArray[np.int8]) -> str:
     lengths = np.unique(digits).tolist()
     if lengths == [4]:
         return YEARS
