@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-Codes = NDArray[np.int32] | NDArray[np.int64]
+Codes = NDArray[np.signedinteger[Any]]
 """Indices in a list of names."""
 _BLOCK = 1 << 18
 """Number of rows that are worked on at once; they stay in the cache of a core."""
 _COUNTED = 1 << 22
 """Number of rows that are counted at once; each time takes as long as the list of counts."""
+
+_THREADS = 2
 
 T = TypeVar("T", bound=np.generic)
 
@@ -54,13 +57,11 @@ def first_rows(codes: Codes, n_codes: int) -> NDArray[np.int64]:
 def grouped(codes: Codes, n_codes: int) -> Codes:
     """Row indices in order of codes, equal codes in order of rows: a stable counting sort."""
     n_rows = len(codes)
-    wide: type[np.int32 | np.int64] = np.int32 if n_rows < np.iinfo(np.int32).max else np.int64
+    wide = np.int32 if n_rows < np.iinfo(np.int32).max else np.int64
     ones = np.ones(n_rows, dtype=np.bool_)
-    ends = np.arange(n_rows + 1, dtype=wide)
-    by_row: sparse.csr_array[np.bool_] = sparse.csr_array(
-        (ones, codes.astype(wide, copy=False), ends), shape=(n_rows, n_codes)
-    )
-    order: Codes = by_row.tocsc().indices
+    ends: Any = np.arange(n_rows + 1, dtype=wide)
+    columns: Any = codes.astype(wide, copy=False)
+    order: Codes = sparse.csr_array((ones, columns, ends), shape=(n_rows, n_codes)).tocsc().indices
     return order
 
 
@@ -87,9 +88,13 @@ def chronological(
     if not keys:
         return order
     counts = counts_of(users, n_users)
-    for some, block in blocks_of_users(counts):
-        rows = order[block]
-        n_users = some.stop - some.start
-        of_user = np.repeat(np.arange(n_users, dtype=np.min_scalar_type(n_users)), counts[some])  # 16 bits sort fast
+
+    def sort(some: slice, block: slice) -> None:
+        rows, n_some = order[block], some.stop - some.start
+        of_user = np.repeat(np.arange(n_some, dtype=np.min_scalar_type(n_some)), counts[some])  # 16 bits sort fast
         order[block] = rows[np.lexsort([*(values[rows] for values in keys), of_user])]
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for each in [pool.submit(sort, *of_users) for of_users in blocks_of_users(counts)]:
+            each.result()
     return order

@@ -8,7 +8,7 @@ skip, and where. On clean tables both have the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -156,7 +156,7 @@ def _texts_of(numbers: list[NDArray[np.int64]]) -> pa.LargeStringArray:
     return pa.array(np.concatenate(numbers)).cast(pa.large_string())
 
 
-def _add_all(chunks: Iterable[pa.Table], columns: list[tuple[str, Callable[[pa.Array], None]]]) -> None:
+def _add_all(chunks: Iterable[pa.Table], columns: Sequence[tuple[str, Callable[[pa.Array], None]]]) -> None:
     """Add each chunk to each column: while one is read, the one before is converted."""
     running: list[Future[None]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
