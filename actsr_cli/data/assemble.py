@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actsr_cli.config import DataConfig
 from actsr_cli.config.data import Bound
-from actsr_cli.data.filters import equal_rows, in_interval, k_core, latest, time_order, without_duplicates
+from actsr_cli.data.filters import equal_rows, in_interval, k_core, latest, user_order, without_duplicates
+from actsr_cli.data.orders import Codes, blocks, counts_of, first_rows, gather, grouped
 from actsr_cli.data.readers.dates import written
 from actsr_cli.data.readers.interactions import BadLines, Interactions, OnBadLine
 from actsr_cli.data.readers.item_files import ItemDetails, read_item_file
@@ -43,8 +45,10 @@ def assemble(
     bad_lines = [BadLines(path, on_bad_line) for path in source.parts]
     raw = read_interactions(find_reader(source.format), source.columns, settings.intervals, bad_lines)
     _check_equal(settings, raw, source.name)
+    raw = replace(raw, order=user_order(raw))
     steps = [_step(_read_step(source, raw), raw)]
-    read = raw
+    times, period = _times(raw), _period(raw)
+    repeated = int(equal_rows(raw).sum()) if settings.duplicates == "keep" else 0
     raw = _filtered(raw, settings, steps, say)
     say("building sequences")
     details, item_note = _item_details(source, bad_lines)
@@ -54,9 +58,9 @@ def assemble(
         bad_examples=[example for each in bad_lines for example in each.examples],
         parts=_part_sizes(raw),
         item_note=item_note or _unmatched(source, raw, details),
-        times=_times(read),
-        period=_period(read),
-        equal_rows=int(equal_rows(read).sum()) if settings.duplicates == "keep" else 0,
+        times=times,
+        period=period,
+        equal_rows=repeated,
     )
     return _sequences(raw, source.name, fingerprint, details), report
 
@@ -163,12 +167,8 @@ def _interval_name(column: str, low: Bound | None, high: Bound | None) -> str:
 
 
 def _step(name: str, raw: Interactions) -> Step:
-    return Step(name, _present(raw.users), _present(raw.items), len(raw))
-
-
-def _present(codes: NDArray[np.int64]) -> int:
-    """The number of distinct codes."""
-    return int(np.count_nonzero(np.bincount(codes)))
+    users, items = counts_of(raw.users, len(raw.user_names)), counts_of(raw.items, len(raw.item_names))
+    return Step(name, int(np.count_nonzero(users)), int(np.count_nonzero(items)), len(raw))
 
 
 def _part_sizes(raw: Interactions) -> dict[str, int]:
@@ -180,30 +180,35 @@ def _part_sizes(raw: Interactions) -> dict[str, int]:
 
 def _sequences(raw: Interactions, name: str, fingerprint: str, details: ItemDetails) -> SequenceData:
     """Number users and items in order of first appearance, and sort each user's items by part and time."""
-    users, user_names = _renumbered(raw.users, raw.user_names)
-    items, item_names = _renumbered(raw.items, raw.item_names)
-    order = time_order(raw)
-    order = order[np.argsort(users[order], kind="stable")]
+    user_numbers, user_names = _renumbered(raw.users, raw.user_names)
+    item_numbers, item_names = _renumbered(raw.items, raw.item_names)
+    order = user_order(raw)
+    order = order[grouped(gather(user_numbers, gather(raw.users, order)), len(user_names))]
+    items = np.empty(len(raw), dtype=np.int32)
+    for block in blocks(len(raw)):
+        items[block] = item_numbers[raw.items[order[block]]] + 1
+    lengths = np.zeros(len(user_names), dtype=np.int64)
+    of_user = counts_of(raw.users, len(raw.user_names))
+    lengths[user_numbers[of_user > 0]] = of_user[of_user > 0]
     return SequenceData(
         name=name,
         fingerprint=fingerprint,
-        items=(items[order] + 1).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(users))]).astype(np.int64),
-        timestamps=None if raw.timestamps is None else raw.timestamps[order],
+        items=items,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        timestamps=None if raw.timestamps is None else gather(raw.timestamps, order),
         user_names=tuple(user_names),
         item_names=("", *item_names),
         titles=("", *(details.titles.get(item, "") for item in item_names)) if details.titles else None,
         categories=((), *(details.categories.get(item, ()) for item in item_names)) if details.categories else None,
-        parts=None if raw.parts is None else raw.parts[order],
+        parts=None if raw.parts is None else gather(raw.parts, order),
         times=raw.way,
     )
 
 
-def _renumbered(codes: NDArray[np.int64], names: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Codes without gaps, in order of first appearance, and their names."""
-    first = np.full(len(names), len(codes))
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last of equal indices stays: the first appearance
+def _renumbered(codes: Codes, names: NDArray[np.object_]) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
+    """For each code its place in the order of first appearance, and the names in this order; codes may be absent."""
+    first = first_rows(codes, len(names))
     by_appearance = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(codes))]
-    number = np.empty(len(names), dtype=np.int64)
-    number[by_appearance] = np.arange(len(by_appearance))
-    return number[codes], names[by_appearance]
+    numbers = np.empty(len(names), dtype=np.int32)
+    numbers[by_appearance] = np.arange(len(by_appearance))
+    return numbers, names[by_appearance]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from actsr_cli.config.data import Bound
 from actsr_cli.data.intervals import numeric_bounds
+from actsr_cli.data.orders import Codes, blocks, blocks_of_users, chronological, counts_of
 from actsr_cli.data.readers.interactions import Interactions
 
 
@@ -21,7 +23,8 @@ def in_interval(raw: Interactions, column: str, low: Bound | None, high: Bound |
     """
     values = raw.column(column)
     keep = ~np.isnan(values)
-    low, high = numeric_bounds(column, low, high, raw.way_of(column), values[keep].min(initial=np.inf))
+    smallest = values.min(where=keep, initial=np.inf)
+    low, high = numeric_bounds(column, low, high, raw.way_of(column), smallest)
     if low is not None:
         keep &= values >= low
     if high is not None:
@@ -31,48 +34,72 @@ def in_interval(raw: Interactions, column: str, low: Bound | None, high: Bound |
 
 def without_duplicates(raw: Interactions, keep: Literal["first", "last"]) -> Interactions:
     """Keep only the first or last interaction in time of each user with each item (ties by file order)."""
-    order = time_order(raw)
-    pairs = raw.users[order] * np.int64(len(raw.item_names)) + raw.items[order]
-    if keep == "last":
-        pairs, order = pairs[::-1], order[::-1]
-    _, firsts = np.unique(pairs, return_index=True)
-    return raw.select(np.sort(order[firsts]))
+    kept = np.zeros(len(raw), dtype=np.bool_)
+    for rows, of_user in _by_users(raw, user_order(raw)):
+        pairs = pd.DataFrame({"user": of_user, "item": raw.items[rows]}, copy=False)
+        kept[rows[~np.asarray(pairs.duplicated(keep=keep))]] = True
+    return raw.select(kept)
 
 
 def equal_rows(raw: Interactions) -> NDArray[np.bool_]:
     """(rows,) whether a row is equal to an earlier one in user, item and time; none is if there are no times."""
+    equal = np.zeros(len(raw), dtype=np.bool_)
     if raw.timestamps is None:
-        return np.zeros(len(raw), dtype=np.bool_)
-    rows = pd.DataFrame({"user": raw.users, "item": raw.items, "time": raw.timestamps}, copy=False)
-    return np.asarray(rows.duplicated())
+        return equal
+    parted = raw.parts is not None  # then equal times of a user may be in several parts
+    order = chronological(raw.users, len(raw.user_names), raw.timestamps) if parted else user_order(raw)
+    for rows, of_user in _by_users(raw, order):
+        times = raw.timestamps[rows]
+        alike = np.zeros(len(rows) + 1, dtype=np.bool_)  # a row in user and time to the one before
+        alike[1:-1] = (times[1:] == times[:-1]) & (of_user[1:] == of_user[:-1])
+        moment = np.cumsum(~alike[:-1])
+        unsure = alike[:-1] | alike[1:]
+        pairs = pd.DataFrame({"moment": moment[unsure], "item": raw.items[rows[unsure]]}, copy=False)
+        equal[rows[unsure][np.asarray(pairs.duplicated())]] = True
+    return equal
 
 
 def k_core(raw: Interactions, user_core: int, item_core: int) -> Interactions:
     """Drop users and items with fewer interactions than their core, repeated until all have enough."""
-    users, items = raw.users, raw.items
-    rows = np.arange(len(raw))
+    of_user = counts_of(raw.users, len(raw.user_names))
+    of_item = counts_of(raw.items, len(raw.item_names))
+    kept = np.ones(len(raw), dtype=np.bool_)
+    drop = np.empty_like(kept)
     while True:
-        enough = np.bincount(users[rows], minlength=len(raw.user_names))[users[rows]] >= user_core
-        enough &= np.bincount(items[rows], minlength=len(raw.item_names))[items[rows]] >= item_core
-        if enough.all():
-            return raw.select(rows)
-        rows = rows[enough]
+        few_users, few_items = of_user < user_core, of_item < item_core
+        for block in blocks(len(raw)):
+            drop[block] = kept[block] & (few_users[raw.users[block]] | few_items[raw.items[block]])
+        if not drop.any():
+            return raw if kept.all() else raw.select(kept)
+        kept &= ~drop
+        of_user -= counts_of(raw.users[drop], len(of_user))
+        of_item -= counts_of(raw.items[drop], len(of_item))
 
 
 def latest(raw: Interactions, max_length: int) -> Interactions:
     """Each user's latest `max_length` interactions."""
-    order = time_order(raw)
-    by_user = order[np.argsort(raw.users[order], kind="stable")]
-    counts = np.bincount(raw.users, minlength=len(raw.user_names))
-    ends = np.cumsum(counts)[raw.users[by_user]]
-    from_end = ends - np.arange(len(raw))  # 1 for a user's latest
-    return raw.select(np.sort(by_user[from_end <= max_length]))
+    kept = np.zeros(len(raw), dtype=np.bool_)
+    counts = counts_of(raw.users, len(raw.user_names))
+    order = user_order(raw)
+    for some, block in blocks_of_users(counts):
+        ends = np.cumsum(counts[some])
+        from_end = np.repeat(ends, counts[some]) - np.arange(block.stop - block.start)  # 1 for a user's latest
+        kept[order[block][from_end <= max_length]] = True
+    return raw.select(kept)
 
 
-def time_order(raw: Interactions) -> NDArray[np.int64]:
-    """Row indices in order of time; equal times, and inputs without times, keep the order of the file.
+def user_order(raw: Interactions) -> Codes:
+    """Row indices in order of users; each user's in order of time, equal times and inputs without times as in the file.
 
-    If the data are split into files, rows are ordered by part first, then by time.
+    If the data are split into files, a user's rows are ordered by part first, then by time.
     """
-    order = np.arange(len(raw)) if raw.timestamps is None else np.argsort(raw.timestamps, kind="stable")
-    return order if raw.parts is None else order[np.argsort(raw.parts[order], kind="stable")]
+    if raw.order is not None:
+        return raw.order
+    return chronological(raw.users, len(raw.user_names), raw.timestamps, raw.parts)
+
+
+def _by_users(raw: Interactions, order: Codes) -> Iterator[tuple[Codes, NDArray[np.int64]]]:
+    """The rows of some users after another in an order of users, with a number for the user of each row."""
+    counts = counts_of(raw.users, len(raw.user_names))
+    for some, block in blocks_of_users(counts):
+        yield order[block], np.repeat(np.arange(some.stop - some.start), counts[some])

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actsr_cli.data.filters import equal_rows, in_interval, k_core, latest, time_order, without_duplicates
+from actsr_cli.data.filters import equal_rows, in_interval, k_core, latest, user_order, without_duplicates
 from actsr_cli.data.readers.interactions import Interactions
 
 Row = tuple[int, int, float]
@@ -75,7 +75,7 @@ def test_intervals_are_closed_and_may_be_open_ended() -> None:
 
 
 def test_equal_times_keep_file_order() -> None:
-    assert time_order(interactions([(0, 0, 2.0), (0, 1, 1.0), (0, 2, 2.0), (0, 3, 1.0)])).tolist() == [1, 3, 0, 2]
+    assert user_order(interactions([(0, 0, 2.0), (0, 1, 1.0), (0, 2, 2.0), (0, 3, 1.0)])).tolist() == [1, 3, 0, 2]
 
 
 @given(rows=rows_strategy)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from actsr_cli.data.readers.clean import read_clean
 from actsr_cli.data.readers.columns import Columns
-from actsr_cli.data.readers.delimited import Dialect, check_names, dialect_of, read_delimited, read_header
+from actsr_cli.data.readers.delimited import (
+    Dialect,
+    check_names,
+    delimited_chunks,
+    dialect_of,
+    read_delimited,
+    read_header,
+)
 from actsr_cli.data.readers.expansion import find_layout, read_layout, with_words
 from actsr_cli.data.readers.headers import check_separator, explaining
 from actsr_cli.data.readers.interactions import BadLines, Interactions
@@ -21,6 +29,10 @@ def read_atomic(path: Path, columns: Columns, wanted: Collection[str], bad_lines
     lists = [name for name, kind in kinds.items() if kind.endswith("_seq")]
     with explaining(path, dialect, names):
         layout = find_layout(names, lists, columns, wanted, path)
+    if layout.lists is None:
+        raw = read_clean(delimited_chunks(path, dialect, names, layout.used), layout.roles)
+        if raw is not None:
+            return raw
     table = read_delimited(path, dialect, names, layout.used)
     return read_layout(with_words(table, layout), layout, path, bad_lines)
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as compute
 from numpy.typing import NDArray
 
+from actsr_cli.data.orders import blocks
+
 Whole = NDArray[np.int64]
 Real = NDArray[np.float64]
 
@@ -65,12 +67,21 @@ def read_iso(texts: pa.LargeStringArray) -> IsoDates:
     )
 
 
-def read_digits(numbers: Real) -> tuple[Real, Whole]:
+def read_digits(numbers: Real) -> tuple[Real, NDArray[np.int8]]:
     """Read whole numbers as dates, such as 2014, 201402, 20140201 and 20140201103000.
 
     Returns:
         The seconds since 1970, NaN where the digits are not a date; and the number of digits, 0 there.
     """
+    seconds = np.empty(len(numbers))
+    digits = np.empty(len(numbers), dtype=np.int8)
+    for block in blocks(len(numbers)):
+        seconds[block], digits[block] = _read_digits(numbers[block])
+    return seconds, digits
+
+
+def _read_digits(numbers: Real) -> tuple[Real, Whole]:
+    """See `read_digits`; takes a dozen arrays of this size."""
     padded = np.zeros(len(numbers), dtype=np.int64)
     digits = np.zeros(len(numbers), dtype=np.int64)
     for length in FORMS:

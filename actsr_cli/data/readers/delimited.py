@@ -16,6 +16,7 @@ import pyarrow.csv as arrow_csv
 from numpy.typing import NDArray
 
 from actsr_cli.data.readers.columns import NONE, Columns
+from actsr_cli.data.readers.interactions import NotCleanError
 from actsr_cli.data.readers.quotes import LONGEST, NOT_CLOSED, Block, QuotedRows, parse_row, unquoted
 from actsr_cli.data.readers.registry import guess_reader
 from actsr_cli.data.readers.text import text_blocks
@@ -183,6 +184,24 @@ def read_delimited(path: Path, dialect: Dialect, names: list[str], used: list[st
         return np.delete(np.concatenate(lines), refused)
 
     return Table(pa.concat_tables(tables).to_pandas(), places, "line", sorted(malformed))
+
+
+def delimited_chunks(path: Path, dialect: Dialect, names: list[str], used: list[str]) -> Iterator[pa.Table]:
+    """The same columns block by block, for `clean.read_clean`.
+
+    Raises:
+        NotCleanError: a row is malformed.
+        DataError: see `read_delimited`.
+    """
+    malformed: list[tuple[int, str]] = []
+    for block in _blocks(path, dialect, len(names), malformed):
+        if block.text:
+            table, wrong = _parsed(block, path, dialect, names, used)
+            if wrong:
+                raise NotCleanError
+            yield table
+    if malformed:
+        raise NotCleanError
 
 
 def _blocks(path: Path, dialect: Dialect, n_fields: int, malformed: list[tuple[int, str]]) -> Iterator[Block]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from actsr_cli.data.readers.columns import FILE_ORDER, ROLES, Columns
-from actsr_cli.data.readers.delimited import WHITESPACE, Dialect, Table, check_names, first_fields
+from actsr_cli.data.readers.delimited import WHITESPACE, Dialect, check_names, first_fields
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
 
@@ -74,14 +78,19 @@ def check_separator(path: Path, dialect: Dialect, names: Sequence[str], hint: st
     )
 
 
-def check_values(path: Path, table: Table, columns: Columns) -> None:
+def check_values(path: Path, values: Mapping[str, NDArray[np.object_]] | pd.DataFrame, columns: Columns) -> None:
     """Check that a given name of a column is none of its values, as it is where the first row holds data.
+
+    Args:
+        path: the file, for errors.
+        values: of each column, at least once each.
+        columns: as the user gave them.
 
     Raises:
         DataError: it is.
     """
     for name in (columns.user, columns.item):
-        if name is not None and (table.frame[name] == name).any():
+        if name is not None and (values[name] == name).any():
             raise DataError(
                 f"{path}: its first row looks like data: '{name}' is also in a row below",
                 hint=f"{_NO_HEADER} Rename the column if it is a name.",

@@ -10,10 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from actsr_cli.data.orders import Codes, gather
 from actsr_cli.errors import DataError, nearest
 
 OnBadLine = Literal["error", "skip"]
 _EXAMPLES = 3
+
+
+class NotCleanError(Exception):
+    """A table does not fit the fast path of `clean`; it is read again with care."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,11 @@ class Interactions:
         columns: names of the columns of users, items and times; empty if the format has no columns.
         parts: (rows,) uint8 index in `registry.PARTS` if the data are split into files, else None.
         from_lists: whether the rows of the file held a list of items each.
+        order: (rows,) row indices in order of user, part and time, see `orders.chronological`; None: not sorted yet.
     """
 
-    users: NDArray[np.int64]
-    items: NDArray[np.int64]
+    users: Codes
+    items: Codes
     user_names: NDArray[np.object_]
     item_names: NDArray[np.object_]
     timestamps: NDArray[np.float64] | None
@@ -45,19 +51,26 @@ class Interactions:
     columns: tuple[str | None, ...] = ()
     parts: NDArray[np.uint8] | None = None
     from_lists: bool = False
+    order: Codes | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Interactions:
-        """The given rows, in the given order; `user_names` and `item_names` stay the same."""
+    def select(self, keep: NDArray[np.bool_]) -> Interactions:
+        """The rows that are marked; `user_names` and `item_names` stay the same."""
+        order = self.order
+        if order is not None:
+            number: Codes = np.cumsum(keep, dtype=order.dtype)
+            number -= 1
+            order = gather(number, order[gather(keep, order)])
         return replace(
             self,
-            users=self.users[rows],
-            items=self.items[rows],
-            timestamps=None if self.timestamps is None else self.timestamps[rows],
-            numbers={name: values[rows] for name, values in self.numbers.items()},
-            parts=None if self.parts is None else self.parts[rows],
+            users=self.users[keep],
+            items=self.items[keep],
+            timestamps=None if self.timestamps is None else self.timestamps[keep],
+            numbers={name: values[keep] for name, values in self.numbers.items()},
+            parts=None if self.parts is None else self.parts[keep],
+            order=order,
         )
 
     def column(self, name: str) -> NDArray[np.float64]:

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 
-def number_texts(values: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+def number_texts(values: pd.Series) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
     """Indices of texts in order of first appearance, and the text of each index."""
     encoded = _whole(pa.array(values.astype("str"), type=pa.large_string())).dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
     return codes, encoded.dictionary.to_numpy(zero_copy_only=False)
 
 

@@ -9,19 +9,21 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
+from actsr_cli.data.readers.clean import read_clean
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.delimited import Table, check_names
 from actsr_cli.data.readers.expansion import Layout, find_layout, read_layout
 from actsr_cli.data.readers.folders import part_files, partition_values
-from actsr_cli.data.readers.interactions import BadLines, Interactions
+from actsr_cli.data.readers.interactions import BadLines, Interactions, NotCleanError
 from actsr_cli.errors import DataError
 
 _TEXT = pa.string()
+_ROWS = 1 << 17
+"""Number of rows that are decoded at once."""
 _WHOLE = 2.0**53
 """Up to here every whole number is a float of its own."""
 
@@ -36,9 +38,13 @@ def read_parquet(path: Path, columns: Columns, wanted: Collection[str], bad_line
     files = part_files(path)
     schema = _common_schema(path, files)
     layout = find_layout(schema.names, [each.name for each in schema if is_list(each.type)], columns, wanted, path)
-    tables = [_part(path, file, layout.used, schema) for file in files]
+    if layout.lists is None:
+        raw = read_clean(_all_chunks(path, files, layout, schema), layout.roles)
+        if raw is not None:
+            return raw
+    tables = [pa.concat_tables(_chunks(path, file, layout.used, schema)) for file in files]
     with readable(path):
-        frame = _frame(pa.concat_tables(tables), layout, path)
+        frame = _converted(pa.concat_tables(tables), layout, path).to_pandas()
     if len(files) > 1:
         bad_lines = _BadRows(bad_lines, [file.relative_to(path) for file in files], [len(each) for each in tables])
     return read_layout(Table(frame, lambda: np.arange(1, len(frame) + 1), "row", []), layout, path, bad_lines)
@@ -128,18 +134,39 @@ def _schema(folder: Path, file: Path) -> pa.Schema:
     return schema
 
 
-def _part(folder: Path, file: Path, used: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """The used columns of a part."""
+def _all_chunks(folder: Path, files: Sequence[Path], layout: Layout, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The used columns of all parts, in tables of some rows.
+
+    Raises:
+        NotCleanError: a column has values of another kind.
+        DataError: a part cannot be read.
+    """
+    for file in files:
+        for chunk in _chunks(folder, file, layout.used, schema):
+            try:
+                converted = _converted(chunk, layout, folder)
+            except (DataError, pa.ArrowException) as error:
+                raise NotCleanError from error
+            yield converted
+
+
+def _chunks(folder: Path, file: Path, used: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The used columns of a part, in tables of some rows; at least one."""
     values = partition_values(folder, file)
-    table = parquet_columns(file, [name for name in used if name not in values])
-    for name in used:
-        if name in values:
-            table = table.append_column(name, pa.repeat(pa.scalar(values[name], _TEXT), len(table)))
-    with readable(file):
-        return table.select(used).cast(pa.schema([schema.field(name) for name in used]))
+    chosen = pa.schema([schema.field(name) for name in used])
+    with readable(file), parquet.ParquetFile(file) as opened:
+        columns = [name for name in used if name not in values]
+        yield chosen.empty_table()
+        for batch in opened.iter_batches(_ROWS, columns=columns):
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            for name in used:
+                if name in values:
+                    table = table.append_column(name, pa.repeat(pa.scalar(values[name], _TEXT), len(table)))
+            yield table.select(used).cast(chosen)
 
 
-def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
+def _converted(table: pa.Table, layout: Layout, path: Path) -> pa.Table:
     """The columns in types that pandas keeps as they are: ids as texts, dates as times."""
     roles = layout.roles
     columns = {}
@@ -156,8 +183,7 @@ def _frame(table: pa.Table, layout: Layout, path: Path) -> pd.DataFrame:
         elif not is_list(kind):
             column = _numbers(name, column, kind, path)
         columns[name] = column
-    frame: pd.DataFrame = pa.table(columns).to_pandas()
-    return frame
+    return pa.table(columns)
 
 
 def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from actsr_cli.data.orders import Codes, gather
 from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.interactions import BadLines, Interactions
 from actsr_cli.data.readers.registry import Reader
@@ -80,10 +81,13 @@ def _joined(tables: Sequence[Interactions]) -> Interactions:
 
 
 def _numbered_anew(
-    tables: Sequence[tuple[NDArray[np.int64], NDArray[np.object_]]],
-) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    tables: Sequence[tuple[Codes, NDArray[np.object_]]],
+) -> tuple[NDArray[np.int32], NDArray[np.object_]]:
     """Convert the codes of several tables with separate names to codes with common names."""
     numbers, names = pd.factorize(np.concatenate([names for _, names in tables]))
     ends = np.cumsum([len(names) for _, names in tables])
-    codes = [own[codes] for (codes, _), own in zip(tables, np.split(numbers, ends[:-1]), strict=True)]
-    return np.concatenate(codes).astype(np.int64), names
+    codes = [
+        gather(own.astype(np.int32), codes)
+        for (codes, _), own in zip(tables, np.split(numbers, ends[:-1]), strict=True)
+    ]
+    return np.concatenate(codes), names

@@ -31,6 +31,8 @@ _RECENT = 1e8
 """Numbers of this size or more can be seconds since 1970 of our days (from 1973); smaller ones count from elsewhere."""
 _DATED = {"year": 1_900, "day": 19_000_101, "hour": 1_900_010_100}
 """The smallest numbers whose digits are a date, to the year, to the day and to the hour."""
+_LAST_MINUTE, _FIRST_SECOND, _LAST_SECOND = 2.2e11, 1.9e13, 2.2e13
+"""No number between the first two, or from the third on, is a date in digits; see `dates.FORMS`."""
 _BY_CHANCE = 10
 """Among numbers that count from elsewhere, fewer than one in so many look like dates by chance."""
 HINT = "Write all times in one way: ISO dates such as 2014-02-01, or seconds since 1970."
@@ -72,7 +74,7 @@ def read_times(values: pd.Series | Real, *, years: bool = True) -> Reading:
     Raises:
         DataError: the type of the column cannot hold times.
     """
-    return _read(values, lambda numbers: _numeric_times(numbers, years))
+    return _read(values, lambda numbers: numeric_times(numbers, years))
 
 
 def read_numbers_or_dates(values: pd.Series | Real) -> Reading:
@@ -133,6 +135,12 @@ def in_unit(number: float, way: str) -> float:
     return number / steps if number == 0 or smallest <= abs(number) < limit or way == SECONDS else float("nan")
 
 
+def typed_seconds(array: pa.TimestampArray) -> Real:
+    """Typed times as seconds since 1970; NaN for missing ones."""
+    steps = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[array.type.unit]
+    return _floats(array.cast(pa.int64()).cast(pa.float64(), safe=False)) / steps
+
+
 def shown(value: object) -> str:
     """A value of a column in one line, for messages."""
     return " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
@@ -157,8 +165,7 @@ def _read(values: pd.Series | Real, of_numbers: Callable[[Real], Reading], *, da
         numbers = _floats(array.cast(pa.float64(), safe=False))
         return of_numbers(np.where(np.isfinite(numbers), numbers, np.nan))
     if dates and types.is_timestamp(kind):
-        steps = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
-        return Reading(_floats(array.cast(pa.int64()).cast(pa.float64(), safe=False)) / steps, TYPED)
+        return Reading(typed_seconds(array), TYPED)
     if dates and types.is_date(kind):
         return Reading(_floats(array.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())) * 86_400, TYPED)
     if types.is_null(kind):
@@ -183,10 +190,18 @@ def _of_texts(texts: pa.LargeStringArray, of_numbers: Callable[[Real], Reading])
     return Reading(np.where(is_number, dates, iso.seconds), ISO)
 
 
-def _numeric_times(numbers: Real, years: bool) -> Reading:
-    """Times from numbers: as dates in digits, or in one unit since 1970."""
+def numeric_times(numbers: Real, years: bool = True) -> Reading:
+    """Times from numbers: as dates in digits, or in one unit since 1970.
+
+    Args:
+        numbers: finite, or NaN.
+        years: see `read_times`.
+    """
     if _are_no_dates(numbers, years):
         return Reading(numbers, SECONDS)
+    if len(numbers) and (unit := _unit_of_all(float(numbers.min()), float(numbers.max()))) is not None:
+        name, _, _, steps = _UNITS[unit]
+        return Reading(numbers / steps, name)
     dates, digits = read_digits(numbers)
     if not years:
         digits[digits < 8] = 0
@@ -210,6 +225,13 @@ def _are_no_dates(numbers: Real, years: bool) -> bool:
     return bool(small or (low >= _RECENT and high < _DATED["hour"]))
 
 
+def _unit_of_all(low: float, high: float) -> int | None:
+    """The one unit of all numbers from `low` to `high` if none of them can be a date in digits; None if unsure."""
+    one, other = (sum(size >= smallest for _, smallest, *_ in _UNITS) - 1 for size in (low, high))
+    no_dates = low >= _LAST_SECOND or _LAST_MINUTE <= low <= high < _FIRST_SECOND
+    return one if no_dates and one == other and high < _UNITS[one][2] else None
+
+
 def _since_1970(numbers: Real) -> Reading:
     """Times from numbers of one unit; 0 is the same in all."""
     sizes = np.abs(numbers)
@@ -222,7 +244,7 @@ def _since_1970(numbers: Real) -> Reading:
     return Reading(np.where(sizes < limit, numbers / steps, np.nan), name)
 
 
-def _way_of_digits(digits: NDArray[np.int64]) -> str:
+def _way_of_digits(digits: NDArray[np.int8]) -> str:
     lengths = np.unique(digits).tolist()
     if lengths == [4]:
         return YEARS
