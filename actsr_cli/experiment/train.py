@@ -147,7 +147,8 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
         )
-        trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
+        with failure_recorded(run, leads=training.begins_here):
+            trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
             _take_up(training, trainer)
         if not workers.leads:

@@ -16,6 +16,7 @@ from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded, Pass
 from actsr_cli.training.losses import PredictionLoss
+from actsr_cli.training.losses.item_rows import compared_items
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Objective:
         totals = self._totals(parts, rows, squares)
         if not parts:
             return Losses(torch.zeros((), device=squares.device))
-        items = self.model.compared(self.model.item_vectors())
+        items = compared_items(self.model, self.loss)
         hidden = [each.hidden for each in encoded]
         wanted = self._wanted(parts, rows)
         calibrated = self._prediction_loss(hidden, items, wanted) / totals.n_targets
