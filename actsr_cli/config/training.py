@@ -89,9 +89,9 @@ class TrainingConfig(Section):
             raise ValueError(f"training.warmup {self.warmup:g} is longer than training.epochs {self.epochs}")
         if self.item_updates == "touched" and self.weight_decay and self.optimizer == "adam":
             raise ValueError(
-                "training.item_updates: touched cannot be used with training.weight_decay of optimizer adam, which gives "
-                "every item a gradient in each step: use training.optimizer: adamw, or item_updates: all"
+                "training.item_updates: touched cannot be used with training.weight_decay of optimizer adam, which "
+                "gives every item a gradient in each step: use training.optimizer: adamw"
             )
         if self.item_updates == "touched" and self.weight_decay * self.learning_rate >= 1:
-            raise ValueError("with training.item_updates: touched, learning_rate x weight_decay must be less than 1")
+            raise ValueError("training.item_updates: touched needs a learning_rate · weight_decay below 1")
         return self

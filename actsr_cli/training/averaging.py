@@ -35,9 +35,7 @@ def judged_model(model: SequentialModel, average: AveragedModel | None) -> Seque
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def _moving_average(
-    decay: float, left_out: Collection[int] = ()
-) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+def _moving_average(decay: float, left_out: Collection[int] = ()) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
     """The update of all averaged tensors, except those at some addresses."""
 
     @torch.no_grad()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 _NOTHING = 1e-30
 """Stands for a decay of 0 of the moving average, which has no logarithm."""
-_GAIN, _ROOT, _KEPT, _DECAYED, _GATHERED = range(5)
+_KEPT = 2
+"""Of the numbers that are kept of each step, the first that is a logarithm of a product or sum over all steps."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Drift:
 class MissedSteps:
     """The optimizer steps since all rows were up to date, and what they do to a row without a gradient.
 
-    Adam moves such a row on, because its moments fade slowly. j steps after the row's last gradient, at step t, it moves
-    by rate · β₁ʲm / (1 - β₁ᵗ) / (√(β₂ʲv / (1 - β₂ᵗ)) + ε). Without ε, m / √v is a factor of all these addends, and the
+    Adam moves such a row on, because its moments fade slowly. j steps after its last gradient, at step t, it moves by
+    rate · β₁ʲm / (1 - β₁ᵗ) / (√(β₂ʲv / (1 - β₂ᵗ)) + ε). Without ε, m / √v is a factor of all these addends, and the
     sum of the others does not depend on the row's values. ε enters as its mean over the addends, weighted by their
     sizes. The error is of second order in ε/√v: below rounding, unless gradients are about as small as ε. Addends that
     are too small for the type of the weights are left out.
@@ -82,9 +83,9 @@ class MissedSteps:
         """Set the number of steps, and the rates of the latest ones."""
         self.step = step - len(rates)
         self.rates: list[float] = []
-        self._steps = torch.zeros(64, 5, dtype=torch.float64)
+        self._steps = torch.zeros(5, 64, dtype=torch.float64)
         self._latest = (0.0, 0.0, -math.inf)
-        self._steps[0, _KEPT:] = torch.tensor(self._latest)
+        self._steps[_KEPT:, 0] = torch.tensor(self._latest)
         for rate in rates:
             self.add(rate)
 
@@ -93,8 +94,8 @@ class MissedSteps:
         self.step += 1
         self.rates.append(rate)
         at = len(self.rates)
-        if at == len(self._steps):
-            self._steps = torch.cat([self._steps, torch.zeros_like(self._steps)])
+        if at == self._steps.shape[1]:
+            self._steps = torch.cat([self._steps, torch.zeros_like(self._steps)], dim=1)
         kept, decayed, gathered = self._latest
         kept += math.log1p(-rate * self.weight_decay)
         if self.decay_after is not None:
@@ -104,7 +105,7 @@ class MissedSteps:
         root = math.sqrt(1 - self.betas[1] ** self.step)
         gain = rate * root / (1 - self.betas[0] ** self.step)
         self._latest = (kept, decayed, gathered)
-        self._steps[at] = torch.tensor([gain, root, *self._latest], dtype=torch.float64)
+        self._steps[:, at] = torch.tensor([gain, root, *self._latest], dtype=torch.float64)
 
     def forget(self) -> None:
         """Start anew, because all rows are up to date."""
@@ -127,11 +128,11 @@ class MissedSteps:
         ahead = torch.arange(1, int(count.max()) + 1)
         at = (begun.unsqueeze(1) + ahead).clamp(0, now)
         since = ((applied - seen).unsqueeze(1) + ahead).clamp(0, self.horizon)
-        kept, decayed, gathered = self._steps[:, _KEPT:].unbind(1)
-        addends = self._steps[at, _GAIN] * self._fading[since] * (ahead <= count.unsqueeze(1))
+        gain, root, kept, decayed, gathered = self._steps
+        addends = gain[at] * self._fading[since] * (ahead <= count.unsqueeze(1))
         moves = addends * (kept[now] - kept[at]).exp() if self.weight_decay else addends
         moved = _sum(moves)
-        floor = self.eps * _sum(moves * self._steps[at, _ROOT] * self._growing[since]) / moved
+        floor = self.eps * _sum(moves * root[at] * self._growing[since]) / moved
         average = None
         if self.decay_after is not None:
             scale = decayed[now] + gathered[now]

@@ -21,7 +21,7 @@ from actsr_cli.training.losses import PredictionLoss
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 """Those of torch's Adam, which updates everything else."""
-_ROWS_AT_A_TIME = 2**13
+_ROWS_AT_A_TIME = 2**11
 """Rows that are brought up to date together: more would need much memory for their missed steps."""
 Form = tuple[torch.Size, torch.dtype]
 _UPDATES: dict[str, Callable[..., None]] = {"adam": adam, "adamw": adamw}
@@ -65,7 +65,8 @@ class TouchedTable:
     def share_gradient(self, workers: Workers) -> None:
         """Sum the gradient over all processes; each row is then in it once."""
         if self.weight.grad is None:
-            self.weight.grad = torch.sparse_coo_tensor(size=self.weight.shape, device=self.weight.device)
+            none = torch.empty(1, 0, dtype=torch.int64), self.weight.new_empty(0, *self.weight.shape[1:])
+            self.weight.grad = torch.sparse_coo_tensor(*none, self.weight.shape, device=self.weight.device)
         if not self.weight.grad.is_sparse:
             raise ConfigError(
                 "training.item_updates: touched cannot train this model: it uses its item table in another way than "
@@ -81,7 +82,8 @@ class TouchedTable:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Update the rows that have a gradient, as step number `missed.step` + 1, and forget the gradient."""
-        assert self.weight.grad is not None
+        if self.weight.grad is None:
+            return
         gradient = self.weight.grad.coalesce()
         self.weight.grad = None
         rows, here = gradient.indices()[0], gradient.indices()[0].cpu()
@@ -90,9 +92,7 @@ class TouchedTable:
         self._catch_up(here)
         now = self.missed.step + 1
         fading = (now - 1 - self.seen[here]).double().unsqueeze(1)
-        moments = [
-            moment[rows] * _like(beta**fading, moment) for moment, beta in zip(self.moments, BETAS, strict=True)
-        ]
+        moments = [moment[rows] * _like(beta**fading, moment) for moment, beta in zip(self.moments, BETAS, strict=True)]
         weights = self.weight[rows]
         step = torch.full((), now - 1.0, device=weights.device)
         self.update([weights], [gradient.values()], [moments[0]], [moments[1]], [], [step], lr=rate)
@@ -111,7 +111,7 @@ class TouchedTable:
 
     @torch.no_grad()
     def _read(self, ids: Tensor) -> None:
-        self._catch_up(ids.unique().cpu())
+        self._catch_up(torch.unique(ids).cpu())
 
     def _catch_up(self, here: Tensor) -> None:
         """Bring rows up to date, (rows,) of them on the CPU, each once."""
@@ -243,7 +243,9 @@ def _tables_of(model: SequentialModel, loss: PredictionLoss) -> dict[str, nn.Emb
         ConfigError: see `TouchedTables`.
     """
     if type(loss).draw is PredictionLoss.draw:
-        raise ConfigError(f"training.item_updates: touched needs a loss that draws negatives: {loss.options.name} draws none")
+        raise ConfigError(
+            f"training.item_updates: touched needs a loss that draws negatives: {loss.options.name} draws none"
+        )
     names = {id(module): name for name, module in model.named_modules()}
     tables = {f"{names[id(table)]}.weight": table for table in model.tables() if table.weight.requires_grad}
     if not tables:

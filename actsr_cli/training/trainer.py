@@ -122,7 +122,7 @@ class Trainer:
         self.objective = Objective(model, loss, config.precision, workers)
         self.touched = TouchedTables(model, config, loss, average)
         self.optimizer = _OPTIMIZERS[config.optimizer](
-            self.touched.others(list(model.parameters())),
+            [{"params": self.touched.others(list(model.parameters()))}],  # a group may be empty
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,

@@ -15,7 +15,7 @@ from actsr_cli.training.losses.base import PredictionLoss
 
 
 def compared_items(model: SequentialModel, loss: PredictionLoss) -> Tensor:
-    """The item vectors that a loss compares hidden states with; see `ItemRows` if the item table has sparse gradients."""
+    """The item vectors that a loss compares hidden states with: `ItemRows` if the item table has sparse gradients."""
     if any(table.sparse for table in model.tables()):
         return cast(Tensor, ItemRows(model, loss))
     return model.compared(model.item_vectors())
@@ -47,7 +47,7 @@ class ItemRows:
     def __getitem__(self, ids: Tensor) -> Tensor:
         if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
             raise self._refused()
-        rows = self._model.compared(self._model.tables()[0](ids))
+        rows: Tensor = self._model.compared(self._model.tables()[0](ids))
         return rows if self._trained else rows.detach()
 
     def detach(self) -> ItemRows:
@@ -62,7 +62,7 @@ class ItemRows:
         arguments: Sequence[Any] = (),
         named: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        rows = next(each for each in (*arguments, *(named or {}).values()) if isinstance(each, ItemRows))
+        rows: ItemRows = next(each for each in (*arguments, *(named or {}).values()) if isinstance(each, ItemRows))
         if function is F.embedding and rows is arguments[1]:
             return rows[arguments[0]]
         raise rows._refused()
