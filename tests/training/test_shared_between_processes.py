@@ -61,7 +61,11 @@ def touched_rows(workers: Workers) -> dict[str, torch.Tensor]:
     assert isinstance(model, SequentialModel)
     model.double()
     config = TrainingConfig(
-        **{"item_updates": "touched", "optimizer": "adamw", "weight_decay": 0.1, "gradient_clip": 0.1, "ema": 0.9},
+        item_updates="touched",
+        optimizer="adamw",
+        weight_decay=0.1,
+        gradient_clip=0.1,
+        ema=0.9,
         epochs=2,
         batch_size=8,
         device="cpu",

@@ -46,7 +46,7 @@ class ItemRows:
 
     def __getitem__(self, ids: Tensor) -> Tensor:
         if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
-            raise self._refused()
+            raise _refused(self._loss.options.name)
         rows: Tensor = self._model.compared(self._model.tables()[0](ids))
         return rows if self._trained else rows.detach()
 
@@ -62,17 +62,19 @@ class ItemRows:
         arguments: Sequence[Any] = (),
         named: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        rows: ItemRows = next(each for each in (*arguments, *(named or {}).values()) if isinstance(each, ItemRows))
-        if function is F.embedding and rows is arguments[1]:
-            return rows[arguments[0]]
-        raise rows._refused()
+        rows = next((each for each in (*arguments, *(named or {}).values()) if isinstance(each, ItemRows)), None)
+        if rows is not None and function is F.embedding and rows is arguments[1]:
+            found: Tensor = rows[arguments[0]]
+            return found
+        raise _refused("of your own" if rows is None else rows._loss.options.name)  # None: it is within a list
 
     def __getattr__(self, name: str) -> Any:
-        raise self._refused()
+        raise _refused(self._loss.options.name)
 
-    def _refused(self) -> ConfigError:
-        return ConfigError(
-            f"training.item_updates: touched cannot be used with loss {self._loss.options.name}: it reads all item "
-            "vectors, not only those of targets and negatives",
-            hint="Look items up as in items[targets] and items[negatives], or set training.item_updates=all.",
-        )
+
+def _refused(loss: str) -> ConfigError:
+    return ConfigError(
+        f"training.item_updates: touched cannot be used with loss {loss}: it reads all item vectors, not only those of "
+        "targets and negatives",
+        hint="Look items up as in items[targets] and items[negatives], or set training.item_updates=all.",
+    )
