@@ -138,8 +138,8 @@ def _like(factors: Tensor, values: Tensor) -> Tensor:
 class TouchedTables:
     """The tables of a training of which only touched rows are updated; none with `item_updates: all`.
 
-    Weights are those of `item_updates: all` up to rounding: a row that was not touched for some steps gets what they
-    have changed before it is read again (`MissedSteps` says how), and all rows at the end of an epoch.
+    Weights are nearly those of `item_updates: all`: a row that was not touched for some steps gets what they have
+    changed before it is read again (`MissedSteps` says how, and what differs), and all rows at the end of an epoch.
 
     Args:
         model: the model to train; its tables change the way in which they are read.

@@ -147,7 +147,7 @@ def test_it_equals_updating_all_rows(
         torch.testing.assert_close(averaged.detach(), expected.detach(), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize(("size", "error"), [(1e-4, 1e-8), (1e-6, 1e-5), (1e-8, 0.15)])
+@pytest.mark.parametrize(("size", "error"), [(1e-4, 1e-7), (1e-6, 1e-3), (1e-8, 0.15)])
 def test_only_gradients_as_small_as_epsilon_drift_a_little_differently(size: float, error: float) -> None:
     model = model_of()
     config = TrainingConfig(item_updates="touched")
