@@ -138,7 +138,6 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # the attention before training
-
         hooks = Hooks(
             validate=_validation(training, judged, device),
             save_best=lambda epoch: _save_best(run, judged, epoch) if workers.leads else None,

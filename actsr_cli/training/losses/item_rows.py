@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import SequentialModel
@@ -16,7 +16,7 @@ from actsr_cli.training.losses.base import PredictionLoss
 
 def compared_items(model: SequentialModel, loss: PredictionLoss) -> Tensor:
     """The item vectors that a loss compares hidden states with: `ItemRows` if the item table has sparse gradients."""
-    if any(table.sparse for table in model.tables()):
+    if any(isinstance(module, nn.Embedding) and module.sparse for module in model.modules()):
         return cast(Tensor, ItemRows(model, loss))
     return model.compared(model.item_vectors())
 
