@@ -32,7 +32,7 @@ class Step:
 
     Attributes:
         milliseconds: mean time of a step.
-        cpu_milliseconds: the same as time of all threads on a processor, which other work does not lengthen.
+        cpu_milliseconds: the same as time of all threads on a processor, which other work hardly lengthens.
         megabytes: peak memory of the process.
         own_megabytes: increase of the peak memory by model and training.
     """

@@ -58,7 +58,7 @@ class TimedBatches:
 
     Attributes:
         seconds: time from the end of the warm-up to the end of training.
-        cpu_seconds: time of all threads on a processor, which other work on the machine does not lengthen.
+        cpu_seconds: time of all threads on a processor, which other work on the machine hardly lengthens.
         targets: number of targets trained in that time.
     """
 
