@@ -75,6 +75,20 @@ class Workers:
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """(rows, …) the rows of all processes, one process after another; each may have another number of them."""
+        if self.count == 1:
+            return rows
+        counts = torch.zeros(self.count, dtype=torch.int64, device=rows.device)
+        counts[self.rank] = len(rows)
+        lengths = self.sum(counts).tolist()
+        own = rows.new_zeros(max(lengths), *rows.shape[1:])
+        own[: len(rows)] = rows
+        gathered = [torch.empty_like(own) for _ in lengths]
+        with _others_reached():
+            dist.all_gather(gathered, own)
+        return torch.cat([each[:length] for each, length in zip(gathered, lengths, strict=True)])
+
     def unite(self, model: nn.Module) -> None:
         """Combine the boolean buffers of a model over all processes (logical or)."""
         for buffer in model.buffers() if self.count > 1 else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from benchmarks.catalogue import catalogue
 from benchmarks.curves import curves
 from benchmarks.evaluation import evaluation
 from benchmarks.flips import flips
@@ -15,7 +16,7 @@ from benchmarks.recommending import recommending
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of actsr. Each compares two quantities in one run.")
-for _measurement in (training, evaluation, recommending, preparation, curves, intervals, kill, fuzz, flips):
+for _measurement in (training, evaluation, recommending, preparation, catalogue, curves, intervals, kill, fuzz, flips):
     app.command()(_measurement)
 
 if __name__ == "__main__":

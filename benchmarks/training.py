@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, product
@@ -53,28 +54,30 @@ class TimedBatches:
         batches: the batches of a training.
         timed: number of timed batches.
         device: the device of the training.
+        warm_up: number of batches before them.
 
     Attributes:
         seconds: time from the end of the warm-up to the end of training.
+        cpu_seconds: time of all threads on a processor, which other work on the machine hardly lengthens.
         targets: number of targets trained in that time.
     """
 
-    def __init__(self, batches: TrainingBatches, timed: int, device: torch.device) -> None:
-        self.batches, self.timed, self.device = batches, timed, device
-        self.seconds, self.targets = 0.0, 0
+    def __init__(self, batches: TrainingBatches, timed: int, device: torch.device, warm_up: int = _WARM_UP) -> None:
+        self.batches, self.timed, self.device, self.warm_up = batches, timed, device, warm_up
+        self.seconds, self.cpu_seconds, self.targets = 0.0, 0.0, 0
 
     @property
     def n_batches(self) -> int:
-        return _WARM_UP + self.timed
+        return self.warm_up + self.timed
 
     def epoch(self, generator: torch.Generator, done: int = 0) -> Iterator[TrainingBatch | None]:
         endless = (batch for _ in iter(int, 1) for batch in self.batches.epoch(generator))
-        yield from islice(endless, done, _WARM_UP)
-        started = now(self.device)
+        yield from islice(endless, done, self.warm_up)
+        started, on_cpu = now(self.device), time.process_time()
         for batch in islice(endless, self.timed):
             self.targets += 0 if batch is None else len(batch.targets)
             yield batch
-        self.seconds = now(self.device) - started
+        self.seconds, self.cpu_seconds = now(self.device) - started, time.process_time() - on_cpu
 
 
 def training(

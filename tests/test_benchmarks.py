@@ -19,7 +19,7 @@ from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
-from benchmarks import bound, evaluation, flips, fuzz, intervals, preparation, recommending, training
+from benchmarks import bound, catalogue, evaluation, flips, fuzz, intervals, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
@@ -89,6 +89,14 @@ SMALL = {
         )
         for arguments in ("--sizes 2000,4000", "--sizes 2000,4000 --per-user 50 --parquet")
     ],
+    "catalogue": [
+        Small(
+            "--items 300,400 --models sasrec --batches 1 --threads 1",
+            ("items", "model", "item_updates", "ms per step", "CPU ms", "peak MB", "increase MB"),
+            rows=4,
+            texts=("model", "item_updates"),
+        )
+    ],
     "curves": [
         Small(
             f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2, record="--output"
@@ -120,7 +128,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, evaluation, recommending, preparation, intervals, fuzz, flips):
+    for module in (training, catalogue, evaluation, recommending, preparation, intervals, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from samples import sequence_data
 
+from actsr_cli.attention import Losses
 from actsr_cli.config import RunConfig
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.resume import resume_run
 from actsr_cli.experiment.run import Run, new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.training.checkpoint import load_tensors, saved_state
-from actsr_cli.training.trainer import Observer, TrainingState
+from actsr_cli.training.objective import Objective
+from actsr_cli.training.trainer import Observer, Trainer, TrainingState
 
 DATA = sequence_data([[1 + (user + step) % 11 for step in range(8)] for user in range(32)], timestamps=True)
 EPOCHS, BATCHES = 2, 4
+NAN, INF = float("nan"), float("inf")
+Where = Callable[[int, int, float], bool]
 
 
 class Listener(Observer):
@@ -99,3 +106,33 @@ class Interrupting(Listener):
         super().batches_finished(count, loss)
         if len(self.batches) == self.stop_after:
             signal.raise_signal(signal.SIGINT)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "calibrated", value: float = NAN) -> None:
+    """Make a loss, or for None the gradient, another value in each step of an epoch, batch and rate that fits."""
+    prepare, losses, backward = Trainer._prepare_step, Objective.losses, Objective.backward
+    hit = [False]
+
+    def prepared(self: Trainer, epoch: int, batch: int) -> None:
+        prepare(self, epoch, batch)
+        hit[0] = where(epoch, batch, float(self.optimizer.param_groups[0]["lr"]))
+
+    def poisoned(self: Objective, batch: Any) -> Losses:
+        found = losses(self, batch)
+        return replace(found, **{loss: getattr(found, loss) * value}) if loss is not None and hit[0] else found
+
+    def poisoned_backward(self: Objective, found: Losses) -> None:
+        backward(self, found)
+        if loss is None and hit[0]:
+            gradient = next(self.model.parameters()).grad
+            assert gradient is not None
+            gradient[1] = value
+
+    monkeypatch.setattr(Trainer, "_prepare_step", prepared)
+    monkeypatch.setattr(Objective, "losses", poisoned)
+    monkeypatch.setattr(Objective, "backward", poisoned_backward)
+
+
+def at(epoch: int, batch: int, above: float = 0.0) -> Where:
+    """In this batch, while the learning rate is above a value."""
+    return lambda *now: now[:2] == (epoch, batch) and now[2] > above

@@ -18,16 +18,20 @@ class LossOptions(Choice):
 
     Attributes:
         target: `module:Class` of the implementation; empty for a custom loss, whose name or entry point gives it.
+        draws: whether it draws negatives, and reads the vectors of no other items; of a custom loss its class says so.
     """
 
     named_by: ClassVar[str] = "name"
     target: ClassVar[str] = ""
+    draws: ClassVar[bool] = False
 
     name: str = Field(description=_NAME)
 
 
 class CustomLoss(LossOptions):
     """A loss of your own."""
+
+    draws: ClassVar[bool] = True
 
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of a loss of your own.")
 
@@ -49,6 +53,8 @@ class CrossEntropyOptions(LossOptions):
 
 
 class _Sampled(LossOptions):
+    draws: ClassVar[bool] = True
+
     negatives: int = Field(
         256, ge=1, le=10_000_000, description="Negative items drawn per batch, shared by all its targets."
     )
@@ -93,5 +99,6 @@ class BPROptions(LossOptions):
     """Bayesian personalised ranking: each target against one other item."""
 
     target: ClassVar[str] = "actsr_cli.training.losses.pairwise:BPR"
+    draws: ClassVar[bool] = True
 
     name: Literal["bpr"] = Field("bpr", description=_NAME)

@@ -42,6 +42,16 @@ class RunConfig(Section):
         return name
 
     @model_validator(mode="after")
+    def _loss_reads_few_items(self) -> Self:
+        if self.model.trained and self.training.item_updates == "touched" and not self.loss.draws:
+            drawing = ", ".join(name for name, options in LOSSES.by_name.items() if options.draws)
+            raise ValueError(
+                f"training.item_updates: touched needs a loss that draws negatives ({drawing}): loss "
+                f"{self.loss.name} compares each target with all items"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
         if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(

@@ -27,6 +27,11 @@ class TrainingConfig(Section):
     )
     warmup: float = Field(0.0, ge=0, description="Epochs in which the learning rate rises from 0; may be fractional.")
     weight_decay: float = Field(0.0, ge=0, description="Strength of the optimizer's weight decay.")
+    item_updates: Literal["all", "touched"] = Field(
+        "all",
+        description="Rows of the item table that a step updates: all, or those of the batch's items, "
+        "for large catalogues and a loss that draws negatives.",
+    )
     ema: Probability = Field(
         0.0, description="Decay of the moving average of weights, which is validated and saved; 0: no average."
     )
@@ -82,4 +87,11 @@ class TrainingConfig(Section):
     def _settings_go_together(self) -> Self:
         if self.warmup > self.epochs:
             raise ValueError(f"training.warmup {self.warmup:g} is longer than training.epochs {self.epochs}")
+        if self.item_updates == "touched" and self.weight_decay and self.optimizer == "adam":
+            raise ValueError(
+                "training.item_updates: touched cannot be used with training.weight_decay of optimizer adam, which "
+                "gives every item a gradient in each step: use training.optimizer: adamw"
+            )
+        if self.item_updates == "touched" and self.weight_decay * self.learning_rate >= 1:
+            raise ValueError("training.item_updates: touched needs a learning_rate · weight_decay below 1")
         return self

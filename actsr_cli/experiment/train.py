@@ -138,7 +138,6 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # the attention before training
-
         hooks = Hooks(
             validate=_validation(training, judged, device),
             save_best=lambda epoch: _save_best(run, judged, epoch) if workers.leads else None,
@@ -147,7 +146,8 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
         )
-        trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
+        with failure_recorded(run, leads=training.begins_here):
+            trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
             _take_up(training, trainer)
         if not workers.leads:

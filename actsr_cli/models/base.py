@@ -115,6 +115,20 @@ class SequentialModel(Model):
     def item_vectors(self) -> Tensor:
         """(n_items + 1, width) vectors that hidden states are compared with; row 0 is padding."""
 
+    def tables(self) -> list[nn.Embedding]:
+        """The tables with a row for each item or user, of which a batch reads a few rows.
+
+        The first is the one whose weight `item_vectors` returns, perhaps without its last rows.
+        """
+        vectors = self.item_vectors()
+        return [
+            module
+            for module in self.modules()
+            if isinstance(module, nn.Embedding)
+            and module.weight.data_ptr() == vectors.data_ptr()
+            and module.weight.shape[1:] == vectors.shape[1:]
+        ]
+
     def item_similarities(self, items: Tensor) -> Tensor:
         """(items, n_items + 1) cosine similarities of item vectors."""
         vectors = F.normalize(self.item_vectors(), dim=-1)

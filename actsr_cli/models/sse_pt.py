@@ -45,6 +45,9 @@ class SSEPT(EncoderModel):
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
         initialise(self, options.initializer_range)
 
+    def tables(self) -> list[nn.Embedding]:
+        return [self.item_embedding, self.user_embedding]
+
     def item_part(self, hidden: Tensor) -> Tensor:
         return hidden[..., : self.item_size]
 

@@ -29,7 +29,8 @@ from actsr_cli.training.trainer import Trainer, TrainingState
 from actsr_cli.words import counted, shortened
 
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
-_MODEL, _AVERAGE, _OPTIMIZER, _RANDOM = "model.", "average.", "optimizer.", "random."
+_PREFIXES = ("model.", "average.", "optimizer.", "touched.", "random.")
+_MODEL, _AVERAGE, _OPTIMIZER, _TOUCHED, _RANDOM = _PREFIXES
 _ENTRY, _CHECKSUM = "actsr", "checksum"
 """The one entry of a file's metadata, a JSON object: safetensors writes several entries in any order."""
 _LARGEST_HEADER = 16 * 2**20
@@ -122,15 +123,14 @@ def load_model(path: Path, model: Model) -> int:
 
 def save_checkpoint(path: Path, trainer: Trainer) -> None:
     """Write everything that `load_checkpoint` needs to continue exactly."""
-    names = [name for name, _ in trainer.model.named_parameters()]
-    moments = trainer.optimizer.state_dict()["state"]
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     if trainer.average is not None:
         tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in trainer.average.state_dict().items()}
-    for index, values in moments.items():
-        tensors |= {f"{_OPTIMIZER}{key}.{names[index]}": tensor for key, tensor in values.items()}
-    tensors[f"{_RANDOM}batches"] = trainer.generator.get_state()
-    tensors |= {f"{_RANDOM}{name}": state for name, state in _random_states().items()}
+    for name, parameter in _optimised(trainer).items():
+        moments = trainer.optimizer.state.get(parameter, {})
+        tensors |= {f"{_OPTIMIZER}{key}.{name}": tensor for key, tensor in moments.items()}
+    tensors |= {f"{_TOUCHED}{name}": tensor for name, tensor in trainer.touched.state().items()}
+    tensors |= {f"{_RANDOM}{name}": state for name, state in _random_states(trainer).items()}
     save_tensors(path, tensors, {"state": json.dumps(trainer.state.to_dict())})
 
 
@@ -146,10 +146,15 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     _check_weights(weights, trainer.model, path)
     if trainer.average is not None:
         _check_weights(average, trainer.average, path)
-    parameters = dict(trainer.model.named_parameters())
+    parameters = _optimised(trainer)
     moments = _moments_of(_under(_OPTIMIZER, tensors), parameters, path)
+    touched = _under(_TOUCHED, tensors)
+    _check_forms(touched, trainer.touched.forms(touched), path, "touched rows")
+    _check_numbers(touched, path)
+    if not trainer.touched.follows(touched):
+        raise _damaged(path, "the steps of touched rows do not follow one another")
     random = _generators_of(_under(_RANDOM, tensors), trainer, path)
-    if unknown := [name for name in tensors if not name.startswith((_MODEL, _AVERAGE, _OPTIMIZER, _RANDOM))]:
+    if unknown := [name for name in tensors if not name.startswith(_PREFIXES)]:
         raise _misfit(path, f"it has an unknown tensor, {shortened(unknown[0])}")
     trainer.model.load_state_dict(weights)
     if trainer.average is not None:
@@ -159,6 +164,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.optimizer.load_state_dict(
         {"state": {places[name]: values for name, values in moments.items()}, "param_groups": groups}
     )
+    trainer.touched.restore(touched)
     try:
         trainer.generator.set_state(random.pop("batches"))
         _set_random_states(random)
@@ -193,6 +199,12 @@ def _state_of(metadata: Mapping[str, str], path: Path) -> TrainingState:
     return state
 
 
+def _optimised(trainer: Trainer) -> dict[str, nn.Parameter]:
+    """The parameters of the optimizer by their names, in its order."""
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    return {names[id(each)]: each for group in trainer.optimizer.param_groups for each in group["params"]}
+
+
 def _moments_of(
     tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor], path: Path
 ) -> dict[str, dict[str, Tensor]]:
@@ -221,7 +233,7 @@ def _generators_of(tensors: Mapping[str, Tensor], trainer: Trainer, path: Path) 
     Raises:
         RunError: one is missing or of another size.
     """
-    here = _random_states() | {"batches": trainer.generator.get_state()}
+    here = _random_states(trainer)
     wanted = {name: (state.shape, state.dtype) for name, state in here.items() if name in tensors}
     found = {name: state for name, state in tensors.items() if name in wanted}
     _check_forms(found, wanted, path)
@@ -290,9 +302,9 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _random_states() -> dict[str, Tensor]:
-    """States of the generators that dropout and noise draw from."""
-    states = {"cpu": torch.get_rng_state()}
+def _random_states(trainer: Trainer) -> dict[str, Tensor]:
+    """States of the generators that batches, dropout and noise draw from."""
+    states = {"batches": trainer.generator.get_state(), "cpu": torch.get_rng_state()}
     states |= {f"cuda{index}": torch.cuda.get_rng_state(index) for index in range(torch.cuda.device_count())}
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()

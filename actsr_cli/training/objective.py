@@ -15,6 +15,7 @@ from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded, Pass
 from actsr_cli.training.losses import PredictionLoss
+from actsr_cli.training.losses.item_rows import compared_items
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Objective:
         squares = self._squares(batch, encoded)
         n_targets = len(batch.targets)
         totals = self._totals(n_targets, n_targets if self.model.causal else len(batch), squares)
-        items, negatives = self.model.compared(items), self.loss.draw(batch.targets)
+        items, negatives = compared_items(self.model, self.loss), self.loss.draw(batch.targets)
         calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives) / totals.n_targets
         if encoded.perturbed is None:
             return Losses(calibrated)

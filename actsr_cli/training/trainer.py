@@ -26,6 +26,7 @@ from actsr_cli.training.schedule import learning_rate
 from actsr_cli.training.state import EpochRecord as EpochRecord
 from actsr_cli.training.state import TrainingState as TrainingState
 from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
+from actsr_cli.training.touched import TouchedTables
 
 _BATCHES_PER_READING = 50
 """Batches between two readings of the losses, if reading makes a device or other processes wait."""
@@ -96,6 +97,9 @@ class Trainer:
         hooks: the callbacks: validation, saving, progress and stopping.
         workers: the processes that share the training.
         average: the moving average of the model, updated after each step.
+
+    Raises:
+        ConfigError: the settings ask to update only touched rows, and the model or the loss cannot work with it.
     """
 
     def __init__(
@@ -116,8 +120,12 @@ class Trainer:
         self.hooks = hooks
         self.workers = workers
         self.objective = Objective(model, loss, config.precision, workers)
+        self.touched = TouchedTables(model, config, loss, average)
         self.optimizer = _OPTIMIZERS[config.optimizer](
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            [{"params": self.touched.others(list(model.parameters()))}],  # a group may be empty
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
@@ -146,6 +154,7 @@ class Trainer:
                 self._run_epoch(self.state.epoch + 1)
             except NotFiniteError as problem:
                 self._back_off(problem)
+        self.touched.catch_up()  # if it was stopped within an epoch, after the checkpoint was saved
 
     def _run_epoch(self, epoch: int) -> None:
         tally = self._train_epoch(epoch)
@@ -181,6 +190,7 @@ class Trainer:
         if tally.batches % self._batches_per_reading and self._stopped_at(tally):
             return None
         self.generator.set_state(order.get_state())
+        self.touched.catch_up()
         self._unite()
         return tally
 
@@ -232,6 +242,7 @@ class Trainer:
         """Raise NotFiniteError if a weight, or a value of the optimizer or the average, is not finite."""
         kept = [*self.model.state_dict().values()]
         kept += [value for values in self.optimizer.state.values() for value in values.values()]
+        kept += [moment for table in self.touched for moment in table.moments]
         kept += [] if self.average is None else self.average.state_dict().values()
         if not all_finite(kept):
             raise NotFiniteError(tally.epoch, tally.batches, "a weight or a value of the optimizer is not finite")
@@ -259,9 +270,11 @@ class Trainer:
         losses = self.objective.losses(None if batch is None else self.model.training_inputs(batch))
         self.objective.backward(losses)
         split = self.objective.parameters
-        self.workers.sum_gradients([*split.predictor, *split.adversary])
+        self.touched.share_gradients(self.workers)
+        self.workers.sum_gradients(self.touched.others([*split.predictor, *split.adversary]))
         norms = [self._clip(parameters) for parameters in (split.predictor, split.adversary) if parameters]
         self.optimizer.step()
+        self.touched.step(self.optimizer.param_groups[0]["lr"])
         for calibrator in self._annealed:
             calibrator.step += 1
         if self.average is not None:
@@ -272,7 +285,8 @@ class Trainer:
 
     def _clip(self, parameters: Sequence[nn.Parameter]) -> Tensor:
         """Clip the gradient of these parameters, and return its norm before."""
-        norm = get_total_norm([each.grad for each in parameters if each.grad is not None])
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        norm = get_total_norm([each.values() if each.is_sparse else each for each in gradients])
         if self.config.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
         return norm.to(self._device)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from trainings import BATCHES, DATA, Listener, assert_same, small_config, train_on, train_short
+from trainings import (
+    BATCHES,
+    DATA,
+    INF,
+    NAN,
+    Listener,
+    assert_same,
+    at,
+    poison,
+    small_config,
+    train_on,
+    train_short,
+)
 
-from actsr_cli.attention import Losses
 from actsr_cli.config import RunConfig
 from actsr_cli.distributed import ALONE
 from actsr_cli.errors import RunError
@@ -25,43 +34,10 @@ from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.resume import reconfigure
 from actsr_cli.experiment.run import Run
 from actsr_cli.training.checkpoint import load_tensors, saved_state
-from actsr_cli.training.objective import Objective
 from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
 from actsr_cli.training.trainer import Trainer
 
-NAN, INF = float("nan"), float("inf")
-Where = Callable[[int, int, float], bool]
 AC = {"kind": "full"}
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "calibrated", value: float = NAN) -> None:
-    """Make a loss, or for None the gradient, another value in each step of an epoch, batch and rate that fits."""
-    prepare, losses, backward = Trainer._prepare_step, Objective.losses, Objective.backward
-    hit = [False]
-
-    def prepared(self: Trainer, epoch: int, batch: int) -> None:
-        prepare(self, epoch, batch)
-        hit[0] = where(epoch, batch, float(self.optimizer.param_groups[0]["lr"]))
-
-    def poisoned(self: Objective, batch: Any) -> Losses:
-        found = losses(self, batch)
-        return replace(found, **{loss: getattr(found, loss) * value}) if loss is not None and hit[0] else found
-
-    def poisoned_backward(self: Objective, found: Losses) -> None:
-        backward(self, found)
-        if loss is None and hit[0]:
-            gradient = next(self.model.parameters()).grad
-            assert gradient is not None
-            gradient[1] = value
-
-    monkeypatch.setattr(Trainer, "_prepare_step", prepared)
-    monkeypatch.setattr(Objective, "losses", poisoned)
-    monkeypatch.setattr(Objective, "backward", poisoned_backward)
-
-
-def at(epoch: int, batch: int, above: float = 0.0) -> Where:
-    """In this batch, while the learning rate is above a value."""
-    return lambda *now: now[:2] == (epoch, batch) and now[2] > above
 
 
 def settings(**training: Any) -> RunConfig:
@@ -142,9 +118,9 @@ def test_a_checkpoint_never_holds_what_is_not_finite(
     steps: list[int] = []
     step = Trainer._step
 
-    def broken(self: Trainer, parts: Any) -> list[Tensor]:
+    def broken(self: Trainer, batch: Any) -> list[Tensor]:
         steps.append(1)
-        values = step(self, parts)
+        values = step(self, batch)
         if len(steps) == last:
             moments = next(iter(self.optimizer.state.values()))
             with torch.no_grad():

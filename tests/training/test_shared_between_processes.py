@@ -14,6 +14,7 @@ from torch import multiprocessing
 from trainings import DATA as SHARED
 from trainings import Listener, assert_same, small_config
 
+from actsr_cli.config import TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
@@ -23,8 +24,10 @@ from actsr_cli.experiment.run import new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training import trainer
+from actsr_cli.training.averaging import weight_average
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.tally import NotFiniteError, Tally
+from actsr_cli.training.trainer import Hooks, Trainer
 
 DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + user)] for user in range(14)])
 SMALL = sequence_data([[1, 2, 3, 4, 5, 6, 7, 8, 9]])  # a single window, so that one process gets no part
@@ -49,6 +52,31 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     values = [getattr(losses, name) for name in names]  # None if this process had no part
     summed = workers.sum(torch.stack([torch.zeros(()).double() if v is None else v.detach().double() for v in values]))
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def touched_rows(workers: Workers) -> dict[str, torch.Tensor]:
+    """A model and its average after two epochs in which each step updates the rows of its items alone."""
+    torch.manual_seed(0)
+    model = built(run_config(max_length=8, hidden_size=12, inner_size=8, hidden_dropout=0, attention_dropout=0), 13)
+    assert isinstance(model, SequentialModel)
+    model.double()
+    config = TrainingConfig(
+        item_updates="touched",
+        optimizer="adamw",
+        weight_decay=0.1,
+        gradient_clip=0.1,
+        ema=0.9,
+        epochs=2,
+        batch_size=8,
+        device="cpu",
+    )
+    loss = prediction_loss("bpr", n_items=13)
+    loss.draw = lambda targets: 1 + targets % 13  # type: ignore[method-assign]
+    average = weight_average(model, config.ema)
+    batches = TrainingBatches(DATA, max_length=8, batch_size=8, workers=workers)
+    Trainer(model, config, batches, loss, Hooks(), workers=workers, average=average).fit()
+    assert average is not None
+    return model.state_dict() | average.state_dict()
 
 
 STOPS = (1, 3)
@@ -85,6 +113,7 @@ def _work(rank: int, folder: str) -> None:
         for small in (False, True):
             torch.save(first_step(Workers(rank, 2), options, small), f"{folder}/{options['name']}-{small}-{rank}.pt")
     workers = Workers(rank, 2)
+    torch.save(touched_rows(workers), f"{folder}/touched-{rank}.pt")
     torch.save(_problem(workers), f"{folder}/problem-{rank}.pt")
     trainer._BATCHES_PER_READING = 3  # of the four batches of an epoch
     for stop_after in (None, *STOPS):
@@ -110,6 +139,14 @@ def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, options
         assert got.keys() == expected.keys()
         for name in got:
             torch.testing.assert_close(got[name], expected[name], rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_touched_rows_are_those_of_all_processes(shared: Path) -> None:
+    """Each process reads other rows; both then have the same weights, which are those of one process."""
+    one, other = (torch.load(shared / f"touched-{rank}.pt", weights_only=True) for rank in range(2))
+    for name, expected in touched_rows(ALONE).items():
+        assert torch.equal(one[name], other[name]), name
+        torch.testing.assert_close(one[name], expected, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("stop_after", STOPS)

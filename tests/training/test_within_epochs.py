@@ -24,7 +24,21 @@ AVERAGED = small_config(
 )
 
 
-@pytest.mark.parametrize("settings", [CLOZE, AVERAGED], ids=["bert4rec", "sse-pt"])
+TOUCHED = small_config(
+    {"name": "sasrec"},
+    loss={"name": "gbce", "negatives": 2},
+    training={
+        "item_updates": "touched",
+        "optimizer": "adamw",
+        "weight_decay": 0.1,
+        "ema": 0.9,
+        "warmup": 0.5,
+        "gradient_clip": 0.1,
+    },
+)
+
+
+@pytest.mark.parametrize("settings", [CLOZE, AVERAGED, TOUCHED], ids=["bert4rec", "sse-pt", "touched rows"])
 def test_a_training_goes_on_after_any_batch(tmp_path: Path, settings: RunConfig) -> None:
     whole = train_short(tmp_path, settings, "whole")
     for stop in range(1, EPOCHS * BATCHES):
@@ -72,6 +86,7 @@ TRAININGS = st.fixed_dictionaries(
         "precision": st.sampled_from(["float32", "bf16"]),
         "validate_every": st.sampled_from([1, 2]),
         "checkpoint_minutes": st.sampled_from([None, 1e-9]),
+        "item_updates": st.sampled_from(["all", "touched"]),
     }
 )
 
@@ -94,6 +109,9 @@ def test_whatever_is_trained(
 ) -> None:
     """Stopped several times, each time after so many more batches."""
     calibration = {"kind": "none" if model["name"] == "gru4rec" else kind}
+    decayed_in_the_gradient = training["weight_decay"] and training["optimizer"] == "adam"
+    if loss["name"] == "ce" or decayed_in_the_gradient:
+        training = training | {"item_updates": "all"}
     wanted = small_config(dict(model), calibration=calibration, loss=dict(loss), training=dict(training))
     folder = tmp_path_factory.mktemp("runs")
     whole = train_short(folder, wanted, "whole")
