@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from trainings import at, poison, small_config, train_short
 
-from actsr_cli.batch import Batch
+from actsr_cli.batch import PaddedBatch
 from actsr_cli.config import LOSSES, CustomLoss, RunConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.distributed import ALONE
@@ -294,7 +294,7 @@ class Tiny(CustomModel):
         super().__init__(*arguments)
         self.items = nn.Embedding(self.n_items + 1, 4)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: PaddedBatch) -> Tensor:
         return self.items(batch.item_ids) if self.way == "scores" else self.items.weight[batch.item_ids]
 
     def item_vectors(self) -> Tensor:
