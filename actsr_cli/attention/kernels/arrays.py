@@ -28,7 +28,6 @@ class Layout(NamedTuple):
         intervals: (pairs,) row of the interval tables of each pair.
         log_distances: (longest,) log(distance + 1).
         causal: forbid later keys.
-        lanes: a tuple as long as a head is wide: loops over it have a length that the compiler knows.
     """
 
     offsets: Array
@@ -39,7 +38,6 @@ class Layout(NamedTuple):
     intervals: Array
     log_distances: Array
     causal: bool
-    lanes: tuple[int, ...]
 
 
 class Settings(NamedTuple):

@@ -123,9 +123,8 @@ def from_perturbed(call: Call, row: Row, upstream: Array, w: Weights, slopes: Sl
 @compiled
 def from_attended(call: Call, row: Row, upstream: Array, weights: Array, slope: Array, to: Inputs) -> None:
     """From the gradient of a stream's values, (heads, width), to the slope by its weights."""
-    lanes = call.layout.lanes
-    score(upstream, call.ins.values, row, ONE, slope, lanes)
-    attend_back(weights, upstream, row, to.values, lanes)
+    score(upstream, call.ins.values, row, ONE, slope)
+    attend_back(weights, upstream, row, to.values)
     if len(call.layout.intervals):
         attend_relations_back(call, row, weights, upstream, to, slope)
 
@@ -144,7 +143,7 @@ def to_attack(call: Call, row: Row, upstream: Streams, w: Weights, slopes: Slope
     for j in range(size):
         slope[j] *= settings.scale
     attack_queries, attack_keys = call.ins.attack_queries[query], call.ins.attack_keys
-    score_back(slope, attack_queries, attack_keys, row, to.attack_queries[query], to.attack_keys, call.layout.lanes)
+    score_back(slope, attack_queries, attack_keys, row, to.attack_queries[query], to.attack_keys)
 
 
 @compiled
@@ -168,7 +167,7 @@ def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> N
     for j in range(size):
         slope[j] = (slope[j] + plain[j]) * settings.scale
     query = row.query
-    score_back(slope, call.ins.queries[query], call.ins.keys, row, to.queries[query], to.keys, call.layout.lanes)
+    score_back(slope, call.ins.queries[query], call.ins.keys, row, to.queries[query], to.keys)
     if len(call.layout.intervals):
         score_relations_back(call, row, slope, to)
 
@@ -176,10 +175,10 @@ def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> N
 @compiled
 def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slope by the scores to the order map; the keys' part is summed per history."""
-    settings, ins, lanes = call.settings, call.ins, call.layout.lanes
+    settings, ins = call.settings, call.ins
     for h in range(settings.heads):
         query = ins.queries[row.query, h]
-        own, total = dot(query, ins.order, lanes) + ins.biases[0], ZERO
+        own, total = dot(query, ins.order) + ins.biases[0], ZERO
         for j in range(row.n):
             later = j > row.position
             p = sigmoid(own + w.order_keys[h, j])
@@ -189,27 +188,27 @@ def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> 
             part = settings.scale * slopes.spatial[h * row.n + j] * by_logit
             total += part
             slopes.order_keys[h, j] += part
-        add_scaled(total, ins.order, to.queries[row.query, h], lanes)
-        add_scaled(total, query, to.order, lanes)
+        add_scaled(total, ins.order[: len(query)], to.queries[row.query, h])
+        add_scaled(total, query, to.order)
         to.biases[0] += total
 
 
 @compiled
 def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slope by the scores to the distance map and the sharpness; the keys' part is summed per history."""
-    ins, lanes, distances, root = call.ins, call.layout.lanes, call.layout.log_distances, root_of_sharpness(call)
+    ins, distances, root = call.ins, call.layout.log_distances, root_of_sharpness(call)
     by_root = ZERO
     for h in range(call.settings.heads):
         query = ins.queries[row.query, h]
-        own, total = dot(query, ins.distance, lanes) + ins.biases[1], ZERO
+        own, total = dot(query, ins.distance) + ins.biases[1], ZERO
         for j in range(row.n):
             error = distances[abs(row.position - j)] - own - w.distance_keys[h, j]
             part = TWO * slopes.spatial[h * row.n + j] * error * root
             total += part * root
             slopes.distance_keys[h, j] += part * root
             by_root -= part * error
-        add_scaled(total, ins.distance, to.queries[row.query, h], lanes)
-        add_scaled(total, query, to.distance, lanes)
+        add_scaled(total, ins.distance[: len(query)], to.queries[row.query, h])
+        add_scaled(total, query, to.distance)
         to.biases[1] += total
     to.scalars[0] += by_root * np.sqrt(call.settings.scale * HALF)
 
@@ -229,12 +228,11 @@ def addends_back(
     call: Call, addends: Array, weight: Array, first: int, last: int, to: Inputs, to_weight: Array
 ) -> None:
     """The way back of `key_addends`; the slopes start anew at 0."""
-    lanes = call.layout.lanes
-    half, to_half = weight[len(lanes) :], to_weight[len(lanes) :]
+    half, to_half = weight[len(weight) // 2 :], to_weight[len(weight) // 2 :]
     for j in range(first, last):
         for h in range(len(addends)):
-            add_scaled(addends[h, j - first], half, to.keys[j, h], lanes)
-            add_scaled(addends[h, j - first], call.ins.keys[j, h], to_half, lanes)
+            add_scaled(addends[h, j - first], half, to.keys[j, h])
+            add_scaled(addends[h, j - first], call.ins.keys[j, h], to_half)
             addends[h, j - first] = ZERO
 
 

@@ -20,8 +20,10 @@ from actsr_cli.attention.pairs import Pairs
 
 Floats = NDArray[np.float32]
 
-_SHARED = ("order", "distance", "biases", "scalars")
-_SHARED += ("key_positions", "value_positions", "key_intervals", "value_intervals")
+_SHARED = (
+    *("order", "distance", "biases", "scalars"),
+    *("key_positions", "value_positions", "key_intervals", "value_intervals"),
+)
 """Inputs that all histories read: each thread adds up a gradient of its own."""
 
 
@@ -75,8 +77,7 @@ def attend(
         sum of M² - 2M over heads and keys, or nothing without a mask.
     """
     drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
-    width = operands.keys.shape[1] // settings.heads
-    task = _Task(_layout(pairs, width, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
+    task = _Task(_layout(pairs, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
     tensors = [getattr(operands, field.name) for field in fields(operands)]
     streams: tuple[Tensor, Tensor, Tensor] = _Attention.apply(task, *tensors)  # type: ignore[no-untyped-call]
     return streams
@@ -107,7 +108,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, task: _Task, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         from actsr_cli.attention.kernels.forward import forward  # importing the compiler takes half a second
 
-        settings, operands = task.settings, Operands(*tensors)  # type: ignore[arg-type]
+        settings, operands = task.settings, Operands(*tensors)
         masked = settings.combine != arrays.NOTHING
         n_attending = int(task.layout.outputs.max(initial=-1)) + 1
         hidden = operands.keys.shape[1]
@@ -143,7 +144,7 @@ class _Attention(torch.autograd.Function):
         return None, *_gradients(ctx.operands, first)
 
 
-def _layout(pairs: Pairs, width: int, relations: Relations | None) -> Layout:
+def _layout(pairs: Pairs, relations: Relations | None) -> Layout:
     intervals = None if relations is None else relations.intervals[pairs.places]
     return Layout(
         offsets=pairs.packing.host_offsets,
@@ -154,7 +155,6 @@ def _layout(pairs: Pairs, width: int, relations: Relations | None) -> Layout:
         intervals=np.zeros(0, dtype=np.int64) if intervals is None else intervals.numpy(),
         log_distances=np.log1p(np.arange(pairs.packing.longest, dtype=np.float32)),
         causal=pairs.causal,
-        lanes=(0,) * width,
     )
 
 

@@ -71,11 +71,10 @@ def prepare_keys(call: Call, history: int, w: Weights) -> None:
 @compiled
 def key_addends(call: Call, weight: Array, first: int, last: int, out: Array) -> None:
     """The keys' addends of a pair map: `out` (heads, keys)."""
-    lanes = call.layout.lanes
-    half = weight[len(lanes) :]
+    half = weight[len(weight) // 2 :]
     for j in range(first, last):
         for h in range(len(out)):
-            out[h, j - first] = dot(call.ins.keys[j, h], half, lanes)
+            out[h, j - first] = dot(call.ins.keys[j, h], half)
 
 
 @compiled
@@ -89,7 +88,7 @@ def add_order(call: Call, row: Row, w: Weights, scores: Array, logits: Array) ->
     """Subtract how surprising the order of each pair is; `logits` is memory."""
     settings, n = call.settings, row.n
     for h in range(settings.heads):
-        own = dot(call.ins.queries[row.query, h], call.ins.order, call.layout.lanes) + call.ins.biases[0]
+        own = dot(call.ins.queries[row.query, h], call.ins.order) + call.ins.biases[0]
         for j in range(n):
             logit = own + w.order_keys[h, j]
             logits[h * n + j] = logit if j <= row.position else -logit
@@ -107,7 +106,7 @@ def add_distance(call: Call, row: Row, w: Weights, scores: Array) -> None:
     """Subtract the squared error of the predicted distance of each pair."""
     root, distances = root_of_sharpness(call), call.layout.log_distances
     for h in range(call.settings.heads):
-        own = dot(call.ins.queries[row.query, h], call.ins.distance, call.layout.lanes) + call.ins.biases[1]
+        own = dot(call.ins.queries[row.query, h], call.ins.distance) + call.ins.biases[1]
         for j in range(row.n):
             error = (distances[abs(row.position - j)] - own - w.distance_keys[h, j]) * root
             scores[h * row.n + j] -= error * error
@@ -117,7 +116,7 @@ def add_distance(call: Call, row: Row, w: Weights, scores: Array) -> None:
 def apply_mask(call: Call, row: Row, w: Weights, to: Streams) -> None:
     """The adversarial mask of a query: kept before dropout, and summed for the penalty."""
     ins, heads, size = call.ins, call.settings.heads, call.settings.heads * row.n
-    score(ins.attack_queries[row.query], ins.attack_keys, row, call.settings.scale, w.mask, call.layout.lanes)
+    score(ins.attack_queries[row.query], ins.attack_keys, row, call.settings.scale, w.mask)
     softmax(w.mask, heads, row.n)
     copied(w.mask, size, call.saved.mask[row.start :])
     scaled(w.mask, call.drawn.mask, row.start, size, w.mask)
@@ -131,7 +130,7 @@ def apply_mask(call: Call, row: Row, w: Weights, to: Streams) -> None:
 def apply_scores(call: Call, row: Row, w: Weights) -> None:
     """The attention of a query before the adversarial calibrator, kept before dropout."""
     settings, size = call.settings, call.settings.heads * row.n
-    score(call.ins.queries[row.query], call.ins.keys, row, settings.scale, w.spatial, call.layout.lanes)
+    score(call.ins.queries[row.query], call.ins.keys, row, settings.scale, w.spatial)
     if len(call.layout.intervals):
         score_relations(call, row, settings.scale, w.spatial)
     if settings.side_by_side:
@@ -217,7 +216,7 @@ def perturb(call: Call, row: Row, w: Weights) -> None:
 @compiled
 def attend_with(call: Call, row: Row, weights: Array, out: Array) -> None:
     """The weighted sum of the values, (heads, width)."""
-    attend(weights, call.ins.values, row, out, call.layout.lanes)
+    attend(weights, call.ins.values, row, out)
     if len(call.layout.intervals):
         attend_relations(call, row, weights, out)
 
