@@ -42,7 +42,7 @@ def trained(batch: Batch, targets: Sequence[Sequence[int]]) -> TrainingBatch:
 
 def per_history(batch: Batch, values: Tensor) -> list[list[int]]:
     """Values per token, (tokens,), as a list for each history."""
-    return [part.tolist() for part in values.split(batch.packing.host_lengths.tolist())]
+    return [part.tolist() for part in torch.split(values, batch.packing.host_lengths.tolist())]
 
 
 def targets_of(batch: TrainingBatch) -> list[list[int]]:

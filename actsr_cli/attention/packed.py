@@ -88,13 +88,15 @@ def draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, pe
     """The random numbers of this call, (entries,) each."""
     adversarial = attention.adversarial
     dropout = attention.dropout if attention.training else 0.0
-    noisy = perturb and adversarial is not None
-    if not dropout and not noisy:
+    if not dropout and (adversarial is None or not perturb):
         return Draws()
     entries = hidden.new_empty(pairs.n_pairs * attention.heads)
     needed = (True, attention.side_by_side, adversarial is not None)
-    factors = [dropout_factors(entries, dropout) if dropout and each else None for each in needed]
-    return Draws(*factors, noise=adversarial.draw_noise(entries) if perturb and adversarial is not None else None)
+    of_attention, of_plain, of_mask = (
+        dropout_factors(entries, dropout) if dropout and each else None for each in needed
+    )
+    noise = None if adversarial is None or not perturb else adversarial.draw_noise(entries)
+    return Draws(of_attention, of_plain, of_mask, noise)
 
 
 def in_padded_form(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from actsr_cli.attention import Relations, reads_padding, recorded
+from actsr_cli.attention import Relations, recorded
 from actsr_cli.batch import Batch, PaddedBatch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
 from actsr_cli.errors import RunError
@@ -202,7 +202,7 @@ class EncoderModel(SequentialModel):
         return hidden
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        if wanted.train and any(reads_padding(layer.attention) for layer in self.encoder.layers):
+        if wanted.train and self.encoder.reads_padding:
             return self._encode_with_padding(batch, wanted)
         return self.encode_embedded(self.embed(batch), wanted)
 

@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actsr_cli.attention import AttentionStages, Dropout, Pairs, Relations, attend_packed, calibrated_self_attention
+from actsr_cli.attention import (
+    AttentionStages,
+    CalibratedSelfAttention,
+    Dropout,
+    Pairs,
+    Relations,
+    attend_packed,
+    calibrated_self_attention,
+    reads_padding,
+)
 from actsr_cli.config import CalibrationOptions, TransformerOptions
 from actsr_cli.packing import Packing
 
@@ -150,6 +159,11 @@ class Encoder(nn.Module):
     def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config, calibration, positions) for _ in range(config.layers))
+
+    @property
+    def reads_padding(self) -> bool:
+        """See `actsr_cli.attention.reads_padding`; all layers are alike."""
+        return any(reads_padding(module) for module in self.modules() if isinstance(module, CalibratedSelfAttention))
 
     def forward(
         self,

@@ -56,8 +56,11 @@ def attention_of(dropout: float = 0.0, heads: int = 2, **options: Any) -> Calibr
 
 def relations_of(lengths: Sequence[int]) -> Relations:
     longest = max(lengths)
-    tables = [torch.randn(rows, WIDTH).mul(0.3).requires_grad_() for rows in (longest, longest, SPAN, SPAN)]
-    return Relations(*tables, intervals=torch.randint(0, SPAN, (len(lengths), longest, longest)))
+    keys, values, key_intervals, value_intervals = (
+        torch.randn(rows, WIDTH).mul(0.3).requires_grad_() for rows in (longest, longest, SPAN, SPAN)
+    )
+    intervals = torch.randint(0, SPAN, (len(lengths), longest, longest))
+    return Relations(keys, values, key_intervals, value_intervals, intervals)
 
 
 def outcome(

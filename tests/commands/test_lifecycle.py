@@ -25,6 +25,7 @@ def ended(process: Command) -> tuple[int, str]:
     """Exit code of a process, and what it said on standard error, in one line."""
     said = process.communicate(timeout=200)[1]
     assert "Traceback" not in said, said
+    assert process.returncode is not None
     return process.returncode, " ".join(said.split())
 
 

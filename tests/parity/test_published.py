@@ -20,7 +20,7 @@ from samples import built, prediction_loss
 from actsr_cli.attention import AdversarialCalibrator, Losses, allowed_pairs
 from actsr_cli.batch import Batch, TrainingBatch
 from actsr_cli.models.base import EncoderModel, SequentialModel
-from actsr_cli.models.encoder import Encoded, Pass
+from actsr_cli.models.encoder import Encoded, EncoderLayer, Pass
 from actsr_cli.models.reference import (
     load_published,
     our_name,
@@ -65,10 +65,11 @@ def padded_masks(model: EncoderModel, batch: Batch) -> list[torch.Tensor]:
     times = None if padded.timestamps is None else padded.timestamps.flatten()
     everything = Batch(padded.item_ids.flatten(), packed([length] * rows), batch.user_ids, times)
     embedded = model.embed(everything)
-    hidden = embedded.hidden.unflatten(0, (rows, length))
+    hidden = embedded.hidden.view(rows, length, -1)
     allowed = allowed_pairs(batch.lengths, length, causal=model.causal)
     masks = []
     for layer in model.encoder.layers:
+        assert isinstance(layer, EncoderLayer)
         output = layer.attention(hidden, allowed, relations=embedded.relations)
         hidden = layer._finish(hidden, output.attended)
         masks.append(output.mask)
