@@ -31,7 +31,7 @@ from benchmarks.output import new_table, remember, show
 from benchmarks.process import in_a_new_process
 
 SECONDS, GIGABYTES = 20, 2
-"""Limits of one input."""
+"""Limits of one input: processor time and memory."""
 _BATCH = 500
 """Inputs of one process."""
 
@@ -131,7 +131,7 @@ def _run_all(
         process, pipe, name, start, end = running.pop(0)
         done = start
         try:
-            while done < end and pipe.poll(3 * SECONDS):
+            while done < end and pipe.poll(30 * SECONDS):
                 kind, what, seconds = pipe.recv()
                 _count(outcomes[name], kind, what, seconds)
                 if kind == "failed":
@@ -206,14 +206,14 @@ def _keep(folder: Path, base: Path, name: str, seed: int, index: int, what: str)
 
 @contextmanager
 def _limit() -> Iterator[None]:
-    """Raise TimeoutError within this context after the time of an input."""
+    """Raise TimeoutError within this context after the processor time of an input."""
 
     def stop(*_: object) -> None:
         raise TimeoutError
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)

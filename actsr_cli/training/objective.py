@@ -82,7 +82,7 @@ class Objective:
             return Losses(torch.zeros((), device=items.device))
         device_type = items.device.type
         with self._bf16(device_type, pays=device_type != "cpu"):  # too slow for the layers' small products on a CPU
-            encoded = self.model.encode(batch, Pass(rows=batch.rows, train=True))
+            encoded = self.model.encode(batch, Pass(rows=batch.rows, train=bool(self.parameters.adversary)))
         squares = self._squares(batch, encoded)
         n_targets = len(batch.targets)
         totals = self._totals(n_targets, n_targets if self.model.causal else len(batch), squares)

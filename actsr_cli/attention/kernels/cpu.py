@@ -108,7 +108,7 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, task: _Task, *tensors: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         from actsr_cli.attention.kernels.forward import forward  # importing the compiler takes half a second
 
-        settings, operands = task.settings, Operands(*tensors)
+        settings, operands = task.settings, Operands(*tensors)  # type: ignore[arg-type]
         masked = settings.combine != arrays.NOTHING
         n_attending = int(task.layout.outputs.max(initial=-1)) + 1
         hidden = operands.keys.shape[1]
@@ -125,7 +125,7 @@ class _Attention(torch.autograd.Function):
         return attended, perturbed, squares
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         from actsr_cli.attention.kernels.backward import backward
 
