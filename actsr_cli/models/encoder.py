@@ -55,7 +55,7 @@ class Pass:
 
     Attributes:
         rows: (rows,) int64 the tokens whose hidden states are returned, in ascending order. None means all.
-        train: also return the perturbed stream and the squares of all masks, which train the adversary, if there is one.
+        train: also return the perturbed stream and the squares of all masks, which train the adversary if there is one.
             Without it, the last layer computes nothing but `rows`.
         keep_stages: also return every layer's hidden states and the stages of its attention.
     """
