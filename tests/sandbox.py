@@ -42,7 +42,7 @@ AT_MOST: dict[str, dict[str, int | float]] = {
     "data": {"user_core": 2, "item_core": 2},
     "model": {"hidden_size": 16, "inner_size": 8, "layers": 1, "heads": 2, "neighbours": 10},
     "loss": {"negatives": 8},
-    "training": {"epochs": 3, "batch_size": 64, "threads": 1, "ema": 0.0, "warmup": 0.0},
+    "training": {"epochs": 4, "batch_size": 64, "threads": 1, "ema": 0.0, "warmup": 0.0},
 }
 """Settings above these are lowered, whatever layer they come from."""
 AT_LEAST: dict[str, dict[str, int | float]] = {"training": {"learning_rate": 0.03}}

@@ -71,17 +71,23 @@ def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
     return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
 
 
-def reads_padding(attention: CalibratedSelfAttention) -> bool:
-    """Whether this is the published code's fault with `renorm: none`: its perturbed attention reads forbidden keys."""
+def reads_padding(attention: CalibratedSelfAttention, *, perturb: bool) -> bool:
+    """Whether values of forbidden keys are attended to: the published code's fault with `renorm: none`.
+
+    The perturbed attention reads them, and with `fixed` the calibrated one, too.
+    """
     adversarial = attention.adversarial
-    return adversarial is not None and adversarial.published_faults and adversarial.renorm == "none"
+    if adversarial is None or not adversarial.published_faults or adversarial.renorm != "none":
+        return False
+    return perturb or adversarial.combine_by == "fixed"
 
 
 def reads_forbidden_keys(attention: CalibratedSelfAttention) -> bool:
-    """Whether weights of forbidden keys count, by `reads_padding` or by the published code's fault with `fixed`."""
+    """Whether forbidden keys change the weights of others, by `reads_padding` or by the fault with `fixed`."""
     adversarial = attention.adversarial
-    by_softmax = adversarial is not None and adversarial.published_faults and adversarial.combine_by == "fixed"
-    return by_softmax or reads_padding(attention)
+    if adversarial is None or not adversarial.published_faults:
+        return False
+    return adversarial.renorm == "none" or adversarial.combine_by == "fixed"
 
 
 def draw(attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, *, perturb: bool) -> Draws:

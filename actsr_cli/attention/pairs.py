@@ -113,8 +113,3 @@ class Pairs:
         longest = self.packing.longest
         padded = entries.new_zeros(len(self.packing), longest, longest, heads)
         return padded.index_put(self.places, entries[index]).permute(0, 3, 1, 2)
-
-    def pad_pairs(self, values: Tensor) -> Tensor:
-        """Numbers per pair, (pairs,), as (sequences, queries, keys), 0 at forbidden pairs."""
-        longest = self.packing.longest
-        return values.new_zeros(len(self.packing), longest, longest).index_put(self.places, values)

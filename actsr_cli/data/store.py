@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -184,9 +185,11 @@ def _table(columns: Mapping[str, Sequence[object] | None]) -> pa.Table:
 def _mapped(folder: Path, name: str, kind: type[np.generic]) -> NDArray[Any]:
     """A memory-mapped array of one dimension and of a kind."""
     try:
-        array: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-    except TokenError as error:  # of a header that is no Python
+        array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    except (TokenError, OverflowError, BadZipFile) as error:  # a header that is no Python, or of another kind of file
         raise ValueError(f"{name}.npy has no header of an array") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name}.npy is no array, but an archive of arrays")
     if array.dtype != kind or array.ndim != 1:
         raise ValueError(f"{name}.npy holds {array.ndim} dimensions of {array.dtype}, not one of {np.dtype(kind)}")
     return array

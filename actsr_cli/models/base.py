@@ -202,7 +202,7 @@ class EncoderModel(SequentialModel):
         return hidden
 
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
-        if wanted.train and self.encoder.reads_padding:
+        if self.encoder.reads_padding(wanted):
             return self._encode_with_padding(batch, wanted)
         return self.encode_embedded(self.embed(batch), wanted)
 

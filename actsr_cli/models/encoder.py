@@ -160,10 +160,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config, calibration, positions) for _ in range(config.layers))
 
-    @property
-    def reads_padding(self) -> bool:
-        """See `actsr_cli.attention.reads_padding`; all layers are alike."""
-        return any(reads_padding(module) for module in self.modules() if isinstance(module, CalibratedSelfAttention))
+    def reads_padding(self, wanted: Pass) -> bool:
+        """Whether a layer attends to padding, see `actsr_cli.attention.reads_padding`."""
+        attentions = [module for module in self.modules() if isinstance(module, CalibratedSelfAttention)]
+        return any(reads_padding(each, perturb=wanted.train) for each in attentions)
 
     def forward(
         self,

@@ -136,7 +136,17 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, EOFError, ValueError, TypeError, KeyError, TokenError, BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        OverflowError,
+        ValueError,
+        TypeError,
+        KeyError,
+        TokenError,
+        BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(f"{path} holds no arrays: {shortened(' '.join(str(error).split()))}") from error
     weights = {name.removeprefix("weight."): value for name, value in found.items() if name.startswith("weight.")}
     return weights or found

@@ -146,7 +146,7 @@ class Trainer:
             NotFiniteError: a number is not finite, and the settings do not say to go on, or it has happened too often.
         """
         if isinstance(self.model, EncoderModel) and compiles_first(self.model, self._device):
-            self.hooks.observer.noted("Compiling the attention: this takes about half a minute, once on this machine")
+            self.hooks.observer.noted("Compiling the attention: this takes about a minute, once on this machine")
         if self.state.epoch == 0 and self.state.partial is None:
             self._save()  # what to resume from, or to go back to, before an epoch is finished
         while not self.finished and not self._asked()[0]:

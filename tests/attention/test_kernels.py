@@ -88,14 +88,18 @@ def outcome(
 
 
 def compare(attention: CalibratedSelfAttention, pairs: Pairs, relations: Relations | None = None) -> None:
-    """Every number to within 1e-4 of the largest one of its tensor, and a millionth of the largest gradient."""
+    """Every number to within 1e-4 of the largest one of its tensor; gradients also to 1e-5 of the largest of all.
+
+    Some gradients are 0 by definition, such as those of the keys' biases: there both forms have rounding errors.
+    """
     hidden = torch.randn(pairs.packing.n_tokens, WIDTH, requires_grad=True)
     streams, gradients = outcome(attention, hidden, pairs, relations, by_kernel=True)
     expected, expected_gradients = outcome(attention, hidden, pairs, relations, by_kernel=False)
-    floor = 1e-6 * max(float(each.abs().max()) for each in expected_gradients)
-    for ours, theirs in zip(streams + gradients, expected + expected_gradients, strict=True):
-        assert torch.isfinite(ours).all()
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(theirs.detach().abs().max()) + 10 * floor)
+    floor = 1e-5 * max(float(each.abs().max()) for each in expected_gradients)
+    for found, wanted, least in ((streams, expected, 1e-12), (gradients, expected_gradients, floor)):
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert torch.isfinite(ours).all()
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(theirs.detach().abs().max()) + least)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -42,7 +42,6 @@ def test_every_target_is_trained_once_with_its_context(
 ) -> None:
     stride = min(stride, max_length)
     flat = [(user, place) for user, items in enumerate(users) for place in range(len(items))]
-    owner = {(user, place): items[place] for user, items in enumerate(users) for place in range(len(items))}
     # Give every interaction a unique number, so that contexts can be recognised.
     numbered = [[1 + flat.index((user, place)) for place in range(len(items))] for user, items in enumerate(users)]
     data = sequence_data(numbered, timestamps=True)
@@ -67,7 +66,6 @@ def test_every_target_is_trained_once_with_its_context(
     wanted = {1 + flat.index((user, place)) for user, span in enumerate(spans) for place in range(1, span)}
     assert set(trained) == wanted and all(count == 1 for count in trained.values())
     assert batches.n_targets == len(wanted)
-    assert owner
 
 
 def test_epochs_repeat_with_their_generator_and_differ_within_it() -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,11 @@ def test_every_flipped_bit_of_prepared_data_is_found(tmp_path: Path) -> None:
         flipped(folder / name, 40, read)
 
 
+def npy_header(text: str) -> bytes:
+    """The start of an array file with this description."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
 @pytest.mark.parametrize(
     ("name", "array", "problem"),
     [
@@ -212,6 +218,33 @@ def test_forged_arrays(tmp_path: Path, name: str, array: list[float] | np.ndarra
     kind = np.load(folder / f"{name}.npy").dtype
     forged = np.array(array, dtype=kind) if isinstance(array, list) else array
     np.save(folder / f"{name}.npy", forged)
+    values, _ = sealed.read_json(folder / store.RECORD)
+    sealed.write_json(folder / store.RECORD, values | {"checksums": None})
+    with pytest.raises(DataError, match=problem):
+        store.load(folder)
+
+
+def _archive() -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, offsets=np.zeros(3))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (_archive(), "is no array, but an archive of arrays"),
+        (b"PK\x03\x04 and no archive", "has no header of an array"),
+        (npy_header("{'descr': '<i8', 'fortran_order': False, 'shape': (99999999999999999999,), }"), "no header"),
+        (
+            npy_header("{'descr': '<i8', 'fortran_order': False, 'shape': (4"),
+            "no header of an array|Cannot parse header",
+        ),
+    ],
+)
+def test_files_that_are_no_arrays(tmp_path: Path, content: bytes, problem: str) -> None:
+    folder = prepare(source(tmp_path), DataConfig()).folder
+    (folder / "offsets.npy").write_bytes(content)
     values, _ = sealed.read_json(folder / store.RECORD)
     sealed.write_json(folder / store.RECORD, values | {"checksums": None})
     with pytest.raises(DataError, match=problem):

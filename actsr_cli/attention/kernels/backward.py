@@ -257,7 +257,8 @@ def backward(begin: int, end: int, call: Call, upstream: Streams, to: Inputs) ->
                     from_calibrated(call, row, upstream.attended[row.output], w, slopes, to)
                 if settings.perturb and len(upstream.perturbed):
                     from_perturbed(call, row, upstream.perturbed[row.output], w, slopes, to)
-                to_scores(call, row, w, slopes, to)
+                if len(upstream.attended) or len(upstream.perturbed):
+                    to_scores(call, row, w, slopes, to)
             elif settings.combine != NOTHING:
                 scaled(call.saved.mask[row.start :], call.drawn.mask, row.start, size, w.mask)
             if settings.combine != NOTHING:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,29 +24,40 @@ _MATHS = {"contract", "reassoc", "nsz", "arcp"}
 def compiled(function: Function) -> Function:
     """The function as machine code, which runs without Python's lock.
 
-    It is compiled at the first call, and read from disk in later processes.
+    It is compiled at the first call, and read from disk in later processes, unless no folder can be written.
     """
-    made = numba.njit(nogil=True, cache=True, fastmath=_MATHS, error_model="numpy")(function)
-    for index in _indices(made):
-        if index.stat().st_mtime < _newest_source():  # numba itself only looks at the file of the function
-            index.unlink(missing_ok=True)
+    place, before = _place(), numba.config.CACHE_DIR
+    try:
+        numba.config.CACHE_DIR = str(place or "")
+        made = numba.njit(nogil=True, cache=place is not None, fastmath=_MATHS, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
     return cast(Function, made)
 
 
-def on_disk(made: Callable[..., Any]) -> bool:
-    """Whether machine code of a compiled function is kept on disk."""
-    return bool(_indices(made))
-
-
-def _indices(made: Any) -> list[Path]:
-    """The files by which numba finds the machine code of a function, one for each place in its source."""
-    name = f"{made.__module__.rpartition('.')[2]}.{made.__name__}-*.nbi"
-    return list(Path(made.stats.cache_path).glob(name))
+def on_disk(made: Any) -> bool:
+    """Whether machine code of a compiled function is kept on disk for this version of Python."""
+    place = _place()
+    version = f"py{sys.version_info.major}{sys.version_info.minor}"
+    module = made.__module__.rpartition(".")[2]
+    return place is not None and any(place.rglob(f"{module}.{made.__name__}-*.{version}*.nbi"))
 
 
 @cache
-def _newest_source() -> float:
-    return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+def _place() -> Path | None:
+    """The folder of the machine code, which other contents of this folder's files do not share; None without one."""
+    sources = Path(__file__).parent
+    content = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources.glob("*.py")))).hexdigest()[:16]
+    own = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [sources / "__pycache__"]
+    for folder in (*own, Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "actsr"):
+        place = folder / f"kernels-{content}"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError:  # an installation that only others may write
+            continue
+        if os.access(place, os.W_OK):
+            return place
+    return None
 
 
 def _bits_as_float32(_: Any, bits: Any) -> Any:

@@ -75,7 +75,11 @@ def attend(
     Returns:
         (attending, hidden) attended values; the perturbed ones, or nothing if they are not wanted; and (queries,) the
         sum of M² - 2M over heads and keys, or nothing without a mask.
+
+    Raises:
+        ValueError: a history is longer than the model allows, or an interval has no row.
     """
+    _check_bounds(operands, pairs, relations)
     drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
     task = _Task(_layout(pairs, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
     tensors = [getattr(operands, field.name) for field in fields(operands)]
@@ -112,16 +116,18 @@ class _Attention(torch.autograd.Function):
         masked = settings.combine != arrays.NOTHING
         n_attending = int(task.layout.outputs.max(initial=-1)) + 1
         hidden = operands.keys.shape[1]
-        attended = torch.empty(n_attending, hidden)
-        perturbed = torch.empty(n_attending if settings.perturb else 0, hidden)
-        squares = torch.empty(len(operands.queries) if masked else 0)
+        new = operands.keys.new_empty
+        attended = new(n_attending, hidden)
+        perturbed = new(n_attending if settings.perturb else 0, hidden)
+        squares = new(len(operands.queries) if masked else 0)
         sizes = [each * task.n_pairs * settings.heads for each in (True, settings.side_by_side, masked)]
         saved = Saved(*(np.empty(size, dtype=np.float32) for size in sizes))
         call = Call(task.layout, settings, _inputs(operands, settings.heads), task.drawn, saved)
         to = Streams(_heads(attended, settings.heads), _heads(perturbed, settings.heads), squares.numpy())
         run_parts(lambda _, begin, end: forward(begin, end, call, to), task.parts)
         ctx.set_materialize_grads(False)
-        ctx.call, ctx.parts, ctx.operands = call, task.parts, operands
+        ctx.save_for_backward(*tensors)
+        ctx.task, ctx.saved = task, saved
         return attended, perturbed, squares
 
     @staticmethod
@@ -129,19 +135,33 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         from actsr_cli.attention.kernels.backward import backward
 
-        call, heads = ctx.call, ctx.call.settings.heads
+        task, heads, operands = ctx.task, ctx.task.settings.heads, Operands(*ctx.saved_tensors)
+        call = Call(task.layout, task.settings, _inputs(operands, heads), task.drawn, ctx.saved)
         attended, perturbed, squares = upstream
         streams = Streams(_heads(attended, heads), _heads(perturbed, heads), _flat(squares))
         first = Inputs(*map(np.zeros_like, call.ins))
         shared = {name: np.zeros_like(getattr(first, name)) for name in _SHARED}
         of_part = [first] + [
-            first._replace(**{name: np.zeros_like(value) for name, value in shared.items()}) for _ in ctx.parts[1:]
+            first._replace(**{name: np.zeros_like(value) for name, value in shared.items()}) for _ in task.parts[1:]
         ]
-        run_parts(lambda part, begin, end: backward(begin, end, call, streams, of_part[part]), ctx.parts)
+        run_parts(lambda part, begin, end: backward(begin, end, call, streams, of_part[part]), task.parts)
         for other in of_part[1:]:
             for name in _SHARED:
                 getattr(first, name)[...] += getattr(other, name)
-        return None, *_gradients(ctx.operands, first)
+        return None, *_gradients(operands, first)
+
+
+def _check_bounds(operands: Operands, pairs: Pairs, relations: Relations | None) -> None:
+    """Compiled code does not check its indices."""
+    longest = pairs.packing.longest
+    limits = [len(each) for each in (operands.key_positions, operands.value_positions) if each is not None]
+    limits += [] if operands.gate is None else [operands.gate.shape[1]]
+    if longest > min(limits, default=longest):
+        raise ValueError(f"a history of {longest} is longer than the model allows: {min(limits)}")
+    if relations is not None and relations.intervals.numel():
+        smallest, largest = relations.intervals.aminmax()
+        if smallest < 0 or largest >= min(len(relations.key_intervals), len(relations.value_intervals)):
+            raise ValueError("a time interval has no row in the interval tables")
 
 
 def _layout(pairs: Pairs, relations: Relations | None) -> Layout:

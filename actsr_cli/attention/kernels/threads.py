@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 
 _COST_OF_A_THREAD = 2_000
 """Pairs below which a part is not worth a thread of its own."""
+_POOLS: dict[int, tuple[int, ThreadPoolExecutor]] = {}
+"""The pool of this process and its size, by process."""
 
 
 def equal_parts(costs: NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -27,15 +28,22 @@ def equal_parts(costs: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 def run_parts(work: Callable[[int, int, int], None], parts: list[tuple[int, int]]) -> None:
     """Call work(number of the part, begin, end) for each part; the calling thread takes the first one."""
-    others = [
-        _pool(os.getpid(), len(parts) - 1).submit(work, number, *part) for number, part in enumerate(parts) if number
-    ]
-    if parts:
+    if not parts:
+        return
+    pool = _pool(os.getpid(), len(parts)) if len(parts) > 1 else None
+    others = [] if pool is None else [pool.submit(work, number, *parts[number]) for number in range(1, len(parts))]
+    try:
         work(0, *parts[0])
+    finally:
+        wait(others)
     for other in others:
         other.result()
 
 
-@lru_cache(maxsize=4)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:  # threads do not survive a fork: a pool per process
-    return ThreadPoolExecutor(threads, thread_name_prefix="attention")
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """The threads of this process, at least as many as asked for; they do not survive a fork."""
+    kept = _POOLS.get(process)
+    if kept is None or kept[0] < threads:
+        _POOLS.clear()
+        kept = _POOLS[process] = (threads, ThreadPoolExecutor(threads, thread_name_prefix="attention"))
+    return kept[1]

@@ -24,8 +24,9 @@ from actsr_cli.data.readers.values import Column
 _ROWS = 1 << 19
 """Number of rows that are converted at once."""
 _THREADS = 2
-_LARGEST = 1 << 26
-"""Ids that are whole numbers below this are looked up by number: this takes a tenth of the time of looking up texts."""
+_LARGEST, _SMALL = 1 << 26, 1 << 20
+"""Ids that are whole numbers below the first are looked up by number: a tenth of the time of looking up texts. With few
+rows they must be below the second, or 16 times the rows, so that the table does not outgrow the file."""
 
 
 def read_clean(chunks: Iterable[pa.Table], roles: Roles) -> Interactions | None:
@@ -95,7 +96,8 @@ class Ids:
         if texts.null_count or compute.any(compute.equal(texts, "")).as_py():
             raise NotCleanError
         if self._names is None:
-            numbers = _whole_numbers(texts)
+            rows = sum(map(len, self._codes)) + len(texts)
+            numbers = _whole_numbers(texts, below=min(_LARGEST, max(_SMALL, 16 * rows)))
             if numbers is not None:
                 self._codes.append(self._looked_up(numbers))
                 return
@@ -136,7 +138,7 @@ class Ids:
         return encoded.dictionary
 
 
-def _whole_numbers(texts: pa.LargeStringArray) -> NDArray[np.int64] | None:
+def _whole_numbers(texts: pa.LargeStringArray, *, below: int) -> NDArray[np.int64] | None:
     """The numbers that all texts stand for, or None if one is large or written in another way than str() does."""
     if not compute.all(compute.ascii_is_decimal(texts)).as_py():
         return None
@@ -145,7 +147,7 @@ def _whole_numbers(texts: pa.LargeStringArray) -> NDArray[np.int64] | None:
     except pa.ArrowInvalid:  # beyond 64 bits
         return None
     largest = int(numbers.max(initial=0))
-    if largest >= _LARGEST:
+    if largest >= below:
         return None
     digits = len(numbers) + sum(int(np.count_nonzero(numbers >= 10**n)) for n in range(1, len(str(largest))))
     has_zeros_in_front = compute.sum(compute.binary_length(texts)).as_py() not in (digits, None)
