@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_CONFIG: Any = numba.config  # filled when numba is imported
 _MATHS = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be reordered, so that they fill vectors. Numbers that are not finite stay what they are."""
 
@@ -26,12 +27,12 @@ def compiled(function: Function) -> Function:
 
     It is compiled at the first call, and read from disk in later processes, unless no folder can be written.
     """
-    place, before = _place(), numba.config.CACHE_DIR
+    place, before = _place(), _CONFIG.CACHE_DIR
     try:
-        numba.config.CACHE_DIR = str(place or "")
+        _CONFIG.CACHE_DIR = str(place or "")
         made = numba.njit(nogil=True, cache=place is not None, fastmath=_MATHS, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = before
+        _CONFIG.CACHE_DIR = before
     return cast(Function, made)
 
 
@@ -48,7 +49,7 @@ def _place() -> Path | None:
     """The folder of the machine code, which other contents of this folder's files do not share; None without one."""
     sources = Path(__file__).parent
     content = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources.glob("*.py")))).hexdigest()[:16]
-    own = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [sources / "__pycache__"]
+    own = [Path(_CONFIG.CACHE_DIR)] if _CONFIG.CACHE_DIR else [sources / "__pycache__"]
     for folder in (*own, Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "actsr"):
         place = folder / f"kernels-{content}"
         try:
