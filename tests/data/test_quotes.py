@@ -114,10 +114,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 FIXTURES_STAY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+FIELD = TEXT.filter(lambda text: "\n" not in text or "," not in text)
+"""Lines within quotes that look like rows are refused, see above."""
+
+
 @pytest.mark.usefixtures("small_blocks")
 @FIXTURES_STAY
 @given(
-    rows=st.lists(st.tuples(TEXT.filter(bool), TEXT.filter(bool), st.integers(0, 99), TEXT), min_size=1, max_size=6),
+    rows=st.lists(st.tuples(FIELD.filter(bool), FIELD.filter(bool), st.integers(0, 99), FIELD), min_size=1, max_size=6),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     end=st.sampled_from(["\n", "\r\n"]),
     header=st.booleans(),

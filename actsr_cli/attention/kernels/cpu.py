@@ -139,7 +139,10 @@ class _Attention(torch.autograd.Function):
         call = Call(task.layout, task.settings, _inputs(operands, heads), task.drawn, ctx.saved)
         attended, perturbed, squares = upstream
         streams = Streams(_heads(attended, heads), _heads(perturbed, heads), _flat(squares))
-        first = Inputs(*map(np.zeros_like, call.ins))
+        # Tensors of torch: the products that read them depend, in their last digit, on where memory is aligned.
+        found = Operands(*(None if each is None else torch.zeros_like(each) for each in ctx.saved_tensors))  # type: ignore[arg-type]
+        pair = np.zeros(2, dtype=np.float32)
+        first = _inputs(found, heads)._replace(biases=pair, scalars=pair.copy())
         shared = {name: np.zeros_like(getattr(first, name)) for name in _SHARED}
         of_part = [first] + [
             first._replace(**{name: np.zeros_like(value) for name, value in shared.items()}) for _ in task.parts[1:]
@@ -148,7 +151,7 @@ class _Attention(torch.autograd.Function):
         for other in of_part[1:]:
             for name in _SHARED:
                 getattr(first, name)[...] += getattr(other, name)
-        return None, *_gradients(operands, first)
+        return None, *_gradients(found, first)
 
 
 def _check_bounds(operands: Operands, pairs: Pairs, relations: Relations | None) -> None:
@@ -201,17 +204,15 @@ def _inputs(operands: Operands, heads: int) -> Inputs:
     )
 
 
-def _gradients(operands: Operands, found: Inputs) -> list[Tensor | None]:
-    """The gradient of each operand, in its shape."""
-    arrays_of = found._asdict()
-    arrays_of |= {"order_weight": found.order, "distance_weight": found.distance}
-    arrays_of |= {"order_bias": found.biases[:1], "distance_bias": found.biases[1:]}
-    arrays_of |= {"sharpness": found.scalars[:1], "share": found.scalars[1:]}
-    operand_of = {field.name: getattr(operands, field.name) for field in fields(operands)}
-    return [
-        None if operand is None else torch.from_numpy(arrays_of[name]).view(operand.shape)
-        for name, operand in operand_of.items()
-    ]
+def _gradients(found: Operands, filled: Inputs) -> list[Tensor | None]:
+    """The gradient of each operand: `found`, whose memory is filled, and the numbers that lie elsewhere."""
+    lone = {"order_bias": filled.biases[0], "distance_bias": filled.biases[1]}
+    lone |= {"sharpness": filled.scalars[0], "share": filled.scalars[1]}
+    gradients = {field.name: getattr(found, field.name) for field in fields(found)}
+    for name, value in lone.items():
+        if gradients[name] is not None:
+            gradients[name].fill_(float(value))
+    return list(gradients.values())
 
 
 def _heads(values: Tensor | None, heads: int) -> Floats:
