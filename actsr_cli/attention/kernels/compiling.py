@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from filelock import FileLock
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -34,6 +36,23 @@ def compiled(function: Function) -> Function:
     finally:
         _CONFIG.CACHE_DIR = before
     return cast(Function, made)
+
+
+def compile_elsewhere(is_compiled: Callable[[], bool]) -> None:
+    """Compile in another process, if nothing is on disk. Of several processes that wait for it, one does so.
+
+    Machine code that is read from disk may round in another way than the same code in the process that has compiled it.
+    So that a resumed training equals one that was never stopped, all processes read it. Where nothing can be kept on
+    disk, or the other process fails, the first call compiles.
+    """
+    place = _place()
+    if place is None or is_compiled():
+        return
+    with FileLock(place / "compiling.lock"):
+        if not is_compiled():
+            surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            command = [sys.executable, "-m", "actsr_cli.attention.kernels.first_call"]
+            subprocess.run(command, env=surroundings, check=False, capture_output=True)  # noqa: S603 (no foreign word)
 
 
 def on_disk(made: Any) -> bool:

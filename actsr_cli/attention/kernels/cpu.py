@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from actsr_cli.attention.pairs import Pairs
 
 Floats = NDArray[np.float32]
 
+_HERE: list[bool] = []
+"""Not empty in a process that compiles by itself."""
 _SHARED = (
     *("order", "distance", "biases", "scalars"),
     *("key_positions", "value_positions", "key_intervals", "value_intervals"),
@@ -80,6 +83,7 @@ def attend(
         ValueError: a history is longer than the model allows, or an interval has no row.
     """
     _check_bounds(operands, pairs, relations)
+    _compile_once()
     drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
     task = _Task(_layout(pairs, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
     tensors = [getattr(operands, field.name) for field in fields(operands)]
@@ -94,6 +98,19 @@ def is_compiled() -> bool:
     from actsr_cli.attention.kernels.forward import forward
 
     return on_disk(forward) and on_disk(backward)
+
+
+@cache
+def _compile_once() -> None:
+    from actsr_cli.attention.kernels.compiling import compile_elsewhere
+
+    if not _HERE:
+        compile_elsewhere(is_compiled)
+
+
+def compile_here() -> None:
+    """Let this process compile what is not on disk."""
+    _HERE.append(True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,8 @@ class _Attention(torch.autograd.Function):
         attended, perturbed, squares = upstream
         streams = Streams(_heads(attended, heads), _heads(perturbed, heads), _flat(squares))
         # Tensors of torch: the products that read them depend, in their last digit, on where memory is aligned.
-        found = Operands(*(None if each is None else torch.zeros_like(each) for each in ctx.saved_tensors))  # type: ignore[arg-type]
+        zeros = [None if each is None else torch.zeros_like(each) for each in ctx.saved_tensors]
+        found = Operands(*zeros)  # type: ignore[arg-type]
         pair = np.zeros(2, dtype=np.float32)
         first = _inputs(found, heads)._replace(biases=pair, scalars=pair.copy())
         shared = {name: np.zeros_like(getattr(first, name)) for name in _SHARED}
