@@ -92,6 +92,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@echo "compiling the attention: this takes about a minute"
+	@$(BIN)/python -m actsr_cli.attention.kernels.first_call
 	@touch $@
 
 clean:
