@@ -58,7 +58,7 @@ class Batch:
         if self.packing.longest <= n_items:
             return self
         kept = Packing(np.minimum(self.packing.host_lengths, n_items), self.packing.device)
-        tokens = kept.positions + (self.packing.last + 1 - kept.lengths)[kept.sequences]
+        tokens = self.packing.latest(kept)
         times = None if self.timestamps is None else self.timestamps[tokens]
         return Batch(self.item_ids[tokens], kept, self.user_ids, times)
 

@@ -76,6 +76,10 @@ class Packing:
         """Every sequence with room for `n` more tokens."""
         return Packing(self.host_lengths + n, self.device)
 
+    def latest(self, kept: Packing) -> Tensor:
+        """(kept tokens,) int64 the last tokens of each sequence, as many as `kept` has of it."""
+        return kept.positions + (self.last + 1 - kept.lengths)[kept.sequences]
+
     def pad(self, values: Tensor) -> Tensor:
         """Flat values, (tokens, …), with a row per sequence: (sequences, longest, …), 0 behind its end."""
         padded = values.new_zeros(len(self), self.longest, *values.shape[1:])

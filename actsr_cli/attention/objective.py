@@ -66,6 +66,12 @@ def split_parameters(model: nn.Module) -> ParameterSplit:
     return ParameterSplit(predictor, adversary)
 
 
+def mask_squares(mask: Tensor) -> Tensor:
+    """(batch, queries) float32 the sum over heads and keys of M² - 2M, of a mask (batch, heads, queries, keys)."""
+    mask = mask.float()
+    return (mask * (mask - 2)).sum(dim=(1, 3))
+
+
 def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:
     """Mean over layers of ‖1 - M‖₂ of the padded batch of all training sequences (AC-TSR).
 

@@ -15,6 +15,7 @@ from actsr_cli.attention.dropout import dropout_factors
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.kernels import arrays, cpu
 from actsr_cli.attention.masks import allowed_pairs
+from actsr_cli.attention.objective import mask_squares
 from actsr_cli.attention.pairs import Pairs
 from actsr_cli.attention.stages import AttentionStages
 
@@ -130,8 +131,7 @@ def in_padded_form(
     wanted = pairs.attending
     squares = None
     if output.mask is not None:
-        mask = output.mask.float()
-        squares = packing.pack((mask * (mask - 2)).sum(dim=(1, 3)))[pairs.queries]
+        squares = packing.pack(mask_squares(output.mask))[pairs.queries]
     return PackedOutput(
         attended=packing.pack(output.attended)[wanted],
         perturbed=None if output.perturbed is None else packing.pack(output.perturbed)[wanted],

@@ -138,8 +138,7 @@ class TrainingBatches:
         windows = self.windows
         history = self._flat.batch(windows.users[rows], windows.starts[rows], windows.lengths[rows])
         packing = history.packing
-        trained = Packing(windows.n_targets[rows], packing.device)
-        tokens = trained.positions + (packing.last + 1 - trained.lengths)[trained.sequences]
+        tokens = packing.latest(Packing(windows.n_targets[rows], packing.device))
         nexts = self._flat.items_at(windows.starts[rows] + 1, packing)
         return TrainingBatch(**vars(history), rows=tokens, targets=nexts[tokens])
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from actsr_cli.attention import Relations, recorded
+from actsr_cli.attention.objective import mask_squares
 from actsr_cli.batch import Batch, PaddedBatch, TrainingBatch
 from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
 from actsr_cli.errors import RunError
@@ -253,12 +254,12 @@ class CustomModel(SequentialModel):
         if wanted.train:
             with recorded(self, perturb=True):
                 perturbed = packing.pack(self(padded))
-        masks = [output.mask.float() for output in attended if output.mask is not None]
+        masks = [output.mask for output in attended if output.mask is not None]
         layers = tuple(LayerOutput(packing.pack(output.attended), None, None, output.stages) for output in attended)
         rows = slice(None) if wanted.rows is None else wanted.rows
         return Encoded(
             hidden=hidden[rows],
             perturbed=None if perturbed is None else perturbed[rows],
-            squares=tuple(packing.pack((mask * (mask - 2)).sum(dim=(1, 3))) for mask in masks) if wanted.train else (),
+            squares=tuple(packing.pack(mask_squares(mask)) for mask in masks) if wanted.train else (),
             layers=layers if wanted.keep_stages else (),
         )
