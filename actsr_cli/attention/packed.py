@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
 from actsr_cli.attention.calibrated import CalibratedSelfAttention
@@ -202,11 +202,3 @@ def _annealed(adversarial: AdversarialCalibrator | None) -> float:
     if adversarial is None or adversarial.combine_by != "annealing":
         return 0.0
     return math.exp(-int(adversarial.step) / adversarial.annealing_steps)
-
-
-def compiles_first(model: nn.Module, device: torch.device) -> bool:
-    """Whether the first pass of a model on this device first compiles a kernel, which is then kept on disk."""
-    attentions = [module for module in model.modules() if isinstance(module, CalibratedSelfAttention)]
-    if device.type != "cpu" or not any(covered(each, next(each.parameters())) for each in attentions):
-        return False
-    return not cpu.is_compiled()

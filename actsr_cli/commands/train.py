@@ -91,7 +91,9 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=TRAINING)
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or bf16.", rich_help_panel=TRAINING)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bf16 or auto (the faster one).", rich_help_panel=TRAINING)
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=TRAINING)] = None,
     checkpoint_minutes: Annotated[
         float | None,

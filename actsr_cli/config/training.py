@@ -12,7 +12,8 @@ Measure = Annotated[str, formed_like(r"[a-z][a-z_]*(@[1-9][0-9]*)?", "a metric s
 Device = Annotated[str, formed_like(r"auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, cuda, cuda:N or mps")]
 LARGEST_SEED = 2**32 - 1
 """The largest that NumPy takes."""
-Precision = Literal["float32", "bf16"]
+FixedPrecision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "auto"]
 
 
 class TrainingConfig(Section):
@@ -60,7 +61,9 @@ class TrainingConfig(Section):
     )
     device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:N or mps.")
     precision: Precision = Field(
-        "float32", description="bf16: matrix products in bfloat16; on a CPU, only the scores of items."
+        "float32",
+        description="bf16: matrix products in bfloat16; on a CPU, only the scores of items. auto: the faster one, "
+        "measured at the start.",
     )
     threads: int | None = Field(None, ge=1, le=1_024, description="CPU threads; null: chosen by torch.")
     checkpoint_minutes: float | None = Field(

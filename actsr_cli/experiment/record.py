@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self, TypedDict, Unpack
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from actsr_cli import sealed
+from actsr_cli.config.training import FixedPrecision
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status as Status
 from actsr_cli.version import __version__
@@ -56,6 +57,7 @@ class Changes(TypedDict, total=False):
     device: str
     threads: int
     processes: int
+    precision: FixedPrecision
     backoffs: list[str] | None
     parameters: int
     error: str | None
@@ -111,7 +113,7 @@ class RunRecord(BaseModel):
         epochs: number of finished epochs.
         monitor, value, best_epoch: the validation metric that chose the best epoch, its value, and that epoch.
         train_seconds, validation_seconds: sums over all epochs.
-        device, threads, processes: where it was trained.
+        device, threads, processes, precision: where and how it was trained.
         backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
@@ -146,6 +148,7 @@ class RunRecord(BaseModel):
     device: str | None = None
     threads: Count | None = None
     processes: Count | None = None
+    precision: FixedPrecision | None = None
     backoffs: list[str] | None = None
     parameters: Count | None = None
     error: str | None = None

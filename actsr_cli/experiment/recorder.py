@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from actsr_cli.config.training import FixedPrecision
 from actsr_cli.distributed import Workers
 from actsr_cli.errors import ActsrError, RunError
 from actsr_cli.evaluation.protocol import Protocol
@@ -98,15 +99,23 @@ def _memory_errors(run: Run) -> Iterator[None]:
 
 
 def record_start(
-    run: Run, model: Model, device: torch.device, board: TensorBoard, workers: Workers, *, resume: bool
+    run: Run,
+    model: Model,
+    device: torch.device,
+    board: TensorBoard,
+    workers: Workers,
+    *,
+    resume: bool,
+    precision: FixedPrecision = "float32",
 ) -> None:
-    """Record where a training runs, when it begins or is resumed."""
+    """Record where and how a training runs, when it begins or is resumed."""
     run.update(
         status=Status.RUNNING,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=str(device),
         threads=torch.get_num_threads(),
         processes=workers.count,
+        precision=precision,
         error=None,
         ended=None,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from logging import getLogger
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,8 @@ from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.evaluation.judging import configured_measures, judge, ranker_for
 from actsr_cli.evaluation.protocol import Protocol
+from actsr_cli.experiment.checkpoints import newest_checkpoint, save_best, save_state
+from actsr_cli.experiment.precision import chosen_precision
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
@@ -24,7 +25,7 @@ from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.averaging import judged_model, weight_average
-from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint, save_model, saved_state
+from actsr_cli.training.checkpoint import load_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable, use_threads
 from actsr_cli.training.interrupt import stop_on_interrupt
 from actsr_cli.training.losses import build_loss
@@ -34,12 +35,7 @@ from actsr_cli.training.trainer import Hooks, Observer, Trainer
 from actsr_cli.words import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from actsr_cli.experiment.watch import AttentionWatch
-
-
-_log = getLogger("actsr")
 
 
 def _never() -> bool:
@@ -140,21 +136,24 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
                 watch.epoch_finished(0)  # the attention before training
         hooks = Hooks(
             validate=_validation(training, judged, device),
-            save_best=lambda epoch: _save_best(run, judged, epoch) if workers.leads else None,
-            save_checkpoint=lambda: _save_state(run, trainer) if workers.leads else None,
+            save_best=lambda epoch: save_best(run, judged, epoch) if workers.leads else None,
+            save_checkpoint=lambda: save_state(run, trainer) if workers.leads else None,
             return_to_epoch=lambda: load_checkpoint(run.checkpoint_file, trainer),
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
             should_stop=lambda: interrupted() or training.stop(),
         )
         with failure_recorded(run, leads=training.begins_here):
-            trainer = Trainer(model, config.training, batches, loss, hooks, workers=workers, average=average)
+            items = model.item_vectors().detach()
+            precision = workers.from_leader(lambda: chosen_precision(run, items, loss, training.observer))
+            settings = config.training.model_copy(update={"precision": precision})
+            trainer = Trainer(model, settings, batches, loss, hooks, workers=workers, average=average)
         if training.resume:
             _take_up(training, trainer)
         if not workers.leads:
             trainer.fit()
             return trainer.state
         with failure_recorded(run):
-            record_start(run, model, device, board, workers, resume=training.resume)
+            record_start(run, model, device, board, workers, resume=training.resume, precision=precision)
             _fit(run, trainer)
             if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
                 save_model(run.model_file, judged, trainer.state.epoch)
@@ -205,40 +204,10 @@ def _fit(run: Run, trainer: Trainer) -> None:
         raise RunError(message, hint=hint) from problem
 
 
-def _save_best(run: Run, model: SequentialModel, epoch: int) -> None:
-    """Write the model of the best epoch so far."""
-    run.check_ours()
-    save_model(run.model_file, model, epoch)
-
-
-def _save_state(run: Run, trainer: Trainer) -> None:
-    """Write the checkpoint of a finished epoch, or of a batch within the next one."""
-    run.check_ours()
-    if trainer.state.partial is not None:
-        save_checkpoint(run.batch_checkpoint_file, trainer)
-        return
-    save_checkpoint(run.checkpoint_file, trainer)
-    run.batch_checkpoint_file.unlink(missing_ok=True)
-
-
-def _newest_checkpoint(run: Run) -> Path:
-    """The checkpoint of a batch if it continues that of the last finished epoch, else that one."""
-    if not run.batch_checkpoint_file.exists():
-        return run.checkpoint_file
-    after_epoch = saved_state(run.checkpoint_file)
-    try:
-        within = saved_state(run.batch_checkpoint_file)
-    except RunError as error:
-        _log.warning("%s; training continues from the last finished epoch", error.message)
-        return run.checkpoint_file
-    goes_on = (within.epoch, within.backoffs) == (after_epoch.epoch, after_epoch.backoffs)  # else a kill has left it
-    return run.batch_checkpoint_file if goes_on else run.checkpoint_file
-
-
 def _take_up(training: Training, trainer: Trainer) -> None:
     """Restore the state of the run, and say what is different from an uninterrupted training."""
     run = training.run
-    load_checkpoint(training.workers.from_leader(lambda: _newest_checkpoint(run)), trainer)
+    load_checkpoint(training.workers.from_leader(lambda: newest_checkpoint(run)), trainer)
     if trainer.state.partial is not None:
         done = counted(trainer.state.partial.batches, "batch", "batches")
         training.observer.noted(f"Epoch {trainer.state.epoch + 1} goes on after {done}")

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import AveragedModel
 
-from actsr_cli.attention import AdversarialCalibrator, compiles_first
+from actsr_cli.attention import AdversarialCalibrator
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
-from actsr_cli.models.base import EncoderModel, SequentialModel
+from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.schedule import learning_rate
@@ -145,8 +145,6 @@ class Trainer:
         Raises:
             NotFiniteError: a number is not finite, and the settings do not say to go on, or it has happened too often.
         """
-        if isinstance(self.model, EncoderModel) and compiles_first(self.model, self._device):
-            self.hooks.observer.noted("Compiling the attention: this takes about a minute, once on this machine")
         if self.state.epoch == 0 and self.state.partial is None:
             self._save()  # what to resume from, or to go back to, before an epoch is finished
         while not self.finished and not self._asked()[0]:

@@ -11,13 +11,15 @@ from actsr_cli.training.losses.cross_entropy import cross_entropy
 
 
 @pytest.mark.parametrize("logits_at_a_time", [1, 50, 10_000])
+@pytest.mark.parametrize("items_at_a_time", [5, 1024])
 @pytest.mark.parametrize("items_learn", [True, False])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_chunks_give_the_loss_and_gradients_of_the_library(
-    monkeypatch: pytest.MonkeyPatch, logits_at_a_time: int, items_learn: bool, smoothing: float
+    monkeypatch: pytest.MonkeyPatch, logits_at_a_time: int, items_at_a_time: int, items_learn: bool, smoothing: float
 ) -> None:
     monkeypatch.setattr(module, "_LOGITS_AT_A_TIME", {"cpu": logits_at_a_time})
     monkeypatch.setattr(module, "_ROWS_AT_LEAST", 1)
+    monkeypatch.setattr(module, "_ITEMS_AT_A_TIME", items_at_a_time)
     torch.manual_seed(0)
     hidden = torch.randn(23, 8, dtype=torch.float64, requires_grad=True)
     items = torch.randn(12, 8, dtype=torch.float64, requires_grad=True)

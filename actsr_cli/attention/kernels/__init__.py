@@ -1,1 +1,1 @@
-"""Fast forms of calibrated attention; each equals the readable form in `calibrated.py` by test."""
+"""Fast forms of calibrated attention, each equal to the readable form in `calibrated.py` by test."""

@@ -6,8 +6,9 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,8 @@ from numba.extending import intrinsic
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CONFIG: Any = numba.config  # filled when numba is imported
+_COMPILES = "ACTSR_COMPILES"
+"""Set in the environment of the process that compiles."""
 _MATHS = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be reordered, so that they fill vectors. Numbers that are not finite stay what they are."""
 
@@ -38,24 +41,29 @@ def compiled(function: Function) -> Function:
     return cast(Function, made)
 
 
-def compile_elsewhere(is_compiled: Callable[[], bool]) -> None:
-    """Compile in another process, if nothing is on disk. Of several processes that wait for it, one does so.
+def compile_elsewhere(functions: Sequence[Any], module: str) -> None:
+    """Compile in another process what is not on disk. Of several processes that wait for it, one does so.
 
     Machine code that is read from disk may round in another way than the same code in the process that has compiled it.
     So that a resumed training equals one that was never stopped, all processes read it. Where nothing can be kept on
     disk, or the other process fails, the first call compiles.
+
+    Args:
+        functions: what is to be on disk.
+        module: the module that calls each of them when it is run.
     """
     place = _place()
-    if place is None or is_compiled():
+    if place is None or os.environ.get(_COMPILES) or all(map(_on_disk, functions)):
         return
     with FileLock(place / "compiling.lock"):
-        if not is_compiled():
-            surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = [sys.executable, "-m", "actsr_cli.attention.kernels.first_call"]
-            subprocess.run(command, env=surroundings, check=False, capture_output=True)  # noqa: S603 (no foreign word)
+        if not all(map(_on_disk, functions)):
+            getLogger("actsr").info("Compiling the attention: this takes about a minute, once on this machine")
+            paths = os.pathsep.join(filter(None, sys.path))
+            surroundings = os.environ | {"PYTHONPATH": paths, _COMPILES: "1"}
+            subprocess.run([sys.executable, "-m", module], env=surroundings, check=False, capture_output=True)  # noqa: S603 (no foreign word)
 
 
-def on_disk(made: Any) -> bool:
+def _on_disk(made: Any) -> bool:
     """Whether machine code of a compiled function is kept on disk for this version of Python."""
     place = _place()
     version = f"py{sys.version_info.major}{sys.version_info.minor}"

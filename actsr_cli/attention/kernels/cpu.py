@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from actsr_cli.attention.draws import Draws
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.kernels import arrays
 from actsr_cli.attention.kernels.arrays import Call, Drawn, Inputs, Layout, Saved, Settings, Streams
+from actsr_cli.attention.kernels.ready import make_ready
 from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.pairs import Pairs
 
 Floats = NDArray[np.float32]
 
-_HERE: list[bool] = []
-"""Not empty in a process that compiles by itself."""
 _SHARED = (
     *("order", "distance", "biases", "scalars"),
     *("key_positions", "value_positions", "key_intervals", "value_intervals"),
@@ -83,34 +81,12 @@ def attend(
         ValueError: a history is longer than the model allows, or an interval has no row.
     """
     _check_bounds(operands, pairs, relations)
-    _compile_once()
+    make_ready()
     drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
     task = _Task(_layout(pairs, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
     tensors = [getattr(operands, field.name) for field in fields(operands)]
     streams: tuple[Tensor, Tensor, Tensor] = _Attention.apply(task, *tensors)  # type: ignore[no-untyped-call]
     return streams
-
-
-def is_compiled() -> bool:
-    """Whether both directions were compiled before, by this process or another one."""
-    from actsr_cli.attention.kernels.backward import backward
-    from actsr_cli.attention.kernels.compiling import on_disk
-    from actsr_cli.attention.kernels.forward import forward
-
-    return on_disk(forward) and on_disk(backward)
-
-
-@cache
-def _compile_once() -> None:
-    from actsr_cli.attention.kernels.compiling import compile_elsewhere
-
-    if not _HERE:
-        compile_elsewhere(is_compiled)
-
-
-def compile_here() -> None:
-    """Let this process compile what is not on disk."""
-    _HERE.append(True)
 
 
 @dataclass(frozen=True)

@@ -143,3 +143,15 @@ def copied(x: Array, size: int, out: Array) -> None:
     """`out` = x."""
     for j in range(size):
         out[j] = x[j]
+
+
+@compiled
+def exponentials(x: Array, sums: Array) -> None:
+    """Replace x, (rows, columns), by its exponentials, and add the sum of each row to `sums`, (rows,)."""
+    for i in range(len(x)):
+        row, total = x[i], ZERO
+        for j in range(len(row)):
+            y = exp(row[j])
+            row[j] = y
+            total += y
+        sums[i] += total

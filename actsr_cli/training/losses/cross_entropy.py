@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from actsr_cli.attention.kernels.exponentials import add_exponentials
 from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.training.losses.base import PredictionLoss
 
@@ -14,10 +17,10 @@ _LOGITS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**27}
 """Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
 _ROWS_AT_LEAST = 32
 """Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
-_ITEMS_AT_A_TIME = 2048
-"""Columns of logits that one product makes on a CPU: wide thin products are slow."""
-_COLUMNS = 64
-"""Rows of logits begin at a multiple of so many numbers: products write much faster there."""
+_ITEMS_AT_A_TIME = 1024
+"""Items per block on a CPU: what one product writes is still in the cache when it is read."""
+_SAFE_LOGIT = 60.0
+"""No sum of exponentials of logits between minus this and this overflows or vanishes."""
 
 
 class CrossEntropy(PredictionLoss):
@@ -49,81 +52,152 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     """Cross-entropy of softmax(hidden · itemsᵀ), some rows at a time.
 
     The logits of all rows, (targets, n_items + 1), never exist at once. Each chunk of rows is turned into its share of
-    the gradients while it is in the cache, in buffers that all chunks share. Only the gradients are kept for the
-    backward pass.
+    the gradients while it is in the cache. Only the gradients are kept for the backward pass.
+
+    The gradient by the logits is the softmax minus the wanted distribution. The exponentials are divided by their sums
+    after they were multiplied with the items; the wanted distribution is one number for all items and another one for
+    the target, whose products need no logits.
     """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype, smoothing: float
     ) -> Tensor:
-        needs_hidden, needs_items, *_ = ctx.needs_input_grad
-        hidden_gradient = torch.empty_like(hidden, dtype=items.dtype) if needs_hidden else None
-        items_gradient = torch.zeros_like(items) if needs_items else None
-        total = torch.zeros((), dtype=items.dtype, device=items.device)
-        rows_here, table = hidden.to(products), items.to(products)
-        at_a_time = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * items.element_size() // table.element_size()
-        chunk = min(len(targets), max(_ROWS_AT_LEAST, at_a_time // len(items)))
-        buffer = table.new_empty(chunk, -(-len(items) // _COLUMNS) * _COLUMNS)
-        for start in range(0, len(targets), chunk):
-            rows = slice(start, start + chunk)
-            logits = buffer[: len(targets[rows])]
-            _multiply(rows_here[rows], table, logits)
-            loss, slope = _loss_and_slope(logits, targets[rows], len(items), smoothing)
-            total += loss
-            if hidden_gradient is not None:
-                hidden_gradient[rows] = slope @ table
-            if items_gradient is not None and products == items.dtype:
-                items_gradient.addmm_(slope.T, rows_here[rows])
-            elif items_gradient is not None:  # sums in full precision
-                items_gradient += slope.T @ rows_here[rows]
+        needs_items = ctx.needs_input_grad[1]
+        wanted = _Wanted(hidden.to(items.dtype), items, targets, smoothing)
+        of_hidden, of_items = wanted.hidden_gradient(), wanted.items_gradient() if needs_items else None
+        catalogue = _Catalogue(hidden.to(products), items.to(products), keep=needs_items)
+        loss = -wanted.logits()
+        for rows in catalogue.chunks():
+            loss[rows] += catalogue.add_chunk(rows, of_hidden[rows], of_items)
         ctx.n_targets = len(targets)
         ctx.hidden_dtype = hidden.dtype
-        ctx.save_for_backward(hidden_gradient, items_gradient)
-        return total / len(targets)
+        ctx.save_for_backward(of_hidden, of_items)
+        return loss.mean()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         scale = upstream[0] / ctx.n_targets
-        hidden_gradient, items_gradient = ctx.saved_tensors
+        of_hidden, of_items = ctx.saved_tensors
         return (
-            None if hidden_gradient is None else (hidden_gradient * scale).to(ctx.hidden_dtype),
-            None if items_gradient is None else items_gradient * scale,
+            (of_hidden * scale).to(ctx.hidden_dtype),
+            None if of_items is None else of_items * scale,
             None,
             None,
             None,
         )
 
 
-def _multiply(hidden: Tensor, items: Tensor, logits: Tensor) -> None:
-    """Fill the logits, (rows, columns), of hidden states, (rows, width); columns behind the items become -inf."""
-    at_a_time = _ITEMS_AT_A_TIME if hidden.device.type == "cpu" else len(items)
-    for first in range(0, len(items), at_a_time):
-        some = items[first : first + at_a_time]
-        torch.mm(hidden, some.T, out=logits[:, first : first + len(some)])
-    logits[:, len(items) :] = -torch.inf
+@dataclass(frozen=True)
+class _Wanted:
+    """The wanted distribution: smoothing / columns for each item, and the rest for the target.
 
-
-def _loss_and_slope(logits: Tensor, targets: Tensor, n_columns: int, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of some rows, and its gradient by their logits, which takes the logits' place.
-
-    Args:
-        logits: (rows, columns) of which the first `n_columns` belong to items, the others are -inf.
-        targets: (rows,) int64.
-        n_columns: n_items + 1.
+    Attributes:
+        hidden: (targets, width).
+        items: (columns, width).
+        targets: (targets,) int64.
         smoothing: see `cross_entropy`.
     """
-    columns = targets.unsqueeze(1)
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    of_target = logits.gather(1, columns).squeeze(1).to(exact)
-    mean = logits[:, :n_columns].mean(dim=1, dtype=exact) if smoothing else of_target
-    largest = logits.amax(dim=1).to(exact)
-    weights = torch.softmax(logits, dim=1, out=logits)
-    # log Σ exp(logits), from the largest logit and its weight, which cannot underflow
-    normaliser = largest - weights.amax(dim=1).to(exact).log()
-    weights.scatter_add_(1, columns, torch.full_like(columns, smoothing - 1, dtype=weights.dtype))
-    slope = weights[:, :n_columns]
-    if smoothing:
-        slope -= smoothing / n_columns
-    wanted = (1 - smoothing) * of_target + smoothing * mean
-    return (normaliser - wanted).sum(), slope
+
+    hidden: Tensor
+    items: Tensor
+    targets: Tensor
+    smoothing: float
+
+    def vectors(self) -> Tensor:
+        """(targets, width) the expected item vector of each target."""
+        vectors = (1 - self.smoothing) * self.items[self.targets]
+        return vectors + self.smoothing * self.items.mean(dim=0) if self.smoothing else vectors
+
+    def logits(self) -> Tensor:
+        """(targets,) the expected logit of each target."""
+        return (self.hidden * self.vectors()).sum(dim=1)
+
+    def hidden_gradient(self) -> Tensor:
+        """(targets, width) its part of the gradient by the hidden states."""
+        return -self.vectors()
+
+    def items_gradient(self) -> Tensor:
+        """(columns, width) its part of the gradient by the item vectors."""
+        parts = (self.smoothing - 1) * self.hidden
+        gradient: Tensor = torch.ops.aten.embedding_dense_backward(parts, self.targets, len(self.items), -1, False)
+        if self.smoothing:
+            gradient -= self.smoothing / len(self.items) * self.hidden.sum(dim=0)
+        return gradient
+
+
+class _Catalogue:
+    """Exponentials of the logits of all items for some rows, in buffers that all chunks share.
+
+    Args:
+        hidden: (targets, width), in the type of the products.
+        items: (columns, width), likewise.
+        keep: keep the exponentials of a chunk until their sums are known, for the gradient by the items.
+    """
+
+    def __init__(self, hidden: Tensor, items: Tensor, *, keep: bool) -> None:
+        self.hidden, self.items, self.keep = hidden, items, keep
+        self.safe = _is_safe(hidden, items)
+        at_a_time = min(_ITEMS_AT_A_TIME, len(items)) if self.safe else len(items)
+        self.blocks = [slice(first, min(first + at_a_time, len(items))) for first in range(0, len(items), at_a_time)]
+        logits = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * 4 // items.element_size()
+        self.rows = min(len(hidden), max(_ROWS_AT_LEAST, logits // len(items)))
+        n_kept = len(self.blocks) if keep else 1
+        self.buffers = [items.new_empty(self.rows * at_a_time) for _ in range(n_kept)]
+
+    def chunks(self) -> Iterator[slice]:
+        """The rows of each chunk."""
+        return (slice(first, first + self.rows) for first in range(0, len(self.hidden), self.rows))
+
+    def add_chunk(self, rows: slice, of_hidden: Tensor, of_items: Tensor | None) -> Tensor:
+        """Add a chunk's part of the gradients, and return log Σ exp(logits) of each row, (rows,).
+
+        Args:
+            rows: the rows of the chunk.
+            of_hidden: (rows, width) the gradient by their hidden states.
+            of_items: (columns, width) the gradient by the item vectors; None if it is not needed.
+        """
+        hidden = self.hidden[rows]
+        sums, logs = of_hidden.new_zeros(len(hidden)), None
+        vectors = torch.zeros_like(of_hidden)  # Σ exp(logit) · item vector
+        kept = []
+        for number, block in enumerate(self.blocks):
+            items = self.items[block]
+            weights = self.buffers[number if self.keep else 0][: len(hidden) * len(items)].view(len(hidden), -1)
+            torch.mm(hidden, items.T, out=weights)
+            if self.safe:
+                add_exponentials(weights, sums)
+            else:  # all items are one block
+                logs = _softmax(weights, sums)
+            _add_product(vectors, weights, items)
+            kept.append(weights)
+        of_hidden += vectors / sums.unsqueeze(1)
+        if of_items is not None:
+            shares = (hidden / sums.unsqueeze(1)).to(hidden.dtype)
+            for block, weights in zip(self.blocks, kept, strict=True):
+                _add_product(of_items[block], weights.T, shares)
+        return sums.log() if logs is None else logs
+
+
+def _is_safe(hidden: Tensor, items: Tensor) -> bool:
+    """Whether the lengths of the vectors keep all logits within `_SAFE_LOGIT`; on a GPU asking would make it wait."""
+    if hidden.device.type != "cpu":
+        return False
+    longest = [torch.linalg.vector_norm(each, dim=1).max() for each in (hidden, items)]
+    return bool(longest[0] * longest[1] < _SAFE_LOGIT)
+
+
+def _softmax(logits: Tensor, sums: Tensor) -> Tensor:
+    """Softmax of each row in place, whose sum is 1; returns (rows,) log Σ exp(logits)."""
+    largest = logits.amax(dim=1).to(sums.dtype)
+    torch.softmax(logits, dim=1, out=logits)
+    sums.fill_(1.0)
+    return largest - logits.amax(dim=1).to(sums.dtype).log()  # of the largest logit, whose weight cannot vanish
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right; sums in the type of the total."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
