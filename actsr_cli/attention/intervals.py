@@ -49,6 +49,9 @@ class Relations:
         key_intervals: (span + 1, hidden) a vector per interval, multiplied with the query.
         value_intervals: (span + 1, hidden) a vector per interval, weighted by the attention.
         intervals: (batch, queries, keys) int64 the interval of each pair.
+
+    Raises:
+        ValueError: an interval has no row in the tables. This is checked on a CPU; elsewhere the lookup fails.
     """
 
     key_positions: Tensor
@@ -56,6 +59,12 @@ class Relations:
     key_intervals: Tensor
     value_intervals: Tensor
     intervals: Tensor
+
+    def __post_init__(self) -> None:
+        if self.intervals.device.type == "cpu" and self.intervals.numel():
+            smallest, largest = self.intervals.aminmax()
+            if smallest < 0 or largest >= min(len(self.key_intervals), len(self.value_intervals)):
+                raise ValueError("a time interval has no row in the interval tables")
 
     def scores(self, queries: Tensor) -> Tensor:
         """Products of queries with the vectors of their intervals.

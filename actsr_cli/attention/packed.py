@@ -20,7 +20,7 @@ from actsr_cli.attention.pairs import Pairs
 from actsr_cli.attention.stages import AttentionStages
 
 _COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNEALING}
-_RENORM = {"softmax": 0, "sum": 1, "none": 2}
+_RENORM = {"softmax": arrays.SOFTMAX, "sum": arrays.SUM, "none": arrays.NONE}
 
 
 @dataclass(frozen=True)

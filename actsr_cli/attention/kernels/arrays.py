@@ -14,6 +14,8 @@ float32 = np.float32
 
 GATE, FIXED, ANNEALING, NOTHING = 0, 1, 2, 3
 """How the adversarial calibrator combines; `NOTHING` stands for no such calibrator."""
+SOFTMAX, SUM, NONE = 0, 1, 2
+"""How weights become a distribution again, see `masks.renormalise`."""
 
 
 class Layout(NamedTuple):

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actsr_cli.attention.kernels.arrays import ANNEALING, GATE, NOTHING, Array, Call, Inputs, Row, Streams, Weights
+from actsr_cli.attention.kernels.arrays import (
+    ANNEALING,
+    GATE,
+    NOTHING,
+    SUM,
+    Array,
+    Call,
+    Inputs,
+    Row,
+    Streams,
+    Weights,
+)
 from actsr_cli.attention.kernels.compiling import compiled
 from actsr_cli.attention.kernels.forward import (
     HALF,
@@ -28,7 +39,7 @@ from actsr_cli.attention.kernels.products import (
     score_back,
     score_relations_back,
 )
-from actsr_cli.attention.kernels.rows import ONE, SUM, ZERO, renormalise_back, scaled, sigmoid, softmax_back
+from actsr_cli.attention.kernels.rows import ONE, ZERO, of_head, renormalise_back, scaled, sigmoid, softmax_back
 
 
 class Slopes(NamedTuple):
@@ -86,11 +97,11 @@ def from_combined(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     """Split the slope by A and C together: the part of A is added, the part of C stays in `slopes.stream`."""
     settings, slope, size = call.settings, slopes.stream, call.settings.heads * row.n
     if settings.combine == GATE:
+        to_gate = to.gate[row.query]
         for h in range(settings.heads):
+            part, of_a, of_c = of_head(slope, h, row.n), of_head(w.target, h, row.n), of_head(w.reweighted, h, row.n)
             for j in range(row.n):
-                at = h * row.n + j
-                by_gate = slope[at] * (w.target[at] - w.reweighted[at])
-                to.gate[row.query, j] += by_gate * w.gate[at] * (ONE - w.gate[at])
+                to_gate[j] += part[j] * (of_a[j] - of_c[j]) * w.gate[j] * (ONE - w.gate[j])
         for j in range(size):
             slopes.target[j] += slope[j] * w.gate[j]
             slope[j] *= ONE - w.gate[j]
@@ -112,12 +123,13 @@ def from_perturbed(call: Call, row: Row, upstream: Array, w: Weights, slopes: Sl
     perturb(call, row, w)
     from_attended(call, row, upstream, w.reweighted, slope, to)
     renormalise_back(settings.renorm, w.reweighted, w.first_sums, slope, settings.heads, row.n)
-    for j in range(settings.heads * row.n):
-        noise = call.drawn.noise[row.start + j]
-        gap = w.target[j] - noise
-        if not (settings.renorm == SUM and noise + w.mask[j] * gap < ZERO):
-            slopes.target[j] += slope[j] * w.mask[j]
-            slopes.mask[j] += slope[j] * gap
+    size = settings.heads * row.n
+    noises = call.drawn.noise[row.start : row.start + size]
+    for j in range(size):
+        gap = w.target[j] - noises[j]
+        counted = ZERO if settings.renorm == SUM and noises[j] + w.mask[j] * gap < ZERO else slope[j]
+        slopes.target[j] += counted * w.mask[j]
+        slopes.mask[j] += counted * gap
 
 
 @compiled
@@ -174,20 +186,24 @@ def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> N
 
 @compiled
 def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
-    """From the slope by the scores to the order map; the keys' part is summed per history."""
+    """From the slope by the scores to the order map; the keys' part is summed per history. `w.together` is memory."""
     settings, ins = call.settings, call.ins
     for h in range(settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.order) + ins.biases[0], ZERO
+        slope, by_logit = of_head(slopes.spatial, h, row.n), of_head(w.together, h, row.n)
+        addends, to_addends = w.order_keys[h], slopes.order_keys[h]
         for j in range(row.n):
-            later = j > row.position
-            p = sigmoid(own + w.order_keys[h, j])
-            by_logit = ONE - p if later else -p  # the derivative of log σ(z), or of log(1 - σ(z))
-            if settings.saturating:
-                by_logit = p * (ONE - p) / (p + SMALLEST) if later else -p * (ONE - p) / (ONE - p + SMALLEST)
-            part = settings.scale * slopes.spatial[h * row.n + j] * by_logit
+            p = sigmoid(own + addends[j])
+            by_logit[j] = ONE - p if j > row.position else -p  # the derivative of log σ(z), or of log(1 - σ(z))
+        if settings.saturating:  # of log(σ(z) + SMALLEST), or of log(1 - σ(z) + SMALLEST)
+            for j in range(row.n):
+                rest = ONE - abs(by_logit[j])
+                by_logit[j] *= rest / (rest + SMALLEST)
+        for j in range(row.n):
+            part = settings.scale * slope[j] * by_logit[j]
             total += part
-            slopes.order_keys[h, j] += part
+            to_addends[j] += part
         add_scaled(total, ins.order[: len(query)], to.queries[row.query, h])
         add_scaled(total, query, to.order)
         to.biases[0] += total
@@ -201,11 +217,12 @@ def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     for h in range(call.settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.distance) + ins.biases[1], ZERO
+        slope, addends, to_addends = of_head(slopes.spatial, h, row.n), w.distance_keys[h], slopes.distance_keys[h]
         for j in range(row.n):
-            error = distances[abs(row.position - j)] - own - w.distance_keys[h, j]
-            part = TWO * slopes.spatial[h * row.n + j] * error * root
+            error = distances[abs(row.position - j)] - own - addends[j]
+            part = TWO * slope[j] * error * root
             total += part * root
-            slopes.distance_keys[h, j] += part * root
+            to_addends[j] += part * root
             by_root -= part * error
         add_scaled(total, ins.distance[: len(query)], to.queries[row.query, h])
         add_scaled(total, query, to.distance)

@@ -78,9 +78,9 @@ def attend(
         sum of M² - 2M over heads and keys, or nothing without a mask.
 
     Raises:
-        ValueError: a history is longer than the model allows, or an interval has no row.
+        ValueError: a history is longer than the model allows.
     """
-    _check_bounds(operands, pairs, relations)
+    _check_bounds(operands, pairs)
     make_ready()
     drawn = Drawn(*(_flat(each) for each in (draws.attention, draws.plain, draws.mask, draws.noise)))
     task = _Task(_layout(pairs, relations), settings, drawn, equal_parts(pairs.host_costs), pairs.n_pairs)
@@ -148,17 +148,13 @@ class _Attention(torch.autograd.Function):
         return None, *_gradients(found, first)
 
 
-def _check_bounds(operands: Operands, pairs: Pairs, relations: Relations | None) -> None:
+def _check_bounds(operands: Operands, pairs: Pairs) -> None:
     """Compiled code does not check its indices."""
     longest = pairs.packing.longest
     limits = [len(each) for each in (operands.key_positions, operands.value_positions) if each is not None]
     limits += [] if operands.gate is None else [operands.gate.shape[1]]
     if longest > min(limits, default=longest):
         raise ValueError(f"a history of {longest} is longer than the model allows: {min(limits)}")
-    if relations is not None and relations.intervals.numel():
-        smallest, largest = relations.intervals.aminmax()
-        if smallest < 0 or largest >= min(len(relations.key_intervals), len(relations.value_intervals)):
-            raise ValueError("a time interval has no row in the interval tables")
 
 
 def _layout(pairs: Pairs, relations: Relations | None) -> Layout:

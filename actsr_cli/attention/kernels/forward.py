@@ -26,6 +26,7 @@ from actsr_cli.attention.kernels.rows import (
     ZERO,
     copied,
     exp,
+    of_head,
     renormalise,
     scaled,
     sigmoid,
@@ -89,9 +90,10 @@ def add_order(call: Call, row: Row, w: Weights, scores: Array, logits: Array) ->
     settings, n = call.settings, row.n
     for h in range(settings.heads):
         own = dot(call.ins.queries[row.query, h], call.ins.order) + call.ins.biases[0]
+        part = of_head(logits, h, n)
         for j in range(n):
             logit = own + w.order_keys[h, j]
-            logits[h * n + j] = logit if j <= row.position else -logit
+            part[j] = logit if j <= row.position else -logit
     if settings.saturating:  # 1 - σ(z) literally, see `SpatialCalibrator`
         for j in range(settings.heads * n):
             probability = ONE - sigmoid(logits[j]) if j % n <= row.position else sigmoid(-logits[j])
@@ -107,9 +109,10 @@ def add_distance(call: Call, row: Row, w: Weights, scores: Array) -> None:
     root, distances = root_of_sharpness(call), call.layout.log_distances
     for h in range(call.settings.heads):
         own = dot(call.ins.queries[row.query, h], call.ins.distance) + call.ins.biases[1]
+        part = of_head(scores, h, row.n)
         for j in range(row.n):
             error = (distances[abs(row.position - j)] - own - w.distance_keys[h, j]) * root
-            scores[h * row.n + j] -= error * error
+            part[j] -= error * error
 
 
 @compiled
@@ -203,10 +206,10 @@ def open_gate(call: Call, row: Row, w: Weights) -> None:
 @compiled
 def perturb(call: Call, row: Row, w: Weights) -> None:
     """The perturbed attention ε + M(A - ε), renormalised, in place of `w.reweighted`."""
-    settings = call.settings
-    for j in range(settings.heads * row.n):
-        noise = call.drawn.noise[row.start + j]
-        weight = noise + w.mask[j] * (w.target[j] - noise)
+    settings, size = call.settings, call.settings.heads * row.n
+    noises = call.drawn.noise[row.start : row.start + size]
+    for j in range(size):
+        weight = noises[j] + w.mask[j] * (w.target[j] - noises[j])
         if settings.renorm == SUM and weight < ZERO:
             weight = ZERO
         w.reweighted[j] = weight

@@ -1,7 +1,8 @@
 """Arithmetic on the attention weights of one query: all heads side by side, `n` keys each.
 
 Every function works in place on the first heads × n numbers of float32 arrays. Loops over all heads are long enough
-to fill vectors even where histories are short.
+to fill vectors even where histories are short. Parts of an array are cut out before a loop: an index that might be
+negative keeps the compiler from using vectors.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from actsr_cli.attention.kernels.arrays import SOFTMAX, SUM, Array
 from actsr_cli.attention.kernels.compiling import bits_as_float32, compiled
 
-Array = Any  # numpy arrays inside compiled functions
 Number = Any
 
-SOFTMAX, SUM, NONE = 0, 1, 2
-"""The ways of `renormalise`."""
 SMALLEST_SUM = np.float32(1e-9)
 ONE, ZERO = np.float32(1), np.float32(0)
 
@@ -63,35 +62,42 @@ def softplus(x: Number) -> Number:
 
 
 @compiled
+def of_head(x: Array, head: int, n: int) -> Array:
+    """The part of a head, (n,)."""
+    return x[head * n : head * n + n]
+
+
+@compiled
 def softmax(x: Array, heads: int, n: int) -> None:
     """Softmax over the keys of each head."""
-    for first in range(0, heads * n, n):
-        largest = x[first]
-        for j in range(first + 1, first + n):
-            if x[j] > largest:
-                largest = x[j]
-        for j in range(first, first + n):
-            x[j] -= largest
+    for h in range(heads):
+        part = of_head(x, h, n)
+        largest = part[0]
+        for j in range(1, n):
+            if part[j] > largest:
+                largest = part[j]
+        for j in range(n):
+            part[j] -= largest
     for j in range(heads * n):
         x[j] = exp(x[j])
-    for first in range(0, heads * n, n):
-        total = ZERO
-        for j in range(first, first + n):
-            total += x[j]
+    for h in range(heads):
+        part, total = of_head(x, h, n), ZERO
+        for j in range(n):
+            total += part[j]
         share = ONE / total
-        for j in range(first, first + n):
-            x[j] *= share
+        for j in range(n):
+            part[j] *= share
 
 
 @compiled
 def softmax_back(y: Array, slope: Array, heads: int, n: int) -> None:
     """The slope by the logits from the slope by the softmax `y`."""
-    for first in range(0, heads * n, n):
-        mean = ZERO
-        for j in range(first, first + n):
-            mean += y[j] * slope[j]
-        for j in range(first, first + n):
-            slope[j] = y[j] * (slope[j] - mean)
+    for h in range(heads):
+        of_y, part, mean = of_head(y, h, n), of_head(slope, h, n), ZERO
+        for j in range(n):
+            mean += of_y[j] * part[j]
+        for j in range(n):
+            part[j] = of_y[j] * (part[j] - mean)
 
 
 @compiled
@@ -101,15 +107,15 @@ def renormalise(way: int, w: Array, sums: Array, heads: int, n: int) -> None:
         softmax(w, heads, n)
     elif way == SUM:
         for h in range(heads):
-            total = ZERO
-            for j in range(h * n, h * n + n):
-                total += w[j]
+            part, total = of_head(w, h, n), ZERO
+            for j in range(n):
+                total += part[j]
             if total < SMALLEST_SUM:
                 total = SMALLEST_SUM
             sums[h] = total
             share = ONE / total
-            for j in range(h * n, h * n + n):
-                w[j] *= share
+            for j in range(n):
+                part[j] *= share
 
 
 @compiled
@@ -119,20 +125,21 @@ def renormalise_back(way: int, y: Array, sums: Array, slope: Array, heads: int, 
         softmax_back(y, slope, heads, n)
     elif way == SUM:
         for h in range(heads):
-            mean = ZERO
-            for j in range(h * n, h * n + n):
-                mean += y[j] * slope[j]
+            of_y, part, mean = of_head(y, h, n), of_head(slope, h, n), ZERO
+            for j in range(n):
+                mean += of_y[j] * part[j]
             share = ONE / sums[h]
-            for j in range(h * n, h * n + n):
-                slope[j] = (slope[j] - mean) * share
+            for j in range(n):
+                part[j] = (part[j] - mean) * share
 
 
 @compiled
 def scaled(x: Array, factors: Array, start: int, size: int, out: Array) -> None:
     """`out` = x times the factors from `start` on, if there are any."""
     if len(factors):
+        part = factors[start : start + size]
         for j in range(size):
-            out[j] = x[j] * factors[start + j]
+            out[j] = x[j] * part[j]
     else:
         for j in range(size):
             out[j] = x[j]
