@@ -11,6 +11,7 @@ from actsr_cli.attention.kernels.arrays import (
     FIXED,
     GATE,
     NOTHING,
+    SUM,
     Array,
     Call,
     Layout,
@@ -22,7 +23,6 @@ from actsr_cli.attention.kernels.compiling import compiled
 from actsr_cli.attention.kernels.products import attend, attend_relations, dot, score, score_relations
 from actsr_cli.attention.kernels.rows import (
     ONE,
-    SUM,
     ZERO,
     copied,
     exp,
