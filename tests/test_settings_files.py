@@ -27,6 +27,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwi
         ("a: &a {b: 1}\nc: {<<: *a, d: *a}", {"a": {"b": 1}, "c": {"b": 1, "d": {"b": 1}}}),
         ("", None),
         ("'quoted'", "quoted"),
+        ("{1: 2, true: no, null: on, 1e3: x}", {"1": 2, "true": False, "null": True, "1e3": "x"}),
     ],
 )
 def test_plain_values(text: str, value: object) -> None:
@@ -51,6 +52,7 @@ def test_plain_values(text: str, value: object) -> None:
         ("model: {name: sasrec, name: gru4rec}", "line 1, column 23: key 'name' is given twice"),
         ("a: 1\na: 2", "line 2, column 1: key 'a' is given twice"),
         ("? [a, b]\n: 1", "a key must be a text"),
+        ("?", "line 1, column 2: a key must be a text"),
         ("1" * 5_000, "digits"),
         ("0b_", "invalid literal"),
         ("x" * 300_000, "larger than 256 KB"),
