@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from machine_code import share_machine_code
 from processes import SMALL, call
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -292,6 +293,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         before = "" if block.is_new else file.read_text(encoding="utf-8") + "\n" * (2 if block.code[0] in "@d" else 0)
         file.write_text(before + block.code, encoding="utf-8")
+    share_machine_code(copy / "actsr_cli")
     return copy
 
 

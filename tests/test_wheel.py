@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from machine_code import share_machine_code
 
 from actsr_cli import __version__
 from actsr_cli.presets import load_preset, preset_folder, preset_names
@@ -44,6 +45,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     install = [*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     site_packages = next((folder / "lib").glob("python*/site-packages"))
+    share_machine_code(site_packages / "actsr_cli")
     dependencies = [path for path in sys.path if path.endswith("site-packages")]
     (site_packages / "dependencies.pth").write_text("\n".join(dependencies))
     return folder / "bin"
