@@ -24,6 +24,15 @@ from actsr_cli.tuning import worker
 
 SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
 
+SEVERAL = """
+import shlex, sys
+from actsr_cli.app import app
+
+for command in sys.argv[1:]:
+    assert not app(shlex.split(command), standalone_mode=False)
+"""
+"""Code for `python -c` that carries out commands one after the other, which saves all but the first their imports."""
+
 
 def call(*arguments: str, exit_code: int = 0) -> Result:
     result = CliRunner().invoke(app, list(arguments))
