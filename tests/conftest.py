@@ -37,6 +37,17 @@ def _commands_are_built_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """A training flushes dozens of files, and each flush takes milliseconds; only a power cut would show a lack of it.
+
+    `test_files.py` checks that what is written is flushed, and when.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses what is no open file, too
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with the real files, given by ACTSR_REAL_DATA; without it, tests that need it are skipped."""
