@@ -73,7 +73,7 @@ lowest: $(TOOLS)
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-lowest
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt $(TOOLS)/torch/*.whl
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --no-deps --editable .
-	$(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
+	NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)-lowest/machine-code $(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
 
 audit: $(TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)-audit

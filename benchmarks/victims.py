@@ -23,6 +23,8 @@ from typing import Any
 
 import torch
 
+from actsr_cli.attention.kernels import compiling, cpu, first_call
+
 _HANGS = 300.0
 """Seconds after which a command counts as hanging, and is killed."""
 _POLL = 0.005
@@ -60,10 +62,12 @@ class Ended:
 
 
 def load_libraries() -> None:
-    """Import what the commands use, so that forked processes need not."""
+    """Import what the commands use, and read the attention's machine code, so that forked processes need not."""
     for name in _LIBRARIES:
         importlib.import_module(name)
     torch.set_num_threads(1)
+    compiling.compile_elsewhere(cpu.is_compiled)
+    first_call.main()
 
 
 def carry_out(arguments: Sequence[str], folder: Path, moment: Moment | None = None, processes: int = 1) -> Ended:
@@ -160,10 +164,10 @@ def _become(
 
 def _start_trials_by_fork() -> None:
     """Trials of `tune` are forked, too, and no pictures are drawn: they would take most of the time."""
-    from actsr_cli.tuning import outcome, worker
+    from actsr_cli.tuning import output, worker
 
     vars(worker)["get_context"] = lambda _: multiprocessing.get_context("fork")
-    vars(outcome)["_draw"] = lambda *_: None
+    vars(output)["_draw"] = lambda *_: None
 
 
 def _count_changes(folder: Path, counter: mmap.mmap, last: int | None) -> None:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +25,15 @@ from actsr_cli.app import app, main
 from actsr_cli.tuning import worker
 
 SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
+
+SEVERAL = """
+import shlex, sys
+from actsr_cli.app import app
+
+for command in sys.argv[1:]:
+    assert not app(shlex.split(command), standalone_mode=False)
+"""
+"""Code for `python -c` that carries out commands one after the other, which saves all but the first their imports."""
 
 
 def call(*arguments: str, exit_code: int = 0) -> Result:
@@ -54,23 +65,30 @@ class ProcessHere:
         """It has ended."""
 
 
-WARM = multiprocessing.get_context("forkserver")
-"""Forks processes from one that has imported their libraries, which takes each of them seconds otherwise."""
-WARM.set_forkserver_preload(
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(
     [
         *("actsr_cli.api", "actsr_cli.app", "actsr_cli.recommending.writing", "actsr_cli.tuning.planning"),
-        *("optuna.samplers", "pandas", "pyarrow.parquet", "torch._dynamo", "torch.utils.tensorboard"),
+        *("optuna.samplers", "pandas", "pyarrow.parquet", "torch._dynamo", "torch.utils.tensorboard", "warmed"),
     ]
 )
+
+
+def warm() -> ForkServerContext:
+    """Forks processes from one that has imported their libraries, which takes each of them seconds otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # where it finds the modules of tests, too
+        forkserver.ensure_running()
+    return _FORKING
 
 
 class Command:
     """A command of actsr in a process of its own; its methods are those of `subprocess.Popen`."""
 
-    def __init__(self, arguments: Sequence[str], stdin: Path) -> None:
+    def __init__(self, arguments: Sequence[str], stdin: Path, trials: str) -> None:
         self._said = TemporaryDirectory()
-        surroundings = (Path.cwd(), dict(os.environ))
-        self._process = WARM.Process(target=_carry_out, args=(arguments, stdin, Path(self._said.name), *surroundings))
+        surroundings = (Path.cwd(), dict(os.environ), trials)
+        self._process = warm().Process(target=_carry_out, args=(arguments, stdin, Path(self._said.name), *surroundings))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -97,8 +115,10 @@ class Command:
         return out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
 
 
-def _carry_out(arguments: Sequence[str], stdin: Path, said: Path, folder: Path, environment: dict[str, str]) -> None:
-    """Turn this process into the command. Trials of `tune` are forked from it, for the same reason."""
+def _carry_out(
+    arguments: Sequence[str], stdin: Path, said: Path, folder: Path, environment: dict[str, str], trials: str
+) -> None:
+    """Turn this process into the command. It does not wait for the disk, as the tests themselves do not."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate((stdin, said / "out", said / "err")):
@@ -107,14 +127,21 @@ def _carry_out(arguments: Sequence[str], stdin: Path, said: Path, folder: Path, 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    vars(worker)["get_context"] = lambda _: multiprocessing.get_context("fork")
+    vars(os)["fsync"] = os.fstat
+    vars(worker)["get_context"] = lambda _: multiprocessing.get_context(trials)
     sys.argv = ["actsr", *arguments]
     main()
 
 
-def start(*arguments: str, stdin: Path = Path(os.devnull)) -> Command:
-    """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts."""
-    return Command(arguments, stdin)
+def start(*arguments: str, stdin: Path = Path(os.devnull), trials: str = "fork") -> Command:
+    """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts.
+
+    Args:
+        arguments: of `actsr`.
+        stdin: its standard input.
+        trials: how `tune` starts its processes. They are forked unless it matters that they import their libraries.
+    """
+    return Command(arguments, stdin, trials)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

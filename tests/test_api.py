@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -279,95 +278,3 @@ def test_standard_output_is_left_to_the_caller(capsys: pytest.CaptureFixture[str
     actsr.train("sasrec", preset="demo", settings={**TINY, "training.epochs": 1}, name="silent")
     captured = capsys.readouterr()
     assert captured.out == "" and "Training demo/sasrec/silent" in captured.err
-
-
-EXAMPLE = """
-import numpy as np
-import pandas as pd
-from typing import assert_type
-
-import actsr_cli as actsr
-
-assert_type(actsr.__version__, str)
-recommender = actsr.load("beauty/ac-sasrec/first", device="cpu", batch_size=5, runs_dir="runs")
-assert_type(recommender, actsr.Recommender)
-found = recommender.recommend(["a", "b"], k=5, timestamps=["2020-01-01", "2020-01-02"], only=("a",), without=["b"])
-assert_type(found.ids, list[str])
-assert_type(found[0].score, float)
-assert_type(found.to_frame(), pd.DataFrame)
-recommender.recommend([1, 2], timestamps=[1.0, 2.0], user=5, seen="rank")
-recommender.recommend(np.array([1, 2]), timestamps=np.array([1, 2]))
-recommender.recommend(pd.Series(["a"]), timestamps=[1])
-by_user: dict[str, list[str]] = {"anna": ["a"]}
-by_number: dict[int, list[int]] = {1: [2]}
-times: dict[str, list[float]] = {"anna": [1.0]}
-many = recommender.recommend_many(by_user, timestamps=times)
-recommender.recommend_many(by_number)
-recommender.recommend_many({"anna": ["a"], "bert": ["b"]}, k=3)
-recommender.recommend_many([["a"], ["b"]], timestamps=[[1], [2]])
-recommender.recommend_many(pd.DataFrame({"user_id": [1], "item_id": [2]}))
-assert_type([each.user for each in many], list[str])
-assert_type(many[0].ids, list[str])
-assert_type(many.to_frame(), pd.DataFrame)
-assert_type(recommender.recommend_users(["anna"])[0].by == "model", bool)
-assert_type(recommender.similar("a", 3).ids, list[str])
-assert_type(recommender.score(["a"], ["b"])[0].title, str)
-explanation = recommender.explain(["a"], "b")
-assert_type(explanation.rank, float)
-assert_type(explanation.to_frame(), pd.DataFrame)
-run = actsr.train("ac-sasrec", preset="demo", settings={"training.epochs": 3, "model.user_size": None})
-assert_type(actsr.evaluate(run, split="valid", metrics=["hit"], k=[5]).metrics, dict[str, float])
-assert_type(actsr.evaluate().to_frame(), pd.DataFrame)
-actsr.load(actsr.resume(run, settings={"training.epochs": 5})).recommend([])
-assert_type([each.name for each in actsr.train_seeds(3, "sasrec", dataset="demo")], list[str])
-assert_type(actsr.prepare("demo", columns={"user": "x"}).to_frame(), pd.DataFrame)
-try:
-    actsr.load()
-except actsr.ActsrError as error:
-    assert_type(error.hint, str | None)
-attention = actsr.CalibratedAttention(8, 2, max_length=5)
-assert_type(attention.num_heads, int)
-"""
-
-WRONG = """
-import actsr_cli as actsr
-
-actsr.evaluate(split="train")  # E
-actsr.load(batch_size="5")  # E
-actsr.load().recommend([1.5])  # E
-actsr.load().recommend(["a"], seen="exclude-repeats")  # E
-actsr.load().recommend_many({"anna": [1.5]})  # E
-actsr.train("sasrec", setings={})  # E
-actsr.recommend(["a"])  # E
-actsr.load().explain("a", items="b")  # E
-number: int = actsr.evaluate().metrics["hit@10"]  # E
-"""
-
-
-OUTSIDE = """[mypy]
-follow_imports = silent
-[mypy-torch.*,scipy.*,pydantic.*,rich.*,typer.*,safetensors.*,httpx.*,filelock.*,einops.*,yaml.*]
-follow_imports = skip
-"""
-"""Reading the sources of packages that no example needs would take a minute."""
-
-
-@pytest.mark.slow
-def test_types_from_outside(tmp_path: Path) -> None:
-    """mypy --strict accepts what is documented, and reports what is wrong."""
-    pytest.importorskip("mypy")
-    (tmp_path / "example.py").write_text(EXAMPLE)
-    (tmp_path / "wrong.py").write_text(WRONG)
-    (tmp_path / "mypy.ini").write_text(OUTSIDE)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "example.py", "wrong.py"],
-        cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    reported = [re.match(r"(example|wrong)\.py:(\d+): error", line) for line in done.stdout.splitlines()]
-    places = sorted({(found[1], int(found[2])) for found in reported if found})
-    wanted = [("wrong", number) for number, line in enumerate(WRONG.splitlines(), start=1) if line.endswith("# E")]
-    assert places == wanted, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from processes import SMALL, call
+from machine_code import share_machine_code
+from processes import SEVERAL, SMALL, call
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -292,6 +294,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         before = "" if block.is_new else file.read_text(encoding="utf-8") + "\n" * (2 if block.code[0] in "@d" else 0)
         file.write_text(before + block.code, encoding="utf-8")
+    share_machine_code(copy / "actsr_cli")
     return copy
 
 
@@ -309,16 +312,13 @@ def test_all_four_together(copy: Path) -> None:
     (copy / "ratings.dat").write_text(RATINGS)
     (copy / "space.yaml").write_text("loss.score_weight: [0.5, 1.0]\nmodel.wave_height: [0.1]\n")
 
-    def run(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(copy)}
-        command = [sys.executable, "-m", "actsr_cli", *arguments]
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("preprocess", "ml", "--from-file", "ratings.dat")
     chosen = ("--model", "ac-sine-sasrec", "--dataset", "ml", "--set", "loss=top1", "--set", "training.monitor=rbp@5")
     tune = ("tune", "--grid", *SMALL[:2], *SMALL[4:], *chosen, "--epochs", "1", "--space", "space.yaml")
-    assert "2 finished" in run(*tune)
+    commands = ["preprocess ml --from-file ratings.dat", shlex.join(tune)]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    python = [sys.executable, "-c", SEVERAL, *commands]
+    done = subprocess.run(python, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 finished" in done.stdout
     best = yaml.safe_load((copy / "runs/studies/ml/ac-sine-sasrec/grid/best.yaml").read_text())
     assert best["loss"]["name"] == "top1" and best["model"]["wave_height"] == 0.1

@@ -10,6 +10,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from machine_code import share_machine_code
+from processes import SEVERAL
 
 from actsr_cli import __version__
 from actsr_cli.presets import load_preset, preset_folder, preset_names
@@ -44,6 +46,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     install = [*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     site_packages = next((folder / "lib").glob("python*/site-packages"))
+    share_machine_code(site_packages / "actsr_cli")
     dependencies = [path for path in sys.path if path.endswith("site-packages")]
     (site_packages / "dependencies.pth").write_text("\n".join(dependencies))
     return folder / "bin"
@@ -78,16 +81,6 @@ def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Pat
     shown = run(installed / "actsr", "presets", "show", "beauty", folder=tmp_path)
     assert shown == load_preset("beauty").path.read_text(encoding="utf-8")
     assert preset_folder() == ROOT / "presets"  # the tests themselves use the presets of the checkout
-
-
-SEVERAL = """
-import shlex, sys
-from actsr_cli.app import app
-
-for command in sys.argv[1:]:
-    assert not app(shlex.split(command), standalone_mode=False)
-"""
-"""Commands one after the other in one process, which saves the others their imports."""
 
 
 def test_a_model_trains_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:

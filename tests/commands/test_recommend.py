@@ -406,7 +406,7 @@ WATCHED = """
 import sys
 from actsr_cli.app import app
 from actsr_cli.recommending import reading
-reading._CHUNK = 500
+reading._CHUNK = 125
 for number in sys.argv[1:]:
     files = ["--histories", f"{number}.jsonl", "--output", f"{number}.csv"]
     app(["recommend", "one", *files, "--k", "5"], standalone_mode=False)
@@ -421,11 +421,11 @@ for number in sys.argv[1:]:
 def test_memory_does_not_grow_with_the_file(shop: Path) -> None:
     """Who kept the histories, or what is unknown in them, would need 50 MB more for the second."""
     rng = random.Random(0)  # noqa: S311
-    numbers = (1_500, 9_000)
+    numbers = (375, 2_250)
     for number in numbers:
         with Path(f"{number}.jsonl").open("w") as file:
             for row in range(number):
-                items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 7000}"]
+                items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 28_000}"]
                 file.write(json.dumps({"user": f"stranger {row}", "items": items}) + "\n")
     watched = [sys.executable, "-c", WATCHED, *map(str, numbers)]
     done = subprocess.run(watched, capture_output=True, text=True, check=True)

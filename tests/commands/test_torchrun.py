@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from processes import SMALL, call, epochs_of, made_once, wait_until
+from processes import SMALL, call, epochs_of, made_once, start, wait_until
 
 from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.distributed import ALONE, Workers
@@ -66,6 +67,24 @@ def ended(process: subprocess.Popen[str]) -> Launch:
     return Launch(process.returncode, output, messages)
 
 
+def forked(folder: Path, *command: str) -> Launch:
+    """Two processes that `torchrun` could have started: they carry out a command, without the time of imports."""
+    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as free:
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        places = {"ACTSR_DATA": str(folder / "data"), "ACTSR_RUNS": str(folder / "runs")}
+        for name, value in (shared | places).items():
+            patch.setenv(name, value)
+        free.close()
+        processes = []
+        for rank in ("0", "1"):
+            patch.setenv("RANK", rank)
+            patch.setenv("LOCAL_RANK", rank)
+            processes.append(start(*command))
+    outputs, messages = zip(*(process.communicate() for process in processes), strict=True)
+    failed = [process.returncode for process in processes if process.returncode]
+    return Launch(failed[0] if failed else 0, "".join(outputs), "".join(messages))
+
+
 def process_of(torchrun_process: subprocess.Popen[str], rank: int) -> int:
     """The process id of a rank among the children of torchrun."""
     children = Path(f"/proc/{torchrun_process.pid}/task/{torchrun_process.pid}/children").read_text().split()
@@ -84,7 +103,7 @@ TRAIN = ("train", *SMALL, "--epochs")
 PLAIN = (*TRAIN, "2", *EXACT, "--model", "sasrec", "--calibration", "spatial", "--name")
 
 
-def _launch_twice(folder: Path) -> None:
+def _launch(folder: Path) -> None:
     """All that is trained below: processes that import torch are dear, commands are not."""
     (folder / "data" / "demo").mkdir(parents=True)
     generate_demo(folder / "data" / "demo", users=300)
@@ -94,33 +113,34 @@ def _launch_twice(folder: Path) -> None:
     first = torchrun(folder, (*PLAIN, "two"), straight, parts, endless)
     wait_until(lambda: epochs_of(runs / "dead") >= 2, first, seconds=200)
     os.kill(process_of(first, rank=1), signal.SIGKILL)
-    launches = [ended(first)]
-    counted = ("train", "--preset", "demo", "--model", "popularity")
-    killed = ("train", "--resume", "dead", "--epochs", str(epochs_of(runs / "dead") + 1))
-    launches.append(ended(torchrun(folder, ("train", "--resume", "parts", "--epochs", "3"), killed, counted)))
+    launches = {"torchrun": ended(first)}
+    resume = ("train", "--resume")
+    launches["parts"] = forked(folder, *resume, "parts", "--epochs", "3")
+    launches["dead"] = forked(folder, *resume, "dead", "--epochs", str(epochs_of(runs / "dead") + 1))
+    launches["counted"] = forked(folder, "train", "--preset", "demo", "--model", "popularity")
     (folder / "launches.json").write_text(json.dumps(launches))
 
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what two launches have left there; ACTSR_DATA and ACTSR_RUNS point into it."""
+    """A folder with what the launches have left there; ACTSR_DATA and ACTSR_RUNS point into it."""
     if not Path("/proc").exists():
         pytest.skip("needs /proc to find a rank")
-    folder = made_once(tmp_path_factory, "launches", _launch_twice)
+    folder = made_once(tmp_path_factory, "launches", _launch)
     monkeypatch.setenv("ACTSR_DATA", str(folder / "data"))
     monkeypatch.setenv("ACTSR_RUNS", str(folder / "runs"))
     return folder
 
 
 @pytest.fixture
-def launches(place: Path) -> list[Launch]:
-    return [Launch(*values) for values in json.loads((place / "launches.json").read_text())]
+def launches(place: Path) -> dict[str, Launch]:
+    return {name: Launch(*values) for name, values in json.loads((place / "launches.json").read_text()).items()}
 
 
-def test_two_processes_train_as_one_does(place: Path, launches: list[Launch]) -> None:
+def test_two_processes_train_as_one_does(place: Path, launches: dict[str, Launch]) -> None:
     """No dropout and no noise: loss of each epoch and all metrics equal those of one process."""
     call(*PLAIN, "one")
-    shared = launches[0]
+    shared = launches["torchrun"]
     assert shared.output.count("Protocol") == 3 and shared.messages.count("epoch   2") == 3, "one process speaks"
     runs = place / "runs" / "demo" / "sasrec-spatial"
     for one, two in zip(history(runs / "one"), history(runs / "two"), strict=True):
@@ -129,24 +149,24 @@ def test_two_processes_train_as_one_does(place: Path, launches: list[Launch]) ->
     call("evaluate", "two")
 
 
-def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path, launches: list[Launch]) -> None:
-    exit_code, _, messages = launches[0]
+def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path, launches: dict[str, Launch]) -> None:
+    exit_code, _, messages = launches["torchrun"]
     assert exit_code != 0
     assert "error: another process of this training has ended" in messages, messages
     assert "Traceback" not in messages.partition("another process of this training has ended")[2].partition("\n")[0]
     done = json.loads((place / "runs" / "demo" / "ac-sasrec" / "dead" / "run.json").read_text())
-    assert (done["status"], done["processes"]) == ("finished", 2), launches[1].messages
+    assert (done["status"], done["processes"]) == ("finished", 2), launches["dead"].messages
     alone = " ".join(call("train", "--resume", "dead", "--epochs", "200", exit_code=1).stderr.split())
     assert "dead was trained by 2 processes: it cannot be resumed by 1" in alone
 
 
-def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path, launches: list[Launch]) -> None:
+def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path, launches: dict[str, Launch]) -> None:
     """Dropout and noise are seeded per process and epoch, so stopping after an epoch changes nothing."""
     runs = place / "runs" / "demo" / "ac-sasrec"
     columns = ("loss/calibrated", "loss/perturbed", "hit@10")
     straight, parts = ([[row[c] for c in columns] for row in history(runs / name)] for name in ("straight", "parts"))
-    assert len(straight) == 3, launches[0].messages
-    assert straight == parts, launches[1].messages
+    assert len(straight) == 3, launches["torchrun"].messages
+    assert straight == parts, launches["parts"].messages
 
 
 def test_an_interrupted_process_leaves_together_with_the_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +188,7 @@ def test_an_interrupted_process_leaves_together_with_the_others(place: Path, mon
     assert not (place / "runs/demo/sasrec/one-refit").exists()
 
 
-def test_a_counted_model_needs_no_company(launches: list[Launch]) -> None:
-    exit_code, _, messages = launches[1]
+def test_a_counted_model_needs_no_company(launches: dict[str, Launch]) -> None:
+    exit_code, _, messages = launches["counted"]
     assert exit_code != 0
     assert "not trained by gradients" in messages

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +15,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 import yaml
-from processes import SMALL, WARM, ProcessHere, call, start, wait_until
+from processes import SMALL, ProcessHere, call, start, wait_until, warm
 
 from actsr_cli.tuning import output
 
@@ -66,7 +64,7 @@ def test_a_grid_from_trials_to_a_preset(place: Path, space: str, monkeypatch: py
     assert "test split" in first.stdout and "Protocol A" in first.stdout and "Protocol B" in first.stdout
 
     with monkeypatch.context() as patch:
-        patch.setattr("actsr_cli.tuning.worker.get_context", lambda _: WARM)
+        patch.setattr("actsr_cli.tuning.worker.get_context", lambda _: warm())
         patch.setattr(output, "_draw", DRAW)
         whole = call(*options, "--model", "sasrec", "--workers", "2")
     runs = sorted((place / "runs" / "demo" / "sasrec").iterdir())
@@ -173,27 +171,10 @@ def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: sig
 @pytest.mark.parametrize("seconds", [0.0, 1.5])
 def test_ctrl_c_while_the_workers_start(place: Path, space: str, seconds: float) -> None:
     """Ctrl-C in a terminal reaches every process of the group, also those that still import torch."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "actsr_cli",
-            "tune",
-            "--grid",
-            *TINY,
-            "--workers",
-            "2",
-            "--epochs",
-            "50",
-            "--space",
-            space,
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    options = ("--grid", *TINY, "--workers", "2", "--epochs", "50", "--space", space)
+    process = start("tune", *options, trials="spawn")
     study = place / "runs" / "studies" / "demo" / "ac-sasrec" / "grid"
-    wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) > 2, process)
+    wait_until(lambda: (study / "journal.log").exists() and len(children_of(process.pid)) == 2, process)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate(timeout=120)

@@ -1,0 +1,8 @@
+"""What the server of `processes.py` imports before it forks: reading the attention's machine code takes a second."""
+
+from __future__ import annotations
+
+from actsr_cli.attention.kernels import compiling, cpu, first_call
+
+compiling.compile_elsewhere(cpu.is_compiled)
+first_call.main()
