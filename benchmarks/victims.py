@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from actsr_cli.attention.kernels import compiling, cpu, first_call
+from actsr_cli.attention.kernels import first_call
 
 _HANGS = 300.0
 """Seconds after which a command counts as hanging, and is killed."""
@@ -66,7 +66,6 @@ def load_libraries() -> None:
     for name in _LIBRARIES:
         importlib.import_module(name)
     torch.set_num_threads(1)
-    compiling.compile_elsewhere(cpu.is_compiled)
     first_call.main()
 
 

@@ -6,7 +6,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from actsr_cli.attention.kernels import compiling, cpu
+from actsr_cli.attention.kernels import compiling
+from actsr_cli.attention.kernels.ready import make_ready
 
 
 def share_machine_code(copy: Path) -> None:
@@ -15,7 +16,7 @@ def share_machine_code(copy: Path) -> None:
     numba keeps it in a folder whose name has a hash of the place of the sources, and reads it if their content is what
     it has compiled.
     """
-    compiling.compile_elsewhere(cpu.is_compiled)
+    make_ready()
     kept = compiling._place()
     assert kept is not None, "nowhere to keep machine code"
     here, there = Path(compiling.__file__).parent, copy / "attention" / "kernels"

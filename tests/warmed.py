@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from actsr_cli.attention.kernels import compiling, cpu, first_call
+from actsr_cli.attention.kernels import first_call
 
-compiling.compile_elsewhere(cpu.is_compiled)
 first_call.main()

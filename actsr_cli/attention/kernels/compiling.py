@@ -65,10 +65,9 @@ def compile_elsewhere(functions: Sequence[Any], module: str) -> None:
 
 def _on_disk(made: Any) -> bool:
     """Whether machine code of a compiled function is kept on disk for this version of Python."""
-    place = _place()
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
     module = made.__module__.rpartition(".")[2]
-    return place is not None and any(place.rglob(f"{module}.{made.__name__}-*.{version}*.nbi"))
+    return any(Path(made.stats.cache_path).glob(f"{module}.{made.__name__}-*.{version}*.nbi"))
 
 
 @cache
