@@ -1,21 +1,30 @@
-"""The processes that share a training, as `torchrun` starts them; usually there is only one."""
+"""The processes that share a training, as `torchrun` or `--processes` starts them; usually there is only one."""
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from actsr_cli.errors import DataError, RunError
+from actsr_cli.errors import ActsrError, DataError, RunError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
@@ -23,6 +32,12 @@ _PATIENCE = timedelta(minutes=30)
 _FAREWELL = 0.2
 """Seconds for Gloo's threads to release the last tensors; they abort a process whose interpreter has ended
 (discussed in pytorch/pytorch#179291)."""
+_LEAVE = "300"
+"""Seconds that processes have to end after Ctrl-C, or after another one has failed; torch's default is 30."""
+_OURS = "actsr-"
+"""Start of the launcher's id in processes that `start_processes` has started."""
+_INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C has stopped."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,7 @@ ALONE = Workers()
 
 @contextmanager
 def joined_workers() -> Iterator[Workers]:
-    """Within this context, connect the processes that `torchrun` has started; without it, yield this process alone.
+    """Within this context, connect the processes that were started together; if there is only one, yield it.
 
     Raises:
         RunError: another process cannot be reached.
@@ -143,7 +158,7 @@ def joined_workers() -> Iterator[Workers]:
     with _others_reached():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     workers = Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
-    # torchrun ends the others when one has failed. They notice it themselves, and report it before they end.
+    # The launcher ends the others when one has failed. They notice it themselves, and report it before they end.
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     yield workers
     workers.sum(torch.zeros(1))  # a process that ends first breaks the connections
@@ -160,5 +175,85 @@ def _others_reached() -> Iterator[None]:
     except (RuntimeError, OSError) as error:
         raise RunError(
             f"another process of this training has ended or cannot be reached ({str(error).splitlines()[0]})",
-            hint="Its own message says why. To continue, start train --resume RUN with the same torchrun options.",
+            hint="Its own message says why. To continue, start train --resume RUN with as many processes.",
         ) from error
+
+
+def started_here() -> bool:
+    """Whether `start_processes` has started this process."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
+
+
+def start_processes(count: int) -> int:
+    """Carry out the command of this process in `count` processes, as `torchrun --standalone` does; wait for their end.
+
+    They share the threads that this process would use.
+
+    Returns:
+        0, or 130 if they were interrupted.
+
+    Raises:
+        RunError: a process has failed or was killed; the others have ended, too.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // count))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _LEAVE)
+    with TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=f"{_OURS}{uuid.uuid4()}",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),
+        )
+        logging.disable()  # the launcher's words on each process; an error says all that users need
+        try:
+            elastic_launch(config, sys.executable)("-m", "actsr_cli", *sys.argv[1:])
+        except SignalException:
+            return _INTERRUPTED
+        except ChildFailedError as failed:
+            if any(each.exitcode == _INTERRUPTED for each in failed.failures.values()):
+                return _INTERRUPTED
+            raise _cause(failed.failures) from None
+        finally:
+            logging.disable(logging.NOTSET)
+    return 0
+
+
+def _cause(failures: Mapping[int, ProcessFailure]) -> RunError:
+    """The error of the process that failed first; one that was killed comes before those that miss it."""
+    killed = {rank: each for rank, each in failures.items() if each.exitcode < 0}
+    rank, first = min((killed or failures).items(), key=lambda each: each[1].timestamp)
+    if killed:
+        return RunError(
+            f"process {rank} of this training was killed ({signal.Signals(-first.exitcode).name})",
+            hint="To continue, start train --resume RUN with as many processes.",
+        )
+    said = first.error_file_data["message"]
+    if not isinstance(said, dict):
+        return RunError(f"process {rank} of this training has failed with exit code {first.exitcode}")
+    return RunError(said["message"], said["hint"])
+
+
+@contextmanager
+def failures_reported() -> Iterator[None]:
+    """Leave an error of this context to `start_processes`, which shows that of one process.
+
+    Raises:
+        SystemExit: there was an error, and `start_processes` has started this process.
+    """
+    try:
+        yield
+    except (ActsrError, OSError) as error:
+        if not started_here():
+            raise
+        said = {"message": str(error), "hint": getattr(error, "hint", None)}
+        told = {"message": {**said, "extraInfo": {"timestamp": str(int(time.time()))}}}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(told), encoding="utf-8")
+        raise SystemExit(getattr(error, "exit_code", 1)) from None

@@ -99,4 +99,4 @@ class Packing:
         return until_here[self.last][self.sequences] - until_here + values
 
     def _to_device(self, values: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(values).to(self.device, non_blocking=True)
+        return torch.from_numpy(values).to(self.device, non_blocking=True)  # a copy that waits, waits for all before it

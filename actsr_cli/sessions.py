@@ -11,12 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from actsr_cli import console
 from actsr_cli.config import RunConfig
 from actsr_cli.data.catalog import all_names
 from actsr_cli.data.prepare import Prepared
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.distributed import Workers, joined_workers
+from actsr_cli.distributed import Workers, joined_workers, start_processes
+from actsr_cli.errors import ConfigError
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of, prepare_for
 from actsr_cli.experiment.find import find_run, latest_run
@@ -26,6 +29,7 @@ from actsr_cli.experiment.run import Origin, Run
 from actsr_cli.experiment.status import LONGER_KEYS
 from actsr_cli.presets import ResolvedConfig, preset_for, preset_name, resolve
 from actsr_cli.progress import training_progress
+from actsr_cli.training.device import choose_device
 from actsr_cli.words import counted
 
 if TYPE_CHECKING:
@@ -130,6 +134,28 @@ def continue_run(
             trained.append(refit(replace(run, config=wanted), prepared.data, launch))
             _tell(on_trained, trained[-1])
         return trained
+
+
+def train_in_processes(count: int, device_name: str) -> int:
+    """Carry out this command in several processes on this machine; see `start_processes`.
+
+    Args:
+        count: number of processes, 2 or more.
+        device_name: the device in the settings of the training.
+
+    Raises:
+        ConfigError: there are processes already, or not so many devices.
+        RunError: a process has failed or was killed.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise ConfigError("--processes does not go with torchrun, which starts the processes itself")
+    device = choose_device(device_name)
+    if device.type == "cuda" and (device.index is not None or count > torch.cuda.device_count()):
+        gpus = "1 GPU" if device.index is not None else counted(torch.cuda.device_count(), "GPU")
+        raise ConfigError(f"{count} processes need as many GPUs, and '{device_name}' is {gpus}")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"several processes cannot share a training on {device.type}", hint="Add --device cpu.")
+    return start_processes(count)
 
 
 def _trained(

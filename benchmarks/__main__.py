@@ -11,12 +11,25 @@ from benchmarks.flips import flips
 from benchmarks.fuzz import fuzz
 from benchmarks.intervals import intervals
 from benchmarks.kill import kill
+from benchmarks.peers import peers
 from benchmarks.preparation import preparation
 from benchmarks.recommending import recommending
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of actsr. Each compares two quantities in one run.")
-for _measurement in (training, evaluation, recommending, preparation, catalogue, curves, intervals, kill, fuzz, flips):
+for _measurement in (
+    training,
+    evaluation,
+    recommending,
+    preparation,
+    catalogue,
+    curves,
+    intervals,
+    peers,
+    kill,
+    fuzz,
+    flips,
+):
     app.command()(_measurement)
 
 if __name__ == "__main__":

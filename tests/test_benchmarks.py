@@ -13,13 +13,14 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
-from benchmarks import bound, catalogue, evaluation, flips, fuzz, intervals, preparation, recommending, training
+from benchmarks import bound, catalogue, evaluation, flips, fuzz, intervals, peers, preparation, recommending, training
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
@@ -97,6 +98,14 @@ SMALL = {
             texts=("model", "item_updates"),
         )
     ],
+    "peers": [
+        Small(
+            "--names pmixer --users 30 --batches 1 --rounds 1",
+            ("library", "epoch s", "epoch CPU s", "times actsr"),
+            rows=1,
+            texts=("library",),
+        )
+    ],
     "curves": [
         Small(
             f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2, record="--output"
@@ -128,7 +137,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    for module in (training, catalogue, evaluation, recommending, preparation, intervals, fuzz, flips):
+    for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 
@@ -200,6 +209,7 @@ def test_every_small_measurement_is_a_command() -> None:
         (["curves", "--model", "popularity", "--users", "30"], "popularity has no such key"),
         (["evaluation", "--users", "0"], "--users"),
         (["kill", "--what", "train,trian"], "'trian' is not one of train, tune, preprocess, download"),
+        (["peers", "--names", "torch"], "there is no library 'torch'; there are recbole, rectools"),
         (["kill", "--only", "nothing"], "no scenario is called 'nothing'"),
     ],
 )
@@ -207,6 +217,41 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) 
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert message in " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+@pytest.mark.usefixtures("_starts_at_once")
+def test_a_library_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
+    options = ("--users", "30", "--batches", "1", "--rounds", "1", "--environments", str(tmp_path))
+    result = CliRunner().invoke(app, ["peers", "--names", "replay,pmixer", *options], catch_exceptions=False)
+    _, rows = table(result.stdout)
+    assert [row[0] for row in rows] == ["actsr"]
+    said = "".join(result.stderr.split())
+    assert f"RePlay0.22isleftout:python3-mvenv{tmp_path}/replay&&" in said
+    assert "pmixer/SASRec.pytorchisleftout:itisnotinapackageindex" in said
+
+
+def test_a_library_is_timed_over_the_same_data(tmp_path: Path) -> None:
+    """`fake` stands for an environment: a program that checks what it gets, and answers."""
+    fake = tmp_path / "fake"
+    fake.write_text(
+        "#!/usr/bin/env python3\nimport json, sys\n"
+        "assert sys.argv[1:] == [sys.argv[1], 'replay'] and sys.argv[1].endswith('peer_runners.py')\n"
+        "task = json.load(sys.stdin)\nprint('a word')\n"
+        "per_epoch = sum(len(items) - 1 for items in task['sequences'])\n"
+        "timed = dict(seconds=2.0, cpu_seconds=4.0, batches=task['batches'], per_epoch=per_epoch)\n"
+        "print('measured: ' + json.dumps(timed))\n"
+    )
+    fake.chmod(0o755)
+    config = RunConfig()
+    task = peers.task_of(config, 5, 40)
+    timed = peers.measure_peer(fake, "replay", task)
+    assert timed.per_epoch == TrainingBatches(beauty(users=40), max_length=50, batch_size=512).n_targets
+    assert peers.epoch_of([timed], ours=2.0) == peers.Compared(
+        2 / 5 * timed.per_epoch, 4 / 5 * timed.per_epoch, 2 / 5 * timed.per_epoch
+    )
+    fake.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+    with pytest.raises(typer.BadParameter, match="replay has failed in its environment: broken"):
+        peers.measure_peer(fake, "replay", task)
 
 
 def test_both_paths_train_the_same_targets() -> None:

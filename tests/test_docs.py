@@ -36,6 +36,7 @@ from benchmarks.__main__ import app as benchmarks
 
 NOT_RUN = {
     "--storage postgresql://": "needs a database server",
+    "--processes": "starts processes, see tests/commands/test_torchrun.py",
 }
 """What is not run of the commands of pages and help texts, with the reason. Their options are checked."""
 NOT_RUN_PROGRAMS = {

@@ -94,7 +94,10 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="float32, bf16 or auto (the faster one).", rich_help_panel=TRAINING)
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=TRAINING)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads, of each process.", rich_help_panel=TRAINING)] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Share the training among N processes on this machine.", rich_help_panel=TRAINING)
+    ] = 1,
     checkpoint_minutes: Annotated[
         float | None,
         typer.Option(help="Minutes between checkpoints within an epoch; default: 30.", rich_help_panel=TRAINING),
@@ -133,8 +136,10 @@ def train(
 
     [bold]Example:[/]  actsr train --refit
     """
+    from actsr_cli.distributed import failures_reported, started_here
+    from actsr_cli.experiment.find import find_run
     from actsr_cli.presets import resolve
-    from actsr_cli.sessions import continue_run, train_resolved
+    from actsr_cli.sessions import continue_run, train_in_processes, train_resolved
 
     options: dict[str, Any] = {
         "dataset": dataset,
@@ -155,27 +160,37 @@ def train(
         backbone, implied = parse_name(model)
         options |= {"model.name": backbone, "calibration.kind": calibration or implied}
     report = _Report(runs_dir, as_json=as_json)
-    if resume is not None or (refit and {model, preset, dataset, config} == {None}):
-        how = "--resume" if resume is not None else "--refit of the latest run"
-        _refuse_with(how, {"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
-        continue_run(
-            resume,
-            overrides=overrides or [],
-            options=options,
-            final=refit,
-            data_dir=data_dir,
-            runs_dir=runs_dir,
-            on_trained=report,
-        )
-    else:
-        if refit:
+    continues = resume is not None or (refit and {model, preset, dataset, config} == {None})
+    with failures_reported():
+        if continues:
+            how = "--resume" if resume is not None else "--refit of the latest run"
+            _refuse_with(how, {"--preset": preset, "--config": config, "--name": name, "--seeds": seeds})
+        elif refit:
             _refuse_with("--refit", {"--seeds": seeds})
-        resolved = resolve(preset=preset, file=config, overrides=overrides or [], options=options)
-        launched = train_resolved(
-            resolved, name=name, seeds=seeds, final=refit, data_dir=data_dir, runs_dir=runs_dir, on_trained=report
+        resolved = (
+            None if continues else resolve(preset=preset, file=config, overrides=overrides or [], options=options)
         )
-        if seeds is not None and not as_json and not report.interrupted and launched[0].leads:
-            _print_series([each.run for each in launched])
+        if processes > 1 and not started_here():
+            kind = (
+                device or (find_run(runs_dir, resume).config if resolved is None else resolved.config).training.device
+            )
+            raise typer.Exit(train_in_processes(processes, kind))
+        if resolved is None:
+            continue_run(
+                resume,
+                overrides=overrides or [],
+                options=options,
+                final=refit,
+                data_dir=data_dir,
+                runs_dir=runs_dir,
+                on_trained=report,
+            )
+        else:
+            launched = train_resolved(
+                resolved, name=name, seeds=seeds, final=refit, data_dir=data_dir, runs_dir=runs_dir, on_trained=report
+            )
+            if seeds is not None and not as_json and not report.interrupted and launched[0].leads:
+                _print_series([each.run for each in launched])
     if report.told:
         console.print_json(report.told)
     if report.interrupted:
@@ -221,7 +236,8 @@ class _Report:
         if launched.interrupted:
             saved = f"the best model is from epoch {best.epoch}" if best else "no epoch was validated"
             place = f"epoch {state.epoch + 1}" + (f", batch {state.partial.batches}" if state.partial else "")
-            console.warn(f"interrupted in {place}; {saved}. Continue: actsr train --resume {run.name}")
+            shared = f" --processes {run.record.processes}" if (run.record.processes or 1) > 1 else ""
+            console.warn(f"interrupted in {place}; {saved}. Continue: actsr train --resume {run.name}{shared}")
         elif run.config.split.by == "none":
             console.note(f"Next: actsr recommend {run.name}")
         else:

@@ -186,12 +186,13 @@ class _FlatData:
         return Batch(
             item_ids=self.items[indices].long(),
             packing=packing,
-            user_ids=torch.from_numpy(users).to(self.device),
+            user_ids=torch.from_numpy(users).to(self.device, non_blocking=True),
             timestamps=None if self.times is None else self.times[indices],
         )
 
     def _indices(self, starts: NDArray[np.int64], packing: Packing) -> Tensor:
-        return torch.from_numpy(starts).to(self.device)[packing.sequences] + packing.positions
+        first = torch.from_numpy(starts).to(self.device, non_blocking=True)
+        return first[packing.sequences] + packing.positions
 
 
 def _as_tensor(array: NDArray[np.generic]) -> Tensor:

@@ -98,7 +98,7 @@ def _check_same_processes(run: Run, workers: Workers) -> None:
     before = run.record.processes
     if before is None or before == workers.count:
         return
-    way = "without torchrun" if before == 1 else f"with torchrun, with {before} processes in all"
+    way = "in one process" if before == 1 else f"with --processes {before}, or torchrun with as many in all"
     raise RunError(
         f"{run.name} was trained by {counted(before, 'process', 'processes')}: it cannot be resumed by {workers.count}",
         hint=f"Each process draws its own random numbers. Start it {way}.",

@@ -110,7 +110,7 @@ def carry_out(training: Training) -> TrainingState:
         model = build_model(config.model, config.calibration, data.n_items, data.n_users).to(device)
         if isinstance(model, CountingModel):
             if workers.count > 1:
-                raise ConfigError(f"{run.record.model} is not trained by gradients: start it without torchrun")
+                raise ConfigError(f"{run.record.model} is not trained by gradients: start it in one process")
             return _count(training, model, device)
     return _train(training, model, device)
 

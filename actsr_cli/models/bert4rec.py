@@ -46,21 +46,26 @@ class BERT4Rec(EncoderModel):
         uniformly and masked. In the share `mask_last` of the sequences only the last position is masked.
         """
         items, packing = _appended(batch, _last_targets(batch))
-        chance = torch.rand(items.shape, device=items.device)
-        lowest = chance == packing.least(chance)[packing.sequences]
-        masked = (chance < self.config.mask_ratio) | lowest
-        if self.config.mask_last:
-            last_only = torch.rand(len(packing), device=items.device) < self.config.mask_last
-            is_last = packing.positions == packing.lengths[packing.sequences] - 1
-            masked = torch.where(last_only[packing.sequences], is_last, masked)
-        rows = masked.nonzero().squeeze(1)
+        masked = self._draw_masked(packing.to(torch.device("cpu")))  # the host must know how many, without waiting
+        rows = masked.nonzero().squeeze(1).to(items.device, non_blocking=True)
         return TrainingBatch(
-            item_ids=items.masked_fill(masked, self.mask_id),
+            item_ids=items.index_fill(0, rows, self.mask_id),
             packing=packing,
             user_ids=batch.user_ids,
             rows=rows,
             targets=items[rows],
         )
+
+    def _draw_masked(self, packing: Packing) -> Tensor:
+        """(tokens,) which positions of the sequences are masked; where the packing is."""
+        chance = torch.rand(packing.n_tokens, device=packing.device)
+        lowest = chance == packing.least(chance)[packing.sequences]
+        masked = (chance < self.config.mask_ratio) | lowest
+        if self.config.mask_last:
+            last_only = torch.rand(len(packing), device=packing.device) < self.config.mask_last
+            is_last = packing.positions == packing.lengths[packing.sequences] - 1
+            masked = torch.where(last_only[packing.sequences], is_last, masked)
+        return masked
 
     def scoring_inputs(self, batch: Batch) -> Batch:
         """The histories with a mask after each."""

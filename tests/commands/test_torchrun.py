@@ -1,4 +1,4 @@
-"""Training in two processes started by torchrun: equal numbers, one writer, and a report if a process dies."""
+"""Training in two processes, by torchrun or --processes: equal numbers, one writer, and a report if a process dies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from processes import SMALL, call, epochs_of, made_once, start, wait_until
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig
 
 from actsr_cli.data.synthetic import generate_demo
-from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.distributed import ALONE, Workers, failures_reported
+from actsr_cli.errors import ConfigError
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
 
@@ -85,9 +89,9 @@ def forked(folder: Path, *command: str) -> Launch:
     return Launch(failed[0] if failed else 0, "".join(outputs), "".join(messages))
 
 
-def process_of(torchrun_process: subprocess.Popen[str], rank: int) -> int:
-    """The process id of a rank among the children of torchrun."""
-    children = Path(f"/proc/{torchrun_process.pid}/task/{torchrun_process.pid}/children").read_text().split()
+def process_of(launcher: int, rank: int) -> int:
+    """The process id of a rank among the children of a process."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     for child in children:
         if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
             return int(child)
@@ -112,7 +116,7 @@ def _launch(folder: Path) -> None:
     endless = (*TRAIN, "200", "--patience", "200", "--name", "dead")
     first = torchrun(folder, (*PLAIN, "two"), straight, parts, endless)
     wait_until(lambda: epochs_of(runs / "dead") >= 2, first, seconds=200)
-    os.kill(process_of(first, rank=1), signal.SIGKILL)
+    os.kill(process_of(first.pid, rank=1), signal.SIGKILL)
     launches = {"torchrun": ended(first)}
     resume = ("train", "--resume")
     launches["parts"] = forked(folder, *resume, "parts", "--epochs", "3")
@@ -192,3 +196,115 @@ def test_a_counted_model_needs_no_company(launches: dict[str, Launch]) -> None:
     exit_code, _, messages = launches["counted"]
     assert exit_code != 0
     assert "not trained by gradients" in messages
+
+
+def test_the_option_starts_processes_that_train_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If one dies, all end, and one line says which."""
+    if not Path("/proc").exists():
+        pytest.skip("needs /proc to find a rank")
+    (tmp_path / "data" / "demo").mkdir(parents=True)
+    generate_demo(tmp_path / "data" / "demo", users=300)
+    monkeypatch.setenv("ACTSR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("ACTSR_RUNS", str(tmp_path / "runs"))
+    together = start(*PLAIN, "killed", "--epochs", "200", "--patience", "200", "--processes", "2")
+    runs = tmp_path / "runs" / "demo" / "sasrec-spatial"
+    wait_until(lambda: epochs_of(runs / "killed") >= 2, together, seconds=200)
+    os.kill(process_of(together.pid, rank=1), signal.SIGKILL)
+    _, messages = together.communicate()
+    assert together.returncode == 1
+    assert messages.count("error:") == 1 and "Traceback" not in messages, messages
+    assert "error: process 1 of this training was killed (SIGKILL)" in messages, messages
+    record = json.loads((runs / "killed" / "run.json").read_text())
+    assert (record["status"], record["processes"]) == ("failed", 2)
+    call(*PLAIN, "one")
+    for one, two in zip(history(runs / "one"), history(runs / "killed"), strict=False):
+        for name in set(one) - {"train_seconds", "validation_seconds"}:
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-5), name
+
+
+class Launcher:
+    """Stands for torch's: keeps what it is given, and fails as it is told.
+
+    Attributes:
+        count: number of processes.
+        command: what they carry out.
+        threads: number of threads of each.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failure: Exception | None = None) -> None:
+        self.failure, self.count, self.threads = failure, 0, 0
+        self.command: tuple[str, ...] = ()
+        monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", self._prepared)
+        monkeypatch.setattr("torch.get_num_threads", lambda: 9)
+        monkeypatch.setattr("sys.argv", ["actsr", "train", "--a"])
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def _prepared(self, config: LaunchConfig, *program: str) -> Callable[..., None]:
+        def launched(*arguments: str) -> None:
+            self.count, self.command = config.nproc_per_node, (*program, *arguments)
+            self.threads = int(os.environ["OMP_NUM_THREADS"])
+            if self.failure is not None:
+                raise self.failure
+
+        return launched
+
+
+def failed(tmp_path: Path, *exit_codes: int) -> ChildFailedError:
+    """Of processes that have ended so, each with what it has left in a file of its number, if there is one."""
+    failures = {rank: ProcessFailure(rank, 0, code, str(tmp_path / str(rank))) for rank, code in enumerate(exit_codes)}
+    return ChildFailedError("actsr", {rank: each for rank, each in failures.items() if each.exitcode})
+
+
+def test_processes_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Launcher(monkeypatch)
+    call("train", "--model", "sasrec", *SMALL, "--processes", "4")
+    assert launcher.command == (sys.executable, "-m", "actsr_cli", "train", "--a")
+    assert (launcher.count, launcher.threads) == (4, 2)
+
+
+@pytest.mark.parametrize("how", ["the launcher gets it", "the processes get it first"])
+def test_an_interrupt_of_all_processes_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
+    of_launcher = SignalException("interrupted", signal.SIGINT)
+    Launcher(monkeypatch, of_launcher if how.startswith("the launcher") else failed(tmp_path, 130, 130))
+    said = call("train", "--model", "sasrec", *SMALL, "--processes", "2", exit_code=130).stderr
+    assert said == ""
+
+
+def test_the_error_of_a_process_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "actsr-1")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "1"))
+    with pytest.raises(SystemExit) as ended, failures_reported():
+        raise ConfigError("no", hint="Do it.")
+    assert ended.value.code == 1
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    Launcher(monkeypatch, failed(tmp_path, 0, 1))
+    assert call("train", *SMALL, "--processes", "2", exit_code=1).stderr == "error: no\nDo it.\n"
+    Launcher(monkeypatch, failed(tmp_path, 3))
+    said = call("train", *SMALL, "--processes", "2", exit_code=1).stderr
+    assert said == "error: process 0 of this training has failed with exit code 3\n"
+
+
+def test_an_error_without_processes_is_shown_as_always() -> None:
+    with pytest.raises(ConfigError), failures_reported():
+        raise ConfigError("no")
+
+
+def test_processes_that_make_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Launcher(monkeypatch)
+
+    def refused(*options: str, exit_code: int = 1) -> str:
+        return " ".join(call("train", *SMALL, *options, exit_code=exit_code).stderr.split())
+
+    assert "should be greater than or equal to 1" in refused("--processes", "0", exit_code=2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for device in ("auto", "cuda"):
+        assert refused("--processes", "3", "--device", device) == (
+            f"error: 3 processes need as many GPUs, and '{device}' is 2 GPUs"
+        )
+    assert "2 processes need as many GPUs, and 'cuda:1' is 1 GPU" in refused("--processes", "2", "--device", "cuda:1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert refused("--processes", "2") == (
+        "error: --processes does not go with torchrun, which starts the processes itself"
+    )
+    assert launcher.count == 0
