@@ -27,8 +27,8 @@ _COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNE
 _RENORM = {"softmax": 0, "sum": 1, "none": 2}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _LONGEST_ON_GPU, _WIDEST_ON_GPU = 256, 64
-_OLDEST_TRITON = Version("3.6")
-"""The first version that the kernels were compiled with."""
+_OLDEST_TRITON = Version("3.9")
+"""Version 3.6 does not compile the kernels."""
 
 
 @dataclass(frozen=True)

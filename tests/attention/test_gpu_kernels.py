@@ -196,6 +196,7 @@ def test_a_history_that_is_too_long() -> None:
         by_kernel(attention, torch.zeros(5, WIDTH, device=DEVICE), pairs, None, Draws(), perturb=False, on_gpu=True)
 
 
+@pytest.mark.slow
 def test_all_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
     """Code that the interpreter accepts may not compile. Nothing runs here: compiling needs no GPU."""
     surroundings = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
