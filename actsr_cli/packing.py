@@ -46,6 +46,11 @@ class Packing:
         return self._to_device(self.host_lengths)
 
     @cached_property
+    def offsets(self) -> Tensor:
+        """(sequences + 1,) int64 `host_offsets` on the device."""
+        return self._to_device(self.host_offsets)
+
+    @cached_property
     def first(self) -> Tensor:
         """(sequences,) int64 the first token of each sequence."""
         return self._to_device(self.host_offsets[:-1])

@@ -17,6 +17,10 @@ from typer.main import get_command
 # thread each, and run in parallel instead. Must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Kernels for GPUs run on a CPU, interpreted. With a GPU, TRITON_INTERPRET=0 lets their tests run there. Must be set
+# before Triton is imported.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Shells start background jobs with Ctrl-C ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

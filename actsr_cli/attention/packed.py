@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
@@ -21,6 +25,10 @@ from actsr_cli.attention.stages import AttentionStages
 
 _COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNEALING}
 _RENORM = {"softmax": arrays.SOFTMAX, "sum": arrays.SUM, "none": arrays.NONE}
+_GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_LONGEST_ON_GPU, _WIDEST_ON_GPU = 256, 64
+_OLDEST_TRITON = Version("3.9")
+"""Version 3.6 does not compile the kernels."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +67,46 @@ def attend_packed(
         perturb: also return the perturbed stream.
         keep_stages: also return every stage of the attention.
     """
-    if keep_stages or not covered(attention, hidden):
+    on_gpu = covered_on_gpu(attention, hidden.device.type, hidden.dtype, pairs, relations)
+    if keep_stages or not (on_gpu or covered(attention, hidden)):
         return in_padded_form(attention, hidden, pairs, relations, perturb=perturb, keep_stages=keep_stages)
     draws = draw(attention, hidden, pairs, perturb=perturb)
-    return _by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb)
+    return by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb, on_gpu=on_gpu)
 
 
 def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
-    """Whether a kernel computes this: float32 on a CPU, without `attending_with` and `reads_forbidden_keys`."""
+    """Whether the kernel for CPUs computes this: float32, without `attending_with` and `reads_forbidden_keys`."""
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
+
+
+def covered_on_gpu(
+    attention: CalibratedSelfAttention,
+    device_type: str,
+    dtype: torch.dtype,
+    pairs: Pairs,
+    relations: Relations | None,
+) -> bool:
+    """Whether the kernels for GPUs compute this.
+
+    They need CUDA and Triton. They have no relations, whose sums per time interval would be added up in any order. A
+    history and a head must be small enough for the memory of a program.
+    """
+    if device_type != "cuda" or dtype not in _GPU_TYPES or relations is not None or not has_triton():
+        return False
+    width = attention.key.out_features // attention.heads
+    if pairs.packing.longest > _LONGEST_ON_GPU or width > _WIDEST_ON_GPU:
+        return False
+    return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether a version of Triton that the kernels know is installed."""
+    if find_spec("triton") is None:
+        return False
+    return Version(version("triton")) >= _OLDEST_TRITON
 
 
 def reads_padding(attention: CalibratedSelfAttention, *, perturb: bool) -> bool:
@@ -140,7 +177,7 @@ def in_padded_form(
     )
 
 
-def _by_kernel(
+def by_kernel(
     attention: CalibratedSelfAttention,
     hidden: Tensor,
     pairs: Pairs,
@@ -148,13 +185,38 @@ def _by_kernel(
     draws: Draws,
     *,
     perturb: bool,
+    on_gpu: bool = False,
 ) -> PackedOutput:
+    """`attend_packed` by the kernels for GPUs or the one for CPUs, with the given random numbers.
+
+    Only tests run the former on a CPU: Triton interprets them there.
+    """
+    operands = _operands(attention, hidden, pairs, relations)
+    perturb = perturb and attention.adversarial is not None
+    if on_gpu:
+        from actsr_cli.attention.kernels.gpu import attend as gpu  # Triton is not installed everywhere
+
+        settings, annealed = _settings(attention, 0.0, perturb=perturb), _annealed_on_device(attention, hidden)
+        attended, perturbed, squares = gpu.attend(operands, settings, pairs, draws, annealed)
+    else:
+        settings = _settings(attention, _annealed(attention.adversarial), perturb=perturb)
+        attended, perturbed, squares = cpu.attend(operands, settings, pairs, draws, relations)
+    return PackedOutput(
+        attended=attention.output(attended),
+        perturbed=attention.output(perturbed) if perturb else None,
+        squares=None if attention.adversarial is None else squares,
+    )
+
+
+def _operands(
+    attention: CalibratedSelfAttention, hidden: Tensor, pairs: Pairs, relations: Relations | None
+) -> cpu.Operands:
     rows = hidden[pairs.queries] if pairs.only_rows else hidden
     queries, keys = attention.query(rows), attention.key(hidden)
     spatial, adversarial = attention.spatial, attention.adversarial
     order = None if spatial is None else spatial.order
     distance = None if spatial is None else spatial.distance
-    operands = cpu.Operands(
+    return cpu.Operands(
         queries=queries,
         keys=keys,
         values=attention.value(hidden),
@@ -172,22 +234,15 @@ def _by_kernel(
         key_intervals=None if relations is None else relations.key_intervals,
         value_intervals=None if relations is None else relations.value_intervals,
     )
-    settings = _settings(attention, perturb=perturb and adversarial is not None)
-    attended, perturbed, squares = cpu.attend(operands, settings, pairs, draws, relations)
-    return PackedOutput(
-        attended=attention.output(attended),
-        perturbed=attention.output(perturbed) if settings.perturb else None,
-        squares=None if adversarial is None else squares,
-    )
 
 
-def _settings(attention: CalibratedSelfAttention, *, perturb: bool) -> arrays.Settings:
+def _settings(attention: CalibratedSelfAttention, annealed: float, *, perturb: bool) -> arrays.Settings:
     spatial, adversarial = attention.spatial, attention.adversarial
     return arrays.Settings(
         heads=attention.heads,
         scale=arrays.float32(attention.scale),
         combine=arrays.NOTHING if adversarial is None else _COMBINE[adversarial.combine_by],
-        annealed=arrays.float32(_annealed(adversarial)),
+        annealed=arrays.float32(annealed),
         renorm=_RENORM["none" if adversarial is None else adversarial.renorm],
         order=spatial is not None and spatial.order is not None,
         distance=spatial is not None and spatial.distance is not None,
@@ -202,3 +257,11 @@ def _annealed(adversarial: AdversarialCalibrator | None) -> float:
     if adversarial is None or adversarial.combine_by != "annealing":
         return 0.0
     return math.exp(-int(adversarial.step) / adversarial.annealing_steps)
+
+
+def _annealed_on_device(attention: CalibratedSelfAttention, like: Tensor) -> Tensor:
+    """() the same as a tensor: reading the step on the host would wait for the device."""
+    adversarial = attention.adversarial
+    if adversarial is None or adversarial.combine_by != "annealing":
+        return like.new_zeros(())
+    return torch.exp(-adversarial.step / adversarial.annealing_steps)

@@ -43,6 +43,18 @@ class Pairs:
         return torch.arange(self.packing.n_tokens, device=self.packing.device)
 
     @cached_property
+    def positions(self) -> Tensor:
+        """(queries,) int64 the position of each query in its sequence."""
+        return self.packing.positions[self.queries]
+
+    @cached_property
+    def query_offsets(self) -> Tensor:
+        """(sequences + 1,) int64 the first query of each sequence, and the number of queries."""
+        if self.rows is None or not self.only_rows:
+            return self.packing.offsets
+        return torch.searchsorted(self.rows, self.packing.offsets)
+
+    @cached_property
     def attending(self) -> Tensor:
         """(attending,) int64 the tokens whose attention is wanted."""
         return self.queries if self.rows is None else self.rows
@@ -69,7 +81,7 @@ class Pairs:
 
     @cached_property
     def host_query_offsets(self) -> NDArray[np.int64]:
-        """(sequences + 1,) the first query of each sequence, and the number of queries."""
+        """`query_offsets` on the host."""
         if self.rows is None or not self.only_rows:
             return self.packing.host_offsets
         return np.searchsorted(self.rows.cpu().numpy(), self.packing.host_offsets)
