@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from pretend_device import DEVICE, OUTSIDE, REPORT, STEPS, Waits, pretended, waits_of
-from processes import WARM, made_once
+from processes import made_once, warm
 from torch import Tensor
 
 from actsr_cli.config import LOSSES, MODELS
@@ -34,7 +34,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def there() -> Iterator[Executor]:
     """A process of its own, which the device changes for good."""
-    with ProcessPoolExecutor(1, mp_context=WARM) as pool:
+    with ProcessPoolExecutor(1, mp_context=warm()) as pool:
         yield pool
 
 
