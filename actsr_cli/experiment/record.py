@@ -9,12 +9,11 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self, TypedDict, Unpack
+from typing import Annotated, Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from actsr_cli import sealed
-from actsr_cli.config.training import FixedPrecision
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status as Status
 from actsr_cli.version import __version__
@@ -42,6 +41,7 @@ Time = Annotated[str, AfterValidator(_time)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds = Annotated[float, Field(ge=0, lt=1e12)]
 Value = Annotated[float, AfterValidator(_not_infinite)]
+FixedPrecision = Literal["float32", "bf16"]
 
 
 class Changes(TypedDict, total=False):

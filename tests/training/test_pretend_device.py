@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import torch
 from pretend_device import DEVICE, OUTSIDE, REPORT, STEPS, Waits, pretended, waits_of
-from processes import made_once, warm
+from processes import made_once
 from torch import Tensor
 
 from actsr_cli.config import LOSSES, MODELS
@@ -33,8 +34,8 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[Executor]:
-    """A process of its own, which the device changes for good."""
-    with ProcessPoolExecutor(1, mp_context=warm()) as pool:
+    """A process of its own, which the device changes for good, and where no gradient was computed before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         yield pool
 
 
