@@ -14,6 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COMPILED := $(VENV)/.compiled
 TOOLS := $(VENV)-tools
 UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/commands/test_compare.py \
@@ -24,14 +25,14 @@ LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py t
 help:
 	@sed -n 's/^#   //p' Makefile
 
-demo: $(READY)
+demo: $(COMPILED)
 	$(BIN)/actsr download demo
 	$(BIN)/actsr preprocess demo
 	$(BIN)/actsr train --model ac-sasrec --preset demo
 	$(BIN)/actsr evaluate
 	$(BIN)/actsr recommend
 
-test: lint types imports pytest
+test: $(COMPILED) lint types imports pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -43,7 +44,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports --no-cache
 
-pytest: $(READY) browser
+pytest: $(COMPILED) browser
 	$(BIN)/pytest -n auto --dist worksteal
 
 # The tests of the report need a browser; they are skipped without one.
@@ -57,7 +58,7 @@ browser:
 	    fi; \
 	fi
 
-bench: $(READY)
+bench: $(COMPILED)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec
 	$(BIN)/python -m benchmarks evaluation
 	$(BIN)/python -m benchmarks preparation --sizes 200000,2000000
@@ -92,8 +93,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	@echo "compiling the attention: this takes about a minute"
-	@$(BIN)/python -m actsr_cli.attention.kernels.first_call
+	@touch $@
+
+# The rest of `make --jobs 2 test` goes on meanwhile, but for the tests.
+$(COMPILED): $(READY) $(wildcard actsr_cli/attention/kernels/*.py)
+	$(BIN)/python -m actsr_cli.attention.kernels.first_call
 	@touch $@
 
 clean:
