@@ -38,6 +38,11 @@ _OURS = "actsr-"
 """Start of the launcher's id in processes that `start_processes` has started."""
 _INTERRUPTED = 130
 """Exit code of a process that Ctrl-C has stopped."""
+_MISSED = "another process of this training has ended or cannot be reached"
+_LAUNCHER = os.getppid()
+"""The process that has started this one."""
+_told_to_end: list[int] = []
+"""Signals that came while no training listened to them."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def joined_workers() -> Iterator[Workers]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     workers = Workers(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     # The launcher ends the others when one has failed. They notice it themselves, and report it before they end.
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    before = signal.signal(signal.SIGTERM, lambda number, _: _told_to_end.append(number))
     yield workers
     workers.sum(torch.zeros(1))  # a process that ends first breaks the connections
     time.sleep(_FAREWELL)
@@ -174,7 +179,7 @@ def _others_reached() -> Iterator[None]:
         yield
     except (RuntimeError, OSError) as error:
         raise RunError(
-            f"another process of this training has ended or cannot be reached ({str(error).splitlines()[0]})",
+            f"{_MISSED} ({str(error).splitlines()[0]})",
             hint="Its own message says why. To continue, start train --resume RUN with as many processes.",
         ) from error
 
@@ -182,6 +187,11 @@ def _others_reached() -> Iterator[None]:
 def started_here() -> bool:
     """Whether `start_processes` has started this process."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(_OURS)
+
+
+def told_to_end() -> bool:
+    """Whether this process is to end: by a signal before a training has listened to it, or because its launcher is gone."""
+    return bool(_told_to_end) or (started_here() and os.getppid() != _LAUNCHER)
 
 
 def start_processes(count: int) -> int:
@@ -227,18 +237,20 @@ def start_processes(count: int) -> int:
 
 
 def _cause(failures: Mapping[int, ProcessFailure]) -> RunError:
-    """The error of the process that failed first; one that was killed comes before those that miss it."""
-    killed = {rank: each for rank, each in failures.items() if each.exitcode < 0}
-    rank, first = min((killed or failures).items(), key=lambda each: each[1].timestamp)
-    if killed:
-        return RunError(
-            f"process {rank} of this training was killed ({signal.Signals(-first.exitcode).name})",
-            hint="To continue, start train --resume RUN with as many processes.",
-        )
-    said = first.error_file_data["message"]
-    if not isinstance(said, dict):
-        return RunError(f"process {rank} of this training has failed with exit code {first.exitcode}")
-    return RunError(said["message"], said["hint"])
+    """The error of the process that failed first: what it has said, or that it was killed; not that others miss it."""
+    said = {rank: each.error_file_data["message"] for rank, each in failures.items()}
+    told = [rank for rank, text in said.items() if isinstance(text, dict) and not text["message"].startswith(_MISSED)]
+    killed = [rank for rank, each in failures.items() if each.exitcode < 0]
+    first = min(told or killed or failures, key=lambda rank: failures[rank].timestamp)
+    code = failures[first].exitcode
+    if isinstance(said[first], dict):
+        return RunError(said[first]["message"], said[first]["hint"])
+    if code >= 0:
+        return RunError(f"process {first} of this training has failed with exit code {code}")
+    return RunError(
+        f"process {first} of this training was killed ({signal.Signals(-code).name})",
+        hint="To continue, start train --resume RUN with as many processes.",
+    )
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def _is_there(name: str, environments: Path, progress: Console) -> bool:
     if name not in PEERS:
         raise typer.BadParameter(f"there is no library '{name}'; there are {', '.join(PEERS)}")
     peer, python = PEERS[name], _python(environments, name)
-    if python.exists():
+    if peer.packages is not None and python.exists():
         return True
     folder = environments / peer.environment
     how = (

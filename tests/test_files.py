@@ -40,6 +40,7 @@ BY_HAND = {
     "data/archive.py:_unpack": INTO_SCRATCH,
     "data/transfer.py:start": RESUMABLE,
     "data/transfer.py:_append": RESUMABLE,
+    "distributed.py:failures_reported": "tells the launcher in its temporary folder why a process has failed",
     "recommending/reading.py:_on_disk": "copies standard input into a temporary folder",
     "recommending/writing.py:_csv": STREAMED,
     "recommending/writing.py:_parquet": STREAMED,

@@ -150,7 +150,9 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
 
 def refit_config(run: Run) -> RunConfig:
     """The settings of a refit: those of a finished run, but all data, and as many epochs as validation chose."""
-    training = {"stop_after": run.record.best_epoch, "log_attention": 0}
+    training: dict[str, object] = {"stop_after": run.record.best_epoch, "log_attention": 0}
+    if run.record.precision is not None:
+        training["precision"] = run.record.precision
     return run.config.model_copy(
         update={"split": NoSplit(), "training": run.config.training.model_copy(update=training)}
     )

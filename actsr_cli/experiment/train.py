@@ -12,7 +12,7 @@ import torch
 from actsr_cli.config import RunConfig, TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.distributed import ALONE, Workers
+from actsr_cli.distributed import ALONE, Workers, told_to_end
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.evaluation.judging import configured_measures, judge, ranker_for
 from actsr_cli.evaluation.protocol import Protocol
@@ -140,7 +140,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             save_checkpoint=lambda: save_state(run, trainer) if workers.leads else None,
             return_to_epoch=lambda: load_checkpoint(run.checkpoint_file, trainer),
             observer=Recorder(run, board, training.observer, watch) if workers.leads else training.observer,
-            should_stop=lambda: interrupted() or training.stop(),
+            should_stop=lambda: interrupted() or training.stop() or told_to_end(),
         )
         with failure_recorded(run, leads=training.begins_here):
             items = model.item_vectors().detach()

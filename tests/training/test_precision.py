@@ -21,7 +21,8 @@ ENTROPY = build_loss(CrossEntropyOptions(name="ce"), 29, torch.ones(30))
 
 
 def measure(monkeypatch: pytest.MonkeyPatch, seconds: dict[torch.dtype, float]) -> None:
-    monkeypatch.setattr(module, "_best_seconds", lambda _, dtype: seconds[dtype])
+    monkeypatch.setattr(module, "_best_seconds", lambda _columns, _width, dtype: seconds[dtype])
+    module._ratio.cache_clear()
 
 
 def test_the_faster_one_is_taken_if_it_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:

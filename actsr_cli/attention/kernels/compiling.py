@@ -55,9 +55,9 @@ def compile_elsewhere(functions: Sequence[Any], module: str) -> None:
     place = _place()
     if place is None or os.environ.get(_COMPILES) or all(map(_on_disk, functions)):
         return
-    with FileLock(place / "compiling.lock"):
+    getLogger("actsr").info("Compiling the attention: this takes about a minute, once on this machine")
+    with FileLock(place / "compiling.lock"):  # others wait
         if not all(map(_on_disk, functions)):
-            getLogger("actsr").info("Compiling the attention: this takes about a minute, once on this machine")
             paths = os.pathsep.join(filter(None, sys.path))
             surroundings = os.environ | {"PYTHONPATH": paths, _COMPILES: "1"}
             subprocess.run([sys.executable, "-m", module], env=surroundings, check=False, capture_output=True)  # noqa: S603 (no foreign word)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,8 +17,8 @@ _ROWS_AT_LEAST = 32
 """Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
 _ITEMS_AT_A_TIME = 1024
 """Items per block on a CPU: what one product writes is still in the cache when it is read."""
-_SAFE_LOGIT = 60.0
-"""No sum of exponentials of logits between minus this and this overflows or vanishes."""
+_SMALLEST_SUM, _LARGEST_SUM = 1e-26, 1e32
+"""Between them a sum of exponentials is exact: none of its parts was too large, and what was too small is nothing."""
 
 
 class CrossEntropy(PredictionLoss):
@@ -53,27 +51,21 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 
     The logits of all rows, (targets, n_items + 1), never exist at once. Each chunk of rows is turned into its share of
     the gradients while it is in the cache. Only the gradients are kept for the backward pass.
-
-    The gradient by the logits is the softmax minus the wanted distribution. The exponentials are divided by their sums
-    after they were multiplied with the items; the wanted distribution is one number for all items and another one for
-    the target, whose products need no logits.
     """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype, smoothing: float
     ) -> Tensor:
-        needs_items = ctx.needs_input_grad[1]
-        wanted = _Wanted(hidden.to(items.dtype), items, targets, smoothing)
-        of_hidden, of_items = wanted.hidden_gradient(), wanted.items_gradient() if needs_items else None
-        catalogue = _Catalogue(hidden.to(products), items.to(products), keep=needs_items)
-        loss = -wanted.logits()
-        for rows in catalogue.chunks():
-            loss[rows] += catalogue.add_chunk(rows, of_hidden[rows], of_items)
+        catalogue = _Catalogue(hidden, items, targets, products, smoothing, items_learn=ctx.needs_input_grad[1])
+        for first in range(0, len(targets), catalogue.at_a_time):
+            rows = slice(first, first + catalogue.at_a_time)
+            if not (catalogue.in_blocks and catalogue.add_exponentials(rows)):
+                catalogue.add_softmax(rows)
         ctx.n_targets = len(targets)
         ctx.hidden_dtype = hidden.dtype
-        ctx.save_for_backward(of_hidden, of_items)
-        return loss.mean()
+        ctx.save_for_backward(catalogue.of_hidden, catalogue.of_items)
+        return catalogue.losses.mean()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
@@ -88,116 +80,111 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         )
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """The wanted distribution: smoothing / columns for each item, and the rest for the target.
-
-    Attributes:
-        hidden: (targets, width).
-        items: (columns, width).
-        targets: (targets,) int64.
-        smoothing: see `cross_entropy`.
-    """
-
-    hidden: Tensor
-    items: Tensor
-    targets: Tensor
-    smoothing: float
-
-    def vectors(self) -> Tensor:
-        """(targets, width) the expected item vector of each target."""
-        vectors = (1 - self.smoothing) * self.items[self.targets]
-        return vectors + self.smoothing * self.items.mean(dim=0) if self.smoothing else vectors
-
-    def logits(self) -> Tensor:
-        """(targets,) the expected logit of each target."""
-        return (self.hidden * self.vectors()).sum(dim=1)
-
-    def hidden_gradient(self) -> Tensor:
-        """(targets, width) its part of the gradient by the hidden states."""
-        return -self.vectors()
-
-    def items_gradient(self) -> Tensor:
-        """(columns, width) its part of the gradient by the item vectors."""
-        parts = (self.smoothing - 1) * self.hidden
-        gradient: Tensor = torch.ops.aten.embedding_dense_backward(parts, self.targets, len(self.items), -1, False)
-        if self.smoothing:
-            gradient -= self.smoothing / len(self.items) * self.hidden.sum(dim=0)
-        return gradient
-
-
 class _Catalogue:
-    """Exponentials of the logits of all items for some rows, in buffers that all chunks share.
+    """Losses and gradients of rows of hidden states, in buffers that all chunks of rows share.
 
     Args:
-        hidden: (targets, width), in the type of the products.
-        items: (columns, width), likewise.
-        keep: keep the exponentials of a chunk until their sums are known, for the gradient by the items.
+        hidden, items, targets, products, smoothing: see `cross_entropy`; `products` is the type of the products.
+        items_learn: also compute the gradient by the item vectors.
+
+    Attributes:
+        losses: (targets,) the loss of each row.
+        of_hidden: (targets, width) gradient of their sum by the hidden states.
+        of_items: (columns, width) its gradient by the item vectors, or None.
+        at_a_time: rows of a chunk.
+        in_blocks: whether `add_exponentials` may be tried. It needs sums and products of one type; on a GPU it would make
+            the host wait.
     """
 
-    def __init__(self, hidden: Tensor, items: Tensor, *, keep: bool) -> None:
-        self.hidden, self.items, self.keep = hidden, items, keep
-        self.safe = _is_safe(hidden, items)
-        at_a_time = min(_ITEMS_AT_A_TIME, len(items)) if self.safe else len(items)
-        self.blocks = [slice(first, min(first + at_a_time, len(items))) for first in range(0, len(items), at_a_time)]
-        logits = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * 4 // items.element_size()
-        self.rows = min(len(hidden), max(_ROWS_AT_LEAST, logits // len(items)))
-        n_kept = len(self.blocks) if keep else 1
-        self.buffers = [items.new_empty(self.rows * at_a_time) for _ in range(n_kept)]
+    def __init__(
+        self,
+        hidden: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        products: torch.dtype,
+        smoothing: float,
+        *,
+        items_learn: bool,
+    ) -> None:
+        self.hidden, self.items = hidden.to(products), items.to(products)
+        self.targets, self.smoothing = targets, smoothing
+        self.losses = items.new_empty(len(targets))
+        self.of_hidden = torch.empty_like(hidden, dtype=items.dtype)
+        self.of_items = torch.zeros_like(items) if items_learn else None
+        self.in_blocks = hidden.device.type == "cpu" and products == items.dtype
+        logits = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * items.element_size() // self.items.element_size()
+        self.at_a_time = min(len(targets), max(_ROWS_AT_LEAST, logits // len(items)))
+        self._buffer = self.items.new_empty(self.at_a_time * len(items))
+        self._mean_item = items.mean(dim=0) if smoothing else None
 
-    def chunks(self) -> Iterator[slice]:
-        """The rows of each chunk."""
-        return (slice(first, first + self.rows) for first in range(0, len(self.hidden), self.rows))
+    def add_exponentials(self, rows: slice) -> bool:
+        """Add a chunk by its exponentials, without its largest logits; False, and nothing is added, if they are needed.
 
-    def add_chunk(self, rows: slice, of_hidden: Tensor, of_items: Tensor | None) -> Tensor:
-        """Add a chunk's part of the gradients, and return log Σ exp(logits) of each row, (rows,).
-
-        Args:
-            rows: the rows of the chunk.
-            of_hidden: (rows, width) the gradient by their hidden states.
-            of_items: (columns, width) the gradient by the item vectors; None if it is not needed.
+        The exponentials are divided by their sums after they were multiplied with the items. The gradient by the logits
+        is the softmax minus the wanted distribution, whose product with the items is one vector for each row.
         """
-        hidden = self.hidden[rows]
-        sums, logs = of_hidden.new_zeros(len(hidden)), None
-        vectors = torch.zeros_like(of_hidden)  # Σ exp(logit) · item vector
+        hidden, targets, smoothing = self.hidden[rows], self.targets[rows], self.smoothing
+        sums = hidden.new_zeros(len(hidden))
+        vectors = torch.zeros_like(hidden)  # Σ exp(logit) · item vector
+        blocks = [slice(first, first + _ITEMS_AT_A_TIME) for first in range(0, len(self.items), _ITEMS_AT_A_TIME)]
         kept = []
-        for number, block in enumerate(self.blocks):
+        for block in blocks:
             items = self.items[block]
-            weights = self.buffers[number if self.keep else 0][: len(hidden) * len(items)].view(len(hidden), -1)
+            weights = self._block(len(hidden), block.start if self.of_items is not None else 0, len(items))
             torch.mm(hidden, items.T, out=weights)
-            if self.safe:
-                add_exponentials(weights, sums)
-            else:  # all items are one block
-                logs = _softmax(weights, sums)
-            _add_product(vectors, weights, items)
+            add_exponentials(weights, sums)
+            vectors.addmm_(weights, items)
             kept.append(weights)
-        of_hidden += vectors / sums.unsqueeze(1)
-        if of_items is not None:
-            shares = (hidden / sums.unsqueeze(1)).to(hidden.dtype)
-            for block, weights in zip(self.blocks, kept, strict=True):
-                _add_product(of_items[block], weights.T, shares)
-        return sums.log() if logs is None else logs
+        if not bool(((sums > _SMALLEST_SUM) & (sums < _LARGEST_SUM)).all()):
+            return False
+        wanted = (1 - smoothing) * self.items[targets]
+        if self._mean_item is not None:
+            wanted += smoothing * self._mean_item
+        self.losses[rows] = sums.log() - (hidden * wanted).sum(dim=1)
+        self.of_hidden[rows] = vectors / sums.unsqueeze(1) - wanted
+        if self.of_items is not None:
+            shares = hidden / sums.unsqueeze(1)
+            for block, weights in zip(blocks, kept, strict=True):
+                self.of_items[block].addmm_(weights.T, shares)
+            self.of_items.index_add_(0, targets, hidden, alpha=smoothing - 1)
+            self.of_items -= smoothing / len(self.items) * hidden.sum(dim=0)
+        return True
+
+    def add_softmax(self, rows: slice) -> None:
+        """Add a chunk by the softmax of its logits."""
+        hidden = self.hidden[rows]
+        logits = self._block(len(hidden), 0, len(self.items))
+        torch.mm(hidden, self.items.T, out=logits)
+        self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
+        self.of_hidden[rows] = (slope @ self.items).to(self.of_hidden.dtype)
+        if self.of_items is not None and slope.dtype == self.of_items.dtype:
+            self.of_items.addmm_(slope.T, hidden)
+        elif self.of_items is not None:  # sums in full precision
+            self.of_items += slope.T @ hidden
+
+    def _block(self, rows: int, first: int, columns: int) -> Tensor:
+        """(rows, columns) memory for the logits of the items from `first` on."""
+        start = self.at_a_time * first
+        return self._buffer[start : start + rows * columns].view(rows, columns)
 
 
-def _is_safe(hidden: Tensor, items: Tensor) -> bool:
-    """Whether the lengths of the vectors keep all logits within `_SAFE_LOGIT`; on a GPU asking would make it wait."""
-    if hidden.device.type != "cpu":
-        return False
-    longest = [torch.linalg.vector_norm(each, dim=1).max() for each in (hidden, items)]
-    return bool(longest[0] * longest[1] < _SAFE_LOGIT)
+def _losses_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """The cross-entropy of each row, (rows,), and its gradient by the logits, which takes their place.
 
-
-def _softmax(logits: Tensor, sums: Tensor) -> Tensor:
-    """Softmax of each row in place, whose sum is 1; returns (rows,) log Σ exp(logits)."""
-    largest = logits.amax(dim=1).to(sums.dtype)
-    torch.softmax(logits, dim=1, out=logits)
-    sums.fill_(1.0)
-    return largest - logits.amax(dim=1).to(sums.dtype).log()  # of the largest logit, whose weight cannot vanish
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right; sums in the type of the total."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+    Args:
+        logits: (rows, columns).
+        targets: (rows,) int64.
+        smoothing: see `cross_entropy`.
+    """
+    columns = targets.unsqueeze(1)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    of_target = logits.gather(1, columns).squeeze(1).to(exact)
+    mean = logits.mean(dim=1, dtype=exact) if smoothing else of_target
+    largest = logits.amax(dim=1).to(exact)
+    weights = torch.softmax(logits, dim=1, out=logits)
+    # log Σ exp(logits), from the largest logit and its weight, which cannot underflow
+    normaliser = largest - weights.amax(dim=1).to(exact).log()
+    weights.scatter_add_(1, columns, torch.full_like(columns, smoothing - 1, dtype=weights.dtype))
+    if smoothing:
+        weights -= smoothing / logits.shape[1]
+    return normaliser - (1 - smoothing) * of_target - smoothing * mean, weights
