@@ -27,8 +27,8 @@ _COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNE
 _RENORM = {"softmax": arrays.SOFTMAX, "sum": arrays.SUM, "none": arrays.NONE}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _LONGEST_ON_GPU, _WIDEST_ON_GPU = 256, 64
-_OLDEST_TRITON = Version("3.9")
-"""Version 3.6 does not compile the kernels."""
+_OLDEST_TRITON = Version("3.7")
+"""The interpreter of 3.6 does not run the kernels, so they are not tested with it."""
 
 
 @dataclass(frozen=True)
