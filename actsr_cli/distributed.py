@@ -190,7 +190,7 @@ def started_here() -> bool:
 
 
 def told_to_end() -> bool:
-    """Whether this process is to end: by a signal before a training has listened to it, or because its launcher is gone."""
+    """Whether this process is to end: by a signal that no training has listened to, or as its launcher is gone."""
     return bool(_told_to_end) or (started_here() and os.getppid() != _LAUNCHER)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -23,12 +24,15 @@ from actsr_cli.attention.objective import mask_squares
 from actsr_cli.attention.pairs import Pairs
 from actsr_cli.attention.stages import AttentionStages
 
+KERNELS = "ACTSR_KERNELS"
+"""Environment variable: with 0, the readable form computes everything."""
 _COMBINE = {"gate": arrays.GATE, "fixed": arrays.FIXED, "annealing": arrays.ANNEALING}
 _RENORM = {"softmax": arrays.SOFTMAX, "sum": arrays.SUM, "none": arrays.NONE}
 _GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
-_LONGEST_ON_GPU, _WIDEST_ON_GPU = 256, 64
-_OLDEST_TRITON = Version("3.9")
-"""Version 3.6 does not compile the kernels."""
+_LONGEST_ON_GPU, _WIDEST_ON_GPU, _LARGEST_ON_GPU = 256, 64, 256 * 32
+"""Keys of a history, width of a head, and numbers of both together, each padded to a power of two."""
+_OLDEST_TRITON = Version("3.7")
+"""The interpreter of 3.6 does not run the kernels, so they are not tested with it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def attend_packed(
         keep_stages: also return every stage of the attention.
     """
     on_gpu = covered_on_gpu(attention, hidden.device.type, hidden.dtype, pairs, relations)
-    if keep_stages or not (on_gpu or covered(attention, hidden)):
+    wanted = not keep_stages and os.environ.get(KERNELS) != "0"
+    if not (wanted and (on_gpu or covered(attention, hidden))):
         return in_padded_form(attention, hidden, pairs, relations, perturb=perturb, keep_stages=keep_stages)
     draws = draw(attention, hidden, pairs, perturb=perturb)
     return by_kernel(attention, hidden, pairs, relations, draws, perturb=perturb, on_gpu=on_gpu)
@@ -95,10 +100,15 @@ def covered_on_gpu(
     """
     if device_type != "cuda" or dtype not in _GPU_TYPES or relations is not None or not has_triton():
         return False
-    width = attention.key.out_features // attention.heads
-    if pairs.packing.longest > _LONGEST_ON_GPU or width > _WIDEST_ON_GPU:
+    longest, width = (_padded(each) for each in (pairs.packing.longest, attention.key.out_features // attention.heads))
+    if longest > _LONGEST_ON_GPU or width > _WIDEST_ON_GPU or longest * width > _LARGEST_ON_GPU:
         return False
     return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
+
+
+def _padded(size: int) -> int:
+    """The next power of two."""
+    return 1 << (size - 1).bit_length()
 
 
 @cache

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Pairs, Relations, attend_packed, calibrated_self_attention
+from actsr_cli.attention.kernels import cpu
 from actsr_cli.attention.kernels.rows import exp, softplus
 from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.packed import covered, draw, in_padded_form
+from actsr_cli.packing import Packing
 
 WIDTH, SPAN = 16, 9
 OPTIONS: list[dict[str, Any]] = [
@@ -122,6 +124,17 @@ def test_relations(options: dict[str, Any]) -> None:
     compare(attention_of(0.3, **options), pairs, relations_of(lengths))
     last = Pairs(pairs.packing, causal=True, rows=pairs.packing.last, only_rows=True)
     compare(attention_of(**options), last, relations_of(lengths))
+
+
+def test_the_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    attention = calibrated_self_attention(8, 2, max_length=4).eval()
+    pairs = Pairs(Packing(np.array([2, 4]), torch.device("cpu")), causal=True)
+    hidden = torch.randn(6, 8)
+    by_kernel = attend_packed(attention, hidden, pairs).attended
+    monkeypatch.setenv("ACTSR_KERNELS", "0")
+    monkeypatch.setattr(cpu, "attend", None)
+    torch.testing.assert_close(attend_packed(attention, hidden, pairs).attended, by_kernel)
 
 
 @settings(max_examples=15, deadline=None)

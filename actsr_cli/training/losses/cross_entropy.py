@@ -92,8 +92,8 @@ class _Catalogue:
         of_hidden: (targets, width) gradient of their sum by the hidden states.
         of_items: (columns, width) its gradient by the item vectors, or None.
         at_a_time: rows of a chunk.
-        in_blocks: whether `add_exponentials` may be tried. It needs sums and products of one type; on a GPU it would make
-            the host wait.
+        in_blocks: whether `add_exponentials` may be tried. It needs sums and products of one type. On a GPU it would
+            make the host wait.
     """
 
     def __init__(

@@ -85,7 +85,8 @@ class _Attention(torch.autograd.Function):
         perturbed = new(n_attending if settings.perturb else 0, hidden)
         squares = new(settings.heads if masked else 0, n_queries, dtype=torch.float32)
         grid = (len(pairs.packing), -(-pairs.packing.longest // ROWS.value), settings.heads)
-        launch(forward, grid, task.warps, task.call(inputs), Streams(attended, perturbed, squares), settings)
+        streams = Streams(attended, perturbed, squares)
+        launch(forward, grid, task.warps, attended.device, task.call(inputs), streams, settings)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.task = task
@@ -101,6 +102,7 @@ class _Attention(torch.autograd.Function):
             backward,
             (len(task.pairs.packing), task.settings.heads),
             task.warps,
+            inputs.values_.device,
             task.call(inputs),
             streams,
             found,

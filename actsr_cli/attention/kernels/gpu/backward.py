@@ -34,6 +34,7 @@ from actsr_cli.attention.kernels.gpu.forward import (
 )
 from actsr_cli.attention.kernels.gpu.tiles import (
     SUM,
+    columns_of_zeros,
     dropped,
     load_drawn,
     load_heads,
@@ -43,6 +44,7 @@ from actsr_cli.attention.kernels.gpu.tiles import (
     product,
     renormalise,
     renormalise_back,
+    row_of_zeros,
     sigmoid,
     softmax_back,
     store_addends,
@@ -81,8 +83,8 @@ def backward(call: Call, upstream: Streams, to: Inputs, settings: tl.constexpr) 
     history, head = tl.program_id(0), tl.program_id(1)
     n_queries = tl.load(call.layout.query_offsets + history + 1) - tl.load(call.layout.query_offsets + history)
     place = place_of(call.layout, history, head, 0, settings)
-    by_keys = tl.zeros((settings.columns, settings.keys), tl.float32)
-    by_order, by_sharpness = tl.zeros((settings.keys,), tl.float32), tl.zeros((1,), tl.float32)
+    by_keys = columns_of_zeros(settings)
+    by_order, by_sharpness = row_of_zeros(settings), tl.zeros((1,), tl.float32)
     by_values, by_attack, by_distance, by_share = by_keys, by_keys, by_order, by_sharpness
     for block in range(tl.cdiv(n_queries, ROWS)):  # a tuple with names would lose them from one round to the next
         more = from_block(call, upstream, to, place_of(call.layout, history, head, block, settings), settings)
@@ -119,11 +121,7 @@ def store_sums(to: Inputs, place: Place, sums: Sums, settings: tl.constexpr) -> 
 @compiled
 def from_block(call: Call, upstream: Streams, to: Inputs, place: Place, settings: tl.constexpr) -> Sums:
     """Write the gradients of a block's queries; the result is what the block adds to those of its keys."""
-    by_keys, by_order, none = (
-        tl.zeros((settings.columns, settings.keys), tl.float32),
-        tl.zeros((settings.keys,), tl.float32),
-        tl.zeros((1,), tl.float32),
-    )
+    by_keys, by_order, none = columns_of_zeros(settings), row_of_zeros(settings), tl.zeros((1,), tl.float32)
     by_values, by_attack, by_distance, by_sharpness, by_share = by_keys, by_keys, by_order, none, none
     if to.keys is not None:
         w = weigh(call, place, settings)
@@ -144,7 +142,7 @@ def from_streams(
     call: Call, upstream: Streams, to: Inputs, place: Place, w: Weights, settings: tl.constexpr
 ) -> tl.tuple:
     """From the gradients of the streams to the slopes by the weights and, (columns, keys), to the values."""
-    none, by_values = tl.zeros_like(w.target), tl.zeros((settings.columns, settings.keys), tl.float32)
+    none, by_values = tl.zeros_like(w.target), columns_of_zeros(settings)
     slopes = Slopes(none, none, none, tl.zeros((1,), tl.float32))
     if upstream.attended is not None:
         by_stream = load_stream(upstream.attended, place, settings)
@@ -256,7 +254,7 @@ def to_scores(call: Call, to: Inputs, place: Place, w: Weights, slopes: Slopes, 
     Returns:
         What goes to the keys, (columns, keys), their addends of order and distance, (keys,) each, and the sharpness.
     """
-    order = tl.zeros((settings.keys,), tl.float32)
+    order = row_of_zeros(settings)
     distance, sharpness = order, tl.zeros((1,), tl.float32)
     spatial, by_product = slopes.spatial, tl.zeros_like(slopes.spatial)
     if settings.side_by_side:

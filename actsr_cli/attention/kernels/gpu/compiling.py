@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
+import torch
 import triton
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -20,6 +22,9 @@ def compiled(function: Function) -> Function:
     return cast(Function, triton.jit(function))
 
 
-def launch(kernel: Callable[..., None], grid: tuple[int, ...], warps: int, *arguments: Any) -> None:
-    """Run a kernel with a grid of programs, which have so many warps of 32 threads each."""
-    cast(Any, kernel)[grid](*arguments, num_warps=warps, num_stages=STAGES)
+def launch(
+    kernel: Callable[..., None], grid: tuple[int, ...], warps: int, device: torch.device, *arguments: Any
+) -> None:
+    """Run a kernel on a device with a grid of programs, which have so many warps of 32 threads each."""
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # Triton takes the present one
+        cast(Any, kernel)[grid](*arguments, num_warps=warps, num_stages=STAGES)

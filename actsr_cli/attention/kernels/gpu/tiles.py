@@ -101,6 +101,21 @@ def store_addends(
 
 
 @compiled
+def columns_of_zeros(settings: tl.constexpr) -> tl.tensor:
+    """(columns, keys) zeros. Triton 3.7 takes sizes only from names that are declared as constants."""
+    columns: tl.constexpr = settings.columns
+    keys: tl.constexpr = settings.keys
+    return tl.zeros((columns, keys), tl.float32)
+
+
+@compiled
+def row_of_zeros(settings: tl.constexpr) -> tl.tensor:
+    """(keys,) zeros."""
+    keys: tl.constexpr = settings.keys
+    return tl.zeros((keys,), tl.float32)
+
+
+@compiled
 def load_drawn(source: tl.tensor, place: Place) -> tl.tensor:
     """(rows, keys) random numbers, 0 at forbidden keys."""
     allowed = place.allowed & place.is_query[:, None]
