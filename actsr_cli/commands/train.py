@@ -171,10 +171,13 @@ def train(
             None if continues else resolve(preset=preset, file=config, overrides=overrides or [], options=options)
         )
         if processes > 1 and not started_here():
-            kind = (
-                device or (find_run(runs_dir, resume).config if resolved is None else resolved.config).training.device
+            settings = resolved or resolve(
+                file=find_run(runs_dir, resume).path / "config.yaml",
+                overrides=overrides or [],
+                options=options,
+                of_run=True,
             )
-            raise typer.Exit(train_in_processes(processes, kind))
+            raise typer.Exit(train_in_processes(processes, settings.config.training.device))
         if resolved is None:
             continue_run(
                 resume,
