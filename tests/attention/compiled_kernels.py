@@ -16,7 +16,7 @@ from actsr_cli.attention.kernels.gpu.compiling import STAGES
 from actsr_cli.attention.packed import by_kernel, draw
 
 TARGET = GPUTarget("cuda", 90, 32)
-SHARED_MEMORY = 227 * 1024  # bytes that a program may have there
+SHARED_MEMORY = 64 * 1024  # bytes that a program may have on the smallest GPUs, such as a T4
 TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int64: "*i64"}
 Constants = dict[tuple[int, ...], Any]
 
@@ -35,7 +35,7 @@ def signature(argument: Any, path: tuple[int, ...], constants: Constants) -> Any
     return "i32"
 
 
-def compile_only(kernel: Any, grid: tuple[int, ...], warps: int, *arguments: Any) -> None:
+def compile_only(kernel: Any, grid: tuple[int, ...], warps: int, _: torch.device, *arguments: Any) -> None:
     """Takes the place of `launch`."""
     *tensors, settings = arguments
     constants: Constants = {}
@@ -50,11 +50,13 @@ def compile_only(kernel: Any, grid: tuple[int, ...], warps: int, *arguments: Any
     print(kernel.__name__)
 
 
-def compile_training(dtype: torch.dtype = torch.float32, skip: int = 0, **options: Any) -> None:
+def compile_training(
+    dtype: torch.dtype = torch.float32, skip: int = 0, width: int = 16, longest: int = 3, **options: Any
+) -> None:
     """Compile both kernels as a training launches them, for gradients by all streams but the first `skip`."""
-    attention = calibrated_self_attention(16, 1, max_length=9, dropout=0.1, **options).to(dtype)
-    pairs = Pairs(packed([2, 3]), causal=True)
-    hidden = torch.zeros(5, 16, dtype=dtype, requires_grad=True)
+    attention = calibrated_self_attention(width, 1, max_length=longest, dropout=0.1, **options).to(dtype)
+    pairs = Pairs(packed([2, longest]), causal=True)
+    hidden = torch.zeros(2 + longest, width, dtype=dtype, requires_grad=True)
     output = by_kernel(
         attention, hidden, pairs, None, draw(attention, hidden, pairs, perturb=True), perturb=True, on_gpu=True
     )
@@ -63,7 +65,7 @@ def compile_training(dtype: torch.dtype = torch.float32, skip: int = 0, **option
 
 
 def main() -> None:
-    """Compile every branch of the kernels."""
+    """Compile every branch of the kernels, and the largest tiles."""
     vars(attend)["launch"] = compile_only
     compile_training(calibration="spatial", published_faults=True)
     compile_training(torch.bfloat16, calibration="full")
@@ -72,6 +74,7 @@ def main() -> None:
     )
     compile_training(calibration="adversarial", combine="fixed", renorm="none")
     compile_training(calibration="adversarial", skip=2)
+    compile_training(calibration="full", width=64, longest=128)
 
 
 if __name__ == "__main__":
