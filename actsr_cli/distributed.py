@@ -171,6 +171,7 @@ def joined_workers() -> Iterator[Workers]:
     dist.destroy_process_group()
     time.sleep(_FAREWELL)
     signal.signal(signal.SIGTERM, before)
+    _told_to_end.clear()
 
 
 @contextmanager

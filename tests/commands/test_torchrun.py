@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch.distributed as dist
 from processes import SMALL, call, epochs_of, made_once, start, wait_until
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig
 
 from actsr_cli.data.synthetic import generate_demo
-from actsr_cli.distributed import ALONE, Workers, failures_reported
+from actsr_cli.distributed import ALONE, Workers, failures_reported, joined_workers, told_to_end
 from actsr_cli.errors import ConfigError
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
@@ -282,6 +283,38 @@ def test_the_error_of_a_process_is_that_of_the_command(monkeypatch: pytest.Monke
     Launcher(monkeypatch, failed(tmp_path, 3))
     said = call("train", *SMALL, "--processes", "2", exit_code=1).stderr
     assert said == "error: process 0 of this training has failed with exit code 3\n"
+
+
+def test_what_a_process_has_said_comes_before_the_ends_that_it_caused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for rank, text in enumerate(("another process of this training has ended or cannot be reached (x)", "a full disk")):
+        said = {"message": text, "hint": None, "extraInfo": {"timestamp": str(rank)}}
+        (tmp_path / str(rank)).write_text(json.dumps({"message": said}))
+    Launcher(monkeypatch, failed(tmp_path, 1, 1, -signal.SIGKILL))
+    assert call("train", *SMALL, "--processes", "3", exit_code=1).stderr == "error: a full disk\n"
+    (tmp_path / "1").unlink()
+    Launcher(monkeypatch, failed(tmp_path, 1, 1, -signal.SIGKILL))
+    messages = call("train", *SMALL, "--processes", "3", exit_code=1).stderr
+    assert messages.startswith("error: process 2 of this training was killed (SIGKILL)")
+
+
+def test_a_signal_that_no_training_has_listened_to_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("init_process_group", "all_reduce", "destroy_process_group", "get_rank"):
+        monkeypatch.setattr(dist, name, lambda *_, **__: 0)
+    with joined_workers():
+        assert not told_to_end()
+        signal.raise_signal(signal.SIGTERM)
+        assert told_to_end()
+    assert not told_to_end()
+
+
+def test_a_process_whose_launcher_is_gone_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert not told_to_end()  # nobody is to tell it
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "actsr-1")
+    assert told_to_end()
 
 
 def test_an_error_without_processes_is_shown_as_always() -> None:
