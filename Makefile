@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 COMPILED := $(VENV)/.compiled
 TOOLS := $(VENV)-tools
 UV := $(TOOLS)/bin/uv
-LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/commands/test_compare.py \
+LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
 .PHONY: help demo test lint types imports pytest browser bench lowest audit hashes clean
@@ -74,7 +74,7 @@ lowest: $(TOOLS)
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-lowest
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --requirement $(TOOLS)/lowest.txt $(TOOLS)/torch/*.whl
 	$(UV) pip install --quiet --python $(VENV)-lowest/bin/python --no-deps --editable .
-	NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)-lowest/machine-code $(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -W ignore::DeprecationWarning $(LOWEST)
+	NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)-lowest/machine-code $(VENV)-lowest/bin/pytest -n auto -p no:cacheprovider -m "not slow" -k "not nothing_heavy" -W ignore::DeprecationWarning $(LOWEST)
 
 audit: $(TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)-audit
