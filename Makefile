@@ -95,7 +95,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# The rest of `make --jobs 2 test` goes on meanwhile, but for the tests.
+# With `make --jobs 2 test`, lint and types are checked meanwhile.
 $(COMPILED): $(READY) $(wildcard actsr_cli/attention/kernels/*.py)
 	$(BIN)/python -m actsr_cli.attention.kernels.first_call
 	@touch $@

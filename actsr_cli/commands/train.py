@@ -94,7 +94,7 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="float32, bf16 or auto (the faster one).", rich_help_panel=TRAINING)
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads, of each process.", rich_help_panel=TRAINING)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each process.", rich_help_panel=TRAINING)] = None,
     processes: Annotated[
         int, typer.Option(min=1, help="Share the training among N processes on this machine.", rich_help_panel=TRAINING)
     ] = 1,

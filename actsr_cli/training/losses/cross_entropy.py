@@ -60,8 +60,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         catalogue = _Catalogue(hidden, items, targets, products, smoothing, items_learn=ctx.needs_input_grad[1])
         for first in range(0, len(targets), catalogue.at_a_time):
             rows = slice(first, first + catalogue.at_a_time)
-            if not (catalogue.in_blocks and catalogue.add_exponentials(rows)):
-                catalogue.add_softmax(rows)
+            if not (catalogue.in_blocks and catalogue.add_by_exponentials(rows)):
+                catalogue.add_by_softmax(rows)
         ctx.n_targets = len(targets)
         ctx.hidden_dtype = hidden.dtype
         ctx.save_for_backward(catalogue.of_hidden, catalogue.of_items)
@@ -92,8 +92,8 @@ class _Catalogue:
         of_hidden: (targets, width) gradient of their sum by the hidden states.
         of_items: (columns, width) its gradient by the item vectors, or None.
         at_a_time: rows of a chunk.
-        in_blocks: whether `add_exponentials` may be tried. It needs sums and products of one type. On a GPU it would
-            make the host wait.
+        in_blocks: whether `add_by_exponentials` may be tried. It needs sums and products of one type. On a GPU it
+            would make the host wait.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class _Catalogue:
         self._buffer = self.items.new_empty(self.at_a_time * len(items))
         self._mean_item = items.mean(dim=0) if smoothing else None
 
-    def add_exponentials(self, rows: slice) -> bool:
+    def add_by_exponentials(self, rows: slice) -> bool:
         """Add a chunk by its exponentials, without its largest logits; False, and nothing is added, if they are needed.
 
         The exponentials are divided by their sums after they were multiplied with the items. The gradient by the logits
@@ -147,10 +147,11 @@ class _Catalogue:
             for block, weights in zip(blocks, kept, strict=True):
                 self.of_items[block].addmm_(weights.T, shares)
             self.of_items.index_add_(0, targets, hidden, alpha=smoothing - 1)
-            self.of_items -= smoothing / len(self.items) * hidden.sum(dim=0)
+            if smoothing:
+                self.of_items -= smoothing / len(self.items) * hidden.sum(dim=0)
         return True
 
-    def add_softmax(self, rows: slice) -> None:
+    def add_by_softmax(self, rows: slice) -> None:
         """Add a chunk by the softmax of its logits."""
         hidden = self.hidden[rows]
         logits = self._block(len(hidden), 0, len(self.items))

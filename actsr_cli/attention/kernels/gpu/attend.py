@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import triton
 from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -161,7 +162,8 @@ def _compiled_in(settings: arrays.Settings, pairs: Pairs, width: int) -> Setting
 
 def _padded(size: int) -> int:
     """The next power of two, at least the smallest side of a product."""
-    return max(_SMALLEST_SIDE, 1 << (size - 1).bit_length())
+    padded: int = triton.next_power_of_2(size)
+    return max(_SMALLEST_SIDE, padded)
 
 
 def _layout(pairs: Pairs) -> Layout:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import triton.language as tl
 
+from actsr_cli.attention.kernels import arrays
 from actsr_cli.attention.kernels.gpu.arrays import ROWS, Layout, Place
 from actsr_cli.attention.kernels.gpu.compiling import compiled
 
-SOFTMAX, SUM = tl.constexpr(0), tl.constexpr(1)
+SOFTMAX, SUM = tl.constexpr(arrays.SOFTMAX), tl.constexpr(arrays.SUM)
 SMALLEST_SUM = tl.constexpr(1e-9)
 """As in `masks.renormalise`."""
 
