@@ -12,6 +12,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from actsr_cli import plugins
 from actsr_cli.app import app
 from actsr_cli.config import CustomLoss, LossOptions, section
 from actsr_cli.data.synthetic import generate_demo
@@ -48,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def build(options: LossOptions) -> float:
     """The loss of two targets whose scores exceed those of their negatives by 1 and 3."""
+    plugins.trust("hinge:Hinge")  # a run of another test may name it
     loss = build_loss(options, 3, COUNTS)
     items = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
     drawn = loss.draw(torch.tensor([2, 3]))

@@ -58,6 +58,9 @@ class TrainedOptions(ModelOptions):
         "dot", description="Score of an item: dot product with the hidden state, or cosine divided by temperature."
     )
     temperature: float = Field(0.07, gt=0, description="With similarity: cosine, the divisor of the cosines.")
+    learn_repeats: bool = Field(
+        False, description="Learn how much (less) likely an item is if the history already holds it. Needs loss ce."
+    )
 
 
 class TransformerOptions(TrainedOptions):
@@ -91,6 +94,26 @@ class PositionOptions(TransformerOptions):
     )
 
 
+class EncoderOptions(TransformerOptions):
+    """A model of the package's own transformer layers, which may filter a history beside attending to it."""
+
+    filter: Literal["none", "conv", "dilated", "dynamic"] = Field(
+        "none", description="Filter of the history beside the attention of each layer."
+    )
+    filter_kernel: int = Field(
+        4, ge=1, le=64, description="Weights of the filter: one for the item itself, the others for items before it."
+    )
+    filter_share: float = Field(
+        0.5, gt=0, lt=1, description="Share of the filter in the attended values at the start; it is learned."
+    )
+
+    @model_validator(mode="after")
+    def _the_published_code_has_no_filter(self) -> Self:
+        if self.filter != "none" and self.reproduce_published_faults:
+            raise ValueError(f"filter {self.filter} cannot be used with reproduce_published_faults")
+        return self
+
+
 class CustomOptions(PositionOptions):
     """A model of your own: the keys that most models have, and `options` for all others.
 
@@ -110,7 +133,7 @@ _ITEM_REPLACEMENT = "Probability of replacing an item of a history by a random o
 
 
 @MODELS.register
-class SASRecOptions(PositionOptions):
+class SASRecOptions(PositionOptions, EncoderOptions):
     """A causal transformer over item embeddings."""
 
     title: ClassVar[str] = "SASRec"
@@ -122,7 +145,7 @@ class SASRecOptions(PositionOptions):
 
 
 @MODELS.register
-class BERT4RecOptions(PositionOptions):
+class BERT4RecOptions(PositionOptions, EncoderOptions):
     """A bidirectional transformer that predicts masked items."""
 
     title: ClassVar[str] = "BERT4Rec"
@@ -137,7 +160,7 @@ class BERT4RecOptions(PositionOptions):
 
 
 @MODELS.register
-class SSEPTOptions(PositionOptions):
+class SSEPTOptions(PositionOptions, EncoderOptions):
     """SASRec with a user embedding concatenated to each item embedding."""
 
     title: ClassVar[str] = "SSE-PT"
@@ -156,7 +179,7 @@ class SSEPTOptions(PositionOptions):
 
 
 @MODELS.register
-class TiSASRecOptions(TransformerOptions):
+class TiSASRecOptions(EncoderOptions):
     """A causal transformer that uses the time intervals between items."""
 
     title: ClassVar[str] = "TiSASRec"

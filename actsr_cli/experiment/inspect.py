@@ -22,7 +22,7 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.inspection.answers import PROTOCOL, Case, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
-from actsr_cli.inspection.learned import learned_curves
+from actsr_cli.inspection.learned import filter_shares, learned_curves
 from actsr_cli.inspection.output import write_output
 from actsr_cli.inspection.report import Report, ReportedRun
 from actsr_cli.inspection.robustness import Mass, attention_mass, robustness
@@ -218,6 +218,7 @@ def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[
         noise_mass=_known_noise(inspected, cases, seed),
         faithfulness=faithful,
         robustness=robustness(model, cases, noise, device=device, seed=seed, on_step=say) if noise else [],
+        filter_shares=filter_shares(model),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.faithfulness import Faithfulness
@@ -22,6 +22,7 @@ class Findings:
         noise_mass: the attention on known noise items of the demo data; None for other data.
         faithfulness: None if not measured.
         robustness: empty if not measured.
+        filter_shares: the share of each layer's filter; empty without filters.
     """
 
     run: str
@@ -31,3 +32,4 @@ class Findings:
     noise_mass: Mass | None
     faithfulness: Faithfulness | None
     robustness: list[Disturbed]
+    filter_shares: list[float] = field(default_factory=list)

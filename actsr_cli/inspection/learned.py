@@ -14,6 +14,7 @@ from torch import Tensor
 from actsr_cli.inspection.answers import Case, case_batches
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.filters import SequenceFilter
 
 Curve = NDArray[np.float64]
 
@@ -52,6 +53,11 @@ def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: tor
         for layer, found in enumerate(sums):
             _add(found, traced, layer)
     return [_curves(found) for found in sums]
+
+
+def filter_shares(model: SequentialModel) -> list[float]:
+    """The share of each layer's filter in the values that the layer attends to; empty without filters."""
+    return [float(module.share) for module in model.modules() if isinstance(module, SequenceFilter)]
 
 
 class _Sums:

@@ -36,6 +36,8 @@ class Table:
 def findings_tables(found: Findings) -> list[Table]:
     """The tables of all measurements of one run."""
     tables = [_looked_at(found)]
+    if found.filter_shares:
+        tables.append(_filters(found))
     if found.noise_mass is not None:
         tables.append(_noise_items(found.run, found.noise_mass))
     if found.faithfulness is not None:
@@ -59,6 +61,23 @@ def _looked_at(found: Findings) -> Table:
         ),
         columns=("share of", *found.effective_share),
         rows=(("positions", *map(_percent, found.effective_share.values())),),
+    )
+
+
+def _filters(found: Findings) -> Table:
+    return Table(
+        name="filters",
+        run=found.run,
+        title=f"{found.run}: filter and attention",
+        note=(
+            "Learned shares in the values that a layer adds to its input. The filter reads the latest items whatever "
+            "the attention is, so the attention alone explains less of the prediction."
+        ),
+        columns=("layer", "filter", "attention"),
+        rows=tuple(
+            (str(layer), f"{100 * share:.1f}%", f"{100 * (1 - share):.1f}%")
+            for layer, share in enumerate(found.filter_shares, 1)
+        ),
     )
 
 

@@ -120,7 +120,7 @@ def trace(model: Model, batch: Batch) -> AttentionTrace:
         layers = tuple(layer.stages for layer in encoded.layers if layer.stages is not None)
         if not layers:
             raise RunError(f"{type(model).__name__} has no calibrated or plain attention of actsr to inspect")
-        scores = model.item_scores(encoded.hidden[inputs.packing.last])
+        scores = model.scores_after(inputs, encoded.hidden[inputs.packing.last])
     return AttentionTrace(inputs.padded().item_ids, inputs.lengths, layers, scores)
 
 

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from actsr_cli.attention import Relations, recorded
 from actsr_cli.attention.objective import mask_squares
 from actsr_cli.batch import Batch, PaddedBatch, TrainingBatch
-from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions, TransformerOptions
+from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions
+from actsr_cli.config.models import EncoderOptions
 from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
+from actsr_cli.models.repeats import RepeatBonus, Repeats
 from actsr_cli.packing import Packing
 
 
@@ -98,10 +100,15 @@ class SequentialModel(Model):
     Attributes:
         causal: row i of the hidden states depends on no item after position i. One pass over a history then trains all
             its prefixes.
+        repeat_bonus: what is added to the scores of items that the history already holds, or None.
     """
 
     config: TrainedOptions
     causal: ClassVar[bool] = True
+
+    def __init__(self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
+        super().__init__(options, calibration, n_items, n_users)
+        self.repeat_bonus = RepeatBonus() if self.config.learn_repeats else None
 
     @abstractmethod
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:
@@ -149,11 +156,28 @@ class SequentialModel(Model):
         return self.encode(inputs, Pass(rows=inputs.packing.last)).hidden
 
     def score(self, batch: Batch) -> Tensor:
-        return self.item_scores(self.represent(batch.latest(self.config.max_length)))
+        batch = batch.latest(self.config.max_length)
+        return self.scores_after(batch, self.represent(batch))
+
+    def scores_after(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """(histories, n_items + 1) scores of all items by the hidden state of each history, (histories, width)."""
+        scores = self.item_scores(hidden)
+        repeats = self.repeats(batch, batch.packing.last)
+        return scores if repeats is None else repeats.added(scores)
+
+    def repeats(self, batch: Batch, rows: Tensor) -> Repeats | None:
+        """The items that each row, (rows,), has seen, with their bonus; None without one."""
+        if self.repeat_bonus is None:
+            return None
+        repeats: Repeats = self.repeat_bonus(batch, rows, self.n_items, causal=self.causal)
+        return repeats
 
     def item_scores(self, hidden: Tensor) -> Tensor:
-        """(..., n_items + 1) scores of all items by hidden states (..., width)."""
-        return self.compared(hidden) @ self.compared(self.item_vectors()).T
+        """(histories, n_items + 1) scores of all items by hidden states, (histories, width).
+
+        They lie in memory item after item: a CPU writes this form in half the time.
+        """
+        return (self.compared(self.item_vectors()) @ self.compared(hidden).T).T
 
     def compared(self, vectors: Tensor) -> Tensor:
         """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
@@ -190,7 +214,7 @@ class EncoderModel(SequentialModel):
         encoder: the layers.
     """
 
-    config: TransformerOptions
+    config: EncoderOptions
     item_embedding: nn.Embedding
     encoder: Encoder
 
@@ -212,7 +236,6 @@ class EncoderModel(SequentialModel):
         encoded: Encoded = self.encoder(
             embedded.hidden,
             embedded.packing,
-            causal=self.causal,
             relations=embedded.relations,
             real_lengths=embedded.real_lengths,
             wanted=wanted,

@@ -36,7 +36,7 @@ class BERT4Rec(EncoderModel):
         self.position_embedding = position_table(options, calibration, places)
         self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
         self.dropout = Dropout(options.hidden_dropout)
-        self.encoder = Encoder(options, calibration, positions=places)
+        self.encoder = Encoder(options, calibration, positions=places, causal=self.causal)
         initialise(self, options.initializer_range)
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:

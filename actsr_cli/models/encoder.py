@@ -19,7 +19,9 @@ from actsr_cli.attention import (
     calibrated_self_attention,
     reads_padding,
 )
-from actsr_cli.config import CalibrationOptions, TransformerOptions
+from actsr_cli.config import CalibrationOptions
+from actsr_cli.config.models import EncoderOptions
+from actsr_cli.models.filters import sequence_filter
 from actsr_cli.packing import Packing
 
 Activation = Callable[[Tensor], Tensor]
@@ -89,7 +91,7 @@ class Encoded:
 class FeedForward(nn.Module):
     """Two affine maps with an activation between them, residual connection and layer normalisation."""
 
-    def __init__(self, config: TransformerOptions) -> None:
+    def __init__(self, config: EncoderOptions) -> None:
         super().__init__()
         self.inner = nn.Linear(config.hidden_size, config.inner_size)
         self.outer = nn.Linear(config.inner_size, config.hidden_size)
@@ -106,7 +108,9 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     """Calibrated attention and a feed-forward block, each with residual connection and normalisation."""
 
-    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
+    def __init__(
+        self, config: EncoderOptions, calibration: CalibrationOptions, positions: int, *, causal: bool
+    ) -> None:
         super().__init__()
         self.attention = calibrated_self_attention(
             config.hidden_size,
@@ -116,6 +120,7 @@ class EncoderLayer(nn.Module):
             published_faults=config.reproduce_published_faults,
             **calibration.attention_arguments(),
         )
+        self.filter = sequence_filter(config, causal=causal)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
         self.feed_forward = FeedForward(config)
@@ -134,15 +139,19 @@ class EncoderLayer(nn.Module):
         output = attend_packed(
             self.attention, hidden, pairs, relations=relations, perturb=wanted.train, keep_stages=wanted.keep_stages
         )
-        residual = hidden if pairs.rows is None else hidden[pairs.rows]
+        rows = slice(None) if pairs.rows is None else pairs.rows
+        filtered = None if self.filter is None else self.filter(hidden, pairs.packing)[rows]
+        residual = hidden[rows]
         return LayerOutput(
-            hidden=self._finish(residual, output.attended),
-            perturbed=None if output.perturbed is None else self._finish(residual, output.perturbed),
+            hidden=self._finish(residual, output.attended, filtered),
+            perturbed=None if output.perturbed is None else self._finish(residual, output.perturbed, filtered),
             squares=output.squares,
             stages=output.stages,
         )
 
-    def _finish(self, residual: Tensor, attended: Tensor) -> Tensor:
+    def _finish(self, residual: Tensor, attended: Tensor, filtered: Tensor | None = None) -> Tensor:
+        if self.filter is not None and filtered is not None:
+            attended = self.filter.mix(attended, filtered)
         hidden: Tensor = self.feed_forward(self.norm(residual + self.dropout(attended)))
         return hidden
 
@@ -154,11 +163,17 @@ class Encoder(nn.Module):
         config: the model's settings.
         calibration: how the attention of its layers is calibrated.
         positions: maximum sequence length.
+        causal: no token reads later ones.
     """
 
-    def __init__(self, config: TransformerOptions, calibration: CalibrationOptions, positions: int) -> None:
+    def __init__(
+        self, config: EncoderOptions, calibration: CalibrationOptions, positions: int, *, causal: bool
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config, calibration, positions) for _ in range(config.layers))
+        self.causal = causal
+        self.layers = nn.ModuleList(
+            EncoderLayer(config, calibration, positions, causal=causal) for _ in range(config.layers)
+        )
 
     def reads_padding(self, wanted: Pass) -> bool:
         """Whether a layer attends to padding, see `actsr_cli.attention.reads_padding`."""
@@ -170,7 +185,6 @@ class Encoder(nn.Module):
         hidden: Tensor,
         packing: Packing,
         *,
-        causal: bool,
         relations: Relations | None = None,
         real_lengths: Tensor | None = None,
         wanted: Pass = HIDDEN_STATES,
@@ -180,13 +194,12 @@ class Encoder(nn.Module):
         Args:
             hidden: (tokens, hidden) embedded items.
             packing: the sequences.
-            causal: forbid later keys.
             relations: positions and time intervals of the pairs, if the model uses them.
             real_lengths: see `Pairs`.
             wanted: what to return. Only the last layer has a perturbed stream, unless stages are kept: then every layer
                 has its own.
         """
-        all_pairs = last_pairs = Pairs(packing, causal, real_lengths=real_lengths)
+        all_pairs = last_pairs = Pairs(packing, self.causal, real_lengths=real_lengths)
         if wanted.rows is not None and len(wanted.rows) < packing.n_tokens:
             last_pairs = replace(all_pairs, rows=wanted.rows, only_rows=not wanted.train)
         below = replace(wanted, train=wanted.train and wanted.keep_stages)  # no loss uses perturbed streams there

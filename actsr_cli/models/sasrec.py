@@ -24,7 +24,7 @@ class SASRec(EncoderModel):
         self.position_embedding = position_table(options, calibration, options.max_length)
         self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
         self.dropout = Dropout(options.hidden_dropout)
-        self.encoder = Encoder(options, calibration, positions=options.max_length)
+        self.encoder = Encoder(options, calibration, positions=options.max_length, causal=self.causal)
         initialise(self, options.initializer_range)
 
     def embed(self, batch: Batch) -> Embedded:

@@ -40,7 +40,7 @@ class SSEPT(EncoderModel):
         self.position_embedding = position_table(options, calibration, options.max_length)
         self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
         self.dropout = Dropout(options.hidden_dropout)
-        self.encoder = Encoder(options, calibration, positions=options.max_length)
+        self.encoder = Encoder(options, calibration, positions=options.max_length, causal=self.causal)
         self.trained_users: Tensor
         self.register_buffer("trained_users", torch.zeros(n_users + 1, dtype=torch.bool))
         initialise(self, options.initializer_range)

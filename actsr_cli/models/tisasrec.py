@@ -39,7 +39,7 @@ class TiSASRec(EncoderModel):
         self.value_intervals = nn.Embedding(n_intervals, width, padding_idx=first)
         self.norm = nn.LayerNorm(width, eps=options.layer_norm_eps)
         self.dropout = Dropout(options.hidden_dropout)
-        self.encoder = Encoder(options, calibration, positions=options.max_length)
+        self.encoder = Encoder(options, calibration, positions=options.max_length, causal=self.causal)
         initialise(self, options.initializer_range)
 
     def embed(self, batch: Batch) -> Embedded:

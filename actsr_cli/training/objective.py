@@ -14,6 +14,7 @@ from actsr_cli.config.training import Precision
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.encoder import Encoded, Pass
+from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.losses.item_rows import compared_items
 
@@ -87,10 +88,11 @@ class Objective:
         n_targets = len(batch.targets)
         totals = self._totals(n_targets, n_targets if self.model.causal else len(batch), squares)
         items, negatives = compared_items(self.model, self.loss), self.loss.draw(batch.targets)
-        calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives) / totals.n_targets
+        repeats = self.model.repeats(batch, batch.rows)
+        calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives, repeats) / totals.n_targets
         if encoded.perturbed is None:
             return Losses(calibrated)
-        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), batch.targets, negatives)
+        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), batch.targets, negatives, repeats)
         perturbed = perturbed / totals.n_targets
         penalty = self._penalty(squares, totals)
         return Losses(calibrated, perturbed, penalty, self.model.calibration.penalty_weight * penalty - perturbed)
@@ -100,11 +102,15 @@ class Objective:
         if losses.calibrated.requires_grad:
             self.parameters.backward(losses)
 
-    def _prediction_loss(self, stream: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+    def _prediction_loss(
+        self, stream: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats | None
+    ) -> Tensor:
         """The prediction loss, summed over the targets."""
         hidden = self.model.compared(stream)
         with self._bf16(hidden.device.type):
-            return self.loss(hidden, items, targets, negatives) * len(targets)
+            if repeats is None:
+                return self.loss(hidden, items, targets, negatives) * len(targets)
+            return self.loss.with_repeats(hidden, items, targets, repeats) * len(targets)
 
     def _bf16(self, device_type: str, *, pays: bool = True) -> torch.autocast:
         return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.precision == "bf16")

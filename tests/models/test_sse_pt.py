@@ -55,7 +55,7 @@ def test_loss_equals_that_of_concatenated_items_and_users() -> None:
     batch = trained(HISTORY, [[2, 3, 4], [5, 6]])
     ours = Objective(model, prediction_loss()).losses(batch).calibrated
     embedded = model.embed(batch)
-    hidden = model.encoder(embedded.hidden, embedded.packing, causal=True).hidden  # (tokens, item and user parts)
+    hidden = model.encoder(embedded.hidden, embedded.packing).hidden  # (tokens, item and user parts)
     users = model.user_embedding(torch.tensor([1, 1, 1, 3, 3]))
     logits = [
         row @ torch.cat([model.item_vectors(), user.expand(10, -1)], -1).T

@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from actsr_cli.batch import PADDING
+from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses import cross_entropy as module
 from actsr_cli.training.losses.cross_entropy import cross_entropy
 
@@ -16,6 +18,7 @@ from actsr_cli.training.losses.cross_entropy import cross_entropy
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("largest_logit", [3.0, 400.0])  # the latter has no exponential
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("bonus", [None, -2.0])
 def test_chunks_give_the_loss_and_gradients_of_the_library(
     monkeypatch: pytest.MonkeyPatch,
     logits_at_a_time: int,
@@ -24,6 +27,7 @@ def test_chunks_give_the_loss_and_gradients_of_the_library(
     smoothing: float,
     largest_logit: float,
     dtype: torch.dtype,
+    bonus: float | None,
 ) -> None:
     monkeypatch.setattr(module, "_LOGITS_AT_A_TIME", {"cpu": logits_at_a_time})
     monkeypatch.setattr(module, "_ROWS_AT_LEAST", 1)
@@ -33,19 +37,47 @@ def test_chunks_give_the_loss_and_gradients_of_the_library(
     items = torch.randn(12, 8, dtype=torch.float64)
     hidden *= largest_logit / (hidden @ items.T).abs().max()
     targets = torch.randint(0, 12, (23,))
-    exact = [values.clone().requires_grad_() for values in (hidden, items)]
-    expected = F.cross_entropy(exact[0] @ exact[1].T, targets, label_smoothing=smoothing)
-    of_hidden, of_items = torch.autograd.grad(3 * expected, exact)
-    given = [values.to(dtype).requires_grad_() for values in (hidden, items)]
-    ours = cross_entropy(given[0], given[1] if items_learn else given[1].detach(), targets, smoothing)
+    seen = torch.stack([torch.randperm(11)[:4] + 1 for _ in range(23)]).tril(2)  # 0 to 2 of the 4 are nothing
+    seen[::5, 0] = targets[::5]
+    seen[::5, 1:] = PADDING
+    exact = [values.clone().requires_grad_() for values in (hidden, items, torch.tensor(bonus or 0.0).double())]
+    logits = (exact[0] @ exact[1].T).scatter_add(1, seen, exact[2] * (seen != PADDING))
+    expected = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    of_hidden, of_items, of_bonus = torch.autograd.grad(3 * expected, exact)
+    given = [values.detach().to(dtype).requires_grad_() for values in exact]
+    repeats = None if bonus is None else Repeats(seen, given[2])
+    ours = cross_entropy(given[0], given[1] if items_learn else given[1].detach(), targets, smoothing, repeats)
     torch.autograd.backward(3 * ours)
     tolerance = 1e-6 if dtype is torch.float64 else 1e-4
     assert ours.item() == pytest.approx(expected.item(), rel=tolerance)
     torch.testing.assert_close(given[0].grad, of_hidden.to(dtype), rtol=tolerance, atol=tolerance / 10)
+    if bonus is not None:
+        torch.testing.assert_close(given[2].grad, of_bonus.to(dtype), rtol=tolerance, atol=tolerance)
     if items_learn:
         torch.testing.assert_close(given[1].grad, of_items.to(dtype), rtol=tolerance, atol=largest_logit * tolerance)
     else:
         assert given[1].grad is None
+
+
+@pytest.mark.parametrize("items_learn", [True, False])
+def test_threads_share_the_rows(items_learn: bool) -> None:
+    torch.manual_seed(0)
+    hidden, items, targets = torch.randn(200, 8), torch.randn(3000, 8), torch.randint(0, 3000, (200,))
+    seen, found = torch.randint(1, 3000, (200, 1)), []
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        operands = [each.clone().requires_grad_() for each in (hidden, items, torch.tensor(-1.0))]
+        torch.set_num_threads(threads)
+        try:
+            of_items = operands[1] if items_learn else operands[1].detach()
+            loss = cross_entropy(operands[0], of_items, targets, 0.1, Repeats(seen, operands[2]))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        torch.autograd.backward(loss)
+        found.append([loss.detach(), *(each.grad for each in operands)])
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(one, several)
 
 
 def test_one_large_row_costs_no_other_row_its_exactness() -> None:

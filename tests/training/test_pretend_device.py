@@ -17,6 +17,7 @@ from torch import Tensor
 from actsr_cli.config import LOSSES, MODELS
 from actsr_cli.config.models import TransformerOptions
 from actsr_cli.data.synthetic import generate_demo
+from actsr_cli.models.filters import FILTERS
 
 CarriedOut = Callable[..., tuple[Waits, int]]
 """Carries out commands, each a sequence of arguments."""
@@ -139,6 +140,16 @@ def test_no_model_waits_within_an_epoch(carried_out: CarriedOut, backbone: str, 
 def test_no_loss_waits_within_an_epoch(carried_out: CarriedOut, loss: str) -> None:
     waits, steps = carried_out(
         ("train", *SMALL, "--model", "ac-sasrec", "--set", f"loss={loss}", "--batch-size", "256")
+    )
+    assert steps > 1
+    assert (waits[STEPS], waits[REPORT]) == (AT_THE_START, AT_THE_END)
+
+
+@pytest.mark.parametrize("kind", FILTERS)
+def test_no_filter_waits_within_an_epoch(carried_out: CarriedOut, kind: str) -> None:
+    options = ("--set", f"model.filter={kind}", "--set", "model.learn_repeats=true")
+    waits, steps = carried_out(
+        ("train", *SMALL, "--model", "ac-sasrec", *options, "--batch-size", "256"), ("evaluate",)
     )
     assert steps > 1
     assert (waits[STEPS], waits[REPORT]) == (AT_THE_START, AT_THE_END)

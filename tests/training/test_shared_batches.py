@@ -14,6 +14,7 @@ from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import MODELS, ModelOptions
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.filters import FILTERS
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.objective import Objective
 
@@ -36,6 +37,10 @@ CAUSAL: list[dict[str, Any]] = [
         for calibration in (("none", "full") if options.calibrated else ("none",))
     ),
     {"name": "tisasrec", "calibration": "full", "interval_scale": "raw", "time_span": 3},
+    *({"name": "sasrec", "calibration": "full", "filter": kind, "filter_kernel": 3} for kind in FILTERS),
+    {"name": "sse-pt", "filter": "conv", "learn_repeats": True},
+    {"name": "tisasrec", "calibration": "full", "filter": "conv", "learn_repeats": True},
+    {"name": "gru4rec", "learn_repeats": True},
 ]
 
 

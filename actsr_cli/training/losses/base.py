@@ -8,6 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from actsr_cli.config import LossOptions
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.repeats import Repeats
 
 
 class PredictionLoss(ABC):
@@ -48,3 +50,13 @@ class PredictionLoss(ABC):
             targets: (targets,) int64 the items that came next.
             negatives: what `draw` has returned for the targets.
         """
+
+    def with_repeats(self, hidden: Tensor, items: Tensor, targets: Tensor, repeats: Repeats) -> Tensor:
+        """The mean loss with a bonus on the scores of items that a row has seen.
+
+        Raises:
+            ConfigError: the loss does not know how.
+        """
+        raise ConfigError(
+            f"model.learn_repeats cannot be used with loss {self.options.name}", hint="Use it with loss=ce."
+        )

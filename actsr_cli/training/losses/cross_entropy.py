@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from actsr_cli.attention.kernels.exponentials import add_exponentials
+from actsr_cli.attention.kernels.threads import run_alone
+from actsr_cli.batch import PADDING
 from actsr_cli.config.losses import CrossEntropyOptions
+from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses.base import PredictionLoss
 
 _LOGITS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**27}
@@ -17,6 +21,8 @@ _ROWS_AT_LEAST = 32
 """Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
 _ITEMS_AT_A_TIME = 1024
 """Items per block on a CPU: what one product writes is still in the cache when it is read."""
+_ROWS_OF_A_THREAD = 64
+"""Rows below which a thread of its own gains nothing: each reads all item vectors."""
 _SMALLEST_SUM, _LARGEST_SUM = 1e-26, 1e32
 """Between them a sum of exponentials is exact: none of its parts was too large, and what was too small is nothing."""
 
@@ -29,8 +35,13 @@ class CrossEntropy(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return cross_entropy(hidden, items, targets, self.options.label_smoothing)
 
+    def with_repeats(self, hidden: Tensor, items: Tensor, targets: Tensor, repeats: Repeats) -> Tensor:
+        return cross_entropy(hidden, items, targets, self.options.label_smoothing, repeats)
 
-def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+
+def cross_entropy(
+    hidden: Tensor, items: Tensor, targets: Tensor, smoothing: float = 0.0, repeats: Repeats | None = None
+) -> Tensor:
     """Mean cross-entropy of the next item over the whole catalogue; matrix products use the type of autocast.
 
     Args:
@@ -39,10 +50,13 @@ def cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, smoothing: flo
             vectors get no gradient, and none is computed for them.
         targets: (targets,) int64.
         smoothing: the share of the target's probability that is spread evenly over all columns.
+        repeats: items whose logits get a bonus, or None.
     """
     device = hidden.device.type
     products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
-    loss: Tensor = _CatalogueCrossEntropy.apply(hidden, items, targets, products, smoothing)  # type: ignore[no-untyped-call]
+    seen, bonus = (None, None) if repeats is None else (repeats.items, repeats.bonus)
+    operands = (hidden, items, bonus, targets, seen, products, smoothing)
+    loss: Tensor = _CatalogueCrossEntropy.apply(*operands)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -55,42 +69,71 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, products: torch.dtype, smoothing: float
+        ctx: Any,
+        hidden: Tensor,
+        items: Tensor,
+        bonus: Tensor | None,
+        targets: Tensor,
+        seen: Tensor | None,
+        products: torch.dtype,
+        smoothing: float,
     ) -> Tensor:
-        catalogue = _Catalogue(hidden, items, targets, products, smoothing, items_learn=ctx.needs_input_grad[1])
-        for first in range(0, len(targets), catalogue.at_a_time):
-            rows = slice(first, first + catalogue.at_a_time)
-            if not (catalogue.in_blocks and catalogue.add_by_exponentials(rows)):
-                catalogue.add_by_softmax(rows)
+        parts = [
+            _Catalogue(
+                hidden[rows],
+                items,
+                targets[rows],
+                None if seen is None or bonus is None else Repeats(seen[rows], bonus),
+                products,
+                smoothing,
+                items_learn=ctx.needs_input_grad[1],
+            )
+            for rows in _parts(len(targets), hidden.device)
+        ]
+        run_alone([part.fill for part in parts])
+        first = parts[0]
+        for other in parts[1:]:
+            first.of_bonus += other.of_bonus
+            if first.of_items is not None and other.of_items is not None:
+                first.of_items += other.of_items
         ctx.n_targets = len(targets)
         ctx.hidden_dtype = hidden.dtype
-        ctx.save_for_backward(catalogue.of_hidden, catalogue.of_items)
-        return catalogue.losses.mean()
+        ctx.save_for_backward(torch.cat([part.of_hidden for part in parts]), first.of_items, first.of_bonus)
+        return torch.cat([part.losses for part in parts]).mean()
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         scale = upstream[0] / ctx.n_targets
-        of_hidden, of_items = ctx.saved_tensors
+        of_hidden, of_items, of_bonus = ctx.saved_tensors
         return (
             (of_hidden * scale).to(ctx.hidden_dtype),
             None if of_items is None else of_items * scale,
-            None,
-            None,
-            None,
+            of_bonus * scale if ctx.needs_input_grad[2] else None,
+            *(None, None, None, None),
         )
+
+
+def _parts(n_rows: int, device: torch.device) -> list[slice]:
+    """The rows of each thread; all on a GPU, and if they are few."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    n_parts = max(1, min(threads, n_rows // _ROWS_OF_A_THREAD))
+    bounds = [n_rows * part // n_parts for part in range(n_parts + 1)]
+    return [slice(begin, end) for begin, end in pairwise(bounds)]
 
 
 class _Catalogue:
     """Losses and gradients of rows of hidden states, in buffers that all chunks of rows share.
 
     Args:
-        hidden, items, targets, products, smoothing: see `cross_entropy`; `products` is the type of the products.
+        hidden, items, targets, repeats, smoothing: see `cross_entropy`.
+        products: the type of the products.
         items_learn: also compute the gradient by the item vectors.
 
     Attributes:
         losses: (targets,) the loss of each row.
         of_hidden: (targets, width) gradient of their sum by the hidden states.
         of_items: (columns, width) its gradient by the item vectors, or None.
+        of_bonus: () its gradient by the bonus of repeated items.
         at_a_time: rows of a chunk.
         in_blocks: whether `add_by_exponentials` may be tried. It needs sums and products of one type. On a GPU it
             would make the host wait.
@@ -101,13 +144,15 @@ class _Catalogue:
         hidden: Tensor,
         items: Tensor,
         targets: Tensor,
+        repeats: Repeats | None,
         products: torch.dtype,
         smoothing: float,
         *,
         items_learn: bool,
     ) -> None:
         self.hidden, self.items = hidden.to(products), items.to(products)
-        self.targets, self.smoothing = targets, smoothing
+        self.targets, self.repeats, self.smoothing = targets, repeats, smoothing
+        self.of_bonus = items.new_zeros(())
         self.losses = items.new_empty(len(targets))
         self.of_hidden = torch.empty_like(hidden, dtype=items.dtype)
         self.of_items = torch.zeros_like(items) if items_learn else None
@@ -117,6 +162,13 @@ class _Catalogue:
         self._buffer = self.items.new_empty(self.at_a_time * len(items))
         self._mean_item = items.mean(dim=0) if smoothing else None
 
+    def fill(self) -> None:
+        """Compute losses and gradients of all rows."""
+        for first in range(0, len(self.targets), self.at_a_time):
+            rows = slice(first, first + self.at_a_time)
+            if not (self.in_blocks and self.add_by_exponentials(rows)):
+                self.add_by_softmax(rows)
+
     def add_by_exponentials(self, rows: slice) -> bool:
         """Add a chunk by its exponentials, without its largest logits; False, and nothing is added, if they are needed.
 
@@ -125,14 +177,19 @@ class _Catalogue:
         """
         hidden, targets, smoothing = self.hidden[rows], self.targets[rows], self.smoothing
         sums = hidden.new_zeros(len(hidden))
+        seen = None if self.repeats is None else _SeenPairs(self.repeats, rows, len(self.items))
         vectors = torch.zeros_like(hidden)  # Σ exp(logit) · item vector
         blocks = [slice(first, first + _ITEMS_AT_A_TIME) for first in range(0, len(self.items), _ITEMS_AT_A_TIME)]
         kept = []
-        for block in blocks:
+        for number, block in enumerate(blocks):
             items = self.items[block]
             weights = self._block(len(hidden), block.start if self.of_items is not None else 0, len(items))
             torch.mm(hidden, items.T, out=weights)
+            if seen is not None:
+                seen.add_bonus(weights, number)
             add_exponentials(weights, sums)
+            if seen is not None:
+                seen.keep(weights, number)
             vectors.addmm_(weights, items)
             kept.append(weights)
         if not bool(((sums > _SMALLEST_SUM) & (sums < _LARGEST_SUM)).all()):
@@ -141,6 +198,11 @@ class _Catalogue:
         if self._mean_item is not None:
             wanted += smoothing * self._mean_item
         self.losses[rows] = sums.log() - (hidden * wanted).sum(dim=1)
+        if seen is not None:
+            is_target = (seen.items == targets[seen.rows]).to(sums.dtype)
+            of_seen = (1 - smoothing) * is_target + smoothing / len(self.items)
+            self.losses[rows] -= seen.bonus * torch.zeros_like(sums).index_add_(0, seen.rows, of_seen)
+            self.of_bonus += (seen.weights / sums[seen.rows] - of_seen).sum()
         self.of_hidden[rows] = vectors / sums.unsqueeze(1) - wanted
         if self.of_items is not None:
             shares = hidden / sums.unsqueeze(1)
@@ -156,7 +218,14 @@ class _Catalogue:
         hidden = self.hidden[rows]
         logits = self._block(len(hidden), 0, len(self.items))
         torch.mm(hidden, self.items.T, out=logits)
-        self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
+        if self.repeats is None:
+            self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
+        else:
+            seen = self.repeats.items[rows]
+            counted = (seen != PADDING).to(logits.dtype)
+            logits.scatter_add_(1, seen, counted * self.repeats.bonus.to(logits.dtype))
+            self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
+            self.of_bonus += (slope.gather(1, seen) * counted).sum()
         self.of_hidden[rows] = (slope @ self.items).to(self.of_hidden.dtype)
         if self.of_items is not None and slope.dtype == self.of_items.dtype:
             self.of_items.addmm_(slope.T, hidden)
@@ -167,6 +236,40 @@ class _Catalogue:
         """(rows, columns) memory for the logits of the items from `first` on."""
         start = self.at_a_time * first
         return self._buffer[start : start + rows * columns].view(rows, columns)
+
+
+class _SeenPairs:
+    """The (row, item) pairs of a chunk whose logits get the bonus, in the order of the items: a block has a range.
+
+    Attributes:
+        rows, items: (pairs,) int64; `rows` count from the first row of the chunk.
+        weights: (pairs,) the exponentials of their logits, after `keep`.
+        bonus: () what their logits get.
+    """
+
+    def __init__(self, repeats: Repeats, rows: slice, n_columns: int) -> None:
+        chunk = repeats.items[rows]
+        of_row, place = (chunk != PADDING).nonzero(as_tuple=True)
+        self.items, order = chunk[of_row, place].sort()
+        self.rows, self.bonus = of_row[order], repeats.bonus
+        self.weights = repeats.bonus.new_empty(len(order))
+        starts = torch.arange(0, n_columns + _ITEMS_AT_A_TIME, _ITEMS_AT_A_TIME)
+        self._bounds: list[int] = torch.searchsorted(self.items, starts).tolist()
+
+    def add_bonus(self, logits: Tensor, block: int) -> None:
+        """Add the bonus to the logits, (rows, items of the block)."""
+        _, places = self._in_block(block)
+        logits[places] += self.bonus
+
+    def keep(self, weights: Tensor, block: int) -> None:
+        """Keep the exponentials of the block."""
+        pairs, places = self._in_block(block)
+        self.weights[pairs] = weights[places]
+
+    def _in_block(self, block: int) -> tuple[slice, tuple[Tensor, Tensor]]:
+        """The pairs of a block, and their places in it."""
+        pairs = slice(self._bounds[block], self._bounds[block + 1])
+        return pairs, (self.rows[pairs], self.items[pairs] - block * _ITEMS_AT_A_TIME)
 
 
 def _losses_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

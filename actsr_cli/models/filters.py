@@ -1,0 +1,126 @@
+"""Filters of sequences beside attention: each token becomes a weighted sum of its neighbours, channel by channel.
+
+Filters that look at a whole padded history (BSARec, WEARec, TV-Rec) need a pass of their own for each prefix. Those
+here read a few earlier tokens only, so that one pass still serves all prefixes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actsr_cli.config.models import EncoderOptions
+from actsr_cli.packing import Packing
+
+
+class SequenceFilter(nn.Module, ABC):
+    """A filter and its learned share in the values that a layer attends to.
+
+    Args:
+        options: the model's settings.
+        causal: read no later tokens.
+
+    Attributes:
+        lags: how many tokens back each weight of the kernel looks; negative ones look ahead.
+    """
+
+    def __init__(self, options: EncoderOptions, *, causal: bool) -> None:
+        super().__init__()
+        self.width = options.hidden_size
+        self.lags = self.reach(options.filter_kernel, causal=causal)
+        share = torch.tensor(options.filter_share)
+        self.share_logit = nn.Parameter(torch.logit(share))
+
+    @staticmethod
+    def reach(kernel: int, *, causal: bool) -> list[int]:
+        """The lags of a kernel: itself and the `kernel` - 1 tokens before it, or on both sides."""
+        return list(range(kernel)) if causal else list(range(1 - kernel, kernel))
+
+    @property
+    def share(self) -> Tensor:
+        """() the share of the filter; attention has the rest."""
+        return torch.sigmoid(self.share_logit)
+
+    def mix(self, attended: Tensor, filtered: Tensor) -> Tensor:
+        """Attended and filtered values together, (..., hidden)."""
+        return torch.lerp(attended, filtered, self.share)
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """Filter the hidden states of packed sequences, (tokens, hidden)."""
+
+
+class Convolution(SequenceFilter):
+    """A depthwise convolution as low-pass, and what it takes away as high-pass, as the frequency filter of BSARec.
+
+    filtered = low + β² · (hidden - low), with a learned β per channel (Shin et al., An Attentive Inductive Bias for
+    Sequential Recommendation beyond the Self-Attention, AAAI 2024, equation 5, whose low-pass is a Fourier transform
+    of the whole history). The kernel starts as a mean.
+    """
+
+    def __init__(self, options: EncoderOptions, *, causal: bool) -> None:
+        super().__init__(options, causal=causal)
+        self.kernel = nn.Parameter(torch.full((len(self.lags), self.width), 1 / len(self.lags)))
+        self.root_of_high = nn.Parameter(torch.ones(self.width))
+
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        low = convolve(hidden, self.kernel, self.lags, packing)
+        return low + self.root_of_high.square() * (hidden - low)
+
+
+class Dilated(Convolution):
+    """A convolution whose reach doubles with each weight: itself and 1, 2, 4, … tokens before it."""
+
+    @staticmethod
+    def reach(kernel: int, *, causal: bool) -> list[int]:
+        before = [0, *(2**power for power in range(kernel - 1))]
+        return before if causal else [*(-lag for lag in before[:0:-1]), *before]
+
+
+class Dynamic(SequenceFilter):
+    """A convolution with a kernel of its own for each token and head (Wu et al., Pay Less Attention, ICLR 2019)."""
+
+    def __init__(self, options: EncoderOptions, *, causal: bool) -> None:
+        super().__init__(options, causal=causal)
+        self.heads = options.heads
+        self.weights = nn.Linear(self.width, self.heads * len(self.lags))
+        self.root_of_high = nn.Parameter(torch.ones(self.width))
+
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        weights = self.weights(hidden).view(len(hidden), self.heads, len(self.lags)).softmax(dim=-1)
+        low = torch.zeros_like(hidden)
+        for place, lag in enumerate(self.lags):
+            weight = weights[:, :, place].repeat_interleave(self.width // self.heads, dim=1)
+            low = low + weight * shifted(hidden, lag, packing)
+        return low + self.root_of_high.square() * (hidden - low)
+
+
+FILTERS: dict[str, type[SequenceFilter]] = {"conv": Convolution, "dilated": Dilated, "dynamic": Dynamic}
+
+
+def sequence_filter(options: EncoderOptions, *, causal: bool) -> SequenceFilter | None:
+    """The filter that the settings ask for, or None."""
+    return None if options.filter == "none" else FILTERS[options.filter](options, causal=causal)
+
+
+def convolve(hidden: Tensor, kernel: Tensor, lags: Sequence[int], packing: Packing) -> Tensor:
+    """Σ kernel[i] · the hidden state `lags[i]` tokens back, (tokens, hidden); the kernel is (lags, hidden)."""
+    total = torch.zeros_like(hidden)
+    for weights, lag in zip(kernel, lags, strict=True):
+        total = torch.addcmul(total, shifted(hidden, lag, packing), weights)
+    return total
+
+
+def shifted(hidden: Tensor, lag: int, packing: Packing) -> Tensor:
+    """(tokens, hidden) the hidden state `lag` tokens back in the same sequence (ahead, if negative), else 0."""
+    if lag == 0:
+        return hidden
+    n = len(hidden)
+    ahead = packing.lengths[packing.sequences] - 1 - packing.positions
+    within = (packing.positions >= lag) if lag > 0 else (ahead >= -lag)
+    moved = F.pad(hidden, (0, 0, lag, 0))[:n] if lag > 0 else F.pad(hidden, (0, 0, 0, -lag))[-lag:]
+    return moved * within.unsqueeze(1)

@@ -1,0 +1,69 @@
+"""The learned bonus of items that the history already holds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flat import batch_of, trained
+from samples import built, prediction_loss, run_config
+
+from actsr_cli.config.run import RunConfig
+from actsr_cli.errors import ConfigError
+from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.repeats import RepeatBonus
+from actsr_cli.training.objective import Objective
+
+HISTORIES = batch_of([[3, 1, 3, 2], [4]])
+
+
+def model(name: str = "sasrec") -> SequentialModel:
+    torch.manual_seed(0)
+    config = run_config(name, hidden_size=8, inner_size=8, max_length=6, learn_repeats=True, hidden_dropout=0.0)
+    made = built(config, n_items=9)
+    assert isinstance(made, SequentialModel) and made.repeat_bonus is not None
+    return made
+
+
+def seen(rows: list[int], *, causal: bool, n_items: int = 9) -> list[set[int]]:
+    repeats = RepeatBonus()(HISTORIES, torch.tensor(rows), n_items, causal=causal)
+    for row in repeats.items:
+        assert len(row[row > 0].unique()) == len(row[row > 0])  # each item once
+    return [set(row[row > 0].tolist()) for row in repeats.items]
+
+
+def test_a_row_has_seen_the_items_up_to_itself() -> None:
+    assert seen([0, 1, 2, 3, 4], causal=True) == [{3}, {3, 1}, {3, 1}, {3, 1, 2}, {4}]
+    assert seen([0, 4], causal=False) == [{3, 1, 2}, {4}]
+    assert seen([0, 4], causal=False, n_items=2) == [{1, 2}, set()]  # larger ids are masks
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec", "gru4rec"])
+def test_scores_of_seen_items_are_raised_and_no_others(name: str) -> None:
+    scorer = model(name).eval()
+    before = scorer.score(HISTORIES)
+    assert scorer.repeat_bonus is not None
+    torch.nn.init.constant_(scorer.repeat_bonus.scaled, -0.2)
+    change = scorer.score(HISTORIES) - before
+    expected = torch.zeros(2, 10)
+    expected[0, [1, 2, 3]] = expected[1, 4] = -2.0
+    torch.testing.assert_close(change, expected)
+
+
+def test_the_bonus_falls_where_nobody_comes_back_and_rises_where_all_do() -> None:
+    slopes = []
+    for targets in ([[1, 4, 2, 5], [6]], [[3, 1, 3, 2], [4]]):
+        learner = model()
+        objective = Objective(learner, prediction_loss())
+        objective.backward(objective.losses(trained(HISTORIES, targets)))
+        assert learner.repeat_bonus is not None and learner.repeat_bonus.scaled.grad is not None
+        slopes.append(float(learner.repeat_bonus.scaled.grad))
+    assert slopes[0] > 0 > slopes[1]
+
+
+def test_a_loss_that_knows_no_repeats_is_refused() -> None:
+    options = {"model": {"name": "sasrec", "learn_repeats": True}, "loss": {"name": "bpr"}}
+    with pytest.raises(ValueError, match=r"model\.learn_repeats needs loss ce, not bpr"):
+        RunConfig.model_validate(options)
+    learner = model()
+    with pytest.raises(ConfigError, match=r"model\.learn_repeats cannot be used with loss bpr"):
+        Objective(learner, prediction_loss("bpr")).losses(trained(HISTORIES, [[1, 4, 2, 5], [6]]))
