@@ -107,10 +107,15 @@ class EncoderOptions(TransformerOptions):
         0.5, gt=0, lt=1, description="Share of the filter in the attended values at the start; it is learned."
     )
 
+    residual: Literal["post-norm", "gated"] = Field(
+        "post-norm", description="A layer adds, then normalises (published); or it normalises first and gates (LiGR)."
+    )
+
     @model_validator(mode="after")
-    def _the_published_code_has_no_filter(self) -> Self:
-        if self.filter != "none" and self.reproduce_published_faults:
-            raise ValueError(f"filter {self.filter} cannot be used with reproduce_published_faults")
+    def _the_published_layers_are_plain(self) -> Self:
+        for key, value, plain in (("filter", self.filter, "none"), ("residual", self.residual, "post-norm")):
+            if self.reproduce_published_faults and value != plain:
+                raise ValueError(f"{key} {value} cannot be used with reproduce_published_faults")
         return self
 
 

@@ -105,6 +105,21 @@ class FeedForward(nn.Module):
         return changed
 
 
+class SwiGLU(nn.Module):
+    """A feed-forward block with a gate between its affine maps (Shazeer, GLU Variants Improve Transformer, 2020)."""
+
+    def __init__(self, config: EncoderOptions) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.inner_size)
+        self.inner = nn.Linear(config.hidden_size, config.inner_size)
+        self.outer = nn.Linear(config.inner_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., hidden) to (..., hidden)."""
+        changed: Tensor = self.outer(F.silu(self.gate(hidden)) * self.inner(hidden))
+        return changed
+
+
 class EncoderLayer(nn.Module):
     """Calibrated attention and a feed-forward block, each with residual connection and normalisation."""
 
@@ -123,7 +138,7 @@ class EncoderLayer(nn.Module):
         self.filter = sequence_filter(config, causal=causal)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward: nn.Module = FeedForward(config)
 
     def forward(
         self, hidden: Tensor, pairs: Pairs, *, relations: Relations | None = None, wanted: Pass = HIDDEN_STATES
@@ -136,11 +151,12 @@ class EncoderLayer(nn.Module):
             relations: positions and time intervals of the pairs, if the model uses them.
             wanted: what to return; its rows are those of `pairs`.
         """
+        source = self._source(hidden)
         output = attend_packed(
-            self.attention, hidden, pairs, relations=relations, perturb=wanted.train, keep_stages=wanted.keep_stages
+            self.attention, source, pairs, relations=relations, perturb=wanted.train, keep_stages=wanted.keep_stages
         )
         rows = slice(None) if pairs.rows is None else pairs.rows
-        filtered = None if self.filter is None else self.filter(hidden, pairs.packing)[rows]
+        filtered = None if self.filter is None else self.filter(source, pairs.packing)[rows]
         residual = hidden[rows]
         return LayerOutput(
             hidden=self._finish(residual, output.attended, filtered),
@@ -149,11 +165,46 @@ class EncoderLayer(nn.Module):
             stages=output.stages,
         )
 
+    def _source(self, hidden: Tensor) -> Tensor:
+        """What attention and filter read, (tokens, hidden)."""
+        return hidden
+
     def _finish(self, residual: Tensor, attended: Tensor, filtered: Tensor | None = None) -> Tensor:
+        """From the layer's input and the attended values to its output, (attending, hidden) each."""
         if self.filter is not None and filtered is not None:
             attended = self.filter.mix(attended, filtered)
+        return self._add(residual, attended)
+
+    def _add(self, residual: Tensor, attended: Tensor) -> Tensor:
         hidden: Tensor = self.feed_forward(self.norm(residual + self.dropout(attended)))
         return hidden
+
+
+class GatedLayer(EncoderLayer):
+    """A layer that normalises what its blocks read, and gates what they add.
+
+    x + σ(affine map of x) · block(norm(x)), with `SwiGLU` as the feed-forward block (LiGR: Borisyuk et al., From
+    Features to Transformers, 2025, section 3.2; Tikhonovich et al., eSASRec, RecSys 2025).
+    """
+
+    def __init__(
+        self, config: EncoderOptions, calibration: CalibrationOptions, positions: int, *, causal: bool
+    ) -> None:
+        super().__init__(config, calibration, positions, causal=causal)
+        self.feed_forward = SwiGLU(config)
+        self.feed_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_gate = nn.Linear(config.hidden_size, config.hidden_size)
+        self.feed_gate = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def _source(self, hidden: Tensor) -> Tensor:
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+    def _add(self, residual: Tensor, attended: Tensor) -> Tensor:
+        hidden: Tensor = residual + torch.sigmoid(self.attention_gate(residual)) * self.dropout(attended)
+        fed: Tensor = self.dropout(self.feed_forward(self.feed_norm(hidden)))
+        output: Tensor = hidden + torch.sigmoid(self.feed_gate(hidden)) * fed
+        return output
 
 
 class Encoder(nn.Module):
@@ -171,9 +222,10 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.causal = causal
-        self.layers = nn.ModuleList(
-            EncoderLayer(config, calibration, positions, causal=causal) for _ in range(config.layers)
-        )
+        layer = GatedLayer if config.residual == "gated" else EncoderLayer
+        self.layers = nn.ModuleList(layer(config, calibration, positions, causal=causal) for _ in range(config.layers))
+        gated = config.residual == "gated"  # nothing has normalised the last layer's output
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if gated else nn.Identity()
 
     def reads_padding(self, wanted: Pass) -> bool:
         """Whether a layer attends to padding, see `actsr_cli.attention.reads_padding`."""
@@ -210,9 +262,10 @@ class Encoder(nn.Module):
             output: LayerOutput = layer(hidden, pairs, relations=relations, wanted=wanted if is_last else below)
             outputs.append(output)
             hidden = output.hidden
+        perturbed = outputs[-1].perturbed
         return Encoded(
-            hidden=hidden,
-            perturbed=outputs[-1].perturbed,
+            hidden=self.norm(hidden),
+            perturbed=None if perturbed is None else self.norm(perturbed),
             squares=tuple(output.squares for output in outputs if output.squares is not None) if wanted.train else (),
             layers=tuple(outputs) if wanted.keep_stages else (),
         )

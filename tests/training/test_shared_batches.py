@@ -41,6 +41,7 @@ CAUSAL: list[dict[str, Any]] = [
     {"name": "sse-pt", "filter": "conv", "learn_repeats": True},
     {"name": "tisasrec", "calibration": "full", "filter": "conv", "learn_repeats": True},
     {"name": "gru4rec", "learn_repeats": True},
+    {"name": "sasrec", "calibration": "full", "residual": "gated", "filter": "conv"},
 ]
 
 
