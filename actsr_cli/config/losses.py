@@ -19,13 +19,11 @@ class LossOptions(Choice):
     Attributes:
         target: `module:Class` of the implementation; empty for a custom loss, whose name or entry point gives it.
         draws: whether it draws negatives, and reads the vectors of no other items; of a custom loss its class says so.
-        knows_repeats: whether it can be used with `model.learn_repeats`; a custom loss shows it in training.
     """
 
     named_by: ClassVar[str] = "name"
     target: ClassVar[str] = ""
     draws: ClassVar[bool] = False
-    knows_repeats: ClassVar[bool] = False
 
     name: str = Field(description=_NAME)
 
@@ -34,7 +32,6 @@ class CustomLoss(LossOptions):
     """A loss of your own."""
 
     draws: ClassVar[bool] = True
-    knows_repeats: ClassVar[bool] = True
 
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of a loss of your own.")
 
@@ -48,7 +45,6 @@ class CrossEntropyOptions(LossOptions):
     """Cross-entropy over the whole catalogue."""
 
     target: ClassVar[str] = "actsr_cli.training.losses.cross_entropy:CrossEntropy"
-    knows_repeats: ClassVar[bool] = True
 
     name: Literal["ce"] = Field("ce", description=_NAME)
     label_smoothing: Probability = Field(

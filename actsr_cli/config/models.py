@@ -59,7 +59,7 @@ class TrainedOptions(ModelOptions):
     )
     temperature: float = Field(0.07, gt=0, description="With similarity: cosine, the divisor of the cosines.")
     learn_repeats: bool = Field(
-        False, description="Learn how much (less) likely an item is if the history already holds it. Needs loss ce."
+        False, description="Learn how much (less) likely an item is if the history already holds it."
     )
 
 

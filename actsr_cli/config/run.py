@@ -10,7 +10,7 @@ from actsr_cli.config.calibration import CALIBRATIONS, CalibrationOptions, NoCal
 from actsr_cli.config.data import DataConfig
 from actsr_cli.config.evaluation import EvaluationConfig
 from actsr_cli.config.losses import LOSSES, CrossEntropyOptions, LossOptions
-from actsr_cli.config.models import MODELS, ModelOptions, SASRecOptions, TrainedOptions
+from actsr_cli.config.models import MODELS, ModelOptions, SASRecOptions
 from actsr_cli.config.section import Section
 from actsr_cli.config.split import SPLITS, LastSplit, SplitConfig
 from actsr_cli.config.training import TrainingConfig
@@ -49,13 +49,6 @@ class RunConfig(Section):
                 f"training.item_updates: touched needs a loss that draws negatives ({drawing}): loss "
                 f"{self.loss.name} compares each target with all items"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _loss_knows_repeats(self) -> Self:
-        if isinstance(self.model, TrainedOptions) and self.model.learn_repeats and not self.loss.knows_repeats:
-            knowing = ", ".join(name for name, options in LOSSES.by_name.items() if options.knows_repeats)
-            raise ValueError(f"model.learn_repeats needs loss {knowing}, not {self.loss.name}")
         return self
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def learned_curves(model: SequentialModel, cases: Sequence[Case], *, device: tor
 
 def filter_shares(model: SequentialModel) -> list[float]:
     """The share of each layer's filter in the values that the layer attends to; empty without filters."""
-    return [float(module.share) for module in model.modules() if isinstance(module, SequenceFilter)]
+    return [float(module.share.detach()) for module in model.modules() if isinstance(module, SequenceFilter)]
 
 
 class _Sums:

@@ -29,6 +29,17 @@ class Repeats:
         """(rows, n_items + 1) scores with the bonus."""
         return scores.scatter_add(1, self.items, (self.bonus * (self.items != PADDING)).to(scores.dtype))
 
+    def of(self, items: Tensor) -> Tensor:
+        """What is added to the score of one item of each row, (rows,): the bonus or 0."""
+        return self.bonus * (self.items == items.unsqueeze(1)).any(dim=1)
+
+    def of_all(self, items: Tensor) -> Tensor:
+        """(rows, items) what is added to the scores of some items, (items,), for every row."""
+        seen = torch.zeros(len(self.items), len(items), dtype=torch.bool, device=items.device)
+        for column in self.items.unbind(dim=1):
+            seen |= column.unsqueeze(1) == items
+        return self.bonus * seen
+
 
 class RepeatBonus(nn.Module):
     """The learned bonus; negative where users hardly ever take an item twice.

@@ -110,7 +110,7 @@ class Objective:
         with self._bf16(hidden.device.type):
             if repeats is None:
                 return self.loss(hidden, items, targets, negatives) * len(targets)
-            return self.loss.with_repeats(hidden, items, targets, repeats) * len(targets)
+            return self.loss.with_repeats(hidden, items, targets, negatives, repeats) * len(targets)
 
     def _bf16(self, device_type: str, *, pays: bool = True) -> torch.autocast:
         return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.precision == "bf16")

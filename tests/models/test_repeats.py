@@ -6,11 +6,14 @@ import pytest
 import torch
 from flat import batch_of, trained
 from samples import built, prediction_loss, run_config
+from torch import Tensor
 
-from actsr_cli.config.run import RunConfig
+from actsr_cli.config import LOSSES
+from actsr_cli.config.losses import CustomLoss
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.repeats import RepeatBonus
+from actsr_cli.models.repeats import RepeatBonus, Repeats
+from actsr_cli.training.losses.base import PredictionLoss
 from actsr_cli.training.objective import Objective
 
 HISTORIES = batch_of([[3, 1, 3, 2], [4]])
@@ -60,10 +63,26 @@ def test_the_bonus_falls_where_nobody_comes_back_and_rises_where_all_do() -> Non
     assert slopes[0] > 0 > slopes[1]
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES.by_name if name != "ce"])
+def test_a_sampled_loss_is_the_one_of_scores_with_the_bonus(name: str) -> None:
+    """The bonus as one more channel: 1 in a hidden state, and the bonus of each item in that of one row."""
+    torch.manual_seed(0)
+    loss = prediction_loss(name)
+    hidden, items, targets = torch.randn(1, 4), torch.randn(10, 4), torch.tensor([3])
+    negatives = loss.draw(targets)
+    for seen in ([3, 5, 0], [1, 2, 7], [0, 0, 0]):
+        repeats = Repeats(torch.tensor([seen]), torch.tensor(-1.5))
+        bonus = repeats.added(torch.zeros(1, 10)).T
+        wider = torch.cat([hidden, torch.ones(1, 1)], dim=1), torch.cat([items, bonus], dim=1)
+        expected = loss(*wider, targets, negatives)
+        torch.testing.assert_close(loss.with_repeats(hidden, items, targets, negatives, repeats), expected)
+
+
 def test_a_loss_that_knows_no_repeats_is_refused() -> None:
-    options = {"model": {"name": "sasrec", "learn_repeats": True}, "loss": {"name": "bpr"}}
-    with pytest.raises(ValueError, match=r"model\.learn_repeats needs loss ce, not bpr"):
-        RunConfig.model_validate(options)
-    learner = model()
-    with pytest.raises(ConfigError, match=r"model\.learn_repeats cannot be used with loss bpr"):
-        Objective(learner, prediction_loss("bpr")).losses(trained(HISTORIES, [[1, 4, 2, 5], [6]]))
+    class Plain(PredictionLoss):
+        def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+            return hidden.sum()
+
+    loss = Plain(CustomLoss(name="mine:Plain"), 9, torch.ones(10))
+    with pytest.raises(ConfigError, match=r"model\.learn_repeats cannot be used with loss mine:Plain"):
+        Objective(model(), loss).losses(trained(HISTORIES, [[1, 4, 2, 5], [6]]))

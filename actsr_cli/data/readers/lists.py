@@ -23,7 +23,10 @@ def read_sequences(path: Path, columns: Columns, wanted: Collection[str], bad_li
         DataError: a filter needs a column, the file holds no interactions, or it is a table with a user in many rows.
     """
     if wanted:
-        raise DataError(f"{path} has no column '{next(iter(wanted))}' to filter by: sequences hold ids only")
+        raise DataError(
+            f"{path} has no column '{next(iter(wanted))}' to filter by: sequences hold ids only",
+            hint="If a preset asks for this filter, prepare without its filters: --preset none",
+        )
     users: list[str] = []
     items: list[str] = []
     lengths: list[int] = []

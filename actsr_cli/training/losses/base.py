@@ -51,12 +51,15 @@ class PredictionLoss(ABC):
             negatives: what `draw` has returned for the targets.
         """
 
-    def with_repeats(self, hidden: Tensor, items: Tensor, targets: Tensor, repeats: Repeats) -> Tensor:
+    def with_repeats(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
+    ) -> Tensor:
         """The mean loss with a bonus on the scores of items that a row has seen.
 
         Raises:
             ConfigError: the loss does not know how.
         """
         raise ConfigError(
-            f"model.learn_repeats cannot be used with loss {self.options.name}", hint="Use it with loss=ce."
+            f"model.learn_repeats cannot be used with loss {self.options.name}: it has no method with_repeats",
+            hint="Use a built-in loss, or model.learn_repeats=false.",
         )

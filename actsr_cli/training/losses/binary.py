@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actsr_cli.config.losses import BCEOptions, GBCEOptions
+from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses.base import PredictionLoss
 from actsr_cli.training.losses.negatives import NegativeSampler, drawn, hits, sampled_logits
 
@@ -26,6 +27,11 @@ class BCE(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return gbce(hidden, items, targets, drawn(negatives), self.calibration)
 
+    def with_repeats(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
+    ) -> Tensor:
+        return gbce(hidden, items, targets, drawn(negatives), self.calibration, repeats)
+
 
 class GBCE(BCE):
     """`gbce` with the options' calibration."""
@@ -35,7 +41,14 @@ class GBCE(BCE):
         self.calibration = options.calibration
 
 
-def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, calibration: float) -> Tensor:
+def gbce(
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    calibration: float,
+    repeats: Repeats | None = None,
+) -> Tensor:
     """Mean generalised binary cross-entropy with uniform negatives (Petrov and Macdonald, RecSys 2023, equation 12).
 
     The positive's probability is raised to β = α·(t·(1 - 1/α) + 1/α), where α is the share of the items that are drawn.
@@ -51,8 +64,9 @@ def gbce(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, cali
         targets: (targets,) int64.
         negatives: (negatives,) int64 items that all rows share; a row ignores its own target among them.
         calibration: the paper's t, from 0 to 1.
+        repeats: items whose logits get a bonus, or None.
     """
-    positive, negative = sampled_logits(hidden, items, targets, negatives)
+    positive, negative = sampled_logits(hidden, items, targets, negatives, repeats)
     share = min(1.0, len(negatives) / max(1, len(items) - 2))
     power = share * (calibration * (1 - 1 / share) + 1 / share)
     prior = math.log(len(negatives) / power)

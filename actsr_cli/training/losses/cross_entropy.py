@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actsr_cli.attention.kernels.exponentials import add_exponentials
+from actsr_cli.attention.kernels.ready import make_ready
 from actsr_cli.attention.kernels.threads import run_alone
 from actsr_cli.batch import PADDING
 from actsr_cli.config.losses import CrossEntropyOptions
@@ -35,7 +36,9 @@ class CrossEntropy(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return cross_entropy(hidden, items, targets, self.options.label_smoothing)
 
-    def with_repeats(self, hidden: Tensor, items: Tensor, targets: Tensor, repeats: Repeats) -> Tensor:
+    def with_repeats(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
+    ) -> Tensor:
         return cross_entropy(hidden, items, targets, self.options.label_smoothing, repeats)
 
 
@@ -90,6 +93,8 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             )
             for rows in _parts(len(targets), hidden.device)
         ]
+        if len(parts) > 1:
+            make_ready()  # before several threads ask for it
         run_alone([part.fill for part in parts])
         first = parts[0]
         for other in parts[1:]:

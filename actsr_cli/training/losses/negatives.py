@@ -10,6 +10,7 @@ from einops import einsum
 from torch import Tensor
 
 from actsr_cli.config.losses import NegativeSampling
+from actsr_cli.models.repeats import Repeats
 
 
 class NegativeSampler:
@@ -63,12 +64,17 @@ def drawn(negatives: Tensor | None) -> Tensor:
     return negatives
 
 
-def sampled_logits(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+def sampled_logits(
+    hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, repeats: Repeats | None = None
+) -> tuple[Tensor, Tensor]:
     """(targets,) logits of the targets and (targets, negatives) of the negatives, in float32 or better."""
     positive = einsum(hidden, F.embedding(targets, items), "t d, t d -> t")
     negative = hidden @ F.embedding(negatives, items).T
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    return positive.to(exact), negative.to(exact)
+    positive, negative = positive.to(exact), negative.to(exact)
+    if repeats is None:
+        return positive, negative
+    return positive + repeats.of(targets), negative + repeats.of_all(negatives)
 
 
 def hits(targets: Tensor, negatives: Tensor) -> Tensor:

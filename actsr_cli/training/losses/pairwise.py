@@ -9,6 +9,7 @@ from torch import Tensor
 
 from actsr_cli.config import LossOptions
 from actsr_cli.errors import DataError
+from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses.base import PredictionLoss
 from actsr_cli.training.losses.negatives import drawn
 
@@ -33,8 +34,13 @@ class BPR(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return bpr(hidden, items, targets, drawn(negatives))
 
+    def with_repeats(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
+    ) -> Tensor:
+        return bpr(hidden, items, targets, drawn(negatives), repeats)
 
-def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+
+def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, repeats: Repeats | None = None) -> Tensor:
     """Mean Bayesian personalised ranking loss, -log σ(positive - negative) (Rendle et al., UAI 2009).
 
     Args:
@@ -42,6 +48,9 @@ def bpr(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> Te
         items: (n_items + 1, width) item vectors.
         targets: (targets,) int64 the items that came next.
         negatives: (targets,) int64 another item for each target.
+        repeats: items whose logits get a bonus, or None.
     """
     margin = einsum(hidden, items[targets] - items[negatives], "t d, t d -> t")
+    if repeats is not None:
+        margin = margin + repeats.of(targets) - repeats.of(negatives)
     return -F.logsigmoid(margin.float()).mean()
