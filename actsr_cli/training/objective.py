@@ -92,7 +92,7 @@ class Objective:
         calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives, repeats) / totals.n_targets
         if encoded.perturbed is None:
             return Losses(calibrated)
-        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), batch.targets, negatives, repeats)
+        perturbed = self._prediction_loss(encoded.perturbed, items.detach(), batch.targets, negatives)
         perturbed = perturbed / totals.n_targets
         penalty = self._penalty(squares, totals)
         return Losses(calibrated, perturbed, penalty, self.model.calibration.penalty_weight * penalty - perturbed)
@@ -103,7 +103,12 @@ class Objective:
             self.parameters.backward(losses)
 
     def _prediction_loss(
-        self, stream: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats | None
+        self,
+        stream: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        negatives: Tensor | None,
+        repeats: Repeats | None = None,
     ) -> Tensor:
         """The prediction loss, summed over the targets."""
         hidden = self.model.compared(stream)

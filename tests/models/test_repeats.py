@@ -75,7 +75,25 @@ def test_a_sampled_loss_is_the_one_of_scores_with_the_bonus(name: str) -> None:
         bonus = repeats.added(torch.zeros(1, 10)).T
         wider = torch.cat([hidden, torch.ones(1, 1)], dim=1), torch.cat([items, bonus], dim=1)
         expected = loss(*wider, targets, negatives)
-        torch.testing.assert_close(loss.with_repeats(hidden, items, targets, negatives, repeats), expected)
+        torch.testing.assert_close(loss.raised(hidden, items, targets, negatives, repeats), expected)
+
+
+@pytest.mark.parametrize("name", LOSSES.by_name)
+def test_only_the_bonus_learns_otherwise_than_without_it(name: str) -> None:
+    torch.manual_seed(0)
+    loss, targets = prediction_loss(name), torch.tensor([3, 4])
+    hidden, items = torch.randn(2, 4).requires_grad_(), torch.randn(10, 4).requires_grad_()
+    bonus = torch.tensor(-1.5, requires_grad=True)
+    repeats = Repeats(torch.tensor([[1, 3], [2, 0]]), bonus)
+    negatives = loss.draw(targets)
+    plain = loss(hidden, items, targets, negatives)
+    ours = loss.with_repeats(hidden, items, targets, negatives, repeats)
+    torch.testing.assert_close(ours, plain)
+    expected = torch.autograd.grad(plain, [hidden, items])
+    *of_operands, of_bonus = torch.autograd.grad(ours, [hidden, items, bonus])
+    for found, wanted in zip(of_operands, expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+    assert of_bonus != 0
 
 
 def test_a_loss_that_knows_no_repeats_is_refused() -> None:

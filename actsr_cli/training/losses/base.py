@@ -54,12 +54,23 @@ class PredictionLoss(ABC):
     def with_repeats(
         self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
     ) -> Tensor:
-        """The mean loss with a bonus on the scores of items that a row has seen.
+        """The mean loss without the bonus of items that a row has seen, but with a gradient by the bonus.
+
+        The gradient by the bonus is that of `raised`, everything else learns as without it: a model that need not push
+        down what it has seen overfits.
+        """
+        raised = self.raised(hidden.detach(), items.detach(), targets, negatives, repeats)
+        return self(hidden, items, targets, negatives) + (raised - raised.detach())
+
+    def raised(
+        self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
+    ) -> Tensor:
+        """The mean loss with the bonus on the scores of items that a row has seen.
 
         Raises:
             ConfigError: the loss does not know how.
         """
         raise ConfigError(
-            f"model.learn_repeats cannot be used with loss {self.options.name}: it has no method with_repeats",
+            f"model.learn_repeats cannot be used with loss {self.options.name}: it has no method raised",
             hint="Use a built-in loss, or model.learn_repeats=false.",
         )

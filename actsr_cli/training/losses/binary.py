@@ -27,7 +27,7 @@ class BCE(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return gbce(hidden, items, targets, drawn(negatives), self.calibration)
 
-    def with_repeats(
+    def raised(
         self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
     ) -> Tensor:
         return gbce(hidden, items, targets, drawn(negatives), self.calibration, repeats)

@@ -53,7 +53,7 @@ def cross_entropy(
             vectors get no gradient, and none is computed for them.
         targets: (targets,) int64.
         smoothing: the share of the target's probability that is spread evenly over all columns.
-        repeats: items whose logits get a bonus, or None.
+        repeats: what learns its bonus, see `PredictionLoss.with_repeats`, or None.
     """
     device = hidden.device.type
     products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
@@ -138,7 +138,7 @@ class _Catalogue:
         losses: (targets,) the loss of each row.
         of_hidden: (targets, width) gradient of their sum by the hidden states.
         of_items: (columns, width) its gradient by the item vectors, or None.
-        of_bonus: () its gradient by the bonus of repeated items.
+        of_bonus: () the gradient by the bonus of the losses with it.
         at_a_time: rows of a chunk.
         in_blocks: whether `add_by_exponentials` may be tried. It needs sums and products of one type. On a GPU it
             would make the host wait.
@@ -190,8 +190,6 @@ class _Catalogue:
             items = self.items[block]
             weights = self._block(len(hidden), block.start if self.of_items is not None else 0, len(items))
             torch.mm(hidden, items.T, out=weights)
-            if seen is not None:
-                seen.add_bonus(weights, number)
             add_exponentials(weights, sums)
             if seen is not None:
                 seen.keep(weights, number)
@@ -204,10 +202,11 @@ class _Catalogue:
             wanted += smoothing * self._mean_item
         self.losses[rows] = sums.log() - (hidden * wanted).sum(dim=1)
         if seen is not None:
+            raised = seen.weights * seen.bonus.exp()
+            totals = sums.index_add(0, seen.rows, raised - seen.weights)
             is_target = (seen.items == targets[seen.rows]).to(sums.dtype)
             of_seen = (1 - smoothing) * is_target + smoothing / len(self.items)
-            self.losses[rows] -= seen.bonus * torch.zeros_like(sums).index_add_(0, seen.rows, of_seen)
-            self.of_bonus += (seen.weights / sums[seen.rows] - of_seen).sum()
+            self.of_bonus += (raised / totals[seen.rows] - of_seen).sum()
         self.of_hidden[rows] = vectors / sums.unsqueeze(1) - wanted
         if self.of_items is not None:
             shares = hidden / sums.unsqueeze(1)
@@ -223,14 +222,14 @@ class _Catalogue:
         hidden = self.hidden[rows]
         logits = self._block(len(hidden), 0, len(self.items))
         torch.mm(hidden, self.items.T, out=logits)
-        if self.repeats is None:
-            self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
-        else:
-            seen = self.repeats.items[rows]
-            counted = (seen != PADDING).to(logits.dtype)
-            logits.scatter_add_(1, seen, counted * self.repeats.bonus.to(logits.dtype))
-            self.losses[rows], slope = _losses_and_slope(logits, self.targets[rows], self.smoothing)
-            self.of_bonus += (slope.gather(1, seen) * counted).sum()
+        targets = self.targets[rows]
+        self.losses[rows], slope = _losses_and_slope(logits, targets, self.smoothing)
+        if self.repeats is not None:
+            seen, bonus = self.repeats.items[rows], self.repeats.bonus.to(self.losses.dtype)
+            wanted = (1 - self.smoothing) * (seen == targets.unsqueeze(1)) + self.smoothing / len(self.items)
+            weights = (slope.gather(1, seen).to(bonus.dtype) + wanted) * (seen != PADDING)
+            totals = 1 + (weights * bonus.expm1()).sum(dim=1, keepdim=True)
+            self.of_bonus += ((weights * bonus.exp() / totals - wanted) * (seen != PADDING)).sum()
         self.of_hidden[rows] = (slope @ self.items).to(self.of_hidden.dtype)
         if self.of_items is not None and slope.dtype == self.of_items.dtype:
             self.of_items.addmm_(slope.T, hidden)
@@ -244,12 +243,12 @@ class _Catalogue:
 
 
 class _SeenPairs:
-    """The (row, item) pairs of a chunk whose logits get the bonus, in the order of the items: a block has a range.
+    """The (row, item) pairs of a chunk whose scores get the bonus, in the order of the items: a block has a range.
 
     Attributes:
         rows, items: (pairs,) int64; `rows` count from the first row of the chunk.
         weights: (pairs,) the exponentials of their logits, after `keep`.
-        bonus: () what their logits get.
+        bonus: () what is added to their scores.
     """
 
     def __init__(self, repeats: Repeats, rows: slice, n_columns: int) -> None:
@@ -261,20 +260,10 @@ class _SeenPairs:
         starts = torch.arange(0, n_columns + _ITEMS_AT_A_TIME, _ITEMS_AT_A_TIME)
         self._bounds: list[int] = torch.searchsorted(self.items, starts).tolist()
 
-    def add_bonus(self, logits: Tensor, block: int) -> None:
-        """Add the bonus to the logits, (rows, items of the block)."""
-        _, places = self._in_block(block)
-        logits[places] += self.bonus
-
     def keep(self, weights: Tensor, block: int) -> None:
-        """Keep the exponentials of the block."""
-        pairs, places = self._in_block(block)
-        self.weights[pairs] = weights[places]
-
-    def _in_block(self, block: int) -> tuple[slice, tuple[Tensor, Tensor]]:
-        """The pairs of a block, and their places in it."""
+        """Keep the exponentials of a block, (rows, items of the block)."""
         pairs = slice(self._bounds[block], self._bounds[block + 1])
-        return pairs, (self.rows[pairs], self.items[pairs] - block * _ITEMS_AT_A_TIME)
+        self.weights[pairs] = weights[self.rows[pairs], self.items[pairs] - block * _ITEMS_AT_A_TIME]
 
 
 def _losses_and_slope(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class BPR(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return bpr(hidden, items, targets, drawn(negatives))
 
-    def with_repeats(
+    def raised(
         self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
     ) -> Tensor:
         return bpr(hidden, items, targets, drawn(negatives), repeats)

@@ -26,7 +26,7 @@ class SampledCrossEntropy(PredictionLoss):
     def __call__(self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
         return sampled_cross_entropy(hidden, items, targets, drawn(negatives), self.sampler.log_q)
 
-    def with_repeats(
+    def raised(
         self, hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor | None, repeats: Repeats
     ) -> Tensor:
         return sampled_cross_entropy(hidden, items, targets, drawn(negatives), self.sampler.log_q, repeats)
