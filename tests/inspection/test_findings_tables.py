@@ -19,6 +19,7 @@ from actsr_cli.evaluation.significance import Interval
 from actsr_cli.inspection.answers import Case
 from actsr_cli.inspection.faithfulness import SHARES, Agreement, Curve, Explanation, Faithfulness, faithfulness
 from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.learned import filter_shares
 from actsr_cli.inspection.output import write_output
 from actsr_cli.inspection.report import Report, ReportedRun
 from actsr_cli.inspection.robustness import attention_mass, robustness
@@ -119,3 +120,13 @@ def test_how_numbers_are_written() -> None:
         ("plain", ".48±.03", ".00±.03", "", "1.46±.05", "-.20±.05", "54±7%"),
         ("leave one out", "", "", "", "1.46±.05", "-.20±.05", "0±0%"),
     )
+
+
+def test_the_shares_of_filters_are_shown() -> None:
+    filtered = model(layers=2, filter="conv", filter_share=0.25)
+    shares = filter_shares(filtered)
+    assert shares == pytest.approx([0.25, 0.25])
+    assert filter_shares(model()) == []
+    tables = findings_tables(Findings("a", 9, {}, [], None, None, [], shares))
+    assert [table.name for table in tables] == ["looked-at", "filters"]
+    assert tables[1].rows == (("1", "25.0%", "75.0%"), ("2", "25.0%", "75.0%"))
