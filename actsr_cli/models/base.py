@@ -173,11 +173,8 @@ class SequentialModel(Model):
         return repeats
 
     def item_scores(self, hidden: Tensor) -> Tensor:
-        """(histories, n_items + 1) scores of all items by hidden states, (histories, width).
-
-        They lie in memory item after item: a CPU writes this form in half the time.
-        """
-        return (self.compared(self.item_vectors()) @ self.compared(hidden).T).T
+        """(..., n_items + 1) scores of all items by hidden states (..., width)."""
+        return self.compared(hidden) @ self.compared(self.item_vectors()).T
 
     def compared(self, vectors: Tensor) -> Tensor:
         """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
