@@ -59,7 +59,7 @@ class TrainedOptions(ModelOptions):
     )
     temperature: float = Field(0.07, gt=0, description="With similarity: cosine, the divisor of the cosines.")
     learn_repeats: bool = Field(
-        False, description="Learn how much (less) likely an item is if the history already holds it."
+        False, description="Learn a bonus, or a malus, on the scores of items that the history already holds."
     )
 
 
@@ -101,14 +101,14 @@ class EncoderOptions(TransformerOptions):
         "none", description="Filter of the history beside the attention of each layer."
     )
     filter_kernel: int = Field(
-        4, ge=1, le=64, description="Weights of the filter: one for the item itself, the others for items before it."
+        4, ge=1, le=64, description="Number of items that the filter weighs: the item itself and others before it."
     )
     filter_share: float = Field(
         0.5, gt=0, lt=1, description="Share of the filter in the attended values at the start; it is learned."
     )
-
     residual: Literal["post-norm", "gated"] = Field(
-        "post-norm", description="A layer adds, then normalises (published); or it normalises first and gates (LiGR)."
+        "post-norm",
+        description="post-norm: add, then normalise (published); gated: normalise, then gate what is added (LiGR).",
     )
 
     @model_validator(mode="after")

@@ -222,9 +222,10 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.causal = causal
-        layer = GatedLayer if config.residual == "gated" else EncoderLayer
+        gated = config.residual == "gated"
+        layer = GatedLayer if gated else EncoderLayer
         self.layers = nn.ModuleList(layer(config, calibration, positions, causal=causal) for _ in range(config.layers))
-        gated = config.residual == "gated"  # nothing has normalised the last layer's output
+        # A gated layer leaves its output as it is.
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if gated else nn.Identity()
 
     def reads_padding(self, wanted: Pass) -> bool:

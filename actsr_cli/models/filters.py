@@ -7,7 +7,6 @@ here read a few earlier tokens only, so that one pass still serves all prefixes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,10 @@ from actsr_cli.packing import Packing
 
 
 class SequenceFilter(nn.Module, ABC):
-    """A filter and its learned share in the values that a layer attends to.
+    """A low-pass filter, what it takes away as high-pass, and the learned share of both in what a layer attends to.
+
+    filtered = low + β² · (hidden - low), with a learned β per channel (Shin et al., An Attentive Inductive Bias for
+    Sequential Recommendation beyond the Self-Attention, AAAI 2024, equation 5).
 
     Args:
         options: the model's settings.
@@ -32,8 +34,8 @@ class SequenceFilter(nn.Module, ABC):
         super().__init__()
         self.width = options.hidden_size
         self.lags = self.reach(options.filter_kernel, causal=causal)
-        share = torch.tensor(options.filter_share)
-        self.share_logit = nn.Parameter(torch.logit(share))
+        self.share_logit = nn.Parameter(torch.logit(torch.tensor(options.filter_share)))
+        self.root_of_high = nn.Parameter(torch.ones(self.width))
 
     @staticmethod
     def reach(kernel: int, *, causal: bool) -> list[int]:
@@ -49,27 +51,28 @@ class SequenceFilter(nn.Module, ABC):
         """Attended and filtered values together, (..., hidden)."""
         return torch.lerp(attended, filtered, self.share)
 
-    @abstractmethod
     def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
         """Filter the hidden states of packed sequences, (tokens, hidden)."""
+        low = self.low(hidden, packing)
+        return low + self.root_of_high.square() * (hidden - low)
+
+    @abstractmethod
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """The low-pass, (tokens, hidden)."""
 
 
 class Convolution(SequenceFilter):
-    """A depthwise convolution as low-pass, and what it takes away as high-pass, as the frequency filter of BSARec.
-
-    filtered = low + β² · (hidden - low), with a learned β per channel (Shin et al., An Attentive Inductive Bias for
-    Sequential Recommendation beyond the Self-Attention, AAAI 2024, equation 5, whose low-pass is a Fourier transform
-    of the whole history). The kernel starts as a mean.
-    """
+    """A depthwise convolution, which starts as a mean, in place of BSARec's Fourier transform of the whole history."""
 
     def __init__(self, options: EncoderOptions, *, causal: bool) -> None:
         super().__init__(options, causal=causal)
         self.kernel = nn.Parameter(torch.full((len(self.lags), self.width), 1 / len(self.lags)))
-        self.root_of_high = nn.Parameter(torch.ones(self.width))
 
-    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
-        low = convolve(hidden, self.kernel, self.lags, packing)
-        return low + self.root_of_high.square() * (hidden - low)
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
+        total = torch.zeros_like(hidden)
+        for weights, lag in zip(self.kernel, self.lags, strict=True):
+            total = torch.addcmul(total, shifted(hidden, lag, packing), weights)
+        return total
 
 
 class Dilated(Convolution):
@@ -88,15 +91,14 @@ class Dynamic(SequenceFilter):
         super().__init__(options, causal=causal)
         self.heads = options.heads
         self.weights = nn.Linear(self.width, self.heads * len(self.lags))
-        self.root_of_high = nn.Parameter(torch.ones(self.width))
 
-    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
         weights = self.weights(hidden).view(len(hidden), self.heads, len(self.lags)).softmax(dim=-1)
-        low = torch.zeros_like(hidden)
+        total = torch.zeros_like(hidden)
         for place, lag in enumerate(self.lags):
             weight = weights[:, :, place].repeat_interleave(self.width // self.heads, dim=1)
-            low = low + weight * shifted(hidden, lag, packing)
-        return low + self.root_of_high.square() * (hidden - low)
+            total = total + weight * shifted(hidden, lag, packing)
+        return total
 
 
 FILTERS: dict[str, type[SequenceFilter]] = {"conv": Convolution, "dilated": Dilated, "dynamic": Dynamic}
@@ -107,20 +109,14 @@ def sequence_filter(options: EncoderOptions, *, causal: bool) -> SequenceFilter 
     return None if options.filter == "none" else FILTERS[options.filter](options, causal=causal)
 
 
-def convolve(hidden: Tensor, kernel: Tensor, lags: Sequence[int], packing: Packing) -> Tensor:
-    """Σ kernel[i] · the hidden state `lags[i]` tokens back, (tokens, hidden); the kernel is (lags, hidden)."""
-    total = torch.zeros_like(hidden)
-    for weights, lag in zip(kernel, lags, strict=True):
-        total = torch.addcmul(total, shifted(hidden, lag, packing), weights)
-    return total
-
-
 def shifted(hidden: Tensor, lag: int, packing: Packing) -> Tensor:
     """(tokens, hidden) the hidden state `lag` tokens back in the same sequence (ahead, if negative), else 0."""
     if lag == 0:
         return hidden
-    n = len(hidden)
-    ahead = packing.lengths[packing.sequences] - 1 - packing.positions
-    within = (packing.positions >= lag) if lag > 0 else (ahead >= -lag)
-    moved = F.pad(hidden, (0, 0, lag, 0))[:n] if lag > 0 else F.pad(hidden, (0, 0, 0, -lag))[-lag:]
+    if lag > 0:
+        within = packing.positions >= lag
+        moved = F.pad(hidden, (0, 0, lag, 0))[: len(hidden)]
+    else:
+        within = packing.positions - lag < packing.lengths[packing.sequences]
+        moved = F.pad(hidden, (0, 0, 0, -lag))[-lag:]
     return moved * within.unsqueeze(1)

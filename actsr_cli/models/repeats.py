@@ -70,9 +70,9 @@ def _seen(batch: Batch, rows: Tensor, n_items: int, *, causal: bool) -> Tensor:
     sequences = packing.sequences[rows]
     tokens = packing.first[sequences].unsqueeze(1) + torch.arange(packing.longest, device=items.device)
     last = rows if causal else packing.last[sequences]
+    within = tokens <= last.unsqueeze(1)
     counted = _first_of_its_kind(batch, n_items) & (items <= n_items)
-    kept = (tokens <= last.unsqueeze(1)) & counted[tokens.clamp_max(packing.n_tokens - 1)]
-    return torch.where(kept, items[tokens.clamp_max(packing.n_tokens - 1)], PADDING)
+    return torch.where(within, torch.where(counted, items, PADDING)[tokens.clamp_max(packing.n_tokens - 1)], PADDING)
 
 
 def _first_of_its_kind(batch: Batch, n_items: int) -> Tensor:

@@ -40,12 +40,12 @@ def run_parts(work: Callable[[int, int, int], None], parts: list[tuple[int, int]
         other.result()
 
 
-def run_alone(works: Sequence[Callable[[], None]]) -> None:
-    """Run works of PyTorch at once, each on a single thread: products of moderate size gain more than by sharing each.
+def run_single_threaded(works: Sequence[Callable[[], None]]) -> None:
+    """Run functions at once, each with one thread of PyTorch.
 
-    Numbers of threads belong to the process, so nothing else may run meanwhile. Gradients are off.
+    Products of moderate size gain more by this than if threads share each of them. PyTorch has one number of threads
+    for the whole process, so nothing else may run meanwhile. Gradients are off.
     """
-    threads = torch.get_num_threads()
     if len(works) < 2:
         for work in works:
             work()
@@ -55,6 +55,7 @@ def run_alone(works: Sequence[Callable[[], None]]) -> None:
         with torch.no_grad():  # it is a setting of each thread
             works[number]()
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         run_parts(run, [(number, number + 1) for number in range(len(works))])

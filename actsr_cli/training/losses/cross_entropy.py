@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actsr_cli.attention.kernels.exponentials import add_exponentials
 from actsr_cli.attention.kernels.ready import make_ready
-from actsr_cli.attention.kernels.threads import run_alone
+from actsr_cli.attention.kernels.threads import run_single_threaded
 from actsr_cli.batch import PADDING
 from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.models.repeats import Repeats
@@ -95,7 +95,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         ]
         if len(parts) > 1:
             make_ready()  # before several threads ask for it
-        run_alone([part.fill for part in parts])
+        run_single_threaded([part.fill for part in parts])
         first = parts[0]
         for other in parts[1:]:
             first.of_bonus += other.of_bonus
@@ -201,8 +201,8 @@ class _Catalogue:
         if self._mean_item is not None:
             wanted += smoothing * self._mean_item
         self.losses[rows] = sums.log() - (hidden * wanted).sum(dim=1)
-        if seen is not None:
-            raised = seen.weights * seen.bonus.exp()
+        if self.repeats is not None and seen is not None:
+            raised = seen.weights * self.repeats.bonus.exp()
             totals = sums.index_add(0, seen.rows, raised - seen.weights)
             is_target = (seen.items == targets[seen.rows]).to(sums.dtype)
             of_seen = (1 - smoothing) * is_target + smoothing / len(self.items)
@@ -248,14 +248,13 @@ class _SeenPairs:
     Attributes:
         rows, items: (pairs,) int64; `rows` count from the first row of the chunk.
         weights: (pairs,) the exponentials of their logits, after `keep`.
-        bonus: () what is added to their scores.
     """
 
     def __init__(self, repeats: Repeats, rows: slice, n_columns: int) -> None:
         chunk = repeats.items[rows]
         of_row, place = (chunk != PADDING).nonzero(as_tuple=True)
         self.items, order = chunk[of_row, place].sort()
-        self.rows, self.bonus = of_row[order], repeats.bonus
+        self.rows = of_row[order]
         self.weights = repeats.bonus.new_empty(len(order))
         starts = torch.arange(0, n_columns + _ITEMS_AT_A_TIME, _ITEMS_AT_A_TIME)
         self._bounds: list[int] = torch.searchsorted(self.items, starts).tolist()
