@@ -33,22 +33,28 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
         head: index of the head, from 0; None takes the mean over heads.
     """
     places = place_names(view, inspected.data.display_name)
-    stages = view.trace.stages
-    width = console.results.width
+    stages, explained = view.trace.stages, view.explained
+    width = console.results.width - (0 if explained is None else 13)
     label = max(4, min(max(map(len, places)), width // 3))
     bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # without the frames and numbers of the columns
     which = "mean over heads" if head is None else f"head {head + 1}"
     table = Table(pad_edge=False)
     table.add_column("", justify="right")
     table.add_column("item", no_wrap=True, width=label, overflow="ellipsis")
+    if explained is not None:
+        table.add_column("importance", justify="right", no_wrap=True)
     for stage in stages:
         table.add_column(stage, no_wrap=True)
     weights = {stage: row[0].cpu().tolist() for stage, row in view.trace.prediction_rows(layer, head).items()}
     highest = max(max(values[: len(places)]) for values in weights.values())
     for place, item in enumerate(places):
         bars = (_bar(weights[stage][place], highest, bar) for stage in stages)
-        table.add_row(str(place + 1), Text(item), *bars)
+        importance = [] if explained is None else [_signed(explained.importance[place : place + 1])]
+        table.add_row(str(place + 1), Text(item), *importance, *bars)
     caption = f"layer {layer + 1}, {which}: share of the attention of the prediction, in percent"
+    if explained is not None:
+        name = inspected.data.display_name(explained.item)
+        caption += f"\nimportance: what the item adds to the log-probability of {name} (integrated gradients)"
     _print(_headline(inspected, subject, view), table, caption)
     recommended = ", ".join(
         f"{inspected.data.display_name(item)} ({probability:.1%})" for item, probability in view.recommended
@@ -74,6 +80,11 @@ def _bar(weight: float, highest: float, width: int) -> Text:
     eighths = round(8 * width * weight / highest) if highest else 0
     filled = "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
     return Text(f"{filled:<{width}} {100 * weight:5.1f}", style="cyan")
+
+
+def _signed(importance: Sequence[float]) -> Text:
+    """A number with its sign; nothing for the mask of a cloze model."""
+    return Text().join(Text(f"{value:+.2f}", style="green" if value > 0 else "red") for value in importance)
 
 
 def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:

@@ -60,6 +60,13 @@ def inspect_attention(
         str | None,
         typer.Option(metavar="RUN", help="Also show another run on the same data.", rich_help_panel=WHAT),
     ] = None,
+    explain: Annotated[
+        Literal["target", "recommended"],
+        typer.Option(
+            help="Item whose score is explained: the target, or the best item outside the history.",
+            rich_help_panel=WHAT,
+        ),
+    ] = "target",
     faithfulness: Annotated[
         bool,
         typer.Option(
@@ -105,6 +112,7 @@ def inspect_attention(
 
     The stages are: plain attention, attention after the spatial calibrator,
     the adversarial mask (small where attention matters), calibrated attention.
+    Attention does not say why an item is recommended; the column importance does.
 
     [bold]Example:[/]  actsr inspect-attention --improved 5 --output looks
 
@@ -141,9 +149,9 @@ def inspect_attention(
         target=target,
         seed=seed,
     )
-    wanted = Measurements(split=split, sample=sample, faithfulness=faithfulness, noise=shares, seed=seed)
+    wanted = Measurements(split, sample, faithfulness, shares, explain, seed)
     subjects = choose_subjects(opened[0], choice)
-    views = [look(inspected, subjects) for inspected in opened]
+    views = [look(inspected, subjects, wanted) for inspected in opened]
     if not as_json:
         for index, subject in enumerate(subjects):
             for inspected, seen in zip(opened, views, strict=True):

@@ -19,9 +19,10 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.evaluate import trained_model
 from actsr_cli.experiment.model import check_held_out
 from actsr_cli.experiment.run import Run
-from actsr_cli.inspection.answers import PROTOCOL, Case, split_cases
+from actsr_cli.inspection.answers import PROTOCOL, Case, Explain, split_cases
 from actsr_cli.inspection.faithfulness import faithfulness
 from actsr_cli.inspection.findings import Findings
+from actsr_cli.inspection.importance import mean_input
 from actsr_cli.inspection.learned import filter_shares, learned_curves
 from actsr_cli.inspection.output import write_output
 from actsr_cli.inspection.report import Report, ReportedRun
@@ -39,7 +40,7 @@ from actsr_cli.inspection.views import (
     users_called,
     view,
 )
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.models.base import EncoderModel, SequentialModel
 from actsr_cli.packing import Packing
 from actsr_cli.training.device import choose_device
 
@@ -101,6 +102,7 @@ class Measurements:
         sample: maximum number of users.
         faithfulness: whether to measure if the attention explains the predictions.
         noise: shares of noise to add to histories.
+        explain: the item whose score is explained.
         seed: random seed of the sample, the noise and the bootstrap.
     """
 
@@ -108,6 +110,7 @@ class Measurements:
     sample: int = 1000
     faithfulness: bool = False
     noise: Sequence[float] = ()
+    explain: Explain = "target"
     seed: int = 0
 
 
@@ -179,8 +182,13 @@ def choose_subjects(inspected: Inspected, choice: SubjectChoice) -> list[Subject
     return list({(each.label, each.case.user): each for each in subjects}.values())
 
 
-def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
+def look(inspected: Inspected, subjects: Sequence[Subject], measurements: Measurements) -> list[View]:
     """The views of a run's model on some subjects.
+
+    Args:
+        inspected: the run.
+        subjects: the subjects.
+        measurements: which score is explained; and the users whose mean input the explanation starts from.
 
     Raises:
         RunError: a history has no timestamps, and the model needs them.
@@ -190,7 +198,10 @@ def look(inspected: Inspected, subjects: Sequence[Subject]) -> list[View]:
             f"{inspected.run.name} needs timestamps, and a raw history has none",
             hint="Choose users of the data set with --user or --random.",
         )
-    return [view(inspected.model, each.case, device=inspected.device) for each in subjects]
+    model, device, start = inspected.model, inspected.device, None
+    if isinstance(model, EncoderModel):
+        start = mean_input(model, _sample(inspected, measurements), device)
+    return [view(model, each.case, device=device, start=start, explain=measurements.explain) for each in subjects]
 
 
 def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[[str], None] | None = None) -> Findings:
@@ -201,15 +212,15 @@ def measure(inspected: Inspected, measurements: Measurements, on_step: Callable[
         measurements: what is measured.
         on_step: called with a description of each step.
     """
-    model, device, data = inspected.model, inspected.device, inspected.data
-    split, seed, noise = measurements.split, measurements.seed, measurements.noise
+    model, device = inspected.model, inspected.device
+    seed, noise = measurements.seed, measurements.noise
     say = on_step or (lambda _: None)
-    cases = split_cases(data, split, random_rows(data, split, measurements.sample, seed))
+    cases = _sample(inspected, measurements)
     say("what the calibrators learned")
     curves = learned_curves(model, cases, device=device)
     faithful = None
     if measurements.faithfulness:
-        faithful = faithfulness(model, cases, device=device, seed=seed, on_step=say)
+        faithful = faithfulness(model, cases, device=device, explain=measurements.explain, seed=seed, on_step=say)
     return Findings(
         run=inspected.run.name,
         users=len(cases),
@@ -245,6 +256,11 @@ def write_inspection(
     ]
     about = f"{data.name}: {data.n_users:,} users, {data.n_items:,} items. Ranks by protocol {PROTOCOL.title}."
     write_output(folder, Report(data.name, about, subjects, runs, data.display_name))
+
+
+def _sample(inspected: Inspected, measurements: Measurements) -> list[Case]:
+    data, split = inspected.data, measurements.split
+    return split_cases(data, split, random_rows(data, split, measurements.sample, measurements.seed))
 
 
 def _known_noise(inspected: Inspected, cases: Sequence[Case], seed: int) -> Mass | None:

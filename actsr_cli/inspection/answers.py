@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.evaluation.protocol import Protocol
-from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.evaluation.ranker import Ranker, Ranking
 from actsr_cli.inspection.trace import in_evaluation
 from actsr_cli.models.base import Model
 
 PROTOCOL = Protocol("rank")
 """The protocol of all ranks here. Measurements add and remove items of histories: if the items of a history were
 excluded, these changes would also change what the target competes with."""
+Explain = Literal["target", "recommended"]
+"""Whose score is explained: that of the target, or that of the best item outside the history."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,21 @@ def answers(model: Model, cases: Sequence[Case], *, device: torch.device) -> Ans
         ranker = Ranker(model, device=device, protocol=PROTOCOL)
         ranking = ranker.rank(histories_of(cases), log_probability=True)
     return Answers(ranking.log_probability, ranking.ranks)
+
+
+def recommend(model: Model, cases: Sequence[Case], count: int, *, device: torch.device) -> Ranking:
+    """The best `count` items outside the history of each case, with their log-probabilities."""
+    with in_evaluation(model):
+        ranker = Ranker(model, device=device, protocol=Protocol("exclude"))
+        return ranker.rank(histories_of([replace(case, target=0) for case in cases]), top=count, log_probability=True)
+
+
+def explained_cases(model: Model, cases: Sequence[Case], explain: Explain, *, device: torch.device) -> list[Case]:
+    """The cases with the explained item as the target; those whose history holds the whole catalogue are left out."""
+    if explain == "target":
+        return list(cases)
+    best = recommend(model, cases, 1, device=device).top_items[:, 0].tolist()
+    return [replace(case, target=item) for case, item in zip(cases, best, strict=True) if item]
 
 
 def target_log_probability(scores: Tensor, targets: Tensor) -> Tensor:

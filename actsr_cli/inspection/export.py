@@ -96,7 +96,7 @@ def view_record(subject: Subject, view: View, name: Name) -> dict[str, Any]:
 
 
 def _facts(subject: Subject, view: View, name: Name) -> dict[str, Any]:
-    target = subject.case.target
+    target, explained = subject.case.target, view.explained
     return {
         "user": subject.label,
         "places": place_names(view, name),
@@ -105,6 +105,8 @@ def _facts(subject: Subject, view: View, name: Name) -> dict[str, Any]:
         "plain_rank": view.plain_rank,
         "probability": view.probability,
         "recommended": [{"item": name(item), "probability": value} for item, value in view.recommended],
+        "explained": None if explained is None else name(explained.item),
+        "importance": None if explained is None else list(explained.importance),
     }
 
 

@@ -12,13 +12,14 @@ from scipy import stats
 
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.significance import Interval, mean_interval
-from actsr_cli.inspection.answers import Answers, Case, answers
+from actsr_cli.inspection.answers import Answers, Case, Explain, answers, explained_cases
 from actsr_cli.inspection.importance import (
     Importance,
     LeftOut,
     by_attention,
     by_gradients,
     by_position,
+    by_relevance,
     leave_one_out,
 )
 from actsr_cli.models.base import EncoderModel, SequentialModel
@@ -26,7 +27,8 @@ from actsr_cli.models.base import EncoderModel, SequentialModel
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """Shares of the removable items at which deletion and insertion curves are measured."""
 LEAVE_ONE_OUT = "leave one out"
-CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance")
+RELEVANCE = "relevance"
+CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance", RELEVANCE)
 """The explanations that figures show."""
 SHORTEST = 3
 """Minimum number of items in a history, so that an order of its items is meaningful."""
@@ -83,12 +85,14 @@ class Faithfulness:
     """The faithfulness of all explanations of a model's predictions.
 
     Attributes:
+        explain: the predictions that are explained. "Target" in an `Explanation` means the explained item.
         users: number of users.
         top_k: the k of the overlaps.
         shares: shares of the removable items at which the curves were measured.
         explanations: by name: attention stages, gradients, leave-one-out, latest first, and chance.
     """
 
+    explain: Explain
     users: int
     top_k: int
     shares: tuple[float, ...]
@@ -100,6 +104,7 @@ def faithfulness(
     cases: Sequence[Case],
     *,
     device: torch.device,
+    explain: Explain = "target",
     top_k: int = 3,
     seed: int = 0,
     on_step: Callable[[str], None] | None = None,
@@ -113,6 +118,7 @@ def faithfulness(
         model: the model, on `device`.
         cases: histories with targets; those with fewer than three items are skipped.
         device: where the model is.
+        explain: whose log-probability the importance is about.
         top_k: number of items that the overlaps compare.
         seed: random seed of the explanation "chance" and of the bootstrap.
         on_step: called with a description of each step.
@@ -121,7 +127,7 @@ def faithfulness(
         DataError: no history is long enough.
     """
     say = on_step or (lambda _: None)
-    used = [case.latest(model.config.max_length) for case in cases]
+    used = [case.latest(model.config.max_length) for case in explained_cases(model, cases, explain, device=device)]
     used = [case for case in used if len(case.items) >= SHORTEST]
     if not used:
         raise DataError(f"no history has {SHORTEST} items or more, so faithfulness cannot be measured")
@@ -133,6 +139,8 @@ def faithfulness(
         say("gradients")
         measured |= by_gradients(model, used, device)
     explanations = by_attention(model, used, device) | measured | _by_nothing(used, seed)
+    if isinstance(model, EncoderModel):
+        explanations[RELEVANCE] = by_relevance(model, used, device)
     found = {}
     for name, importance in explanations.items():
         say(name)
@@ -145,7 +153,7 @@ def faithfulness(
             insertion=insertion,
             without_top=_without_top(importance, left_out, seed),
         )
-    return Faithfulness(len(used), top_k, SHARES, found)
+    return Faithfulness(explain, len(used), top_k, SHARES, found)
 
 
 def _by_nothing(cases: Sequence[Case], seed: int) -> dict[str, Importance]:

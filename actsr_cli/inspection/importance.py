@@ -62,26 +62,34 @@ def leave_one_out(model: Model, cases: Sequence[Case], whole: Answers, device: t
 
 
 def by_gradients(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> dict[str, Importance]:
-    """Gradient × input, and integrated gradients, of the target's log-probability.
-
-    The input is the encoder's input at each item's position, after normalisation. (Before normalisation the scale of an
-    embedding has no effect, so its gradient is not informative.) The path of integrated gradients (Sundararajan et al.,
-    ICML 2017) starts at the mean input over all items of these histories, not at the usual zero vector: layer
-    normalisation is not smooth near zero.
+    """Gradient × input, and integrated gradients from the mean input of these cases.
 
     Args:
         model: the model, on `device`.
         cases: histories of at most `max_length` items.
         device: where the model is.
     """
-    simple, integrated = _nothing(cases), _nothing(cases)
-    path = [(step + 0.5) / PATH_STEPS for step in range(PATH_STEPS)]
-    with in_evaluation(model):
-        mean = mean_input(model, cases, device)
-        for rows, batch, targets in case_batches(cases, model.config.max_length, device):
-            _fill(simple, rows, batch, _path_products(model, batch, targets, torch.zeros_like(mean), [1.0]))
-            _fill(integrated, rows, batch, _path_products(model, batch, targets, mean, path))
-    return {"gradient x input": simple, "integrated gradients": integrated}
+    mean = mean_input(model, cases, device)
+    return {
+        "gradient x input": _along_path(model, cases, torch.zeros_like(mean), [1.0]),
+        "integrated gradients": integrated_gradients(model, cases, mean),
+    }
+
+
+def integrated_gradients(model: EncoderModel, cases: Sequence[Case], start: Tensor) -> Importance:
+    """What each item adds to the log-probability of the target (Sundararajan et al., ICML 2017).
+
+    The values of a history add up to the difference between its log-probability and that of a history of nothing but
+    `start`. The path leads from there to the encoder's input after normalisation. (Before normalisation the scale of an
+    embedding has no effect, so its gradient is not informative; and layer normalisation is not smooth near zero, the
+    usual start.)
+
+    Args:
+        model: the model.
+        cases: histories of at most `max_length` items.
+        start: (hidden,) input of every item at the start of the path, such as `mean_input`.
+    """
+    return _along_path(model, cases, start, [(step + 0.5) / PATH_STEPS for step in range(PATH_STEPS)])
 
 
 def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> Tensor:
@@ -95,19 +103,27 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
     return total / count
 
 
+def _along_path(model: EncoderModel, cases: Sequence[Case], start: Tensor, path: Sequence[float]) -> Importance:
+    """(input - start) × mean gradient over the points of `path`; point 0 is start, 1 is input."""
+    found = _nothing(cases)
+    with in_evaluation(model):
+        for rows, batch, targets in case_batches(cases, model.config.max_length, start.device):
+            _fill(found, rows, batch, _path_products(model, batch, targets, start, path))
+    return found
+
+
 def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Tensor, path: Sequence[float]) -> Tensor:
-    """(input - start) × mean gradient over the points of `path`, (batch, length); point 0 is start, 1 is input."""
+    """`_along_path` of one batch, (batch, length)."""
     inputs = model.scoring_inputs(batch)
     with torch.no_grad():
         embedded = model.embed(inputs)
-        items = model.compared(model.item_vectors())
     way = (embedded.hidden - start) * _item_tokens(model, batch).unsqueeze(1)
     total = torch.zeros_like(way)
     for share in path:
         hidden = (embedded.hidden - (1 - share) * way).requires_grad_()
-        represented = model.encode_embedded(replace(embedded, hidden=hidden), Pass(rows=inputs.packing.last)).hidden
-        log_probability = target_log_probability(model.compared(represented) @ items.T, targets).sum()
-        (gradient,) = torch.autograd.grad(log_probability, hidden)
+        encoded = model.encode_embedded(replace(embedded, hidden=hidden), Pass(rows=inputs.packing.last))
+        scores = model.scores_after(batch, encoded.hidden)
+        (gradient,) = torch.autograd.grad(target_log_probability(scores, targets).sum(), hidden)
         total += gradient
     return inputs.packing.pad(reduce(total * way, "t d -> t", "sum") / len(path))
 
@@ -139,6 +155,43 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
             for name, weights in views.items():
                 _fill(found.setdefault(name, _nothing(cases)), rows, batch, weights)
     return found
+
+
+def by_relevance(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> Importance:
+    """What the attention of all layers carries from each item to the target's log-probability.
+
+    The relevance R starts as the identity. Each layer, with the attention A that it attends with, adds
+    (Σ over heads of A ⊙ ∂ log-probability / ∂A) · R; the row of the predicting position is the importance (Chefer, Gur
+    and Wolf, Generic Attention-model Explainability, ICCV 2021, equations 5 and 6). They replace negative products by
+    0; here these stay, because an item can speak against the target.
+
+    Args:
+        model: the model, on `device`.
+        cases: histories of at most `max_length` items.
+        device: where the model is.
+    """
+    found = _nothing(cases)
+    with in_evaluation(model):
+        for rows, batch, targets in case_batches(cases, model.config.max_length, device):
+            _fill(found, rows, batch, _relevance(model, batch, targets))
+    return found
+
+
+def _relevance(model: EncoderModel, batch: Batch, targets: Tensor) -> Tensor:
+    """(batch, length) relevance of each position."""
+    inputs = model.scoring_inputs(batch)
+    embedded = model.embed(inputs)
+    encoded = model.encode_embedded(
+        replace(embedded, hidden=embedded.hidden.detach().requires_grad_()), Pass(keep_stages=True)
+    )
+    scores = model.scores_after(batch, encoded.hidden[inputs.packing.last])
+    attention = [layer.stages.calibrated for layer in encoded.layers if layer.stages is not None]
+    gradients = torch.autograd.grad(target_log_probability(scores, targets).sum(), attention)
+    relevance = torch.eye(inputs.packing.longest).to(attention[0]).expand(len(targets), -1, -1)
+    for weights, gradient in zip(attention, gradients, strict=True):
+        carried = reduce(weights.detach() * gradient, "b h q k -> b q k", "sum")
+        relevance = relevance + carried @ relevance
+    return relevance[torch.arange(len(targets), device=targets.device), inputs.lengths - 1]
 
 
 def by_position(cases: Sequence[Case], of_length: Callable[[int], NDArray[np.float64]]) -> Importance:

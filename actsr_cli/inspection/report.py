@@ -120,6 +120,8 @@ def _view(view: View, name: Name) -> dict[str, Any]:
         "rank": view.rank,
         "plainRank": view.plain_rank,
         "recommended": [[name(item), round(probability, 5)] for item, probability in view.recommended],
+        "explained": None if view.explained is None else name(view.explained.item),
+        "importance": [] if view.explained is None else [round(value, 3) for value in view.explained.importance],
         "weights": {stage: _packed(view, stage, length, causal) for stage in view.trace.stages},
     }
 

@@ -96,7 +96,7 @@ def _noise_items(run: str, mass: Mass) -> Table:
 
 
 def _faithfulness(run: str, found: Faithfulness) -> Table:
-    rows = []
+    item, rows = "recommended item" if found.explain == "recommended" else "target", []
     for name, explanation in found.explanations.items():
         agreement = explanation.agreement.get(LEAVE_ONE_OUT)
         compared = (None, None, None) if agreement is None else (agreement.kendall, agreement.spearman, agreement.top)
@@ -106,13 +106,13 @@ def _faithfulness(run: str, found: Faithfulness) -> Table:
     return Table(
         name="faithfulness",
         run=run,
-        title=f"{run}: is the attention faithful? {found.users:,} users",
+        title=f"{run}: is the attention faithful? {found.users:,} users, score of the {item}",
         note=(
             f"τ, rho, top {found.top_k}: Kendall's and Spearman's correlation and overlap of the top {found.top_k} "
-            "items with leave-one-out importance. delete: log-probability of the target lost when items are removed, "
+            f"items with leave-one-out importance. delete: log-probability of the {item} lost when items are removed, "
             "most important first (higher is better). insert: the same when only the most important items are kept "
-            "(lower is better). likely, rank: users whose target gets likelier, or a better rank, without the top item "
-            f"(protocol {PROTOCOL.title})."
+            f"(lower is better). likely, rank: users whose {item} gets likelier, or a better rank, without the top "
+            f"item (protocol {PROTOCOL.title})."
         ),
         columns=("explanation", "τ", "rho", f"top {found.top_k}", "delete", "insert", "likely", "rank"),
         rows=tuple(rows),

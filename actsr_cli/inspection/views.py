@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, attending_with
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError, RunError
-from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
-from actsr_cli.inspection.answers import PROTOCOL, Case, answers, case_batches, histories_of, split_cases
-from actsr_cli.inspection.trace import AttentionTrace, in_evaluation, trace
-from actsr_cli.models.base import SequentialModel
+from actsr_cli.inspection.answers import (
+    PROTOCOL,
+    Case,
+    Explain,
+    answers,
+    case_batches,
+    explained_cases,
+    recommend,
+    split_cases,
+)
+from actsr_cli.inspection.importance import integrated_gradients
+from actsr_cli.inspection.trace import AttentionTrace, trace
+from actsr_cli.models.base import EncoderModel, SequentialModel
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,19 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """Why an item has its score.
+
+    Attributes:
+        item: the item.
+        importance: per item of the history what it adds to the log-probability, see `integrated_gradients`.
+    """
+
+    item: int
+    importance: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """How a model reads a history.
 
@@ -44,6 +67,7 @@ class View:
         plain_rank: rank of the target if the model uses its plain attention.
         probability: probability of the target.
         recommended: the best items outside the history, and their probabilities.
+        explained: the explanation of one score; None for models without gradients at their input.
     """
 
     trace: AttentionTrace
@@ -51,6 +75,7 @@ class View:
     plain_rank: float | None
     probability: float | None
     recommended: tuple[tuple[int, float], ...]
+    explained: Explained | None
 
 
 def is_calibrated(model: SequentialModel) -> bool:
@@ -64,22 +89,48 @@ def rank_text(rank: float) -> str:
     return f"{rank:,.0f}" if rank == int(rank) else f"{rank:,.1f}"
 
 
-def view(model: SequentialModel, case: Case, *, device: torch.device, n_recommended: int = 5) -> View:
-    """How a model, which is on `device`, reads a case."""
+def view(
+    model: SequentialModel,
+    case: Case,
+    *,
+    device: torch.device,
+    start: Tensor | None = None,
+    explain: Explain = "target",
+    n_recommended: int = 5,
+) -> View:
+    """How a model reads a case.
+
+    Args:
+        model: the model, on `device`.
+        case: the case.
+        device: where the model is.
+        start: the start of integrated gradients, see there. None explains nothing.
+        explain: the item whose score is explained; without a target, the recommended one.
+        n_recommended: length of the list of recommended items.
+    """
     ((_, batch, _),) = case_batches([case], model.config.max_length, device)
     traced = trace(model, batch)
-    with in_evaluation(model):
-        beside = Ranker(model, device=device, protocol=Protocol("exclude"))
-        listed = beside.rank(histories_of([replace(case, target=0)]), top=n_recommended, log_probability=True)
+    listed = recommend(model, [case], n_recommended, device=device)
     pairs = zip(listed.top_items[0].tolist(), np.exp(listed.top_log_probability[0]).tolist(), strict=True)
     recommended = tuple((item, probability) for item, probability in pairs if item)
+    explained = None
+    if isinstance(model, EncoderModel) and start is not None:
+        explained = _explained(model, case, start, explain if case.target else "recommended")
     if not case.target:
-        return View(traced, None, None, None, recommended)
+        return View(traced, None, None, None, recommended, explained)
     answered = answers(model, [case], device=device)
     with attending_with(model, "plain"):
         plain = answers(model, [case], device=device)
     probability = float(np.exp(answered.log_probability[0]))
-    return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended)
+    return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended, explained)
+
+
+def _explained(model: EncoderModel, case: Case, start: Tensor, explain: Explain) -> Explained | None:
+    cases = explained_cases(model, [case], explain, device=start.device)
+    if not cases:
+        return None
+    (importance,) = integrated_gradients(model, [cases[0].latest(model.config.max_length)], start)
+    return Explained(cases[0].target, tuple(importance.tolist()))
 
 
 def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list[Subject]:

@@ -62,9 +62,22 @@ class TestTheTerminal:
     def test_percentages_of_a_stage_add_up(self) -> None:
         shown = inspect("--random", "1").stdout
         rows = [line for line in shown.splitlines() if re.match(r"│ *\d+ │", line)]
-        columns = np.array([[float(cell.split()[-1]) for cell in row.split("│")[3:-1]] for row in rows])
+        columns = np.array([[float(cell.split()[-1]) for cell in row.split("│")[4:-1]] for row in rows])
         assert columns.shape[1] == 4
         np.testing.assert_allclose(columns.sum(axis=0), 100, atol=0.05 * len(rows) + 0.01)
+
+    def test_why_an_item_is_recommended(self) -> None:
+        asked = ("--user", "u0007", "--sample", "30")
+        (of_target,) = json.loads(inspect(*asked, "--json").stdout)[0]["histories"]
+        (of_best,) = json.loads(inspect(*asked, "--explain", "recommended", "--json").stdout)[0]["histories"]
+        assert of_target["explained"] == of_target["target"]
+        assert of_best["explained"] == of_best["recommended"][0]["item"] != of_best["target"]
+        assert len(of_best["importance"]) == len(of_best["places"])
+        assert of_best["importance"] != of_target["importance"]
+        shown = inspect(*asked, "--explain", "recommended").stdout
+        assert f"the log-probability of {of_best['explained']} (integrated" in " ".join(shown.split())
+        rows = [line.split("│") for line in shown.splitlines() if re.match(r"│ *\d+ │", line)]
+        assert [row[3].strip() for row in rows] == [f"{value:+.2f}" for value in of_best["importance"]]
 
     def test_every_layer_and_head(self) -> None:
         shown = inspect("--random", "1", "--layer", "all", "--head", "all").stdout
@@ -173,7 +186,7 @@ class TestTheFiles:
         assert [stage for stage in STAGES if stage != "perturbed"] == stages  # in the order of computation
         monkeypatch.setattr("actsr_cli.console.results._width", 120)
         shown = inspect("beside", "--user", "u0007", "--sample", "20", "--output", str(tmp_path)).stdout
-        assert re.search(r"item *┃ " + r" *┃ ".join(stages) + r" *┃", shown)
+        assert re.search(r"item *┃ importance ┃ " + r" *┃ ".join(stages) + r" *┃", shown)
         assert re.search(r"^share of +" + r" +".join(stages) + r" *$", shown, re.MULTILINE)
         folder = tmp_path / "users" / "u0007"
         readings = ["order", "distance", "gate"]

@@ -12,6 +12,7 @@ from samples import sequence_data
 from torch import Tensor
 from tracing import model
 
+from actsr_cli.attention import CalibratedSelfAttention
 from actsr_cli.batch import Batch
 from actsr_cli.config import CustomOptions, NoCalibration
 from actsr_cli.errors import DataError
@@ -19,7 +20,15 @@ from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import mean_interval
 from actsr_cli.inspection.answers import PROTOCOL, Case, answers, split_cases
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
-from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out, mean_input
+from actsr_cli.inspection.importance import (
+    by_attention,
+    by_gradients,
+    by_relevance,
+    integrated_gradients,
+    leave_one_out,
+    mean_input,
+)
+from actsr_cli.inspection.views import view
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
@@ -104,6 +113,39 @@ def test_integrated_gradients_add_up(name: str, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(np.nansum(found, axis=1), whole - start, atol=5e-5)
 
 
+def test_relevance_is_what_attention_carries() -> None:
+    """In one layer, its sum is what the attended values change if all of them grow."""
+    explained = model(layers=1).double().eval()
+    assert isinstance(explained, EncoderModel)
+    cases = [case(3, 1, 4, 1), case(9, 2)]
+    found = by_relevance(explained, cases, CPU)
+    assert np.isnan(found[1, 2:]).all()
+    (attention,) = (module for module in explained.modules() if isinstance(module, CalibratedSelfAttention))
+    ends = []
+    for factor in (0.99, 1.01):
+        with torch.no_grad():
+            attention.output.weight *= factor
+            ends.append(answers(explained, cases, device=CPU).log_probability)
+            attention.output.weight /= factor
+    np.testing.assert_allclose(np.nansum(found, axis=1) - 1, (ends[1] - ends[0]) / 0.02, rtol=1e-3)
+
+
+def test_relevance_goes_through_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last layer attends to the second item alone, and its state there is made of the first one alone."""
+    explained = model("sasrec", "none", layers=2, heads=1).double().eval()
+    assert isinstance(explained, EncoderModel)
+    attentions = [module for module in explained.modules() if isinstance(module, CalibratedSelfAttention)]
+    looks = [torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]]), torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])]
+    for attention, look in zip(attentions, looks, strict=True):
+
+        def scores(queries: Tensor, *_: object, look: Tensor = look) -> Tensor:
+            return torch.log(look.double() + 1e-30) + 0 * queries.sum()
+
+        monkeypatch.setattr(attention, "_scores", scores)
+    (found,) = by_relevance(explained, [case(3, 1, 4)], CPU)
+    assert abs(found[0]) > 1e-6 and abs(found[1]) > 1e-6  # the first item by way of the second
+
+
 def test_attention_as_importance() -> None:
     explained = model().eval()
     cases = [case(3, 1, 4, 1), case(9, 2)]
@@ -116,6 +158,21 @@ def test_attention_as_importance() -> None:
         assert np.isnan(importance[1, 2:]).all() and not np.isnan(importance[0]).any()
         if name != "1 - mask":
             np.testing.assert_allclose(np.nansum(importance, axis=1), 1, atol=1e-5)
+
+
+def test_a_view_explains_the_target_or_what_is_recommended() -> None:
+    explained = model("bert4rec").eval()
+    assert isinstance(explained, EncoderModel)
+    start = mean_input(explained, [case(3, 1, 4, 1)], CPU)
+    seen = view(explained, case(9, 2, target=3), device=CPU, start=start)
+    assert seen.explained is not None and seen.explained.item == 3
+    (expected,) = integrated_gradients(explained, [case(9, 2, target=3)], start)
+    assert seen.explained.importance == pytest.approx(expected)  # of the items, not of the mask after them
+    best = view(explained, case(9, 2, target=3), device=CPU, start=start, explain="recommended").explained
+    assert best is not None and best.item == seen.recommended[0][0]
+    unknown = view(explained, case(9, 2, target=0), device=CPU, start=start).explained
+    assert unknown == best
+    assert view(explained, case(*range(1, 11), target=0), device=CPU, start=start).explained is None
 
 
 def test_places_in_order_of_importance() -> None:

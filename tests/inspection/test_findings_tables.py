@@ -112,10 +112,11 @@ def test_how_numbers_are_written() -> None:
     agreement = Agreement(interval(0.4812, 0.0301), interval(-0.001, 0.034), None)
     explanation = Explanation({"leave one out": agreement}, deletion, insertion, {"more likely": interval(0.536, 0.07)})
     itself = Explanation({}, deletion, insertion, {"more likely": interval(0, 0)})
-    found = Faithfulness(9, 3, SHARES, {"plain": explanation, "leave one out": itself})
+    found = Faithfulness("recommended", 9, 3, SHARES, {"plain": explanation, "leave one out": itself})
     table = findings_tables(Findings("a", 1234, {"plain": interval(0.628, 0.0102)}, [], None, found, []))
     assert table[0].rows == (("positions", "62.8±1.0%"),)
     assert "1,234 users" in table[0].title
+    assert table[1].title == "a: is the attention faithful? 9 users, score of the recommended item"
     assert table[1].rows == (
         ("plain", ".48±.03", ".00±.03", "", "1.46±.05", "-.20±.05", "54±7%"),
         ("leave one out", "", "", "", "1.46±.05", "-.20±.05", "0±0%"),

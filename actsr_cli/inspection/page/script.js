@@ -98,15 +98,20 @@ function history(run, view, rows, highest) {
     cell.append((100 * value).toFixed(1), make("span", { class: "unit" }, " %"));
     return cell;
   };
-  const cells = view.places.map((place, key) => [`${key + 1}. ${place}`, ...rows.map(([, values]) => bar(values[key]))]);
+  const importance = (value) => (value === undefined ? "" : make("span", { class: value < 0 ? "against" : "" },
+    (value > 0 ? "+" : "") + value.toFixed(2)));
+  const cells = view.places.map((place, key) => [`${key + 1}. ${place}`,
+    ...(view.explained ? [importance(view.importance[key])] : []), ...rows.map(([, values]) => bar(values[key]))]);
   let ranks = "";
   if (view.rank !== null) {
     ranks = `: rank ${rank(view.rank)}` + (run.calibrated ? `, without calibration ${rank(view.plainRank)}` : "");
   }
-  const columns = ["item", ...rows.map(([label]) => label)];
+  const columns = ["item", ...(view.explained ? ["importance"] : []), ...rows.map(([label]) => label)];
   const best = view.recommended.map(([item, probability]) => `${item} (${percent(probability)})`).join(", ");
   return make("div", {}, make("h3", {}, run.name + instead(run) + ranks),
     scrolling(`${run.name}, history`, table(columns, cells, { class: rows.length > 4 ? "history many" : "history", "aria-label": `Attention of ${run.name}` })),
+    ...(view.explained ? [make("p", { class: "hint" },
+      `Importance: what the item adds to the log-probability of ${view.explained} (integrated gradients).`)] : []),
     make("p", { class: "hint" }, `Recommended outside the history: ${best}`));
 }
 
