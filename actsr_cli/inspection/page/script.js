@@ -109,7 +109,7 @@ function history(run, view, rows, highest) {
   const columns = ["item", ...(view.explained ? ["importance"] : []), ...rows.map(([label]) => label)];
   const best = view.recommended.map(([item, probability]) => `${item} (${percent(probability)})`).join(", ");
   return make("div", {}, make("h3", {}, run.name + instead(run) + ranks),
-    scrolling(`${run.name}, history`, table(columns, cells, { class: rows.length > 4 ? "history many" : "history", "aria-label": `Attention of ${run.name}` })),
+    scrolling(`${run.name}, history`, table(columns, cells, { class: columns.length > 5 ? "history many" : "history", "aria-label": `Attention of ${run.name}` })),
     ...(view.explained ? [make("p", { class: "hint" },
       `Importance: what the item adds to the log-probability of ${view.explained} (integrated gradients).`)] : []),
     make("p", { class: "hint" }, `Recommended outside the history: ${best}`));
