@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Pairs, Relations, attend_packed, calibrated_self_attention
-from actsr_cli.attention.kernels import cpu
-from actsr_cli.attention.kernels.rows import exp, softplus
+from actsr_cli.attention.kernels import cpu, rows
 from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.packed import covered, draw, in_padded_form
 from actsr_cli.packing import Packing
 
 WIDTH, SPAN = 16, 9
+exp = numba.njit("float32(float32)")(lambda x: rows.exp(x))
+softplus = numba.njit("float32(float32)")(lambda x: rows.softplus(x))
 OPTIONS: list[dict[str, Any]] = [
     {"calibration": "none"},
     {"calibration": "spatial", "use_order": False},

@@ -165,3 +165,36 @@ class Weights(NamedTuple):
     second_sums: Array
     order_keys: Array
     distance_keys: Array
+
+
+class Slopes(NamedTuple):
+    """Slopes by the weights of one query, (heads · longest,) each, and by the keys' addends of its history.
+
+    Attributes:
+        spatial, target, mask: by the weights of the same names.
+        stream: by the weights of the stream at hand.
+        order_keys, distance_keys: (heads, longest), summed over the queries of a history.
+    """
+
+    spatial: Array
+    target: Array
+    mask: Array
+    stream: Array
+    order_keys: Array
+    distance_keys: Array
+
+
+def new_weights(layout: Layout, heads: int, begin: int, end: int) -> Weights:
+    """Memory for the weights of any query of the histories from `begin` to `end`."""
+    longest = int(np.diff(layout.offsets[begin : end + 1]).max(initial=0))
+    w = np.empty((9, heads * longest), np.float32)
+    sums = np.empty((2, heads), np.float32)
+    keys = np.empty((2, heads, longest), np.float32)
+    return Weights(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], sums[0], sums[1], keys[0], keys[1])
+
+
+def new_slopes(w: Weights) -> Slopes:
+    """Memory for the slopes of any query."""
+    slopes = np.zeros((4, len(w.spatial)), np.float32)
+    keys = np.zeros((2, w.order_keys.shape[0], w.order_keys.shape[1]), np.float32)
+    return Slopes(slopes[0], slopes[1], slopes[2], slopes[3], keys[0], keys[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from actsr_cli.attention.kernels.arrays import (
@@ -15,16 +13,16 @@ from actsr_cli.attention.kernels.arrays import (
     Call,
     Inputs,
     Row,
+    Slopes,
     Streams,
     Weights,
 )
-from actsr_cli.attention.kernels.compiling import compiled
+from actsr_cli.attention.kernels.compiling import compiled, inlined
 from actsr_cli.attention.kernels.forward import (
     HALF,
     SMALLEST,
     TWO,
     calibrate,
-    new_weights,
     perturb,
     prepare_keys,
     root_of_sharpness,
@@ -39,35 +37,10 @@ from actsr_cli.attention.kernels.products import (
     score_back,
     score_relations_back,
 )
-from actsr_cli.attention.kernels.rows import ONE, ZERO, of_head, renormalise_back, scaled, sigmoid, softmax_back
+from actsr_cli.attention.kernels.rows import ONE, ZERO, renormalise_back, scaled, sigmoid, softmax_back
 
 
-class Slopes(NamedTuple):
-    """Slopes by the weights of one query, (heads · longest,) each, and by the keys' addends of its history.
-
-    Attributes:
-        spatial, target, mask: by the weights of the same names.
-        stream: by the weights of the stream at hand.
-        order_keys, distance_keys: (heads, longest), summed over the queries of a history.
-    """
-
-    spatial: Array
-    target: Array
-    mask: Array
-    stream: Array
-    order_keys: Array
-    distance_keys: Array
-
-
-@compiled
-def new_slopes(w: Weights) -> Slopes:
-    """Memory for the slopes of any query."""
-    slopes = np.zeros((4, len(w.spatial)), np.float32)
-    keys = np.zeros((2, w.order_keys.shape[0], w.order_keys.shape[1]), np.float32)
-    return Slopes(slopes[0], slopes[1], slopes[2], slopes[3], keys[0], keys[1])
-
-
-@compiled
+@inlined
 def from_calibrated(call: Call, row: Row, upstream: Array, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the gradient of the attended values to the slopes by A, M, the gate and the spatial attention."""
     settings, slope, size = call.settings, slopes.stream, call.settings.heads * row.n
@@ -92,14 +65,18 @@ def from_calibrated(call: Call, row: Row, upstream: Array, w: Weights, slopes: S
         slopes.mask[j] -= by_target * w.target[j]
 
 
-@compiled
+@inlined
 def from_combined(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """Split the slope by A and C together: the part of A is added, the part of C stays in `slopes.stream`."""
     settings, slope, size = call.settings, slopes.stream, call.settings.heads * row.n
     if settings.combine == GATE:
         to_gate = to.gate[row.query]
         for h in range(settings.heads):
-            part, of_a, of_c = of_head(slope, h, row.n), of_head(w.target, h, row.n), of_head(w.reweighted, h, row.n)
+            part, of_a, of_c = (
+                slope[h * row.n : h * row.n + row.n],
+                w.target[h * row.n : h * row.n + row.n],
+                w.reweighted[h * row.n : h * row.n + row.n],
+            )
             for j in range(row.n):
                 to_gate[j] += part[j] * (of_a[j] - of_c[j]) * w.gate[j] * (ONE - w.gate[j])
         for j in range(size):
@@ -116,7 +93,7 @@ def from_combined(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
             slope[j] *= HALF
 
 
-@compiled
+@inlined
 def from_perturbed(call: Call, row: Row, upstream: Array, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the gradient of the perturbed values to the slopes by A and M. It takes the place of `w.reweighted`."""
     settings, slope = call.settings, slopes.stream
@@ -132,7 +109,7 @@ def from_perturbed(call: Call, row: Row, upstream: Array, w: Weights, slopes: Sl
         slopes.mask[j] += counted * gap
 
 
-@compiled
+@inlined
 def from_attended(call: Call, row: Row, upstream: Array, weights: Array, slope: Array, to: Inputs) -> None:
     """From the gradient of a stream's values, (heads, width), to the slope by its weights."""
     score(upstream, call.ins.values, row, ONE, slope)
@@ -141,7 +118,7 @@ def from_attended(call: Call, row: Row, upstream: Array, weights: Array, slope: 
         attend_relations_back(call, row, weights, upstream, to, slope)
 
 
-@compiled
+@inlined
 def to_attack(call: Call, row: Row, upstream: Streams, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slope by the mask, the penalty's included, to the adversary's queries and keys."""
     settings, slope, query = call.settings, slopes.mask, row.query
@@ -158,7 +135,7 @@ def to_attack(call: Call, row: Row, upstream: Streams, w: Weights, slopes: Slope
     score_back(slope, attack_queries, attack_keys, row, to.attack_queries[query], to.attack_keys)
 
 
-@compiled
+@inlined
 def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slopes by A and the spatial attention to queries, keys, relations and the spatial calibrator."""
     settings, saved, drawn = call.settings, call.saved, call.drawn
@@ -184,14 +161,14 @@ def to_scores(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> N
         score_relations_back(call, row, slope, to)
 
 
-@compiled
+@inlined
 def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slope by the scores to the order map; the keys' part is summed per history. `w.together` is memory."""
     settings, ins = call.settings, call.ins
     for h in range(settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.order) + ins.biases[0], ZERO
-        slope, by_logit = of_head(slopes.spatial, h, row.n), of_head(w.together, h, row.n)
+        slope, by_logit = slopes.spatial[h * row.n : h * row.n + row.n], w.together[h * row.n : h * row.n + row.n]
         addends, to_addends = w.order_keys[h], slopes.order_keys[h]
         for j in range(row.n):
             p = sigmoid(own + addends[j])
@@ -209,7 +186,7 @@ def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> 
         to.biases[0] += total
 
 
-@compiled
+@inlined
 def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> None:
     """From the slope by the scores to the distance map and the sharpness; the keys' part is summed per history."""
     ins, distances, root = call.ins, call.layout.log_distances, root_of_sharpness(call)
@@ -217,7 +194,11 @@ def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     for h in range(call.settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.distance) + ins.biases[1], ZERO
-        slope, addends, to_addends = of_head(slopes.spatial, h, row.n), w.distance_keys[h], slopes.distance_keys[h]
+        slope, addends, to_addends = (
+            slopes.spatial[h * row.n : h * row.n + row.n],
+            w.distance_keys[h],
+            slopes.distance_keys[h],
+        )
         for j in range(row.n):
             error = distances[abs(row.position - j)] - own - addends[j]
             part = TWO * slope[j] * error * root
@@ -230,7 +211,7 @@ def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     to.scalars[0] += by_root * np.sqrt(call.settings.scale * HALF)
 
 
-@compiled
+@inlined
 def to_keys(call: Call, history: int, slopes: Slopes, to: Inputs) -> None:
     """From the slopes by the keys' addends of a history to keys and pair maps."""
     first, last = call.layout.offsets[history], call.layout.offsets[history + 1]
@@ -240,7 +221,7 @@ def to_keys(call: Call, history: int, slopes: Slopes, to: Inputs) -> None:
         addends_back(call, slopes.distance_keys, call.ins.distance, first, last, to, to.distance)
 
 
-@compiled
+@inlined
 def addends_back(
     call: Call, addends: Array, weight: Array, first: int, last: int, to: Inputs, to_weight: Array
 ) -> None:
@@ -254,11 +235,9 @@ def addends_back(
 
 
 @compiled
-def backward(begin: int, end: int, call: Call, upstream: Streams, to: Inputs) -> None:
+def backward(begin: int, end: int, call: Call, upstream: Streams, to: Inputs, w: Weights, slopes: Slopes) -> None:
     """Add the gradients of the histories from `begin` to `end`; the arrays of `to` start at 0."""
     layout, settings = call.layout, call.settings
-    w = new_weights(layout, settings.heads, begin, end)
-    slopes = new_slopes(w)
     for history in range(begin, end):
         prepare_keys(call, history, w)
         for query in range(layout.query_offsets[history], layout.query_offsets[history + 1]):

@@ -25,20 +25,32 @@ _COMPILES = "ACTSR_COMPILES"
 """Set in the environment of the process that compiles."""
 _MATHS = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be reordered, so that they fill vectors. Numbers that are not finite stay what they are."""
+_OPTIONS: dict[str, Any] = {"fastmath": _MATHS, "error_model": "numpy", "_nrt": False}
+"""Without numba's runtime (nrt) nobody counts references to arrays, which took most of the time of short histories; the
+caller keeps them."""
 
 
 def compiled(function: Function) -> Function:
-    """The function as machine code, which runs without Python's lock.
+    """The function as machine code, which runs without Python's lock. It may not make arrays.
 
     It is compiled at the first call, and read from disk in later processes, unless no folder can be written.
     """
     place, before = _place(), _CONFIG.CACHE_DIR
     try:
         _CONFIG.CACHE_DIR = str(place or "")
-        made = numba.njit(nogil=True, cache=place is not None, fastmath=_MATHS, error_model="numpy")(function)
+        return cast(Function, numba.njit(nogil=True, cache=place is not None, **_OPTIONS)(function))
     finally:
         _CONFIG.CACHE_DIR = before
-    return cast(Function, made)
+
+
+def inlined(function: Function) -> Function:
+    """A step of compiled functions, which becomes a part of each of them.
+
+    A call costs more than the work on a short history: all arrays of a tuple are put on the stack. Python cannot
+    call it, which spares a third of the time that compiling takes.
+    """
+    only_inside: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Function, numba.njit(**only_inside, **_OPTIONS)(function))
 
 
 def compile_elsewhere(functions: Sequence[Any], module: str) -> None:

@@ -14,7 +14,17 @@ from torch.autograd.function import once_differentiable
 from actsr_cli.attention.draws import Draws
 from actsr_cli.attention.intervals import Relations
 from actsr_cli.attention.kernels import arrays
-from actsr_cli.attention.kernels.arrays import Call, Drawn, Inputs, Layout, Saved, Settings, Streams
+from actsr_cli.attention.kernels.arrays import (
+    Call,
+    Drawn,
+    Inputs,
+    Layout,
+    Saved,
+    Settings,
+    Streams,
+    new_slopes,
+    new_weights,
+)
 from actsr_cli.attention.kernels.ready import make_ready
 from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.pairs import Pairs
@@ -117,7 +127,11 @@ class _Attention(torch.autograd.Function):
         saved = Saved(*(np.empty(size, dtype=np.float32) for size in sizes))
         call = Call(task.layout, settings, _inputs(operands, settings.heads), task.drawn, saved)
         to = Streams(_heads(attended, settings.heads), _heads(perturbed, settings.heads), squares.numpy())
-        run_parts(lambda _, begin, end: forward(begin, end, call, to), task.parts)
+
+        def run(_part: int, begin: int, end: int) -> None:
+            forward(begin, end, call, to, new_weights(task.layout, settings.heads, begin, end))
+
+        run_parts(run, task.parts)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         ctx.task, ctx.saved = task, saved
@@ -141,7 +155,12 @@ class _Attention(torch.autograd.Function):
         of_part = [first] + [
             first._replace(**{name: np.zeros_like(value) for name, value in shared.items()}) for _ in task.parts[1:]
         ]
-        run_parts(lambda part, begin, end: backward(begin, end, call, streams, of_part[part]), task.parts)
+
+        def run(part: int, begin: int, end: int) -> None:
+            w = new_weights(task.layout, heads, begin, end)
+            backward(begin, end, call, streams, of_part[part], w, new_slopes(w))
+
+        run_parts(run, task.parts)
         for other in of_part[1:]:
             for name in _SHARED:
                 getattr(first, name)[...] += getattr(other, name)

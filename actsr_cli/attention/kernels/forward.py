@@ -19,14 +19,13 @@ from actsr_cli.attention.kernels.arrays import (
     Streams,
     Weights,
 )
-from actsr_cli.attention.kernels.compiling import compiled
+from actsr_cli.attention.kernels.compiling import compiled, inlined
 from actsr_cli.attention.kernels.products import attend, attend_relations, dot, score, score_relations
 from actsr_cli.attention.kernels.rows import (
     ONE,
     ZERO,
     copied,
     exp,
-    of_head,
     renormalise,
     scaled,
     sigmoid,
@@ -37,19 +36,7 @@ from actsr_cli.attention.kernels.rows import (
 HALF, TWO, SMALLEST = np.float32(0.5), np.float32(2), np.float32(1e-24)
 
 
-@compiled
-def new_weights(layout: Layout, heads: int, begin: int, end: int) -> Weights:
-    """Memory for the weights of any query of the histories from `begin` to `end`."""
-    longest = 0
-    for history in range(begin, end):
-        longest = max(longest, layout.offsets[history + 1] - layout.offsets[history])
-    w = np.empty((9, heads * longest), np.float32)
-    sums = np.empty((2, heads), np.float32)
-    keys = np.empty((2, heads, longest), np.float32)
-    return Weights(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], sums[0], sums[1], keys[0], keys[1])
-
-
-@compiled
+@inlined
 def row_of(layout: Layout, heads: int, history: int, query: int) -> Row:
     """The query and its keys."""
     first = layout.offsets[history]
@@ -59,7 +46,7 @@ def row_of(layout: Layout, heads: int, history: int, query: int) -> Row:
     return Row(query, position, layout.outputs[query], first, n, heads * pair, pair)
 
 
-@compiled
+@inlined
 def prepare_keys(call: Call, history: int, w: Weights) -> None:
     """The addends of both pair maps for the keys of a history."""
     first, last = call.layout.offsets[history], call.layout.offsets[history + 1]
@@ -69,7 +56,7 @@ def prepare_keys(call: Call, history: int, w: Weights) -> None:
         key_addends(call, call.ins.distance, first, last, w.distance_keys)
 
 
-@compiled
+@inlined
 def key_addends(call: Call, weight: Array, first: int, last: int, out: Array) -> None:
     """The keys' addends of a pair map: `out` (heads, keys)."""
     half = weight[len(weight) // 2 :]
@@ -78,19 +65,19 @@ def key_addends(call: Call, weight: Array, first: int, last: int, out: Array) ->
             out[h, j - first] = dot(call.ins.keys[j, h], half)
 
 
-@compiled
+@inlined
 def root_of_sharpness(call: Call) -> Any:
     """s · √(scale / 2), whose square is the factor of the distance term."""
     return call.ins.scalars[0] * np.sqrt(call.settings.scale * HALF)
 
 
-@compiled
+@inlined
 def add_order(call: Call, row: Row, w: Weights, scores: Array, logits: Array) -> None:
     """Subtract how surprising the order of each pair is; `logits` is memory."""
     settings, n = call.settings, row.n
     for h in range(settings.heads):
         own = dot(call.ins.queries[row.query, h], call.ins.order) + call.ins.biases[0]
-        part = of_head(logits, h, n)
+        part = logits[h * n : h * n + n]
         for j in range(n):
             logit = own + w.order_keys[h, j]
             part[j] = logit if j <= row.position else -logit
@@ -103,19 +90,19 @@ def add_order(call: Call, row: Row, w: Weights, scores: Array, logits: Array) ->
             scores[j] -= settings.scale * softplus(logits[j])
 
 
-@compiled
+@inlined
 def add_distance(call: Call, row: Row, w: Weights, scores: Array) -> None:
     """Subtract the squared error of the predicted distance of each pair."""
     root, distances = root_of_sharpness(call), call.layout.log_distances
     for h in range(call.settings.heads):
         own = dot(call.ins.queries[row.query, h], call.ins.distance) + call.ins.biases[1]
-        part = of_head(scores, h, row.n)
+        part = scores[h * row.n : h * row.n + row.n]
         for j in range(row.n):
             error = (distances[abs(row.position - j)] - own - w.distance_keys[h, j]) * root
             part[j] -= error * error
 
 
-@compiled
+@inlined
 def apply_mask(call: Call, row: Row, w: Weights, to: Streams) -> None:
     """The adversarial mask of a query: kept before dropout, and summed for the penalty."""
     ins, heads, size = call.ins, call.settings.heads, call.settings.heads * row.n
@@ -129,7 +116,7 @@ def apply_mask(call: Call, row: Row, w: Weights, to: Streams) -> None:
     to.squares[row.query] = total
 
 
-@compiled
+@inlined
 def apply_scores(call: Call, row: Row, w: Weights) -> None:
     """The attention of a query before the adversarial calibrator, kept before dropout."""
     settings, size = call.settings, call.settings.heads * row.n
@@ -148,7 +135,7 @@ def apply_scores(call: Call, row: Row, w: Weights) -> None:
     copied(w.spatial, size, call.saved.attention[row.start :])
 
 
-@compiled
+@inlined
 def calibrate(call: Call, row: Row, w: Weights) -> None:
     """From the kept softmaxes to the weights that the query attends with, and all that lies between."""
     settings, drawn, saved, start = call.settings, call.drawn, call.saved, row.start
@@ -176,7 +163,7 @@ def calibrate(call: Call, row: Row, w: Weights) -> None:
         copied(w.final, size, w.mixed)
 
 
-@compiled
+@inlined
 def combine(call: Call, row: Row, w: Weights) -> None:
     """A and C together, in `w.final`."""
     settings, size = call.settings, call.settings.heads * row.n
@@ -194,7 +181,7 @@ def combine(call: Call, row: Row, w: Weights) -> None:
         copied(w.final, size, w.together)
 
 
-@compiled
+@inlined
 def open_gate(call: Call, row: Row, w: Weights) -> None:
     """The gate g of a query, once per head."""
     for j in range(row.n):
@@ -203,7 +190,7 @@ def open_gate(call: Call, row: Row, w: Weights) -> None:
         copied(w.gate, row.n, w.gate[h * row.n :])
 
 
-@compiled
+@inlined
 def perturb(call: Call, row: Row, w: Weights) -> None:
     """The perturbed attention ε + M(A - ε), renormalised, in place of `w.reweighted`."""
     settings, size = call.settings, call.settings.heads * row.n
@@ -216,7 +203,7 @@ def perturb(call: Call, row: Row, w: Weights) -> None:
     renormalise(settings.renorm, w.reweighted, w.first_sums, settings.heads, row.n)
 
 
-@compiled
+@inlined
 def attend_with(call: Call, row: Row, weights: Array, out: Array) -> None:
     """The weighted sum of the values, (heads, width)."""
     attend(weights, call.ins.values, row, out)
@@ -225,10 +212,9 @@ def attend_with(call: Call, row: Row, weights: Array, out: Array) -> None:
 
 
 @compiled
-def forward(begin: int, end: int, call: Call, to: Streams) -> None:
+def forward(begin: int, end: int, call: Call, to: Streams, w: Weights) -> None:
     """Fill the streams of the histories from `begin` to `end`."""
     layout, settings = call.layout, call.settings
-    w = new_weights(layout, settings.heads, begin, end)
     for history in range(begin, end):
         prepare_keys(call, history, w)
         for query in range(layout.query_offsets[history], layout.query_offsets[history + 1]):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from actsr_cli.attention.kernels.arrays import Array, Call, Inputs, Row
-from actsr_cli.attention.kernels.compiling import compiled
+from actsr_cli.attention.kernels.compiling import inlined
 
 ZERO = np.float32(0)
 
 
-@compiled
+@inlined
 def dot(x: Array, y: Array) -> Any:
     """Σ x·y over the width of a head."""
     total = ZERO
@@ -21,14 +21,14 @@ def dot(x: Array, y: Array) -> Any:
     return total
 
 
-@compiled
+@inlined
 def add_scaled(factor: Any, x: Array, out: Array) -> None:
     """`out` += factor · x."""
     for c in range(len(x)):
         out[c] += factor * x[c]
 
 
-@compiled
+@inlined
 def score(x: Array, keys: Array, row: Row, factor: Any, out: Array) -> None:
     """`out` = factor · x·key for each head and key; x is (heads, width)."""
     for h in range(len(x)):
@@ -37,7 +37,7 @@ def score(x: Array, keys: Array, row: Row, factor: Any, out: Array) -> None:
             out[h * row.n + j] = dot(query, keys[row.first + j, h]) * factor
 
 
-@compiled
+@inlined
 def score_back(slope: Array, x: Array, keys: Array, row: Row, to_x: Array, to_keys: Array) -> None:
     """Add the gradients of x, (heads, width), and of the keys, from the slope by x·key."""
     for h in range(len(x)):
@@ -49,7 +49,7 @@ def score_back(slope: Array, x: Array, keys: Array, row: Row, to_x: Array, to_ke
                 to_key[c] += s * query[c]
 
 
-@compiled
+@inlined
 def attend(weights: Array, values: Array, row: Row, out: Array) -> None:
     """`out` = the weighted sum of the values of each head, (heads, width)."""
     for h in range(len(out)):
@@ -62,7 +62,7 @@ def attend(weights: Array, values: Array, row: Row, out: Array) -> None:
                 total[c] += weight * value[c]
 
 
-@compiled
+@inlined
 def attend_back(weights: Array, upstream: Array, row: Row, to_values: Array) -> None:
     """Add the gradient of the values from the one of their weighted sum, (heads, width)."""
     for h in range(len(upstream)):
@@ -73,7 +73,7 @@ def attend_back(weights: Array, upstream: Array, row: Row, to_values: Array) -> 
                 to_value[c] += weight * slope[c]
 
 
-@compiled
+@inlined
 def score_relations(call: Call, row: Row, factor: Any, out: Array) -> None:
     """Add factor · x·(vector of the key's position + vector of the pair's interval) to the scores."""
     ins, x = call.ins, call.ins.queries[row.query]
@@ -84,7 +84,7 @@ def score_relations(call: Call, row: Row, factor: Any, out: Array) -> None:
             out[h * row.n + j] += factor * both
 
 
-@compiled
+@inlined
 def score_relations_back(call: Call, row: Row, slope: Array, to: Inputs) -> None:
     """Add the gradients of query, positions and intervals from the slope by their products."""
     positions, intervals, to_positions, to_intervals = (
@@ -107,7 +107,7 @@ def score_relations_back(call: Call, row: Row, slope: Array, to: Inputs) -> None
                 to_vector[c] += s * x[c]
 
 
-@compiled
+@inlined
 def attend_relations(call: Call, row: Row, weights: Array, out: Array) -> None:
     """Add the weighted vectors of positions and intervals to the attended values."""
     positions, intervals = call.ins.value_positions, call.ins.value_intervals
@@ -120,7 +120,7 @@ def attend_relations(call: Call, row: Row, weights: Array, out: Array) -> None:
                 total[c] += weight * (position[c] + vector[c])
 
 
-@compiled
+@inlined
 def attend_relations_back(call: Call, row: Row, weights: Array, upstream: Array, to: Inputs, slope: Array) -> None:
     """Add the gradients of the position and interval vectors, and their part of the slope by the weights."""
     positions, intervals = call.ins.value_positions, call.ins.value_intervals

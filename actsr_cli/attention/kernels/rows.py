@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from actsr_cli.attention.kernels.arrays import SOFTMAX, SUM, Array
-from actsr_cli.attention.kernels.compiling import bits_as_float32, compiled
+from actsr_cli.attention.kernels.compiling import bits_as_float32, compiled, inlined
 
 Number = Any
 
@@ -20,7 +20,7 @@ SMALLEST_SUM = np.float32(1e-9)
 ONE, ZERO = np.float32(1), np.float32(0)
 
 
-@compiled
+@inlined
 def exp(x: Number) -> Number:
     """e to the power of x to within 1e-7 of itself, between e^-87 and e^88; NaN stays NaN (Cephes' polynomial)."""
     if x < np.float32(-87):
@@ -39,13 +39,13 @@ def exp(x: Number) -> Number:
     return y * bits_as_float32(np.int32((np.int32(power) + np.int32(127)) << np.int32(23)))
 
 
-@compiled
+@inlined
 def sigmoid(x: Number) -> Number:
     """1 / (1 + e^-x)."""
     return ONE / (ONE + exp(-x))
 
 
-@compiled
+@inlined
 def softplus(x: Number) -> Number:
     """log(1 + e^x), by the series of the inverse hyperbolic tangent."""
     small = exp(-abs(x))
@@ -61,17 +61,11 @@ def softplus(x: Number) -> Number:
     return (x if x > ZERO else ZERO) + s * y
 
 
-@compiled
-def of_head(x: Array, head: int, n: int) -> Array:
-    """The part of a head, (n,)."""
-    return x[head * n : head * n + n]
-
-
-@compiled
+@inlined
 def softmax(x: Array, heads: int, n: int) -> None:
     """Softmax over the keys of each head."""
     for h in range(heads):
-        part = of_head(x, h, n)
+        part = x[h * n : h * n + n]
         largest = part[0]
         for j in range(1, n):
             if part[j] > largest:
@@ -81,7 +75,7 @@ def softmax(x: Array, heads: int, n: int) -> None:
     for j in range(heads * n):
         x[j] = exp(x[j])
     for h in range(heads):
-        part, total = of_head(x, h, n), ZERO
+        part, total = x[h * n : h * n + n], ZERO
         for j in range(n):
             total += part[j]
         share = ONE / total
@@ -89,25 +83,25 @@ def softmax(x: Array, heads: int, n: int) -> None:
             part[j] *= share
 
 
-@compiled
+@inlined
 def softmax_back(y: Array, slope: Array, heads: int, n: int) -> None:
     """The slope by the logits from the slope by the softmax `y`."""
     for h in range(heads):
-        of_y, part, mean = of_head(y, h, n), of_head(slope, h, n), ZERO
+        of_y, part, mean = y[h * n : h * n + n], slope[h * n : h * n + n], ZERO
         for j in range(n):
             mean += of_y[j] * part[j]
         for j in range(n):
             part[j] = of_y[j] * (part[j] - mean)
 
 
-@compiled
+@inlined
 def renormalise(way: int, w: Array, sums: Array, heads: int, n: int) -> None:
     """Make weights a distribution again, see `masks.renormalise`; `sums` (heads,) are kept for the way back."""
     if way == SOFTMAX:
         softmax(w, heads, n)
     elif way == SUM:
         for h in range(heads):
-            part, total = of_head(w, h, n), ZERO
+            part, total = w[h * n : h * n + n], ZERO
             for j in range(n):
                 total += part[j]
             if total < SMALLEST_SUM:
@@ -118,14 +112,14 @@ def renormalise(way: int, w: Array, sums: Array, heads: int, n: int) -> None:
                 part[j] *= share
 
 
-@compiled
+@inlined
 def renormalise_back(way: int, y: Array, sums: Array, slope: Array, heads: int, n: int) -> None:
     """The slope by the weights from the slope by `y`, what `renormalise` has made of them."""
     if way == SOFTMAX:
         softmax_back(y, slope, heads, n)
     elif way == SUM:
         for h in range(heads):
-            of_y, part, mean = of_head(y, h, n), of_head(slope, h, n), ZERO
+            of_y, part, mean = y[h * n : h * n + n], slope[h * n : h * n + n], ZERO
             for j in range(n):
                 mean += of_y[j] * part[j]
             share = ONE / sums[h]
@@ -133,7 +127,7 @@ def renormalise_back(way: int, y: Array, sums: Array, slope: Array, heads: int, 
                 part[j] = (part[j] - mean) * share
 
 
-@compiled
+@inlined
 def scaled(x: Array, factors: Array, start: int, size: int, out: Array) -> None:
     """`out` = x times the factors from `start` on, if there are any."""
     if len(factors):
@@ -145,7 +139,7 @@ def scaled(x: Array, factors: Array, start: int, size: int, out: Array) -> None:
             out[j] = x[j]
 
 
-@compiled
+@inlined
 def copied(x: Array, size: int, out: Array) -> None:
     """`out` = x."""
     for j in range(size):
