@@ -19,19 +19,24 @@ _POOLS: dict[int, tuple[int, ThreadPoolExecutor]] = {}
 
 def equal_parts(costs: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Cut histories into consecutive parts of about equal cost, at most one for each thread of PyTorch."""
+    threads = torch.get_num_threads()
+    if threads == 1 or not len(costs):
+        return [(0, len(costs))] if len(costs) else []
     total = np.cumsum(costs)
-    n = max(1, min(torch.get_num_threads(), int(total[-1]) // _COST_OF_A_THREAD)) if len(costs) else 1
-    cuts = np.searchsorted(total, np.arange(1, n) * total[-1] / n) + 1 if n > 1 else np.zeros(0, dtype=np.int64)
+    n = max(1, min(threads, int(total[-1]) // _COST_OF_A_THREAD))
+    cuts = np.searchsorted(total, np.arange(1, n) * total[-1] / n) + 1
     bounds = np.unique(np.concatenate([[0], cuts, [len(costs)]]))
     return [(begin, end) for begin, end in pairwise(bounds.tolist())]
 
 
 def run_parts(work: Callable[[int, int, int], None], parts: list[tuple[int, int]]) -> None:
     """Call work(number of the part, begin, end) for each part; the calling thread takes the first one."""
-    if not parts:
+    if len(parts) < 2:
+        for begin, end in parts:
+            work(0, begin, end)
         return
-    pool = _pool(os.getpid(), len(parts)) if len(parts) > 1 else None
-    others = [] if pool is None else [pool.submit(work, number, *parts[number]) for number in range(1, len(parts))]
+    pool = _pool(os.getpid(), len(parts))
+    others = [pool.submit(work, number, *parts[number]) for number in range(1, len(parts))]
     try:
         work(0, *parts[0])
     finally:
