@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock, local
 from typing import Protocol as Interface
 
 import numpy as np
@@ -16,10 +17,12 @@ from actsr_cli.data.batches import history_batches
 from actsr_cli.data.histories import Histories
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.ordering import best_items, places, places_among
 from actsr_cli.evaluation.protocol import CandidateSampler, Protocol
+from actsr_cli.threads import run_on_each
 
 _SCORES_AT_A_TIME = 2**25
-"""Limit of one batch's scores, 128 MiB: 33 histories with a catalogue of a million items."""
+"""Limit of the scores in memory, 128 MiB: 33 histories with a catalogue of a million items."""
 
 
 class Scorer(Interface):
@@ -80,11 +83,13 @@ class Ranking:
 class Ranker:
     """Orders a catalogue by a model's scores. Memory is bounded by the batch, and no rank depends on the batch size.
 
+    On a CPU each thread of PyTorch ranks batches of its own: `scorer.score` is called from several threads at once.
+
     Args:
         scorer: the model, on `device` and in evaluation mode.
         device: where to score.
         protocol: which items a target is ranked among.
-        batch_size: histories scored at a time; fewer if the scores of a large catalogue would exceed 128 MiB.
+        batch_size: histories scored at a time; fewer if the scores of all threads would exceed 128 MiB.
         item_counts: (n_items + 1,) training interactions of each item; sampled candidates need them.
         workers: the processes that share the histories. Each gets the whole ranking.
         listed: (n_items + 1,) bool, items allowed in lists; None allows all. Ranks do not depend on it.
@@ -107,7 +112,7 @@ class Ranker:
         self.batch_size = batch_size
         self.workers = workers
         self._not_listed = None if listed is None else torch.from_numpy(~listed).to(device)
-        self._scratch = torch.empty(0, device=device)
+        self._of_thread = local()
         self._sampler: CandidateSampler | None = None
         if self.protocol.sampled:
             if item_counts is None:
@@ -128,31 +133,38 @@ class Ranker:
             histories: histories of any length, at least one item each.
             top: length of the lists; 0 makes no lists.
             log_probability: also compute `log_total`.
-            on_batch: called with (done, total) histories.
+            on_batch: called with (done, total) histories, by one thread at a time.
 
         Raises:
             RunError: a score is not a number.
         """
         found = _Found(len(histories), min(top, self.scorer.n_items))
-        done = 0
-        with torch.inference_mode():
-            for rows, batch in history_batches(
-                histories, self.scorer.max_length, self._at_a_time(top), self.device, self.workers
-            ):
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        size = self._at_a_time(top, threads)
+        batches = history_batches(histories, self.scorer.max_length, size, self.device, self.workers)
+        telling, done = Lock(), 0
+
+        def rank_batch(taken: tuple[NDArray[np.int64], Batch]) -> None:
+            nonlocal done
+            rows, batch = taken
+            with torch.inference_mode():  # it is a setting of each thread
                 scores = self.scorer.score(batch)
                 if bool(torch.isnan(scores[:, 1:].amax(dim=1)).any()):  # a row with a NaN has it as its maximum
                     raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train in float32.")
                 self._rank_rows(histories, rows, scores, found)
                 if log_probability:
                     found.log_total[rows] = scores[:, 1:].float().logsumexp(dim=1).cpu().numpy()
+            with telling:
                 done = min(done + self.workers.count * len(rows), len(histories))
                 if on_batch is not None:
                     on_batch(done, len(histories))
+
+        run_on_each(rank_batch, batches, min(threads, -(-len(histories) // size)))
         return found.ranking(histories, self.workers, self.device)
 
-    def _at_a_time(self, top: int) -> int:
-        """Number of histories in a batch; lists need about four times the memory of the scores."""
-        limit = _SCORES_AT_A_TIME // (4 if top else 1)
+    def _at_a_time(self, top: int, threads: int) -> int:
+        """Number of histories in a batch of each thread; lists need about four times the memory of the scores."""
+        limit = _SCORES_AT_A_TIME // (4 if top else 1) // threads
         return max(1, min(self.batch_size, limit // self.scorer.n_items))
 
     def _rank_rows(self, histories: Histories, rows: NDArray[np.int64], scores: Tensor, found: _Found) -> None:
@@ -186,7 +198,7 @@ class Ranker:
                 better = torch.where(missed, self.scorer.n_items, better)
                 equal = equal.masked_fill(missed, 0)
         else:
-            better, equal = _places_among(scores, targets, candidates)
+            better, equal = places_among(scores, targets, candidates)
         unknown = targets == PADDING
         found.better[rows] = better.masked_fill(unknown, -1).cpu().numpy()
         found.equal[rows] = equal.masked_fill(unknown, 0).cpu().numpy()
@@ -211,9 +223,10 @@ class Ranker:
 
     def _listable(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
         """(rows, n_items + 1) float32 scores, -inf for items that are not allowed in the list."""
-        if len(self._scratch) < len(scores):  # memory that is used again costs less than new memory for each batch
-            self._scratch = torch.empty(scores.shape, dtype=torch.float32, device=self.device)
-        listable = self._scratch[: len(scores)].copy_(scores)
+        memory = vars(self._of_thread).get("memory", scores[:0])  # used again, it costs less than new memory
+        if len(memory) < len(scores):
+            memory = self._of_thread.memory = torch.empty(scores.shape, dtype=torch.float32, device=self.device)
+        listable: Tensor = memory[: len(scores)].copy_(scores)
         listable[:, PADDING] = -torch.inf
         if self._not_listed is not None:
             listable.masked_fill_(self._not_listed, -torch.inf)
@@ -226,71 +239,6 @@ class Ranker:
         if self.protocol.seen == "exclude":  # a target that repeats a seen item stays
             seen = seen.masked_fill(seen == targets.unsqueeze(1), PADDING)
         return listable.scatter_(1, seen, -torch.inf)
-
-
-def places(scores: Tensor, targets: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Number of items that score higher than each target, and of other items with an equal score.
-
-    Args:
-        scores: (batch, n_items + 1); column 0 is padding and never counts.
-        targets: (batch,) item ids.
-        seen: (batch, any) item ids to leave out, padded with 0; the target is never left out. None ranks every item.
-
-    Returns:
-        Two (batch,) int64.
-    """
-    columns = targets.unsqueeze(1)
-    of_target = scores.gather(1, columns)
-    # Comparisons are stored as float32: sums of bool are not vectorised. float32 counts exactly up to 2²⁴.
-    exact = torch.float32 if scores.shape[1] <= 2**24 else torch.float64
-    marks = torch.empty_like(scores, dtype=exact)
-    counts = []
-    for compare in (torch.gt, torch.ge):
-        compare(scores, of_target, out=marks)
-        if seen is not None:
-            marks.scatter_(1, seen, 0.0)
-        marks[:, PADDING] = 0.0
-        marks.scatter_(1, columns, 0.0)
-        counts.append(marks.sum(dim=1).long())
-    better, not_worse = counts
-    return better, not_worse - better
-
-
-def _places_among(scores: Tensor, targets: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Like `places`, but only among (batch, any) candidates, padded with 0 and without the target."""
-    of_target = scores.gather(1, targets.unsqueeze(1))
-    of_candidates = scores.gather(1, candidates)
-    real = candidates != PADDING
-    return ((of_candidates > of_target) & real).sum(dim=1), ((of_candidates == of_target) & real).sum(dim=1)
-
-
-def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The best items of each row; of equal scores the lowest id comes first.
-
-    Args:
-        scores: (batch, n_items + 1) float32; -inf marks items that must not be listed, including padding.
-        k: length of the lists, at most the number of columns.
-
-    Returns:
-        (batch, k) int64 item ids, 0 after the last allowed item, and (batch, k) scores, -inf there.
-    """
-    best, items = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    # If several items tie for the last place, topk takes any of them: these rows are ranked again, exactly.
-    tied = torch.nonzero((best[:, k - 1] == best[:, -1]) & (best[:, -1] > -torch.inf)).squeeze(1)
-    items = items[:, :k]
-    if best.shape[1] > k and len(tied):
-        items[tied] = _lowest_ids_first(scores[tied], k)
-    items = items.sort(dim=1).values
-    best, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
-    return items.gather(1, order).masked_fill(best == -torch.inf, PADDING), best
-
-
-def _lowest_ids_first(scores: Tensor, k: int) -> Tensor:
-    """(batch, k) ids of the best items; of equal scores those with the lowest ids."""
-    bits = (scores + 0.0).view(torch.int32).long()  # + 0.0 turns -0 into 0
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # whole numbers in the order of the scores
-    keys = (ordered << 32) - torch.arange(scores.shape[1], device=scores.device)
-    return keys.topk(k, dim=1).indices
 
 
 class _Found:

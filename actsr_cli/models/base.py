@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
 from actsr_cli.models.repeats import RepeatBonus, Repeats
 from actsr_cli.packing import Packing
+
+_ITEMS_AT_A_TIME = 512
+"""Items whose scores a CPU computes in one product: those of 256 histories take 512 KiB."""
 
 
 class Model(nn.Module, ABC):
@@ -174,7 +178,7 @@ class SequentialModel(Model):
 
     def item_scores(self, hidden: Tensor) -> Tensor:
         """(..., n_items + 1) scores of all items by hidden states (..., width)."""
-        return self.compared(hidden) @ self.compared(self.item_vectors()).T
+        return _products(self.compared(hidden), self.compared(self.item_vectors()))
 
     def compared(self, vectors: Tensor) -> Tensor:
         """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
@@ -184,6 +188,17 @@ class SequentialModel(Model):
         if self.config.similarity == "dot":
             return vectors
         return F.normalize(vectors, dim=-1) / math.sqrt(self.config.temperature)
+
+
+def _products(hidden: Tensor, items: Tensor) -> Tensor:
+    """hidden · itemsᵀ. A CPU computes some items at a time if it may: in half the time, as they stay in the cache."""
+    if hidden.device.type != "cpu" or hidden.dim() != 2 or torch.is_grad_enabled():
+        return hidden @ items.T
+    scores = hidden.new_empty(len(hidden), len(items))
+    for first in range(0, len(items), _ITEMS_AT_A_TIME):
+        some = slice(first, first + _ITEMS_AT_A_TIME)
+        torch.mm(hidden, items[some].T, out=scores[:, some])
+    return scores
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError, RunError
+from actsr_cli.evaluation.ordering import best_items
 from actsr_cli.evaluation.protocol import Protocol
-from actsr_cli.evaluation.ranker import Ranker, best_items
+from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.models.base import Model
 from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, warned
 from actsr_cli.recommending.explanation import Explanation, explain
@@ -279,13 +280,8 @@ class Recommender:
         rows = np.flatnonzero(filled)
         items = np.zeros((len(filled), k), dtype=np.int64)
         scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
-        ranker = Ranker(
-            self.model,
-            device=self.device,
-            protocol=Protocol(choice.seen),
-            batch_size=self.batch_size,
-            listed=choice.listed,
-        )
+        chosen, size = Protocol(choice.seen), self.batch_size
+        ranker = Ranker(self.model, device=self.device, protocol=chosen, batch_size=size, listed=choice.listed)
         ranking = ranker.rank(known.histories.take(rows), top=k)
         items[rows], scores[rows] = ranking.top_items, ranking.top_scores
         items[~filled], scores[~filled] = self._popular(k, choice.listed)

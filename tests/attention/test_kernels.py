@@ -18,9 +18,9 @@ from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, Pairs, Relations, attend_packed, calibrated_self_attention
 from actsr_cli.attention.kernels import cpu, rows
-from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.packed import covered, draw, in_padded_form
 from actsr_cli.packing import Packing
+from actsr_cli.threads import equal_parts, run_parts
 
 WIDTH, SPAN = 16, 9
 exp = numba.njit("float32(float32)")(lambda x: rows.exp(x))

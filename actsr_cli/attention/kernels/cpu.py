@@ -26,8 +26,8 @@ from actsr_cli.attention.kernels.arrays import (
     new_weights,
 )
 from actsr_cli.attention.kernels.ready import make_ready
-from actsr_cli.attention.kernels.threads import equal_parts, run_parts
 from actsr_cli.attention.pairs import Pairs
+from actsr_cli.threads import equal_parts, run_parts
 
 Floats = NDArray[np.float32]
 

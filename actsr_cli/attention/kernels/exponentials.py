@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from actsr_cli.attention.kernels.ready import make_ready
-from actsr_cli.attention.kernels.threads import equal_parts, run_parts
+from actsr_cli.threads import equal_parts, run_parts
 
 
 def add_exponentials(logits: Tensor, sums: Tensor) -> None:

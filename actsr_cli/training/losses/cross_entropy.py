@@ -10,10 +10,10 @@ from torch import Tensor
 
 from actsr_cli.attention.kernels.exponentials import add_exponentials
 from actsr_cli.attention.kernels.ready import make_ready
-from actsr_cli.attention.kernels.threads import run_single_threaded
 from actsr_cli.batch import PADDING
 from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.models.repeats import Repeats
+from actsr_cli.threads import run_single_threaded
 from actsr_cli.training.losses.base import PredictionLoss
 
 _LOGITS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**27}

@@ -1,15 +1,19 @@
-"""Runs compiled functions on parts of a batch, as many at once as PyTorch uses threads."""
+"""Runs functions at once, as many as PyTorch uses threads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from threading import Event, Lock
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+Value = TypeVar("Value")
 
 _COST_OF_A_THREAD = 2_000
 """Pairs below which a part is not worth a thread of its own."""
@@ -68,10 +72,32 @@ def run_single_threaded(works: Sequence[Callable[[], None]]) -> None:
         torch.set_num_threads(threads)
 
 
+def run_on_each(work: Callable[[Value], None], values: Iterable[Value], threads: int) -> None:
+    """Call work on each value. Each thread takes the next value and has one thread of PyTorch, see above.
+
+    After an error the threads take no more values. `values` may be a generator: one thread at a time asks it.
+    """
+    left, taking, failed = ((value,) for value in values), Lock(), Event()
+
+    def take_all() -> None:
+        try:
+            while not failed.is_set():
+                with taking:
+                    taken = next(left, None)
+                if taken is None:
+                    return
+                work(*taken)
+        except BaseException:
+            failed.set()
+            raise
+
+    run_single_threaded([take_all] * threads)
+
+
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """The threads of this process, at least as many as asked for; they do not survive a fork."""
     kept = _POOLS.get(process)
     if kept is None or kept[0] < threads:
         _POOLS.clear()
-        kept = _POOLS[process] = (threads, ThreadPoolExecutor(threads, thread_name_prefix="attention"))
+        kept = _POOLS[process] = (threads, ThreadPoolExecutor(threads, thread_name_prefix="actsr"))
     return kept[1]
