@@ -23,10 +23,12 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", all_models())
-def test_nothing_is_drawn(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, {}) for name in all_models()), ("sasrec", {"filter": "dilated", "filter_kernel": 2})]
+)
+def test_nothing_is_drawn(name: str, options: dict[str, Any]) -> None:
     """On the device `meta`, PyTorch would import its compiler to draw nothing."""
-    config = run_config(name, "full" if all_models()[name].calibrated else "none")
+    config = run_config(name, "full" if all_models()[name].calibrated else "none", **options)
     with Kernels() as kernels:
         assert model_size(config.model, config.calibration, 9, 4) > 0
-    assert kernels.names and not kernels.names & {"normal", "normal_", "randn", "uniform", "uniform_"}
+    assert kernels.names and not kernels.names & {"logit", "normal", "normal_", "randn", "uniform", "uniform_"}
