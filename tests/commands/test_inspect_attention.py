@@ -204,7 +204,7 @@ class TestTheFiles:
 
     def test_faithfulness_and_noise(self, tmp_path: Path) -> None:
         shown = inspect("ac", "--faithfulness", "--noise", "0.2", "--sample", "12", "--output", str(tmp_path)).stdout
-        assert "is the attention faithful? 4" in shown and "attention on noise items" in shown
+        assert "is the attention faithful? 12" in shown and "attention on noise items" in shown
         (measured,) = json.loads((tmp_path / "measured.json").read_text())
         assert measured["users"] == 12 and measured["curves"][0]["order"] and measured["noise_mass"]
         assert {"calibrated, rollout", "integrated gradients"} < set(measured["faithfulness"]["explanations"])
