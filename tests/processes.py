@@ -23,7 +23,9 @@ from typer.testing import CliRunner, Result
 
 from actsr_cli.app import app, main
 from actsr_cli.tuning import worker
+from actsr_cli.tuning.study import Plan
 
+Stopping = Callable[[], bool]
 SMALL = ("--preset", "demo", "--threads", "1", "--set", "model.hidden_size=16", "--set", "model.layers=1")
 
 SEVERAL = """
@@ -85,9 +87,9 @@ def warm() -> ForkServerContext:
 class Command:
     """A command of actsr in a process of its own; its methods are those of `subprocess.Popen`."""
 
-    def __init__(self, arguments: Sequence[str], stdin: Path, trials: str) -> None:
+    def __init__(self, arguments: Sequence[str], stdin: Path, trials: str, held: int | None) -> None:
         self._said = TemporaryDirectory()
-        surroundings = (Path.cwd(), dict(os.environ), trials)
+        surroundings = (Path.cwd(), dict(os.environ), trials, held)
         self._process = warm().Process(target=_carry_out, args=(arguments, stdin, Path(self._said.name), *surroundings))
         self._process.start()
         assert self._process.pid is not None
@@ -116,7 +118,13 @@ class Command:
 
 
 def _carry_out(
-    arguments: Sequence[str], stdin: Path, said: Path, folder: Path, environment: dict[str, str], trials: str
+    arguments: Sequence[str],
+    stdin: Path,
+    said: Path,
+    folder: Path,
+    environment: dict[str, str],
+    trials: str,
+    held: int | None,
 ) -> None:
     """Turn this process into the command. It does not wait for the disk, as the tests themselves do not."""
     os.setsid()
@@ -129,19 +137,38 @@ def _carry_out(
     os.environ.update(environment)
     vars(os)["fsync"] = os.fstat
     vars(worker)["get_context"] = lambda _: multiprocessing.get_context(trials)
+    if held is not None:
+        _hold(held)
     sys.argv = ["actsr", *arguments]
     main()
 
 
-def start(*arguments: str, stdin: Path = Path(os.devnull), trials: str = "fork") -> Command:
+def _hold(number: int) -> None:
+    """Let a trial of a study wait after its first epoch until it is to stop, however slow the one is who stops it."""
+    run_trial = worker.run_trial
+
+    def run_held(plan: Plan, study: Any, trial: Any, base: Any, data: Any, origin: Any, stopping: Stopping) -> bool:
+        def told() -> bool:
+            begun = any(plan.runs_dir.glob(f"*/*/{plan.name}-t{number:03}/history.csv"))
+            while begun and trial.number == number and not stopping():
+                time.sleep(0.02)
+            return stopping()
+
+        return run_trial(plan, study, trial, base, data, origin, told)
+
+    vars(worker)["run_trial"] = run_held
+
+
+def start(*arguments: str, stdin: Path = Path(os.devnull), trials: str = "fork", held: int | None = None) -> Command:
     """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts.
 
     Args:
         arguments: of `actsr`.
         stdin: its standard input.
         trials: how `tune` starts its processes. They are forked unless it matters that they import their libraries.
+        held: number of a trial of `tune` that goes no further than its first epoch, unless it is stopped.
     """
-    return Command(arguments, stdin, trials)
+    return Command(arguments, stdin, trials, held)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

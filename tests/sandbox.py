@@ -25,6 +25,7 @@ import pandas as pd
 import pytest
 import records
 from loopback import Answer, make_zip, running, serve
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from pages import ROOT, Block, Command, code_of, help_examples, pages, read
 from typer.testing import CliRunner
 
@@ -258,7 +259,10 @@ def here_first() -> Iterator[None]:
 
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make all work short: settings, demo data, measurements, and studies, whose trials run in this process."""
+    """Make all work short: settings, demo data, measurements, and studies, whose trials run in this process.
+
+    Pictures of studies are not drawn, and in others parts may cover each other: `test_pictures.py` looks at them.
+    """
     make_plan = planning.make_plan
     checked = refusals.checked
 
@@ -274,6 +278,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "checked", checked_and_small)
     monkeypatch.setattr(planning, "make_plan", make_short_plan)
     monkeypatch.setattr(output, "_draw", lambda *_: None)
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *_: None)
     monkeypatch.setattr(importance, "PATH_STEPS", 4)
     monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
     monkeypatch.setattr(significance, "RESAMPLES", 100)

@@ -14,13 +14,26 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from processes import warm
 from typer.testing import CliRunner
 
 from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
-from benchmarks import bound, catalogue, evaluation, flips, fuzz, intervals, peers, preparation, recommending, training
+from benchmarks import (
+    bound,
+    catalogue,
+    evaluation,
+    flips,
+    fuzz,
+    intervals,
+    kill,
+    peers,
+    preparation,
+    recommending,
+    training,
+)
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
@@ -137,6 +150,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
+    monkeypatch.setattr(kill, "get_context", lambda _: warm())
     for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
@@ -294,6 +308,7 @@ def test_a_new_process_has_a_peak_of_its_own() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_starts_at_once")
 def test_nothing_is_lost_by_kills(tmp_path: Path) -> None:
     """Two kills of one process, and two of one of two that share a training; the figures are in docs/reliability.md."""
     record = tmp_path / "kills.json"

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from processes import SMALL, call
+from processes import SMALL, call, warm
 
 from actsr_cli.data.synthetic import generate_demo
+from actsr_cli.tuning import worker
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
@@ -113,12 +114,13 @@ def test_it_is_compared_looked_into_and_tuned(folder: Path, monkeypatch: pytest.
     generate_demo(folder / "dataset" / "demo", users=300)
     for page, module in ((PAGE, "tiny"), (LOSS_PAGE, "hinge")):
         (folder / f"{module}.py").write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1])
+    monkeypatch.setattr(worker, "get_context", lambda _: warm())  # trials import the module themselves, but not torch
     train = ("train", *SMALL, "--epochs", "1")
     call(*train, "--model", "tiny:Tiny", "--name", "plain")
     call(*train, "--model", "ac-tiny:Tiny", "--name", "full", "--set", "loss=hinge:Hinge")
     monkeypatch.setenv("ACTSR_TRUST_CODE", "1")
     assert "(1) demo/ac-Tiny/full against demo/Tiny/plain" in call("compare", "plain", "full").stdout
-    shown = call("inspect-attention", "full", "--random", "1").stdout
+    shown = call("inspect-attention", "full", "--random", "1", "--sample", "20").stdout
     assert "ac-Tiny/full: user" in shown and "spatial" in shown and "calibrated" in shown
     (folder / "space.yaml").write_text("model.options.scale: [0.5, 1.0]\nloss.options.margin: {low: 1, high: 2}\n")
     chosen = ("--model", "ac-tiny:Tiny", "--set", "loss=hinge:Hinge", "--epochs", "1", "--space", "space.yaml")

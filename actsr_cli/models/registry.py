@@ -147,7 +147,9 @@ def model_size(options: ModelOptions, calibration: CalibrationOptions, n_items: 
     """Number of values that a model learns: its parameters, or the counts of a counting model. Allocates nothing."""
     import torch
 
-    with torch.device("meta"):
+    from actsr_cli.models.unfilled import Unfilled
+
+    with torch.device("meta"), Unfilled():
         model = build_model(options, calibration, n_items, n_users)
     return sum(tensor.numel() for tensor in (list(model.parameters()) or model.buffers()))
 

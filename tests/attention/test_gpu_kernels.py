@@ -197,9 +197,15 @@ def test_a_history_that_is_too_long() -> None:
 
 
 @pytest.mark.slow
-def test_all_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
-    """Code that the interpreter accepts may not compile. Nothing runs here: compiling needs no GPU."""
-    surroundings = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+def test_all_kernels_compile_for_a_gpu(pytestconfig: pytest.Config) -> None:
+    """Code that the interpreter accepts may not compile. Nothing runs here: compiling needs no GPU.
+
+    pytest's cache keeps the machine code, as half a minute is long for what seldom changes. Triton finds it there only
+    for the same source, types, settings and version; `--cache-clear` has all compiled again.
+    """
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir("triton")
+    surroundings = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(kept)}
     surroundings |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     script = Path(__file__).parent / "compiled_kernels.py"
     ended = subprocess.run([sys.executable, script], env=surroundings, capture_output=True, text=True, check=False)

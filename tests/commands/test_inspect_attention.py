@@ -203,10 +203,10 @@ class TestTheFiles:
         assert data["runs"][0]["stages"] == stages == list(data["users"][0]["views"][0]["weights"])
 
     def test_faithfulness_and_noise(self, tmp_path: Path) -> None:
-        shown = inspect("ac", "--faithfulness", "--noise", "0.2", "--sample", "40", "--output", str(tmp_path)).stdout
-        assert "is the attention faithful? 4" in shown and "attention on noise items" in shown
+        shown = inspect("ac", "--faithfulness", "--noise", "0.2", "--sample", "12", "--output", str(tmp_path)).stdout
+        assert "is the attention faithful? 12" in shown and "attention on noise items" in shown
         (measured,) = json.loads((tmp_path / "measured.json").read_text())
-        assert measured["users"] == 40 and measured["curves"][0]["order"] and measured["noise_mass"]
+        assert measured["users"] == 12 and measured["curves"][0]["order"] and measured["noise_mass"]
         assert {"calibrated, rollout", "integrated gradients"} < set(measured["faithfulness"]["explanations"])
         assert [each["kind"] for each in measured["robustness"]] == ["none", "insert", "shuffle", "drop"]
         tables = {path.stem for path in (tmp_path / "tables").iterdir()}

@@ -8,16 +8,14 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from processes import Command, call, start, wait_until
+from processes import Command, call, start, wait_until, warm
 from records import change
 
 import actsr_cli as actsr
@@ -402,18 +400,15 @@ def test_interrupted_and_killed(tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "lists.csv")) == 10
 
 
-WATCHED = """
-import sys
-from actsr_cli.app import app
-from actsr_cli.recommending import reading
-reading._CHUNK = 125
-for number in sys.argv[1:]:
-    files = ["--histories", f"{number}.jsonl", "--output", f"{number}.csv"]
-    app(["recommend", "one", *files, "--k", "5"], standalone_mode=False)
-    with open("/proc/self/status") as status:
-        print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
-"""
-"""Prints the most memory in kB so far, after each of some files."""
+def most_memory(folder: Path, places: dict[str, str], numbers: Sequence[int]) -> None:
+    """Recommend for some files, and write down after each the most memory in kB that this process has had."""
+    os.chdir(folder)
+    os.environ.update(places)
+    vars(reading)["_CHUNK"] = 125
+    for number in numbers:
+        call("recommend", "one", "--histories", f"{number}.jsonl", "--output", f"{number}.csv", "--k", "5")
+        (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM"))
+        Path(f"{number}.kB").write_text(line.split()[1])
 
 
 @pytest.mark.slow
@@ -427,9 +422,12 @@ def test_memory_does_not_grow_with_the_file(shop: Path) -> None:
             for row in range(number):
                 items = [*rng.choices(PLAIN, k=5), f"new {row} {'x' * 28_000}"]
                 file.write(json.dumps({"user": f"stranger {row}", "items": items}) + "\n")
-    watched = [sys.executable, "-c", WATCHED, *map(str, numbers)]
-    done = subprocess.run(watched, capture_output=True, text=True, check=True)
-    first, second = (int(line) / 1024 for line in done.stdout.split())
+    places = {name: os.environ[name] for name in ("ACTSR_DATA", "ACTSR_RUNS")}
+    watched = warm().Process(target=most_memory, args=(shop, places, numbers))
+    watched.start()
+    watched.join(200)
+    assert watched.exitcode == 0
+    first, second = (int(Path(f"{number}.kB").read_text()) / 1024 for number in numbers)
     assert second - first < 25
     for number in numbers:
         assert Path(f"{number}.csv").read_text().count("\n") == 1 + 5 * number

@@ -136,9 +136,9 @@ def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) 
 def test_a_stopped_study_goes_on_where_it_was(place: Path, space: str, stop: signal.Signals) -> None:
     """All processes are killed or interrupted in the second trial; the same command completes the study."""
     study = ("tune", "--grid", *TINY, "--set", "training.patience=99", "--no-pruning", "--space", space)
-    options = (*study, "--trials", "2", "--epochs", "30")
+    options = (*study, "--trials", "2", "--epochs", "3")
     runs = place / "runs" / "demo" / "ac-sasrec"
-    process = start(*options)
+    process = start(*options, held=1)
     wait_until(lambda: (runs / "grid-t001" / "history.csv").exists(), process)
     if stop == signal.SIGKILL:
         for child in children_of(process.pid):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from processes import warm
 from samples import built, prediction_loss, run_config, sequence_data
-from torch import multiprocessing
 from trainings import DATA as SHARED
 from trainings import Listener, assert_same, small_config
 
@@ -125,7 +125,12 @@ def _work(rank: int, folder: str) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the results of two processes, for every model and both data sets."""
     folder = tmp_path_factory.mktemp("shared")
-    multiprocessing.spawn(_work, (str(folder),), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
+    processes = [warm().Process(target=_work, args=(rank, str(folder))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+    assert [process.exitcode for process in processes] == [0, 0]
     return folder
 
 
