@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from actsr_cli.inspection.views import Subject, View
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_IMPORTANCE = len("importance") + 3
+"""Width of that column with its frame."""
 
 
 def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, head: int | None) -> None:
@@ -34,7 +36,7 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     """
     places = place_names(view, inspected.data.display_name)
     stages, explained = view.trace.stages, view.explained
-    width = console.results.width - (0 if explained is None else 13)
+    width = console.results.width - (0 if explained is None else _IMPORTANCE)
     label = max(4, min(max(map(len, places)), width // 3))
     bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # without the frames and numbers of the columns
     which = "mean over heads" if head is None else f"head {head + 1}"
@@ -49,7 +51,7 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     highest = max(max(values[: len(places)]) for values in weights.values())
     for place, item in enumerate(places):
         bars = (_bar(weights[stage][place], highest, bar) for stage in stages)
-        importance = [] if explained is None else [_signed(explained.importance[place : place + 1])]
+        importance = [] if explained is None else [_signed(explained.importance, place)]
         table.add_row(str(place + 1), Text(item), *importance, *bars)
     caption = f"layer {layer + 1}, {which}: share of the attention of the prediction, in percent"
     if explained is not None:
@@ -82,9 +84,11 @@ def _bar(weight: float, highest: float, width: int) -> Text:
     return Text(f"{filled:<{width}} {100 * weight:5.1f}", style="cyan")
 
 
-def _signed(importance: Sequence[float]) -> Text:
-    """A number with its sign; nothing for the mask of a cloze model."""
-    return Text().join(Text(f"{value:+.2f}", style="green" if value > 0 else "red") for value in importance)
+def _signed(importance: Sequence[float], place: int) -> Text:
+    """The importance of a place with its sign; nothing for the mask of a cloze model, which has none."""
+    if place >= len(importance):
+        return Text()
+    return Text(f"{importance[place]:+.2f}", style="green" if importance[place] > 0 else "red")
 
 
 def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:

@@ -149,7 +149,9 @@ def inspect_attention(
         target=target,
         seed=seed,
     )
-    wanted = Measurements(split, sample, faithfulness, shares, explain, seed)
+    wanted = Measurements(
+        split=split, sample=sample, faithfulness=faithfulness, noise=shares, explain=explain, seed=seed
+    )
     subjects = choose_subjects(opened[0], choice)
     views = [look(inspected, subjects, wanted) for inspected in opened]
     if not as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actsr_cli.attention import CalibratedSelfAttention, attending_with
+from actsr_cli.batch import PADDING
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.data.splits import SplitName
 from actsr_cli.data.vocabulary import Vocabulary
@@ -22,7 +23,6 @@ from actsr_cli.inspection.answers import (
     Explain,
     answers,
     case_batches,
-    explained_cases,
     recommend,
     split_cases,
 )
@@ -115,7 +115,8 @@ def view(
     recommended = tuple((item, probability) for item, probability in pairs if item)
     explained = None
     if isinstance(model, EncoderModel) and start is not None:
-        explained = _explained(model, case, start, explain if case.target else "recommended")
+        best = recommended[0][0] if recommended else PADDING
+        explained = _explained(model, case, case.target if explain == "target" and case.target else best, start)
     if not case.target:
         return View(traced, None, None, None, recommended, explained)
     answered = answers(model, [case], device=device)
@@ -125,12 +126,11 @@ def view(
     return View(traced, float(answered.rank[0]), float(plain.rank[0]), probability, recommended, explained)
 
 
-def _explained(model: EncoderModel, case: Case, start: Tensor, explain: Explain) -> Explained | None:
-    cases = explained_cases(model, [case], explain, device=start.device)
-    if not cases:
+def _explained(model: EncoderModel, case: Case, item: int, start: Tensor) -> Explained | None:
+    if item == PADDING:  # the history holds the whole catalogue
         return None
-    (importance,) = integrated_gradients(model, [cases[0].latest(model.config.max_length)], start)
-    return Explained(cases[0].target, tuple(importance.tolist()))
+    (importance,) = integrated_gradients(model, [replace(case, target=item).latest(model.config.max_length)], start)
+    return Explained(item, tuple(importance.tolist()))
 
 
 def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list[Subject]:

@@ -14,7 +14,7 @@ from actsr_cli.attention import CalibratedSelfAttention
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.inspection.answers import Case, answers, case_batches
-from actsr_cli.inspection.importance import by_attention, by_gradients, leave_one_out
+from actsr_cli.inspection.importance import by_attention, integrated_gradients, leave_one_out, mean_input
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.models.base import EncoderModel, Model, SequentialModel
 from actsr_cli.recommending.histories import KnownHistories
@@ -88,7 +88,7 @@ def explain(
     if len(case.items) > 1:
         importance[LEFT_OUT] = leave_one_out(model, [case], whole, device).log_probability[0]
     if isinstance(model, EncoderModel) and len(case.items) > 1:
-        importance[GRADIENTS] = by_gradients(model, [case], device)[GRADIENTS][0]
+        importance[GRADIENTS] = integrated_gradients(model, [case], mean_input(model, [case], device))[0]
     traced = None
     if isinstance(model, SequentialModel) and _has_attention(model):
         attention = by_attention(model, [case], device)
