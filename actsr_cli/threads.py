@@ -73,9 +73,9 @@ def run_single_threaded(works: Sequence[Callable[[], None]]) -> None:
 
 
 def run_on_each(work: Callable[[Value], None], values: Iterable[Value], threads: int) -> None:
-    """Call work on each value. Each thread takes the next value and has one thread of PyTorch, see above.
+    """Call work on each value, in several threads, each of which takes the next value; see `run_single_threaded`.
 
-    After an error the threads take no more values. `values` may be a generator: one thread at a time asks it.
+    After an error no thread takes another value. `values` may be a generator: one thread at a time asks it.
     """
     left, taking, failed = ((value,) for value in values), Lock(), Event()
 

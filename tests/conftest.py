@@ -10,6 +10,7 @@ from pathlib import Path
 
 import browser
 import pytest
+from hypothesis import settings
 from selenium.webdriver import Chrome
 from typer.main import get_command
 
@@ -20,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Kernels for GPUs run on a CPU, interpreted. With a GPU, TRITON_INTERPRET=0 lets their tests run there. Must be set
 # before Triton is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# The first example of a test may import a library or read machine code: no test fails for its time.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Shells start background jobs with Ctrl-C ignored, and the processes under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -280,8 +280,8 @@ class Recommender:
         rows = np.flatnonzero(filled)
         items = np.zeros((len(filled), k), dtype=np.int64)
         scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
-        chosen, size = Protocol(choice.seen), self.batch_size
-        ranker = Ranker(self.model, device=self.device, protocol=chosen, batch_size=size, listed=choice.listed)
+        protocol, size = Protocol(choice.seen), self.batch_size
+        ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=choice.listed)
         ranking = ranker.rank(known.histories.take(rows), top=k)
         items[rows], scores[rows] = ranking.top_items, ranking.top_scores
         items[~filled], scores[~filled] = self._popular(k, choice.listed)

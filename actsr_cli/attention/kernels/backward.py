@@ -72,11 +72,8 @@ def from_combined(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     if settings.combine == GATE:
         to_gate = to.gate[row.query]
         for h in range(settings.heads):
-            part, of_a, of_c = (
-                slope[h * row.n : h * row.n + row.n],
-                w.target[h * row.n : h * row.n + row.n],
-                w.reweighted[h * row.n : h * row.n + row.n],
-            )
+            first, last = h * row.n, h * row.n + row.n
+            part, of_a, of_c = slope[first:last], w.target[first:last], w.reweighted[first:last]
             for j in range(row.n):
                 to_gate[j] += part[j] * (of_a[j] - of_c[j]) * w.gate[j] * (ONE - w.gate[j])
         for j in range(size):
@@ -168,7 +165,8 @@ def from_order(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) -> 
     for h in range(settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.order) + ins.biases[0], ZERO
-        slope, by_logit = slopes.spatial[h * row.n : h * row.n + row.n], w.together[h * row.n : h * row.n + row.n]
+        first, last = h * row.n, h * row.n + row.n
+        slope, by_logit = slopes.spatial[first:last], w.together[first:last]
         addends, to_addends = w.order_keys[h], slopes.order_keys[h]
         for j in range(row.n):
             p = sigmoid(own + addends[j])
@@ -194,11 +192,8 @@ def from_distance(call: Call, row: Row, w: Weights, slopes: Slopes, to: Inputs) 
     for h in range(call.settings.heads):
         query = ins.queries[row.query, h]
         own, total = dot(query, ins.distance) + ins.biases[1], ZERO
-        slope, addends, to_addends = (
-            slopes.spatial[h * row.n : h * row.n + row.n],
-            w.distance_keys[h],
-            slopes.distance_keys[h],
-        )
+        slope = slopes.spatial[h * row.n : h * row.n + row.n]
+        addends, to_addends = w.distance_keys[h], slopes.distance_keys[h]
         for j in range(row.n):
             error = distances[abs(row.position - j)] - own - addends[j]
             part = TWO * slope[j] * error * root
