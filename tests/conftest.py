@@ -52,6 +52,16 @@ def _commands_are_built_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_were() -> Iterator[None]:
+    """PyTorch has one number of threads for the process: what a test sets must not slow or change the next one."""
+    import torch  # reads the variable that is set above
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_waits_for_the_disk() -> Iterator[None]:
     """A training flushes dozens of files, and each flush takes milliseconds; only a power cut would show a lack of it.

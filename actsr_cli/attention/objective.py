@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import backward
 
 from actsr_cli.attention.adversarial import AdversarialCalibrator
+from actsr_cli.threads import run_single_threaded
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,21 @@ class ParameterSplit:
     adversary: list[nn.Parameter]
 
     def backward(self, losses: Losses) -> None:
-        """Add the gradient of each loss to its own parameters; no other gradient is computed."""
-        if losses.adversary is not None:
-            torch.autograd.backward(losses.adversary, inputs=self.adversary, retain_graph=True)
-        if self.predictor:  # all of it may be frozen
-            torch.autograd.backward(losses.calibrated, inputs=self.predictor)
+        """Add the gradient of each loss to its own parameters; no other gradient is computed.
+
+        With several threads on a CPU, each loss has a thread of its own: neither gradient reads the other.
+        """
+        trained = [(losses.adversary, self.adversary), (losses.calibrated, self.predictor)]
+        works = [
+            partial(backward, loss, inputs=parameters, retain_graph=losses.adversary is not None)
+            for loss, parameters in trained
+            if loss is not None and parameters  # all of them may be frozen
+        ]
+        if losses.calibrated.device.type == "cpu" and torch.get_num_threads() > 1:
+            run_single_threaded(works)
+        else:
+            for work in works:
+                work()
 
 
 def split_parameters(model: nn.Module) -> ParameterSplit:

@@ -79,12 +79,8 @@ def test_single_runs_say_what_they_cannot_tell(series: Path) -> None:
     assert "is not finished" not in shown.stderr
     assert "p seeds:" in said and "(2) demo/sasrec/strong-s0 against demo/sasrec/weak-s0" in said
     assert "Test split, protocol A" in said and "Hit@5 ↑ by history length" in said
-    threads = torch.get_num_threads()
-    try:
-        told = json.loads(call("compare", "weak-s0", "strong-s0", "--threads", "1", "--json").stdout)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(threads)
+    told = json.loads(call("compare", "weak-s0", "strong-s0", "--threads", "1", "--json").stdout)
+    assert torch.get_num_threads() == 1
     assert {each["metric"] for each in told["differences"]} == {"hit@10", "ndcg@10", "mrr@10", "rank"}
     assert all(each["seeds"] is None and "verdict" in each for each in told["differences"])
 

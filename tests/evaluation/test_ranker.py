@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from threading import Barrier
 from typing import get_args
 
@@ -150,15 +150,8 @@ def test_a_split_equals_counting_user_by_user(split: SplitName, seen: Seen) -> N
         assert list(zip(found.better.tolist(), found.equal.tolist(), strict=True)) == expected
 
 
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
+def test_each_thread_ranks_batches_of_its_own() -> None:
     torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_each_thread_ranks_batches_of_its_own(three_threads: None) -> None:
     together, told = Barrier(3, timeout=60), list[tuple[int, int]]()
 
     def score(batch: Batch) -> torch.Tensor:
@@ -176,7 +169,8 @@ def test_each_thread_ranks_batches_of_its_own(three_threads: None) -> None:
     assert told == [(1, 3), (2, 3), (3, 3)] and torch.get_num_threads() == 3
 
 
-def test_after_an_error_no_thread_takes_another_batch(three_threads: None) -> None:
+def test_after_an_error_no_thread_takes_another_batch() -> None:
+    torch.set_num_threads(3)
     together, scored = Barrier(3, timeout=60), list[Batch]()
 
     def score(batch: Batch) -> torch.Tensor:

@@ -66,16 +66,12 @@ def test_threads_share_the_rows(items_learn: bool) -> None:
     torch.manual_seed(0)
     hidden, items, targets = torch.randn(200, 8), torch.randn(3000, 8), torch.randint(0, 3000, (200,))
     seen, found = torch.randint(1, 3000, (200, 1)), []
-    before = torch.get_num_threads()
     for threads in (1, 3):
         operands = [each.clone().requires_grad_() for each in (hidden, items, torch.tensor(-1.0))]
         torch.set_num_threads(threads)
-        try:
-            of_items = operands[1] if items_learn else operands[1].detach()
-            loss = cross_entropy(operands[0], of_items, targets, 0.1, Repeats(seen, operands[2]))
-            assert torch.get_num_threads() == threads
-        finally:
-            torch.set_num_threads(before)
+        of_items = operands[1] if items_learn else operands[1].detach()
+        loss = cross_entropy(operands[0], of_items, targets, 0.1, Repeats(seen, operands[2]))
+        assert torch.get_num_threads() == threads
         torch.autograd.backward(loss)
         found.append([loss.detach(), *(each.grad for each in operands)])
     for one, several in zip(*found, strict=True):

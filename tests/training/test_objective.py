@@ -138,8 +138,10 @@ def test_mask_penalty_by_hand() -> None:
     assert mask_penalty(squares, n_sequences=2, heads=1, max_length=3).item() == pytest.approx(expected)
 
 
-def test_each_loss_trains_its_own_parameters() -> None:
-    """The adversary's gradient comes only from its own loss, all other gradients only from the calibrated loss."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_loss_trains_its_own_parameters(threads: int) -> None:
+    """The adversary learns only from its own loss, everything else only from the calibrated one."""
+    torch.set_num_threads(threads)
     model = tiny_model()
     objective = Objective(model, prediction_loss(n_items=N_ITEMS))
     batch = shared_batch()
