@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from actsr_cli.api import evaluate, load, prepare, resume, train, train_seeds
     from actsr_cli.attention import CalibratedAttention
     from actsr_cli.errors import ActsrError
+    from actsr_cli.recommending.export import export
     from actsr_cli.recommending.recommender import Recommender
 
 _MODULES = {
     "evaluate": "actsr_cli.api",
+    "export": "actsr_cli.recommending.export",
     "load": "actsr_cli.api",
     "prepare": "actsr_cli.api",
     "resume": "actsr_cli.api",
@@ -38,6 +40,7 @@ __all__ = [
     "Recommender",
     "__version__",
     "evaluate",
+    "export",
     "load",
     "prepare",
     "resume",

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "recommend": "recommend",
     "similar": "recommend",
+    "export": "export",
     "compare": "compare",
     "tune": "tune",
     "inspect-attention": "inspect_attention",

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from einops import repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,6 +74,10 @@ class Packing:
     def __len__(self) -> int:
         return len(self.host_lengths)
 
+    def is_all(self, rows: Tensor) -> bool:
+        """Whether some of the tokens, (rows,) without repetition, are all of them."""
+        return len(rows) == self.n_tokens
+
     def to(self, device: torch.device) -> Self:
         """The same sequences on another device."""
         return self if device == self.device else type(self)(self.host_lengths, device)
@@ -105,3 +110,54 @@ class Packing:
 
     def _to_device(self, values: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)  # a copy that waits, waits for all before it
+
+
+class Grid(Packing):
+    """Sequences in rows of equal length; tokens after the end of a sequence are padding, and mean nothing.
+
+    All sizes come from tensors, so that a graph of PyTorch or ONNX that is traced with it runs for any number of
+    sequences and any length. The host knows no length.
+
+    Args:
+        lengths: (sequences,) int64 tokens of each sequence that are no padding, at least 1.
+        columns: length of the rows.
+    """
+
+    def __init__(self, lengths: Tensor, columns: int) -> None:
+        super().__init__(np.zeros(0, dtype=np.int64), lengths.device)
+        vars(self).update(lengths=lengths, longest=columns)  # in place of what is computed from the host's lengths
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens, padding included."""
+        return self.lengths.shape[0] * self.longest
+
+    @cached_property
+    def first(self) -> Tensor:
+        return torch.arange(self.lengths.shape[0], device=self.device) * self.longest
+
+    @cached_property
+    def last(self) -> Tensor:
+        return self.first + self.lengths - 1
+
+    @cached_property
+    def sequences(self) -> Tensor:
+        rows = torch.arange(self.lengths.shape[0], device=self.device)
+        return repeat(rows, "s -> (s c)", c=self.longest)
+
+    @cached_property
+    def positions(self) -> Tensor:
+        columns = torch.arange(self.longest, device=self.device)
+        return repeat(columns, "c -> (s c)", s=self.lengths.shape[0])
+
+    def is_all(self, rows: Tensor) -> bool:
+        return False  # unknown while a graph is traced; then no row is left out
+
+    def extended(self, n: int) -> Grid:
+        return Grid(self.lengths + n, self.longest + n)
+
+    def pad(self, values: Tensor) -> Tensor:
+        return values.reshape(self.lengths.shape[0], self.longest, *values.shape[1:])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        return padded.flatten(0, 1)

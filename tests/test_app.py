@@ -30,6 +30,7 @@ COMMANDS = [
     "doctor",
     "download",
     "evaluate",
+    "export",
     "inspect-attention",
     "models",
     "preprocess",

@@ -35,7 +35,8 @@ def _smallest_gap(times: Tensor) -> Tensor:
     """(batch, length) the smallest gap above 0 between neighbours up to each position; 1 if there is none yet."""
     gaps = times.diff(dim=1, prepend=times[:, :1])
     gaps = gaps.masked_fill(gaps <= 0, torch.inf)
-    smallest = gaps.cummin(dim=1).values
+    until_here = torch.ones(gaps.shape[1], gaps.shape[1], dtype=torch.bool, device=gaps.device).tril()
+    smallest = rearrange(gaps, "b k -> b 1 k").where(until_here, torch.inf).amin(dim=2)  # ONNX has no cummin
     return smallest.masked_fill(smallest.isinf(), 1.0)
 
 
@@ -61,6 +62,8 @@ class Relations:
     intervals: Tensor
 
     def __post_init__(self) -> None:
+        if torch.compiler.is_compiling():  # the numbers are not there yet
+            return
         if self.intervals.device.type == "cpu" and self.intervals.numel():
             smallest, largest = self.intervals.aminmax()
             if smallest < 0 or largest >= min(len(self.key_intervals), len(self.value_intervals)):

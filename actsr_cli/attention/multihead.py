@@ -100,7 +100,7 @@ class CalibratedAttention(nn.Module):
         length = hidden.shape[1]
         if length > self.max_length:
             raise ValueError(f"a sequence of {length} is longer than max_length {self.max_length}")
-        allowed = self._allowed(len(hidden), length, hidden.device, key_padding_mask, attn_mask, is_causal)
+        allowed = self._allowed(hidden.shape[0], length, hidden.device, key_padding_mask, attn_mask, is_causal)
         recording = self._recording
         output: AttentionOutput = self.attention(
             hidden,

@@ -80,8 +80,13 @@ def attend_packed(
 
 
 def covered(attention: CalibratedSelfAttention, hidden: Tensor) -> bool:
-    """Whether the kernel for CPUs computes this: float32, without `attending_with` and `reads_forbidden_keys`."""
+    """Whether the kernel for CPUs computes this: float32, without `attending_with` and `reads_forbidden_keys`.
+
+    A graph that PyTorch traces has the readable form.
+    """
     if hidden.device.type != "cpu" or hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.compiler.is_compiling():
         return False
     return attention.attends_with == "calibrated" and not reads_forbidden_keys(attention)
 

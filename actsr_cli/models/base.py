@@ -166,8 +166,10 @@ class SequentialModel(Model):
     def scores_after(self, batch: Batch, hidden: Tensor) -> Tensor:
         """(histories, n_items + 1) scores of all items by the hidden state of each history, (histories, width)."""
         scores = self.item_scores(hidden)
-        repeats = self.repeats(batch, batch.packing.last)
-        return scores if repeats is None else repeats.added(scores)
+        if self.repeat_bonus is None:
+            return scores
+        repeats: Repeats = self.repeat_bonus.of_histories(batch, self.n_items)
+        return repeats.added(scores)
 
     def repeats(self, batch: Batch, rows: Tensor) -> Repeats | None:
         """The items that each row, (rows,), has seen, with their bonus; None without one."""
@@ -192,7 +194,8 @@ class SequentialModel(Model):
 
 def _products(hidden: Tensor, items: Tensor) -> Tensor:
     """hidden · itemsᵀ. A CPU computes some items at a time if it may: in half the time, as they stay in the cache."""
-    if hidden.device.type != "cpu" or hidden.dim() != 2 or torch.is_grad_enabled():
+    in_blocks = hidden.device.type == "cpu" and hidden.dim() == 2 and not torch.is_grad_enabled()
+    if not in_blocks or torch.compiler.is_compiling():
         return hidden @ items.T
     scores = hidden.new_empty(len(hidden), len(items))
     for first in range(0, len(items), _ITEMS_AT_A_TIME):

@@ -86,10 +86,10 @@ class BERT4Rec(EncoderModel):
 def _appended(batch: Batch, items: Tensor) -> tuple[Tensor, Packing]:
     """(tokens + histories,) the items of each history and one more, (histories,); and where they lie."""
     longer = batch.packing.extended(1)
-    appended = batch.item_ids.new_empty(longer.n_tokens)
-    appended[longer.last] = items
+    appended = batch.item_ids.new_zeros(longer.n_tokens)
     moved = torch.arange(batch.packing.n_tokens, device=items.device) + batch.packing.sequences
     appended[moved] = batch.item_ids
+    appended[longer.last] = items
     return appended, longer
 
 

@@ -253,7 +253,7 @@ class Encoder(nn.Module):
                 has its own.
         """
         all_pairs = last_pairs = Pairs(packing, self.causal, real_lengths=real_lengths)
-        if wanted.rows is not None and len(wanted.rows) < packing.n_tokens:
+        if wanted.rows is not None and not packing.is_all(wanted.rows):
             last_pairs = replace(all_pairs, rows=wanted.rows, only_rows=not wanted.train)
         below = replace(wanted, train=wanted.train and wanted.keep_stages)  # no loss uses perturbed streams there
         outputs: list[LayerOutput] = []

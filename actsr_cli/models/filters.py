@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.config.models import EncoderOptions
@@ -93,7 +92,7 @@ class Dynamic(SequenceFilter):
         self.weights = nn.Linear(self.width, self.heads * len(self.lags))
 
     def low(self, hidden: Tensor, packing: Packing) -> Tensor:
-        weights = self.weights(hidden).view(len(hidden), self.heads, len(self.lags)).softmax(dim=-1)
+        weights = self.weights(hidden).unflatten(1, (self.heads, len(self.lags))).softmax(dim=-1)
         total = torch.zeros_like(hidden)
         for place, lag in enumerate(self.lags):
             weight = weights[:, :, place].repeat_interleave(self.width // self.heads, dim=1)
@@ -113,10 +112,5 @@ def shifted(hidden: Tensor, lag: int, packing: Packing) -> Tensor:
     """(tokens, hidden) the hidden state `lag` tokens back in the same sequence (ahead, if negative), else 0."""
     if lag == 0:
         return hidden
-    if lag > 0:
-        within = packing.positions >= lag
-        moved = F.pad(hidden, (0, 0, lag, 0))[: len(hidden)]
-    else:
-        within = packing.positions - lag < packing.lengths[packing.sequences]
-        moved = F.pad(hidden, (0, 0, 0, -lag))[-lag:]
-    return moved * within.unsqueeze(1)
+    within = packing.positions >= lag if lag > 0 else packing.positions - lag < packing.lengths[packing.sequences]
+    return hidden.roll(lag, dims=0) * within.unsqueeze(1)

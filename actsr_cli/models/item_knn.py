@@ -52,10 +52,10 @@ class ItemKNN(CountingModel):
     def score(self, batch: Batch) -> Tensor:
         history = batch.latest(self.config.max_length)
         packing = history.packing
-        back = packing.last[packing.sequences] - torch.arange(packing.n_tokens, device=packing.device)
-        weights = (self.config.neighbour_decay**back).to(self.strengths.dtype)  # back: steps before the last item
+        back = packing.lengths[packing.sequences] - 1 - packing.positions  # steps before the last item
+        weights = (self.config.neighbour_decay ** back.clamp_min(0)).to(self.strengths.dtype)
         gained = self.strengths[history.item_ids] * rearrange(weights, "t -> t 1")
-        scores = self.strengths.new_zeros(len(history), self.n_items + 1)
+        scores = self.strengths.new_zeros(history.lengths.shape[0], self.n_items + 1)
         histories = rearrange(packing.sequences, "t -> t 1").expand_as(gained)
         scores.index_put_((histories, self.neighbours[history.item_ids].long()), gained, accumulate=True)
         scores[:, PADDING] = 0.0

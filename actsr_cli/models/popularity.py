@@ -29,4 +29,4 @@ class Popularity(CountingModel):
         self.counts.copy_(torch.from_numpy(np.bincount(items, minlength=self.n_items + 1)))
 
     def score(self, batch: Batch) -> Tensor:
-        return self.counts.expand(len(batch), -1)
+        return self.counts.expand(batch.lengths.shape[0], -1)

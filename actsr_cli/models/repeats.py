@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.batch import PADDING, Batch
@@ -61,7 +62,19 @@ class RepeatBonus(nn.Module):
             n_items: larger ids are no items, but masks.
             causal: a row has seen the items up to itself, otherwise all of its history.
         """
-        return Repeats(_seen(batch, rows, n_items, causal=causal), _SCALE * self.scaled)
+        return Repeats(_seen(batch, rows, n_items, causal=causal), self.bonus)
+
+    def of_histories(self, batch: Batch, n_items: int) -> Repeats:
+        """The bonus of the items of each whole history; see `forward`."""
+        items = batch.packing.pad(batch.item_ids)
+        ordered = items.where(items <= n_items, PADDING).sort(dim=1).values
+        repeated = ordered == F.pad(ordered, (1, -1), value=-1)
+        return Repeats(ordered.masked_fill(repeated, PADDING), self.bonus)
+
+    @property
+    def bonus(self) -> Tensor:
+        """() what is added to a score."""
+        return _SCALE * self.scaled
 
 
 def _seen(batch: Batch, rows: Tensor, n_items: int, *, causal: bool) -> Tensor:
