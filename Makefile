@@ -89,10 +89,11 @@ $(TOOLS):
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1
 
+# Compiling all files of all packages takes longer than the rest; Python compiles those that are imported.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 # With `make --jobs 2 test`, lint and types are checked meanwhile.
