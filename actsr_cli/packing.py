@@ -151,7 +151,7 @@ class Grid(Packing):
         return repeat(columns, "c -> (s c)", s=self.lengths.shape[0])
 
     def is_all(self, rows: Tensor) -> bool:
-        return False  # unknown while a graph is traced; then no row is left out
+        return False  # while a graph is traced, nobody may ask how many there are
 
     def extended(self, n: int) -> Grid:
         return Grid(self.lengths + n, self.longest + n)

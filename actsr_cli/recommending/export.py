@@ -110,7 +110,8 @@ def export(
     """
     folder = Path(folder)
     _check(folder, format)
-    vocabulary, model = recommender.vocabulary, copy.deepcopy(recommender.model).cpu()
+    vocabulary, model = recommender.vocabulary, recommender.model
+    model = model if recommender.device.type == "cpu" else copy.deepcopy(model).cpu()
     k = None if k is None else min(check_length(k), vocabulary.n_items)
     is_graph = format != "safetensors"
     record = Manifest(
@@ -216,7 +217,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _checked(recommender: Recommender, k: int | None, run: Run) -> dict[str, float | int]:
-    """Compare an exported graph with the model.
+    """Compare an exported graph with the model, one history at a time and all at once.
 
     Raises:
         RunError: they differ.
@@ -226,7 +227,7 @@ def _checked(recommender: Recommender, k: int | None, run: Run) -> dict[str, flo
     n_items = recommender.vocabulary.n_items
     lists = recommender.lists(known, Choice(n_items if k is None else k, "exclude"))
     worst = 0.0
-    for rows in (slice(0, 1), slice(0, len(known))):  # one history at a time, and several
+    for rows in (*(slice(row, row + 1) for row in range(len(known))), slice(0, len(known))):
         found = run(_inputs_of(recommender, histories, rows))
         if k is None:
             scores = np.take_along_axis(found[0], lists.item_ids[rows], axis=1)
