@@ -64,7 +64,9 @@ NAMED_RUNS = {
 """Runs that pages name without training them: model and number of seeds. A command that names one finds it."""
 STOPPED = {"20260131-101500", "night"}
 """Those of them that have not finished."""
-LATEST = re.compile(r"actsr (evaluate|recommend|similar|export|inspect-attention|runs|train --re|tune)|(load|evaluate)\(\)")
+LATEST = re.compile(
+    r"actsr (evaluate|recommend|similar|export|inspect-attention|runs|train --re|tune)|(load|evaluate)\(\)"
+)
 """What may take the latest finished run."""
 
 

@@ -221,6 +221,7 @@ class TestStart:
     def test_a_command_does_not_import_the_others(self, place: dict[str, str]) -> None:
         modules = self.imported(["runs"], place)
         assert {name for name in modules if name.startswith("actsr_cli.commands.")} == {
+            "actsr_cli.commands.completion",
             "actsr_cli.commands.options",
             "actsr_cli.commands.runs",
             "actsr_cli.commands.tables",

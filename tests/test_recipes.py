@@ -26,7 +26,7 @@ from processes import SEVERAL, SMALL, call
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from actsr_cli.commands.options import complete_model
+from actsr_cli.commands.completion import complete_model
 from actsr_cli.config import LOSSES, MODELS
 from actsr_cli.data.readers import registry as readers
 from actsr_cli.data.synthetic import generate_demo

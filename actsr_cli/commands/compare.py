@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_run
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 def compare(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="RUN…", help="Runs, or series by their name without -sSEED; the first is the baseline."),
+        typer.Argument(
+            metavar="RUN…",
+            help="Runs, or series by their name without -sSEED; the first is the baseline.",
+            autocompletion=complete_run,
+        ),
     ],
     split: Split = "test",
     seen: SeenItems = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_dataset
 from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_rows
 from actsr_cli.data.catalog import CATALOG, Counts, DatasetEntry, find_entry, find_installed
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 SOURCE, NETWORK = "Source of the data", "Network"
 _INTERRUPTED = 130
-
-
-def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets that begin with `incomplete`."""
-    return [entry.name for entry in CATALOG if entry.name.startswith(incomplete.casefold())]
 
 
 def _read_sha256(text: str | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_run
 from actsr_cli.commands.options import (
     MEASURED,
     OUTPUT,
@@ -43,6 +44,7 @@ def evaluate(
             metavar="RUN",
             help="Run: a folder, DATASET/MODEL/NAME or its end; or a series of seeds by its name. Default: the latest "
             "finished run.",
+            autocompletion=complete_run,
         ),
     ] = None,
     split: Split = "test",

@@ -8,18 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import OUTPUT, RunsDir, TrustCode
+from actsr_cli.commands.options import OUTPUT, RunName, RunsDir, TrustCode
 from actsr_cli.errors import ConfigError
 from actsr_cli.words import counted
 
 
 def export(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
-        ),
-    ] = None,
+    run: RunName = None,
     form: Annotated[
         Literal["onnx", "torch-export", "safetensors"],
         typer.Option(

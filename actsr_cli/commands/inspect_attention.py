@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, HistoryItems, RunsDir, Threads, TrustCode, history_items
+from actsr_cli.commands.completion import complete_item, complete_run, complete_user
+from actsr_cli.commands.options import (
+    AsJson,
+    DataDir,
+    HistoryItems,
+    RunName,
+    RunsDir,
+    Threads,
+    TrustCode,
+    history_items,
+)
 from actsr_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,14 +33,14 @@ WHO, WHAT, OUTPUT = "Who", "What is measured", "Output"
 
 
 def inspect_attention(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
-        ),
-    ] = None,
+    run: RunName = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="Show the user with this raw id; may be repeated.", rich_help_panel=WHO)
+        list[str] | None,
+        typer.Option(
+            help="Show the user with this raw id; may be repeated.",
+            rich_help_panel=WHO,
+            autocompletion=complete_user,
+        ),
     ] = None,
     random: Annotated[
         int | None, typer.Option(min=1, help="Show N random users. Default: 3.", rich_help_panel=WHO)
@@ -51,14 +61,22 @@ def inspect_attention(
     ] = None,
     history: HistoryItems = None,
     target: Annotated[
-        str | None, typer.Option(help="Raw id of the item that comes after --history.", rich_help_panel=WHO)
+        str | None,
+        typer.Option(
+            help="Raw id of the item that comes after --history.", rich_help_panel=WHO, autocompletion=complete_item
+        ),
     ] = None,
     split: Annotated[
         Literal["test", "valid"], typer.Option(help="Split whose last items are the targets.", rich_help_panel=WHO)
     ] = "test",
     against: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Also show another run on the same data.", rich_help_panel=WHAT),
+        typer.Option(
+            metavar="RUN",
+            help="Also show another run on the same data.",
+            rich_help_panel=WHAT,
+            autocompletion=complete_run,
+        ),
     ] = None,
     explain: Annotated[
         Literal["target", "recommended"],

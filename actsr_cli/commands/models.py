@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_dataset
 from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_line
 from actsr_cli.errors import ConfigError, DataError
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 def models(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Also show the sizes of the models on this data set.")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Also show the sizes of the models on this data set.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     preset: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Options that several commands share, and their shell completion."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from actsr_cli import plugins
+from actsr_cli.commands.completion import complete_item, complete_run
 from actsr_cli.errors import ConfigError
 from actsr_cli.words import shortened
 
@@ -25,6 +26,14 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+RunName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run.",
+        autocompletion=complete_run,
+    ),
+]
 HistoryItems = Annotated[
     list[str] | None,
     typer.Option(
@@ -32,6 +41,7 @@ HistoryItems = Annotated[
         help="Raw item ids of any history, oldest first, separated by blanks or commas. An id with blanks or commas "
         'goes in double quotes; or repeat the option: --history "first item" --history second.',
         rich_help_panel=WHO,
+        autocompletion=complete_item,
     ),
 ]
 Threads = Annotated[
@@ -94,20 +104,6 @@ NCandidates = Annotated[
         rich_help_panel=MEASURED,
     ),
 ]
-
-
-def complete_model(incomplete: str) -> list[str]:
-    """Model names that begin with `incomplete`."""
-    from actsr_cli.models.registry import model_names
-
-    return [name for name in model_names() if name.startswith(incomplete)]
-
-
-def complete_preset(incomplete: str) -> list[str]:
-    """Preset names that begin with `incomplete`."""
-    from actsr_cli.presets import preset_names
-
-    return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 def listed(text: str) -> list[str]:

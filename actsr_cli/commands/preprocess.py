@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.download import complete_dataset
-from actsr_cli.commands.options import AsJson, DataDir, complete_preset
+from actsr_cli.commands.completion import complete_dataset, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_rows
 from actsr_cli.data.readers import format_names
 from actsr_cli.errors import ConfigError

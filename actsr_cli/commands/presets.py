@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, complete_preset
+from actsr_cli.commands.completion import complete_preset
+from actsr_cli.commands.options import AsJson
 from actsr_cli.commands.tables import print_rows
 from actsr_cli.models.registry import short_name
 from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_item, complete_run, complete_user
 from actsr_cli.commands.options import (
     OUTPUT,
     WHO,
@@ -17,6 +18,7 @@ from actsr_cli.commands.options import (
     DataDir,
     Device,
     HistoryItems,
+    RunName,
     RunsDir,
     Threads,
     TrustCode,
@@ -43,9 +45,12 @@ _AT_A_TIME = 4096
 
 
 def recommend(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help=RUN)] = None,
+    run: RunName = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="User of the data set, by raw id. Repeatable.", rich_help_panel=WHO)
+        list[str] | None,
+        typer.Option(
+            help="User of the data set, by raw id. Repeatable.", rich_help_panel=WHO, autocompletion=complete_user
+        ),
     ] = None,
     users: Annotated[
         Path | None, typer.Option(help="File of users of the data set: one raw id per line.", rich_help_panel=WHO)
@@ -168,8 +173,10 @@ def recommend(
 
 
 def similar(
-    items: Annotated[list[str], typer.Argument(metavar="ITEM…", help="Items by their raw ids.")],
-    run: Annotated[str | None, typer.Option(help=RUN)] = None,
+    items: Annotated[
+        list[str], typer.Argument(metavar="ITEM…", help="Items by their raw ids.", autocompletion=complete_item)
+    ],
+    run: Annotated[str | None, typer.Option(help=RUN, autocompletion=complete_run)] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Similar items per item.")] = 10,
     as_json: AsJson = False,
     trust_code: TrustCode = False,

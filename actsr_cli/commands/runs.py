@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
+from actsr_cli.commands.completion import complete_dataset, complete_model, complete_run
 from actsr_cli.commands.options import AsJson, RunsDir
 from actsr_cli.commands.tables import duration, metric_text, moment, print_metrics, print_rows, print_spread
 from actsr_cli.errors import RunError
@@ -27,8 +28,12 @@ RUN = "Run or series: a folder, DATASET/MODEL/NAME or its end."
 @runs.callback(invoke_without_command=True)
 def list_runs(
     context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="List only runs on this data set.")] = None,
-    model: Annotated[str | None, typer.Option(help="List only runs of this model.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="List only runs on this data set.", autocompletion=complete_dataset)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="List only runs of this model.", autocompletion=complete_model)
+    ] = None,
     status: Annotated[Status | None, typer.Option(help="List only runs in this state.")] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
@@ -56,7 +61,10 @@ def list_runs(
 
 @runs.command()
 def show(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help=f"{RUN} Default: the latest finished run.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help=f"{RUN} Default: the latest finished run.", autocompletion=complete_run),
+    ] = None,
     as_json: AsJson = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
@@ -83,7 +91,12 @@ def show(
 @runs.command()
 def delete(
     names: Annotated[
-        list[str], typer.Argument(metavar="RUN…", help="Runs or series: folders, DATASET/MODEL/NAME or their ends.")
+        list[str],
+        typer.Argument(
+            metavar="RUN…",
+            help="Runs or series: folders, DATASET/MODEL/NAME or their ends.",
+            autocompletion=complete_run,
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also delete runs that are being trained.")] = False,

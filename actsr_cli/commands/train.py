@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode, complete_model, complete_preset
+from actsr_cli.commands.completion import complete_dataset, complete_model, complete_preset, complete_run
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -49,7 +50,13 @@ def train(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Data set; default: the preset's.", rich_help_panel=MODEL),
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Data set; default: the preset's.",
+            rich_help_panel=MODEL,
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -114,7 +121,9 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Continue this run from its last checkpoint.", rich_help_panel=PLACE),
+        typer.Option(
+            help="Continue this run from its last checkpoint.", rich_help_panel=PLACE, autocompletion=complete_run
+        ),
     ] = None,
     as_json: AsJson = False,
     trust_code: TrustCode = False,

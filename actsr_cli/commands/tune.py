@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode, complete_model, complete_preset
+from actsr_cli.commands.completion import complete_dataset, complete_model, complete_preset
+from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import display_name, parse_name
 from actsr_cli.words import counted
@@ -54,7 +55,11 @@ def tune(
     dataset: Annotated[
         str | None,
         typer.Option(
-            "--dataset", "-d", help="Data set. Default: the data set of the preset or the run.", rich_help_panel=MODEL
+            "--dataset",
+            "-d",
+            help="Data set. Default: the data set of the preset or the run.",
+            rich_help_panel=MODEL,
+            autocompletion=complete_dataset,
         ),
     ] = None,
     overrides: Annotated[

@@ -1,0 +1,65 @@
+"""Shells complete runs, items and users; commands, presets, models and data sets are in tests/test_app.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pages import Command
+from sandbox import sandbox
+
+from actsr_cli.experiment.record import read_record
+
+CODE = "from actsr_cli.app import app; app(prog_name='actsr')"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the run `first`, the only one in the working directory."""
+    with pytest.MonkeyPatch.context() as patch, sandbox(tmp_path_factory.mktemp("completion"), patch) as box:
+        box.run(Command("here", "actsr runs show first"))
+        box.check()
+        yield next(path.parent for path in Path("runs").glob("*/*/first/run.json"))
+
+
+def complete(line: str, shown: str = "", **environment: str) -> list[str]:
+    """The completions that bash offers for the last word of `line`; `shown` runs behind it in the same process."""
+    asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = f"import atexit, sys; atexit.register(lambda: {shown or None}); {CODE}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **asked, **environment},
+    )
+    assert not done.stderr
+    return done.stdout.split()
+
+
+def test_runs(run: Path) -> None:
+    name = run.relative_to("runs").as_posix()
+    assert complete(f"actsr evaluate {name[:4]}", "print('torch' in sys.modules)") == [name, "False"]
+    assert complete("actsr recommend fi") == complete("actsr train --resume fi") == ["first"]
+    assert complete("actsr runs delete first ") == [name]
+
+
+def test_items_and_users(run: Path) -> None:
+    data = read_record(run).data_folder
+    assert data is not None
+    items, users = (set(pd.read_parquet(file)["id"]) for file in (run / "items.parquet", data / "users.parquet"))
+    assert set(complete("actsr similar ")) == items - {""}
+    assert set(complete("actsr recommend first --history ")) == items - {""}
+    some = sorted(users)[0]
+    assert some in complete(f"actsr inspect-attention first --user {some[:-1]}")
+    assert set(complete("actsr recommend --user ", "print('torch' in sys.modules)")) == users | {"False"}
+
+
+def test_without_runs_nothing_is_offered(tmp_path: Path) -> None:
+    for line in ("actsr similar ", "actsr recommend --user ", "actsr evaluate "):
+        assert complete(line, ACTSR_RUNS=str(tmp_path)) == []
