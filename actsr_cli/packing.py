@@ -124,8 +124,11 @@ class Grid(Packing):
     """
 
     def __init__(self, lengths: Tensor, columns: int) -> None:
-        super().__init__(np.zeros(0, dtype=np.int64), lengths.device)
-        vars(self).update(lengths=lengths, longest=columns)  # in place of what is computed from the host's lengths
+        # In place of what others compute from the lengths on the host, which a grid does not have.
+        vars(self).update(device=lengths.device, lengths=lengths, longest=columns)
+
+    def __len__(self) -> int:
+        raise TypeError("while a graph is traced, len() cannot tell how many histories there are: use lengths.shape[0]")
 
     @property
     def n_tokens(self) -> int:

@@ -15,7 +15,7 @@ import typer
 from actsr_cli.data import store
 from actsr_cli.errors import ActsrError
 from actsr_cli.experiment.run import open_run
-from actsr_cli.training.checkpoint import load_tensors
+from actsr_cli.tensors import load_tensors
 from benchmarks.fuzz_targets import build_base
 from benchmarks.options import Record
 from benchmarks.output import new_table, remember, show

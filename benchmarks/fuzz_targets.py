@@ -27,7 +27,8 @@ from actsr_cli.experiment.run import open_run
 from actsr_cli.models.registry import build_model
 from actsr_cli.presets import load_preset, resolve
 from actsr_cli.recommending.reading import read_histories
-from actsr_cli.training.checkpoint import load_checkpoint, load_model, load_tensors
+from actsr_cli.tensors import load_tensors
+from actsr_cli.training.checkpoint import load_checkpoint, load_model
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Hooks, Trainer
 from actsr_cli.tuning.space import grid, read_space

@@ -30,7 +30,7 @@ from actsr_cli.files import (
     write_record,
     write_text,
 )
-from actsr_cli.training.checkpoint import load_tensors, save_tensors
+from actsr_cli.tensors import load_tensors, save_tensors
 
 PACKAGE = Path(actsr_cli.__file__).parent
 INTO_SCRATCH = "unpacks into a scratch folder of files.py"

@@ -18,7 +18,8 @@ from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.resume import resume_run
 from actsr_cli.experiment.run import Run, new_run
 from actsr_cli.experiment.train import train_run
-from actsr_cli.training.checkpoint import load_tensors, saved_state
+from actsr_cli.tensors import load_tensors
+from actsr_cli.training.checkpoint import saved_state
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.trainer import Observer, Trainer, TrainingState
 

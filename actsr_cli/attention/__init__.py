@@ -7,7 +7,7 @@ from actsr_cli.attention.intervals import Relations, time_intervals
 from actsr_cli.attention.masks import allowed_pairs
 from actsr_cli.attention.multihead import CalibratedAttention, calibration_losses, recorded
 from actsr_cli.attention.objective import Losses, ParameterSplit, split_parameters
-from actsr_cli.attention.packed import PackedOutput, attend_packed, reads_padding
+from actsr_cli.attention.packed import PackedOutput, attend_packed, reads_forbidden_keys, reads_padding
 from actsr_cli.attention.pairs import Pairs
 from actsr_cli.attention.spatial import SpatialCalibrator
 from actsr_cli.attention.stages import READINGS, STAGES, AttentionOutput, AttentionStages
@@ -33,6 +33,7 @@ __all__ = [
     "calibrated_self_attention",
     "calibration_losses",
     "dropout",
+    "reads_forbidden_keys",
     "reads_padding",
     "recorded",
     "split_parameters",

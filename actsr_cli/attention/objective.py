@@ -45,19 +45,17 @@ class ParameterSplit:
     def backward(self, losses: Losses) -> None:
         """Add the gradient of each loss to its own parameters; no other gradient is computed.
 
-        With several threads on a CPU, each loss has a thread of its own: neither gradient reads the other.
+        With two threads on a CPU, both gradients are computed at once, as neither reads the other. Hooks and functions
+        of your own then run in another thread, and nothing else may run meanwhile. The graph is kept until both are
+        done.
         """
         trained = [(losses.adversary, self.adversary), (losses.calibrated, self.predictor)]
-        works = [
-            partial(backward, loss, inputs=parameters, retain_graph=losses.adversary is not None)
-            for loss, parameters in trained
-            if loss is not None and parameters  # all of them may be frozen
-        ]
-        if losses.calibrated.device.type == "cpu" and torch.get_num_threads() > 1:
-            run_single_threaded(works)
-        else:
-            for work in works:
-                work()
+        wanted = [(loss, given) for loss, given in trained if loss is not None and given]  # all may be frozen
+        if len(wanted) == 2 and losses.calibrated.device.type == "cpu" and torch.get_num_threads() == 2:
+            run_single_threaded([partial(backward, loss, inputs=given, retain_graph=True) for loss, given in wanted])
+            return
+        for loss, given in wanted:
+            backward(loss, inputs=given, retain_graph=loss is not wanted[-1][0])
 
 
 def split_parameters(model: nn.Module) -> ParameterSplit:

@@ -5,6 +5,8 @@ A key press should be answered at once: nothing here imports torch, and files ar
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import typer
 from actsr_cli.errors import ActsrError
 
 _AT_MOST = 200
-"""Ids that are offered at a time; shells ask before they show more."""
+"""Names that are offered at a time."""
+_AS_IT_IS = re.compile(r"[\w.,@%+=/][\w.,@%+=/-]*")
+"""Names that no shell splits, expands or runs: they come from the data, and may hold anything."""
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -30,20 +34,23 @@ def complete_preset(incomplete: str) -> list[str]:
     return _beginning(incomplete, preset_names())
 
 
-def complete_dataset(incomplete: str) -> list[str]:
-    """Names of data sets of the catalogue."""
+def complete_dataset(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of data sets: those of the catalogue, and the folders where data are."""
     from actsr_cli.data.catalog import CATALOG
 
-    return _beginning(incomplete.casefold(), [entry.name for entry in CATALOG])
+    here = Path(context.params.get("data_dir") or "dataset")
+    own = sorted(folder.name for folder in here.glob("[!.]*") if folder.is_dir())
+    return _beginning(incomplete, dict.fromkeys([*(entry.name for entry in CATALOG), *own]))
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of runs, the latest first; their last parts if these begin so."""
+    """Names of runs that are no trials of a study; their last parts if these begin so and no two runs have them."""
     from actsr_cli.experiment.find import list_runs
 
-    names = [each.name for each in reversed(list_runs(_runs_dir(context)))]
-    ends = [name.rpartition("/")[2] for name in names] if incomplete else []
-    return _beginning(incomplete, dict.fromkeys([*names, *ends]))
+    runs = [each for each in list_runs(_runs_dir(context)) if each.record is None or each.record.trial is None]
+    names = [each.name for each in reversed(runs)]
+    ends = Counter(name.rpartition("/")[2] for name in names) if incomplete else Counter[str]()
+    return _beginning(incomplete, [*names, *(end for end, number in ends.items() if number == 1)])[:_AT_MOST]
 
 
 def complete_item(context: typer.Context, incomplete: str) -> list[str]:
@@ -59,15 +66,17 @@ def complete_user(context: typer.Context, incomplete: str) -> list[str]:
     folder = _run_folder(context)
     try:
         data = None if folder is None else read_record(folder).data_folder
-    except ActsrError:
+    except ActsrError:  # the command itself will say so
         return []
     return [] if data is None else _ids(data / "users.parquet", incomplete)
 
 
 def _run_folder(context: typer.Context) -> Path | None:
     """The folder of the run that the command names, or of the latest finished one; None if there is none."""
+    from actsr_cli import console
     from actsr_cli.experiment.find import find_run, latest_run
 
+    console.be_quiet(True)  # a note would stand in the line that is being typed
     named = context.params.get("run")
     try:
         root = _runs_dir(context)
@@ -81,17 +90,17 @@ def _runs_dir(context: typer.Context) -> Path:
 
 
 def _ids(file: Path, incomplete: str) -> list[str]:
-    """The first ids of a table that begin with `incomplete`."""
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
+    """The first ids of a table that begin with `incomplete`; none of a file that is missing or damaged."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
-    if not file.is_file():
+    try:
+        ids = ParquetFile(file).read(columns=["id"])["id"]
+    except (OSError, pa.ArrowException):  # the command itself will say so
         return []
-    ids = parquet.read_table(file, columns=["id"])["id"]
-    wanted = compute.and_(compute.starts_with(ids, incomplete), compute.not_equal(ids, ""))  # padding has no id
-    found = ids.filter(wanted)
-    return [str(each) for each in found.slice(0, _AT_MOST).to_pylist()]
+    return _beginning(incomplete, ids.to_pylist())[:_AT_MOST]
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.startswith(incomplete)]
+    """The names that begin with `incomplete`, without those that a shell would not take as they are."""
+    return [name for name in names if name.startswith(incomplete) and _AS_IT_IS.fullmatch(name)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.completion import complete_dataset
+from actsr_cli.commands.completion import complete_dataset, complete_preset
 from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_line
 from actsr_cli.errors import ConfigError, DataError
@@ -36,6 +36,7 @@ def models(
             "-p",
             help="Also show the sizes with the settings of this preset, on the data set that was prepared last unless "
             "--dataset names another. Default: the preset of the data set.",
+            autocompletion=complete_preset,
         ),
     ] = None,
     as_json: AsJson = False,

@@ -26,11 +26,12 @@ RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
 ]
 
+RUN_HELP = "Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
 RunName = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run.",
+        help=RUN_HELP,
         autocompletion=complete_run,
     ),
 ]

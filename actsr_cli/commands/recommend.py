@@ -12,6 +12,7 @@ from actsr_cli import console
 from actsr_cli.commands.completion import complete_item, complete_run, complete_user
 from actsr_cli.commands.options import (
     OUTPUT,
+    RUN_HELP,
     WHO,
     AsJson,
     BatchSize,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from actsr_cli.recommending.recommender import Recommender
 
 WHAT = "What is recommended"
-RUN = "Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."
 _SHOWN = 5
 """Number of users whose lists are printed if no user is given."""
 _AT_A_TIME = 4096
@@ -176,7 +176,7 @@ def similar(
     items: Annotated[
         list[str], typer.Argument(metavar="ITEM…", help="Items by their raw ids.", autocompletion=complete_item)
     ],
-    run: Annotated[str | None, typer.Option(help=RUN, autocompletion=complete_run)] = None,
+    run: Annotated[str | None, typer.Option(help=RUN_HELP, autocompletion=complete_run)] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Similar items per item.")] = 10,
     as_json: AsJson = False,
     trust_code: TrustCode = False,

@@ -26,7 +26,7 @@ from actsr_cli.experiment.resume import reconfigure, resume_run
 from actsr_cli.experiment.run import Run, new_run
 from actsr_cli.experiment.train import train_run
 from actsr_cli.files import write_text
-from actsr_cli.training.checkpoint import load_tensors
+from actsr_cli.tensors import load_tensors
 from actsr_cli.training.device import choose_device
 from actsr_cli.training.trainer import Observer
 from actsr_cli.version import __version__

@@ -52,6 +52,8 @@ class Graph(nn.Module):
             (histories, n_items + 1) float32 scores, -inf for padding; or (histories, k) int64 item ids, 0 after the
             last allowed item, and (histories, k) their scores.
         """
+        columns = torch.arange(history.shape[1], device=history.device)
+        history = history * (self.places[columns] == columns)  # 1; an index out of bounds if a history is too long
         lengths = (history != PADDING).sum(dim=1)
         scores = self.model.score(self._batch(history, lengths, timestamps, user)).float()
         scores = torch.where(rearrange(lengths == 0, "h -> h 1"), self.counts, scores)
@@ -62,13 +64,12 @@ class Graph(nn.Module):
         return items.masked_fill(best == -torch.inf, PADDING), best
 
     def _batch(self, history: Tensor, lengths: Tensor, timestamps: Tensor | None, user: Tensor | None) -> Batch:
-        columns = torch.arange(history.shape[1], device=history.device)
-        within = self.places[columns] == columns  # always, and an error of every runtime if a history is too long
-        items = history * within
         if self._fixed_length:
-            items = F.pad(items, (0, self.model.max_length - items.shape[1]))
+            missing = self.model.max_length - history.shape[1]
+            history = F.pad(history, (0, missing))
+            timestamps = None if timestamps is None else F.pad(timestamps, (0, missing))
         times = None if timestamps is None else timestamps.flatten()
-        return Batch(items.flatten(), Grid(lengths.clamp_min(1), items.shape[1]), user, times)
+        return Batch(history.flatten(), Grid(lengths.clamp_min(1), history.shape[1]), user, times)
 
 
 def example_inputs(model: Model) -> dict[str, Tensor]:
@@ -85,8 +86,8 @@ def example_inputs(model: Model) -> dict[str, Tensor]:
 
 def traced(graph: Graph) -> ExportedProgram:
     """The graph as PyTorch traces it, for any number of histories and any length."""
-    histories, length = Dim("histories", min=1, max=_MOST), Dim("length", min=1, max=graph.model.max_length)
-    of_history = {0: histories, 1: length}
+    histories, longest = Dim("histories", min=1, max=_MOST), graph.model.max_length
+    of_history = {0: histories} | ({1: Dim("length", min=1, max=longest)} if longest > 1 else {})
     dimensions = {
         "history": of_history,
         "without": {0: histories, 1: Dim("without", min=1, max=_MOST)},

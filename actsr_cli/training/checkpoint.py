@@ -1,104 +1,30 @@
 """Checkpoints: the full state of a training in one safetensors file, which is written atomically.
 
-The files of models and checkpoints carry a checksum over names, shapes, kinds and values of their tensors, and over
-their metadata. Nothing of a file is used before all of it is checked: an optimizer reads memory behind a tensor that is
-too small.
+Nothing of a file is used before all of it is checked: an optimizer reads memory behind a tensor that is too small.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
-from actsr_cli.files import replacing
 from actsr_cli.models.base import Model
-from actsr_cli.sealed import CHANGED, checksum
+from actsr_cli.tensors import damaged, load_tensors, save_tensors
 from actsr_cli.training.trainer import Trainer, TrainingState
 from actsr_cli.words import counted, shortened
 
-_SYSTEM_ERROR = re.compile(r"os error (\d+)")
 _PREFIXES = ("model.", "average.", "optimizer.", "touched.", "random.")
 _MODEL, _AVERAGE, _OPTIMIZER, _TOUCHED, _RANDOM = _PREFIXES
-_ENTRY, _CHECKSUM = "actsr", "checksum"
-"""The one entry of a file's metadata, a JSON object: safetensors writes several entries in any order."""
-_LARGEST_HEADER = 16 * 2**20
-"""Number of bytes of a header above which it is not read: a tensor takes about a hundred."""
 
 Form = tuple[torch.Size, torch.dtype]
 """Shape and kind of a tensor."""
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors to `path` atomically, with a checksum; tied tensors are stored once under each name.
-
-    Raises:
-        DiskError: the file cannot be written.
-    """
-    own: dict[str, Tensor] = {}
-    storages: set[int] = set()
-    for name, tensor in tensors.items():
-        here = tensor.detach().contiguous().cpu()
-        storage = here.untyped_storage().data_ptr()
-        own[name] = here.clone() if storage in storages else here
-        storages.add(storage)
-    with replacing(path) as partial:
-        try:
-            entry = {**metadata, _CHECKSUM: _checksum_of(own, metadata)}
-            save_file(own, partial, {_ENTRY: json.dumps(entry, sort_keys=True)})
-        except SafetensorError as error:  # it wraps the system's error, whose number is in the text alone
-            number = int(found[1]) if (found := _SYSTEM_ERROR.search(str(error))) else errno.EIO
-            raise OSError(number, os.strerror(number), str(partial)) from error
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that `save_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
-    if not path.is_file():
-        raise RunError(f"no file {path}")
-    with path.open("rb") as file:
-        if int.from_bytes(file.read(8), "little") > _LARGEST_HEADER:
-            raise _damaged(path, f"its header is larger than {_LARGEST_HEADER // 2**20} MB")
-    try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            entries = opened.metadata() or {}
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # a kind that torch does not know
-        raise _damaged(path, error) from error
-    if entries.keys() <= {"epoch", "state"}:  # of an earlier version, without a checksum
-        return tensors, entries
-    metadata = _metadata_of(entries, path)
-    if metadata.pop(_CHECKSUM, None) != _checksum_of(tensors, metadata):
-        raise _damaged(path, CHANGED)
-    return tensors, metadata
-
-
-def _metadata_of(entries: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The texts in the one entry of a file's metadata.
-
-    Raises:
-        RunError: there are other entries, or it is no JSON object of texts.
-    """
-    if unknown := sorted(entries.keys() - {_ENTRY}):
-        raise _damaged(path, f"its metadata has an unknown entry, {shortened(unknown[0])}")
-    try:
-        return TypeAdapter(dict[str, str]).validate_json(entries[_ENTRY])
-    except ValidationError as error:
-        raise _damaged(path, f"its metadata are no texts: {error.errors()[0]['msg'].lower()}") from error
 
 
 def save_model(path: Path, model: Model, epoch: int) -> None:
@@ -115,7 +41,7 @@ def load_model(path: Path, model: Model) -> int:
     tensors, metadata = load_tensors(path)
     epoch = metadata.get("epoch", "0")
     if not epoch.isdecimal() or len(epoch) > 9:
-        raise _damaged(path, f"its epoch is {shortened(epoch)!r}")
+        raise damaged(path, f"its epoch is {shortened(epoch)!r}")
     _check_weights(tensors, model, path)
     model.load_state_dict(tensors)
     return int(epoch)
@@ -152,7 +78,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     _check_forms(touched, trainer.touched.forms(touched), path, "touched rows")
     _check_numbers(touched, path)
     if not trainer.touched.follows(touched):
-        raise _damaged(path, "the steps of touched rows do not follow one another")
+        raise damaged(path, "the steps of touched rows do not follow one another")
     random = _generators_of(_under(_RANDOM, tensors), trainer, path)
     if unknown := [name for name in tensors if not name.startswith(_PREFIXES)]:
         raise _misfit(path, f"it has an unknown tensor, {shortened(unknown[0])}")
@@ -169,7 +95,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         trainer.generator.set_state(random.pop("batches"))
         _set_random_states(random)
     except RuntimeError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     trainer.state = state
 
 
@@ -192,10 +118,10 @@ def _state_of(metadata: Mapping[str, str], path: Path) -> TrainingState:
         state = TypeAdapter(TrainingState).validate_json(metadata.get("state", ""))
     except ValidationError as error:
         first = error.errors()[0]
-        raise _damaged(path, f"state {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
+        raise damaged(path, f"state {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from error
     epochs = [record.epoch for record in state.history]
     if epochs != list(range(1, len(epochs) + 1)) or state.best_epoch not in (0, *epochs) or state.stale_validations < 0:
-        raise _damaged(path, "state: its epochs do not follow one another")
+        raise damaged(path, "state: its epochs do not follow one another")
     return state
 
 
@@ -238,7 +164,7 @@ def _generators_of(tensors: Mapping[str, Tensor], trainer: Trainer, path: Path) 
     found = {name: state for name, state in tensors.items() if name in wanted}
     _check_forms(found, wanted, path)
     if missing := {"batches", "cpu"} - found.keys():
-        raise _damaged(path, f"the state of the generator '{min(missing)}' is missing")
+        raise damaged(path, f"the state of the generator '{min(missing)}' is missing")
     return found
 
 
@@ -271,31 +197,11 @@ def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise RunError if a value is not a finite number."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-            raise _damaged(path, f"{name} has values that are no finite numbers")
+            raise damaged(path, f"{name} has values that are no finite numbers")
 
 
 def _misfit(path: Path, problem: str) -> RunError:
     return RunError(f"{path} does not fit the model of this run: {problem}")
-
-
-def _damaged(path: Path, reason: object) -> RunError:
-    return RunError(
-        f"{path} is damaged: {shortened(' '.join(str(reason).split()), 300)}",
-        hint="Restore the file from a copy, or train the run again.",
-    )
-
-
-def _checksum_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The checksum of tensors and metadata, in whatever order a file has them."""
-
-    def parts() -> Iterator[bytes | memoryview]:
-        yield json.dumps(sorted(metadata.items())).encode()
-        for name in sorted(tensors):
-            tensor = tensors[name]
-            yield f"{name} {tensor.dtype} {list(tensor.shape)}".encode()
-            yield tensor.flatten().view(torch.uint8).numpy().data
-
-    return checksum(*parts())
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

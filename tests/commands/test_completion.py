@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pages import Command
+from records import change
 from sandbox import sandbox
 
 from actsr_cli.experiment.record import read_record
@@ -58,6 +60,29 @@ def test_items_and_users(run: Path) -> None:
     some = sorted(users)[0]
     assert some in complete(f"actsr inspect-attention first --user {some[:-1]}")
     assert set(complete("actsr recommend --user ", "print('torch' in sys.modules)")) == users | {"False"}
+
+
+def test_names_that_a_shell_would_read_otherwise_are_not_offered(run: Path, tmp_path: Path) -> None:
+    odd = ["good", "two words", "a;b", "$(touch pwned)", "\\$(touch pwned)", "*", "-dash", "line\nbreak", "a:b", "ü"]
+    copy = tmp_path / "beauty" / "ac-sasrec" / "odd"
+    shutil.copytree(run, copy)
+    change(copy / "run.json", name="odd")
+    table = pd.read_parquet(copy / "items.parquet")
+    table["id"] = ["", *odd, *(f"more{place}" for place in range(len(table) - 1 - len(odd)))]
+    table.to_parquet(copy / "items.parquet")
+    offered = complete("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path))
+    assert [name for name in offered if not name.startswith("more")] == ["good", "ü"]
+    (copy / "items.parquet").write_bytes(b"damaged")
+    assert complete("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path)) == []
+
+
+def test_an_end_that_several_runs_have_is_not_offered(run: Path, tmp_path: Path) -> None:
+    for model in ("sasrec", "ac-sasrec"):
+        shutil.copytree(run, tmp_path / "beauty" / model / "first")
+        change(tmp_path / "beauty" / model / "first" / "run.json", model=model)
+    assert complete("actsr evaluate fi", ACTSR_RUNS=str(tmp_path)) == []
+    names = ["beauty/ac-sasrec/first", "beauty/sasrec/first"]
+    assert sorted(complete("actsr evaluate be", ACTSR_RUNS=str(tmp_path))) == names
 
 
 def test_without_runs_nothing_is_offered(tmp_path: Path) -> None:

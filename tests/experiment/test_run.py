@@ -21,7 +21,7 @@ from actsr_cli.experiment.find import Listed, find_folder, find_run, latest_run,
 from actsr_cli.experiment.place import delete_run, has_finished_epoch
 from actsr_cli.experiment.record import RunRecord, Status
 from actsr_cli.experiment.run import Origin, Run, new_run, open_run
-from actsr_cli.training.checkpoint import save_tensors
+from actsr_cli.tensors import save_tensors
 from actsr_cli.training.state import EpochRecord, TrainingState
 
 DATA = sequence_data([[1, 2, 3]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from actsr_cli.batch import Batch
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.popularity import Popularity
 from actsr_cli.recommending import export as exporting
-from actsr_cli.recommending.export import Manifest, export
+from actsr_cli.recommending.export import Format, Manifest, export
 from actsr_cli.recommending.recommender import Recommender
 
 HISTORIES = [[3], [2, 5, 2], [4, 9, 1, 2, 2, 3, 5, 1], []]
@@ -165,9 +166,30 @@ def test_weights_alone(tmp_path: Path) -> None:
     assert record.settings["model"]["filter"] == "dynamic" and record.settings["calibration"]["kind"] == "full"
 
 
-def test_a_graph_that_differs_is_refused_and_nothing_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recommender = shelf("popularity")
-    monkeypatch.setattr(exporting, "_run_program", lambda _, inputs: [None, np.full((len(inputs["history"]), 5), 7.0)])
+Outputs = list[np.ndarray[Any, Any]]
+
+
+def swapped(items: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Outputs:
+    return [np.roll(items, 1, axis=1), scores]
+
+
+def shifted(items: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Outputs:
+    return [items, scores + 0.01]
+
+
+def lost(items: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> Outputs:
+    return [items, np.where(items == items[0, -1], -np.inf, scores)]
+
+
+@pytest.mark.parametrize("wrong", [swapped, shifted, lost])
+def test_a_graph_that_differs_is_refused_and_nothing_appears(
+    wrong: Callable[..., Outputs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even beside the scores of an empty history, which are large counts."""
+    counts = [0, 5_000_000, *range(N_ITEMS - 1)]
+    recommender = Recommender(shelf("item-knn").model, vocabulary(counts=counts), name="wrong", device=CPU)
+    right = exporting._run_program
+    monkeypatch.setattr(exporting, "_run_program", lambda opened, inputs: wrong(*right(opened, inputs)))
     with pytest.raises(RunError, match="does not give the model's scores"):
         export(recommender, tmp_path / "out", "torch-export", k=5)
     assert list(tmp_path.iterdir()) == []
@@ -180,13 +202,60 @@ class Reads(Popularity):
         return super().score(batch) * (2 if batch.item_ids.sum().item() > 3 else 1)
 
 
-def test_a_model_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path) -> None:
+class Counts(Popularity):
+    """A model that asks for the number of histories, which no graph knows."""
+
+    def score(self, batch: Batch) -> Tensor:
+        return self.counts.expand(len(batch), -1)
+
+
+class Bessel(Popularity):
+    """A model with an operation that ONNX does not have."""
+
+    def score(self, batch: Batch) -> Tensor:
+        together: Tensor = super().score(batch) + torch.special.bessel_j0(self.counts)
+        return together
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "reason"),
+    [
+        (Reads, "torch-export", "data-dependent"),
+        (Counts, "torch-export", r"len\(\) cannot tell how many"),
+        (Bessel, "onnx", "No ONNX function found"),
+    ],
+)
+def test_a_model_that_cannot_be_traced_is_refused_in_one_line(
+    kind: type[Popularity], form: Format, reason: str, tmp_path: Path
+) -> None:
     known = shelf("popularity")
-    made = Reads(known.model.config, known.model.calibration, N_ITEMS).eval()  # type: ignore[arg-type]
+    made = kind(known.model.config, known.model.calibration, N_ITEMS).eval()  # type: ignore[arg-type]
     recommender = Recommender(made, known.vocabulary, name="mine", device=CPU)
-    with pytest.raises(RunError, match="the model cannot be exported as torch-export: ") as caught:
+    with pytest.raises(RunError, match=f"the model cannot be exported as {form}: .*{reason}") as caught:
+        export(recommender, tmp_path / "out", form)
+    assert str(caught.value).isprintable() and list(tmp_path.iterdir()) == []
+
+
+def test_faults_that_read_padding_are_refused(tmp_path: Path) -> None:
+    faults = {"reproduce_published_faults": True, "combine": "fixed", "hidden_size": 8, "heads": 2, "max_length": 4}
+    made = built(run_config("sasrec", "full", **faults), N_ITEMS).eval()
+    recommender = Recommender(made, vocabulary(), name="faulty", device=CPU)
+    with pytest.raises(RunError, match="reads padding"):
         export(recommender, tmp_path / "out", "torch-export")
-    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+    assert export(recommender, tmp_path / "out", "safetensors").k is None
+
+
+def test_a_model_that_reads_one_item(tmp_path: Path) -> None:
+    config = run_config("sasrec", "none", hidden_size=8, inner_size=8, layers=1, heads=1, max_length=1)
+    recommender = Recommender(built(config, N_ITEMS).eval(), vocabulary(), name="short", device=CPU)
+    assert export(recommender, tmp_path / "out", "torch-export", k=50).k == N_ITEMS
+
+
+def test_large_models_have_their_numbers_in_a_file_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "_LARGEST_ONNX", 0)
+    record = export(shelf("popularity"), tmp_path / "out", "onnx", k=3)
+    assert record.files == ["model.onnx", "model.onnx.data"]
+    assert all((tmp_path / "out" / name).is_file() for name in record.files)
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:

@@ -16,14 +16,8 @@ from torch import Tensor, nn
 
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import Model, SequentialModel
-from actsr_cli.training.checkpoint import (
-    load_checkpoint,
-    load_model,
-    load_tensors,
-    save_checkpoint,
-    save_model,
-    save_tensors,
-)
+from actsr_cli.tensors import load_tensors, save_tensors
+from actsr_cli.training.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from actsr_cli.training.trainer import EpochRecord, Hooks, Trainer
 
 CONFIG = run_config("sasrec", "full", hidden_size=8, inner_size=8, layers=1, max_length=5)
@@ -231,7 +225,7 @@ def test_the_same_content_is_the_same_file(tmp_path: Path) -> None:
     """Also in another process, which orders sets and maps another way."""
     tensors, metadata = {"b": torch.ones(2), "a": torch.zeros(1)}, {"state": "{}", "epoch": "1", "more": ""}
     code = (
-        "import sys, torch; from pathlib import Path; from actsr_cli.training.checkpoint import save_tensors; "
+        "import sys, torch; from pathlib import Path; from actsr_cli.tensors import save_tensors; "
         "save_tensors(Path(sys.argv[1]), {'b': torch.ones(2), 'a': torch.zeros(1)}, "
         "{'more': '', 'epoch': '1', 'state': '{}'})"
     )

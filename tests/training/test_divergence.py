@@ -33,7 +33,8 @@ from actsr_cli.experiment.find import find_run, summaries
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.resume import reconfigure
 from actsr_cli.experiment.run import Run
-from actsr_cli.training.checkpoint import load_tensors, saved_state
+from actsr_cli.tensors import load_tensors
+from actsr_cli.training.checkpoint import saved_state
 from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
 from actsr_cli.training.trainer import Trainer
 

@@ -24,8 +24,9 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.distributed import ALONE
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.base import CustomModel, SequentialModel
+from actsr_cli.tensors import load_tensors, save_tensors
 from actsr_cli.training.averaging import weight_average
-from actsr_cli.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from actsr_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.touched import TouchedTables
 from actsr_cli.training.trainer import Hooks, Trainer

@@ -16,15 +16,9 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.recorder import history_csv
 from actsr_cli.models.base import SequentialModel
+from actsr_cli.tensors import load_tensors, save_tensors
 from actsr_cli.training.averaging import weight_average
-from actsr_cli.training.checkpoint import (
-    load_checkpoint,
-    load_model,
-    load_tensors,
-    save_checkpoint,
-    save_model,
-    save_tensors,
-)
+from actsr_cli.training.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from actsr_cli.training.device import choose_device, make_repeatable
 from actsr_cli.training.trainer import EpochRecord, Hooks, Observer, Trainer, TrainingState
 
