@@ -33,7 +33,7 @@ from actsr_cli.files import (
 from actsr_cli.tensors import load_tensors, save_tensors
 
 PACKAGE = Path(actsr_cli.__file__).parent
-INTO_SCRATCH = "unpacks into a scratch folder of files.py"
+INTO_SCRATCH = "writes into a scratch folder of files.py"
 RESUMABLE = "an unfinished download is to stay"
 STREAMED = "writes to the place beside the file that `writing` got from replacing"
 BY_HAND = {
@@ -41,6 +41,7 @@ BY_HAND = {
     "data/transfer.py:start": RESUMABLE,
     "data/transfer.py:_append": RESUMABLE,
     "distributed.py:failures_reported": "tells the launcher in its temporary folder why a process has failed",
+    "recommending/export.py:_write_graph": INTO_SCRATCH,
     "recommending/reading.py:_on_disk": "copies standard input into a temporary folder",
     "recommending/writing.py:_csv": STREAMED,
     "recommending/writing.py:_parquet": STREAMED,
@@ -184,13 +185,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from actsr_cli.training import checkpoint
-real = checkpoint.save_file
+from actsr_cli import tensors
+real = tensors.save_file
 def killed(*arguments):
     real(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save_file = killed
-checkpoint.save_tensors(Path(sys.argv[1]), {"a": torch.ones(10_000)}, {})
+tensors.save_file = killed
+tensors.save_tensors(Path(sys.argv[1]), {"a": torch.ones(10_000)}, {})
 """
 
 

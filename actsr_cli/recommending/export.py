@@ -6,27 +6,24 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch.export import ExportedProgram
 
 from actsr_cli.attention import CalibratedSelfAttention, reads_forbidden_keys
-from actsr_cli.data.histories import Histories
 from actsr_cli.errors import ActsrError, ConfigError, RunError
 from actsr_cli.files import move_to, scratch_folder, write_record, write_text
 from actsr_cli.models.base import Model
-from actsr_cli.recommending.choice import Choice, check_length
+from actsr_cli.recommending.choice import check_length
+from actsr_cli.recommending.export_check import Arrays, Runtime, compared
 from actsr_cli.recommending.graph import Graph, example_inputs, traced
-from actsr_cli.recommending.histories import KnownHistories
 from actsr_cli.recommending.recommender import Recommender
 from actsr_cli.tensors import save_tensors
 from actsr_cli.version import __version__
@@ -36,16 +33,8 @@ Format = Literal["onnx", "torch-export", "safetensors"]
 FILES: dict[Format, str] = {"onnx": "model.onnx", "torch-export": "model.pt2", "safetensors": "model.safetensors"}
 """The file of each format."""
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
-_TOLERANCE = 1e-4
-"""Largest difference of a score, and its share in the score: runtimes add numbers up in other orders."""
 _LARGEST_ONNX = 2**30
 """Bytes of numbers above which an ONNX file, which holds 2 GB at most, has them in a file beside it."""
-_TOGETHER = 200
-"""Longest history of the check that is run together with others: padded attention takes memory."""
-
-Arrays = dict[str, NDArray[Any]]
-Runtime = Callable[[Arrays], list[NDArray[Any]]]
-"""Runs an exported graph: inputs by name to outputs."""
 
 
 class Manifest(BaseModel):
@@ -128,7 +117,7 @@ def export(
             _check_traceable(model)
             graph = Graph(model, torch.from_numpy(vocabulary.counts), k).eval()
             with _foreign_code(format):
-                checked = _compared(recommender, k, _write_graph(graph, path, format))
+                checked = compared(recommender, _write_graph(graph, path, format))
         else:
             save_tensors(path, model.state_dict(), {"run": recommender.name})
         record = Manifest(
@@ -234,89 +223,3 @@ def _run_program(opened: torch.nn.Module, inputs: Arrays) -> list[NDArray[Any]]:
     with torch.inference_mode():
         found = opened(**{name: torch.from_numpy(each) for name, each in inputs.items()})
     return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
-
-
-@dataclass(frozen=True)
-class _Expected:
-    """The model's own scores of some histories.
-
-    Attributes:
-        histories: the histories.
-        scores: (histories, n_items + 1) the scores of all items; -inf for those of the history, and for 0.
-    """
-
-    histories: Histories
-    scores: NDArray[np.float32]
-
-    def gap(self, rows: slice, found: list[NDArray[Any]]) -> float:
-        """The largest difference of a score in a graph's outputs for some histories; infinite if it is no rounding."""
-        expected = self.scores[rows]
-        if len(found) == 1:
-            return _gap(found[0], expected)
-        items, scores = found
-        best = np.sort(expected, axis=1)[:, ::-1][:, : scores.shape[1]]
-        of_items = np.where(items > 0, np.take_along_axis(expected, items, axis=1), -np.inf)
-        return max(_gap(scores, best), _gap(scores, of_items))
-
-
-def _gap(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    if not np.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE):  # -inf equals -inf alone
-        return float("inf")
-    finite = np.isfinite(expected)
-    return float(np.abs(found[finite] - expected[finite]).max(initial=0))
-
-
-def _compared(recommender: Recommender, k: int | None, run: Runtime) -> dict[str, Any]:
-    """Compare an exported graph with the model, one history at a time and several at once.
-
-    Raises:
-        RunError: they differ.
-    """
-    expected = _expected(recommender)
-    n, lengths = len(expected.histories.starts), expected.histories.lengths
-    first_of_many = int((lengths > _TOGETHER).sum())  # the longest come first
-    worst = 0.0
-    for rows in (*(slice(row, row + 1) for row in range(n)), slice(first_of_many, n)):
-        worst = max(worst, expected.gap(rows, run(_inputs_of(recommender, expected.histories, rows))))
-    if not np.isfinite(worst):
-        raise RunError("the exported graph does not give the model's scores")
-    return {"checked": worst, "histories": n}
-
-
-def _expected(recommender: Recommender) -> _Expected:
-    histories, n_items = _some_histories(recommender), recommender.vocabulary.n_items
-    n = len(histories.starts)
-    lists = recommender.lists(KnownHistories([""] * n, histories, [()] * n), Choice(n_items, "exclude"))
-    scores = np.full((n, n_items + 1), -np.inf, dtype=np.float32)
-    np.put_along_axis(scores, lists.item_ids, lists.scores, axis=1)
-    scores[:, 0] = -np.inf
-    return _Expected(histories, scores)
-
-
-def _some_histories(recommender: Recommender) -> Histories:
-    """Histories for the check, the longest first: of many lengths, one empty, one of a single item again and again."""
-    draw, longest = np.random.default_rng(0), recommender.model.max_length
-    n_items = recommender.vocabulary.n_items
-    drawn = draw.integers(1, min(longest, _TOGETHER) + 1, 12)
-    items = [draw.integers(1, n_items + 1, n) for n in (longest, max(1, longest - 1), 1, min(2, longest), 0, *drawn)]
-    items.append(np.ones(min(3, longest), dtype=np.int64))
-    times = [np.cumsum(draw.integers(0, 10**6, len(each))).astype(np.float64) for each in items]
-    users = draw.integers(-1, len(recommender.vocabulary.user_names or ()), len(items))
-    return Histories.of(items, users=users.tolist(), timestamps=times if recommender.model.needs_timestamps else None)
-
-
-def _inputs_of(recommender: Recommender, histories: Histories, rows: slice) -> Arrays:
-    """The inputs of a graph for some histories."""
-    spans = list(zip(histories.starts[rows], histories.ends[rows], strict=True))
-    width = max(1, *(int(end - start) for start, end in spans))
-
-    def padded(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
-        return np.array([np.pad(values[start:end], (0, width - (end - start))) for start, end in spans], dtype=kind)
-
-    inputs: Arrays = {"history": padded(histories.items, np.int64)}
-    inputs["without"] = inputs["history"]
-    if histories.timestamps is not None:
-        inputs["timestamps"] = padded(histories.timestamps, np.float64)
-    if recommender.model.needs_users:
-        inputs["user"] = histories.users[rows]
-    return inputs
