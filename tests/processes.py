@@ -44,6 +44,22 @@ def call(*arguments: str, exit_code: int = 0) -> Result:
     return result
 
 
+def completions(line: str, shown: str = "", **environment: str) -> list[str]:
+    """What bash offers for the last word of `line`; the expression `shown` is evaluated last, in the same process."""
+    asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = f"import atexit, sys; atexit.register(lambda: {shown or None})\n"
+    code += "from actsr_cli.app import app; app(prog_name='actsr')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **asked, **environment},
+    )
+    assert not done.stderr
+    return done.stdout.split()
+
+
 class ProcessHere:
     """Stands for a process of `multiprocessing`: runs in this one as it starts, which saves the other its imports.
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from processes import completions
 from typer.testing import CliRunner, Result
 
 from actsr_cli import __version__, console
@@ -379,26 +380,19 @@ def test_models_are_listed() -> None:
 
 
 class TestCompletion:
-    def complete(self, line: str) -> list[str]:
-        """The completions that bash offers for the last word of `line`."""
-        words = line.split(" ")
-        asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        code = "from actsr_cli.app import app; app(prog_name='actsr')"
-        return process("-c", code, **asked).stdout.split()
-
     def test_of_commands(self) -> None:
-        assert self.complete("actsr pre") == ["preprocess", "presets"]
-        assert self.complete("actsr presets s") == ["show"]
+        assert completions("actsr pre") == ["preprocess", "presets"]
+        assert completions("actsr presets s") == ["show"]
 
     def test_of_presets_and_models(self) -> None:
-        assert self.complete("actsr train --preset be") == ["beauty", "beauty-published"]
-        assert self.complete("actsr preprocess beauty --preset to") == ["toys", "toys-published"]
-        assert self.complete("actsr presets show ") == preset_names()
-        assert self.complete("actsr train --model ") == model_names()
+        assert completions("actsr train --preset be") == ["beauty", "beauty-published"]
+        assert completions("actsr preprocess beauty --preset to") == ["toys", "toys-published"]
+        assert completions("actsr presets show ") == preset_names()
+        assert completions("actsr train --model ") == model_names()
 
     def test_of_data_sets_and_options(self) -> None:
-        assert "amazon-beauty" in self.complete("actsr download ama")
-        assert self.complete("actsr train --resu") == ["--resume"]
+        assert "amazon-beauty" in completions("actsr download ama")
+        assert completions("actsr train --resu") == ["--resume"]
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_each_shell_gets_its_script(self, shell: str) -> None:

@@ -36,7 +36,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**9))
 def test_only_errors_on_purpose_come_out(name: str, tmp_path: Path, seed: int) -> None:
     target = TARGETS[name]

@@ -1,4 +1,4 @@
-"""`actsr export`: a trained model for other runtimes."""
+"""`actsr export`: a trained model for other programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def export(
     trust_code: TrustCode = False,
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
-    """Write a trained model for other runtimes: histories in, lists of items out.
+    """Write a trained model for other programs: histories in, lists of items out.
 
     The folder has the model, the raw id of each item, and a manifest that says
     what goes in and out. An exported graph is run and compared with the model

@@ -1,4 +1,4 @@
-"""Writes a trained model for other runtimes, and checks there that it gives the same scores."""
+"""Writes a trained model for other programs, and checks that their runtime gives the same scores."""
 
 from __future__ import annotations
 
@@ -179,8 +179,8 @@ def _foreign_code(form: Format) -> Iterator[None]:
     except (ActsrError, OSError):
         raise
     except Exception as error:  # code of others may raise anything
-        first = error
-        while first.__cause__ is not None and isinstance(first.__cause__, Exception):
+        first: BaseException = error
+        while first.__cause__ is not None:
             first = first.__cause__
         reason = shortened(str(first).strip().partition("\n")[0] or type(first).__name__, 300)
         raise RunError(f"the model cannot be exported as {form}: {reason}") from error

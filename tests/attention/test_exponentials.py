@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actsr_cli.attention.kernels.exponentials import add_exponentials
 
 
-@settings(deadline=None)  # the first call may read or compile machine code
 @given(rows=st.integers(1, 9), columns=st.integers(1, 300), largest=st.sampled_from([1.0, 20.0, 80.0]))
 def test_exponentials_and_their_sums(rows: int, columns: int, largest: float) -> None:
     logits = (2 * torch.rand(rows, columns, generator=torch.Generator().manual_seed(columns)) - 1) * largest

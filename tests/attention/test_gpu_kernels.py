@@ -152,7 +152,7 @@ def test_each_loss_alone() -> None:
     compare(attention, pairs, skip="attended perturbed")
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lengths=st.lists(st.sampled_from([1, 16, 17, 50]), min_size=1, max_size=2),
     heads=st.sampled_from([1, 2]),

@@ -139,7 +139,7 @@ def test_the_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(attend_packed(attention, hidden, pairs).attended, by_kernel)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     lengths=st.lists(st.sampled_from([1, 2, 7, 8, 9, 50, 200]), min_size=1, max_size=4),
     heads=st.sampled_from([1, 2, 4]),

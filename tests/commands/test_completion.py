@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from pages import Command
+from processes import completions
 from records import change
 from sandbox import sandbox
 
 from actsr_cli.experiment.record import read_record
-
-CODE = "from actsr_cli.app import app; app(prog_name='actsr')"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,37 +25,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield next(path.parent for path in Path("runs").glob("*/*/first/run.json"))
 
 
-def complete(line: str, shown: str = "", **environment: str) -> list[str]:
-    """The completions that bash offers for the last word of `line`; `shown` runs behind it in the same process."""
-    asked = {"_ACTSR_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    code = f"import atexit, sys; atexit.register(lambda: {shown or None}); {CODE}"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **asked, **environment},
-    )
-    assert not done.stderr
-    return done.stdout.split()
-
-
 def test_runs(run: Path) -> None:
     name = run.relative_to("runs").as_posix()
-    assert complete(f"actsr evaluate {name[:4]}", "print('torch' in sys.modules)") == [name, "False"]
-    assert complete("actsr recommend fi") == complete("actsr train --resume fi") == ["first"]
-    assert complete("actsr runs delete first ") == [name]
+    assert completions(f"actsr evaluate {name[:4]}", "print('torch' in sys.modules)") == [name, "False"]
+    assert completions("actsr recommend fi") == completions("actsr train --resume fi") == ["first"]
+    assert completions("actsr runs delete first ") == [name]
 
 
 def test_items_and_users(run: Path) -> None:
     data = read_record(run).data_folder
     assert data is not None
     items, users = (set(pd.read_parquet(file)["id"]) for file in (run / "items.parquet", data / "users.parquet"))
-    assert set(complete("actsr similar ")) == items - {""}
-    assert set(complete("actsr recommend first --history ")) == items - {""}
+    assert set(completions("actsr similar ")) == items - {""}
+    assert set(completions("actsr recommend first --history ")) == items - {""}
     some = sorted(users)[0]
-    assert some in complete(f"actsr inspect-attention first --user {some[:-1]}")
-    assert set(complete("actsr recommend --user ", "print('torch' in sys.modules)")) == users | {"False"}
+    assert some in completions(f"actsr inspect-attention first --user {some[:-1]}")
+    assert set(completions("actsr recommend --user ", "print('torch' in sys.modules)")) == users | {"False"}
 
 
 def test_names_that_a_shell_would_read_otherwise_are_not_offered(run: Path, tmp_path: Path) -> None:
@@ -70,21 +51,21 @@ def test_names_that_a_shell_would_read_otherwise_are_not_offered(run: Path, tmp_
     table = pd.read_parquet(copy / "items.parquet")
     table["id"] = ["", *odd, *(f"more{place}" for place in range(len(table) - 1 - len(odd)))]
     table.to_parquet(copy / "items.parquet")
-    offered = complete("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path))
+    offered = completions("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path))
     assert [name for name in offered if not name.startswith("more")] == ["good", "ü"]
     (copy / "items.parquet").write_bytes(b"damaged")
-    assert complete("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path)) == []
+    assert completions("actsr recommend odd --history ", ACTSR_RUNS=str(tmp_path)) == []
 
 
 def test_an_end_that_several_runs_have_is_not_offered(run: Path, tmp_path: Path) -> None:
     for model in ("sasrec", "ac-sasrec"):
         shutil.copytree(run, tmp_path / "beauty" / model / "first")
         change(tmp_path / "beauty" / model / "first" / "run.json", model=model)
-    assert complete("actsr evaluate fi", ACTSR_RUNS=str(tmp_path)) == []
+    assert completions("actsr evaluate fi", ACTSR_RUNS=str(tmp_path)) == []
     names = ["beauty/ac-sasrec/first", "beauty/sasrec/first"]
-    assert sorted(complete("actsr evaluate be", ACTSR_RUNS=str(tmp_path))) == names
+    assert sorted(completions("actsr evaluate be", ACTSR_RUNS=str(tmp_path))) == names
 
 
 def test_without_runs_nothing_is_offered(tmp_path: Path) -> None:
     for line in ("actsr similar ", "actsr recommend --user ", "actsr evaluate "):
-        assert complete(line, ACTSR_RUNS=str(tmp_path)) == []
+        assert completions(line, ACTSR_RUNS=str(tmp_path)) == []

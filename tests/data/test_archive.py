@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loopback import INTER, ITEM, make_zip
 
@@ -196,7 +196,6 @@ def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
     assert "broken zip archive" in refused(tmp_path, bytes(archive))
 
 
-@settings(deadline=None)
 @given(
     method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
     edits=st.lists(st.tuples(st.integers(0, 600), st.binary(max_size=5)), min_size=1, max_size=4),

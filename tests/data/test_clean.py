@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actsr_cli.data.readers import Columns, atomic, clean, csv_files, delimited, find_reader, parquet_files
@@ -62,7 +62,6 @@ def chunks(rows: Sequence[Sequence[str]], size: int) -> Iterator[pa.Table]:
         yield pa.table({name: pa.array(column, pa.string()) for name, column in zip(NAMES, columns, strict=True)})
 
 
-@settings(deadline=None)
 @given(
     data=st.data(),
     n_rows=st.integers(1, 12),
@@ -119,7 +118,6 @@ def test_a_number_in_another_writing_is_another_id(other: str) -> None:
     assert numbered(["7"], [other], ["7"]) == ([0, 1, 0], ["7", other])
 
 
-@settings(deadline=None)
 @given(ids=st.lists(st.one_of(st.integers(0, 5000).map(str), IDS.filter(bool)), max_size=40), size=st.integers(1, 9))
 def test_ids_are_those_of_the_careful_path(ids: list[str], size: int) -> None:
     expected = list(dict.fromkeys(ids))
@@ -133,7 +131,6 @@ def test_an_id_that_is_missing_is_not_clean(ids: list[str | None]) -> None:
         Ids().add(pa.array(ids, pa.string()))
 
 
-@settings(deadline=None)
 @given(
     numbers=st.lists(
         st.one_of(*(st.integers(10**power, 10 ** (power + 1)) for power in range(9, 19))), min_size=1, max_size=3

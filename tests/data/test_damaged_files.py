@@ -88,7 +88,7 @@ def test_damage_is_an_error_in_one_line_or_harmless(
 ) -> None:
     path = tmp_path_factory.mktemp("damage") / f"x{suffix}"
 
-    @settings(deadline=None, max_examples=80)
+    @settings(max_examples=80)
     @given(sample=st.sampled_from(samples()[suffix]), edits=EDITS)
     def check(sample: bytes, edits: list[tuple[int, int, bytes]]) -> None:
         for place, length, content in edits:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reading import read, triples, write
 
@@ -171,7 +171,6 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.dictionaries(st.sampled_from(["user", "item", "items", "time", "rating"]), _VALUES), max_size=4),
     known=st.booleans(),

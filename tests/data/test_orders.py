@@ -31,7 +31,6 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clean, "_ROWS", 5)
 
 
-@settings(deadline=None)
 @given(codes=CODES)
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
 def test_codes_are_counted_and_grouped(kind: type[np.signedinteger], codes: list[int]) -> None:
@@ -43,7 +42,6 @@ def test_codes_are_counted_and_grouped(kind: type[np.signedinteger], codes: list
     assert gather(np.arange(7) * 10, array).tolist() == [code * 10 for code in codes]
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(st.integers(0, 3), st.sampled_from([2.5, -0.0, 0.0, 7.0]), st.integers(0, 2))))
 def test_rows_are_in_order_of_user_part_and_time(rows: list[tuple[int, float, int]]) -> None:
     users = np.array([user for user, _, _ in rows], dtype=np.int32)
@@ -71,7 +69,7 @@ def test_a_preparation_by_hand(tmp_path: Path) -> None:
     assert report.period == ("1970-01-01T00:00:01", "1970-01-01T00:00:09")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.lists(
         st.tuples(st.sampled_from("abcd"), st.sampled_from(["1", "2", "x", "02", "5"]), st.integers(1, 4)), min_size=1

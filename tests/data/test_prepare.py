@@ -341,7 +341,7 @@ def test_damaged_memory_of_a_source_is_named(tmp_path: Path, file: str) -> None:
     assert prepare(shop, DataConfig()).report.cached
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     users=st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),

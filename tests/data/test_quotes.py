@@ -111,7 +111,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text.text_blocks, "__defaults__", (None, 7))
 
 
-FIXTURES_STAY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FIXTURES_STAY = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 FIELD = TEXT.filter(lambda text: "\n" not in text or "," not in text)

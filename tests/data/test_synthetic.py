@@ -67,7 +67,7 @@ def test_the_files_are_atomic_files(demo: Path) -> None:
     assert all(line.count("\t") == 3 for line in item)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**63))
 def test_a_five_core_keeps_everything(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     folder = tmp_path_factory.mktemp("seed")

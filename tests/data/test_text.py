@@ -213,7 +213,7 @@ PIECES = st.sampled_from(
 ANYTHING = st.one_of(st.lists(PIECES, max_size=25).map(b"".join), st.binary(max_size=60))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=ANYTHING,
     wrap=st.sampled_from([bytes, *COMPRESS.values()]),

@@ -294,7 +294,7 @@ ONE_WAY = (
 """Kinds of texts that fit together; ISO ones need no others beside years and compact dates."""
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.lists(st.sampled_from(sorted(TEXTS)).flatmap(lambda kind: TEXTS[kind].map(lambda one: (kind, *one))), max_size=9)
 )
@@ -312,7 +312,7 @@ def test_any_column_has_one_way_and_the_right_order_or_is_refused(column: list[t
     np.testing.assert_allclose(reading.values, [meaning for *_, meaning in column], rtol=0, atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=9), st.dates(), st.decimals())

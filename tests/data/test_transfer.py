@@ -274,7 +274,7 @@ def test_redirects_are_followed(server: LoopbackServer, tmp_path: Path) -> None:
     assert server.requests[1][0] == "/mirror/moved.zip"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(drops=st.lists(st.integers(0, 3000), max_size=6), etagged=st.booleans(), seed=st.integers(0, 250))
 def test_whatever_breaks_the_file_is_the_body(
     tmp_path_factory: pytest.TempPathFactory, drops: list[int], etagged: bool, seed: int

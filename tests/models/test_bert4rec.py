@@ -38,7 +38,7 @@ def batches(users: list[list[int]], **options: Any) -> list[TrainingBatch]:
 USERS = [list(range(1, length + 1)) for length in range(4, 24)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1000), ratio=st.floats(0.01, 0.99))
 def test_masks_hide_their_targets_and_nothing_else(seed: int, ratio: float) -> None:
     model = tiny(mask_ratio=ratio)

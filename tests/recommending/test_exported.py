@@ -17,7 +17,7 @@ from pages import blocks, read
 from processes import made_once
 from safetensors.torch import load_file
 from samples import built, run_config
-from shelves import CPU, MAX_LENGTH, N_ITEMS, N_USERS, names, shelf, vocabulary
+from shelves import CPU, MAX_LENGTH, N_ITEMS, N_USERS, names, shelf, times_of, vocabulary
 from torch import Tensor
 
 from actsr_cli.batch import Batch
@@ -52,10 +52,6 @@ def filtered() -> Recommender:
 
 def manifest(folder: Path) -> Manifest:
     return Manifest.model_validate_json((folder / "manifest.json").read_text(encoding="utf-8"))
-
-
-def times_of(history: list[int]) -> list[float]:
-    return [1e9 + 3600.0 * place**2 for place in range(len(history))]
 
 
 def inputs_of(recommender: Recommender, histories: list[list[int]], user: int = -1) -> dict[str, np.ndarray[Any, Any]]:
@@ -116,7 +112,7 @@ def test_a_history_that_is_too_long_is_an_error_of_the_runtime(onnx: Path) -> No
         session.run(None, {"history": history, "without": history})
 
 
-def test_the_ten_lines_of_the_page_need_no_torch(onnx: Path) -> None:
+def test_the_lines_of_the_page_need_no_torch(onnx: Path) -> None:
     (code,) = [each.text for each in blocks("docs/export.md", read("docs/export.md")) if each.language == "python"]
     barred = "import sys\nfor name in ('torch', 'actsr_cli', 'pandas'):\n    sys.modules[name] = None\n"
     code = code.replace('"i001", "i002", "i003"', '"i2", "unheard of", "i5"')

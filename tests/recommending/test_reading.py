@@ -163,7 +163,7 @@ def test_text_that_is_no_utf8(lines: Any) -> None:
     st.integers(1, 5),
     st.booleans(),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_json_lines(tmp_path: Path, histories: list[tuple[str, list[str | int]]], chunk: int, ascii: bool) -> None:  # noqa: A002
     """Chunks of any size give the same histories, whatever the texts hold."""
     path = tmp_path / "any.jsonl"

@@ -22,6 +22,7 @@ from shelves import (
     names,
     scores_by_hand,
     shelf,
+    times_of,
     top_by_hand,
     vocabulary,
 )
@@ -37,10 +38,6 @@ assert len(LONG) > MAX_LENGTH
 
 every_model = pytest.mark.parametrize(("name", "calibration"), ALL)
 histories_of_items = st.lists(st.lists(st.integers(1, N_ITEMS), min_size=0, max_size=9), min_size=1, max_size=5)
-
-
-def times_of(history: list[int]) -> list[float]:
-    return [1e9 + 3600.0 * place**2 for place in range(len(history))]
 
 
 def needed_times(name: str, history: list[int]) -> list[float] | None:
@@ -84,7 +81,7 @@ def test_many_lists_are_the_single_ones(name: str, calibration: str, batch_size:
     only=st.none() | st.sets(st.integers(1, N_ITEMS), min_size=1),
     without=st.sets(st.integers(1, N_ITEMS), max_size=N_ITEMS - 1),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_histories_and_masks(
     histories: list[list[int]], k: int, seen: Seen, only: set[int] | None, without: set[int]
 ) -> None:

@@ -102,7 +102,7 @@ def test_three_steps_by_hand() -> None:
     torch.testing.assert_close(weight.detach(), dense.table, rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @example([{1, 2}, {3, 4}, {1, 3}], [0, 0, 400], [0.1, 0.01, 0.1], {"optimizer": "adamw", "ema": 0.99}, {1})
 @given(
     touches=st.lists(st.sets(st.integers(1, 5), min_size=1), min_size=1, max_size=8),

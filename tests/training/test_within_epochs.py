@@ -91,7 +91,7 @@ TRAININGS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(
     model=MODELS,
     kind=CALIBRATIONS,

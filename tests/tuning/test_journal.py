@@ -29,7 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return file.read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_torn_last_line_is_dropped_and_the_study_goes_on(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
