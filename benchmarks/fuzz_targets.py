@@ -268,7 +268,7 @@ def _open_checkpoint(folder: Path) -> object:
     loss = build_loss(config.loss, items, torch.ones(items + 1, dtype=torch.int64))
     trainer = Trainer(model, config.training, _NoBatches(), loss, Hooks())  # type: ignore[arg-type]
     load_checkpoint(run.checkpoint_file, trainer)
-    trainer.optimizer.zero_grad()
+    trainer.optimizer.forget_gradients()
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     trainer.optimizer.step()  # reads the moments

@@ -116,7 +116,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "ca
 
     def prepared(self: Trainer, epoch: int, batch: int) -> None:
         prepare(self, epoch, batch)
-        hit[0] = where(epoch, batch, float(self.optimizer.param_groups[0]["lr"]))
+        hit[0] = where(epoch, batch, self.optimizer.rate)
 
     def poisoned(self: Objective, batch: Any) -> Losses:
         found = losses(self, batch)

@@ -53,7 +53,7 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
     if trainer.average is not None:
         tensors |= {f"{_AVERAGE}{name}": tensor for name, tensor in trainer.average.state_dict().items()}
     for name, parameter in _optimised(trainer).items():
-        moments = trainer.optimizer.state.get(parameter, {})
+        moments = trainer.optimizer.moments.get(parameter, {})
         tensors |= {f"{_OPTIMIZER}{key}.{name}": tensor for key, tensor in moments.items()}
     tensors |= {f"{_TOUCHED}{name}": tensor for name, tensor in trainer.touched.state().items()}
     tensors |= {f"{_RANDOM}{name}": state for name, state in _random_states(trainer).items()}
@@ -85,11 +85,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     trainer.model.load_state_dict(weights)
     if trainer.average is not None:
         trainer.average.load_state_dict(average)
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    places = {name: index for index, name in enumerate(parameters)}
-    trainer.optimizer.load_state_dict(
-        {"state": {places[name]: values for name, values in moments.items()}, "param_groups": groups}
-    )
+    trainer.optimizer.restore({parameters[name]: values for name, values in moments.items()})
     trainer.touched.restore(touched)
     try:
         trainer.generator.set_state(random.pop("batches"))
@@ -128,7 +124,7 @@ def _state_of(metadata: Mapping[str, str], path: Path) -> TrainingState:
 def _optimised(trainer: Trainer) -> dict[str, nn.Parameter]:
     """The parameters of the optimizer by their names, in its order."""
     names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    return {names[id(each)]: each for group in trainer.optimizer.param_groups for each in group["params"]}
+    return {names[id(each)]: each for each in trainer.optimizer.parameters}
 
 
 def _moments_of(

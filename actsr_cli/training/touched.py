@@ -7,8 +7,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
-from torch.optim.adamw import adamw
 from torch.optim.swa_utils import AveragedModel
 
 from actsr_cli.config import TrainingConfig
@@ -18,13 +16,11 @@ from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.averaging import decay_after, leave_out
 from actsr_cli.training.drift import MissedSteps
 from actsr_cli.training.losses import PredictionLoss
+from actsr_cli.training.optimizer import BETAS, EPS, update_of
 
-BETAS, EPS = (0.9, 0.999), 1e-8
-"""Those of torch's Adam, which updates everything else."""
 _ROWS_AT_A_TIME = 2**11
 """Rows that are brought up to date together: more would need much memory for their missed steps."""
 Form = tuple[torch.Size, torch.dtype]
-_UPDATES: dict[str, Callable[..., None]] = {"adam": adam, "adamw": adamw}
 
 
 class TouchedTable:
@@ -162,8 +158,7 @@ class TouchedTables:
         decayed = config.weight_decay if config.optimizer == "adamw" else 0.0
         decays = partial(decay_after, config.ema) if average is not None else None
         self.missed = MissedSteps(BETAS, EPS, decayed, decays, next(iter(tables.values())).weight.dtype)
-        fixed = {"beta1": BETAS[0], "beta2": BETAS[1], "eps": EPS, "weight_decay": decayed}
-        update = partial(_UPDATES[config.optimizer], **fixed, fused=True, amsgrad=False, maximize=False)
+        update = update_of(config)
         averaged = {} if average is None else dict(average.module.named_parameters())
         for name, table in tables.items():
             self.by_name[name] = TouchedTable(table, self.missed, update, averaged.get(name))

@@ -22,6 +22,7 @@ from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
+from actsr_cli.training.optimizer import Optimizer
 from actsr_cli.training.schedule import learning_rate
 from actsr_cli.training.state import EpochRecord as EpochRecord
 from actsr_cli.training.state import TrainingState as TrainingState
@@ -30,9 +31,6 @@ from actsr_cli.training.touched import TouchedTables
 
 _BATCHES_PER_READING = 50
 """Batches between two readings of the losses, if reading makes a device or other processes wait."""
-
-
-_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Batches(Protocol):
@@ -121,12 +119,7 @@ class Trainer:
         self.workers = workers
         self.objective = Objective(model, loss, config.precision, workers)
         self.touched = TouchedTables(model, config, loss, average)
-        self.optimizer = _OPTIMIZERS[config.optimizer](
-            [{"params": self.touched.others(list(model.parameters()))}],  # a group may be empty
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = Optimizer(self.touched.others(list(model.parameters())), config)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.state = TrainingState()
         self._saved_at = time.monotonic()
@@ -163,8 +156,7 @@ class Trainer:
         started = time.perf_counter()
         due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
         metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        record = EpochRecord(epoch, losses, metrics, trained, time.perf_counter() - started, rate)
+        record = EpochRecord(epoch, losses, metrics, trained, time.perf_counter() - started, self.optimizer.rate)
         self.state.history.append(record)
         self.state.partial = None
         if metrics:
@@ -196,9 +188,7 @@ class Trainer:
         """Set the learning rate of a step and, with several processes, the random numbers of this one."""
         done = (epoch - 1) * self.batches.n_batches
         factor = self.config.backoff_factor ** len(self.state.backoffs)
-        rate = factor * learning_rate(self.config, max(0, done + batch - 1), self.batches.n_batches)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.rate = factor * learning_rate(self.config, max(0, done + batch - 1), self.batches.n_batches)
         if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
             torch.manual_seed(hash((self.config.seed, epoch, batch, self.workers.rank)))
 
@@ -239,7 +229,7 @@ class Trainer:
     def _check_weights(self, tally: Tally) -> None:
         """Raise NotFiniteError if a weight, or a value of the optimizer or the average, is not finite."""
         kept = [*self.model.state_dict().values()]
-        kept += [value for values in self.optimizer.state.values() for value in values.values()]
+        kept += [value for values in self.optimizer.moments.values() for value in values.values()]
         kept += [moment for table in self.touched for moment in table.moments]
         kept += [] if self.average is None else self.average.state_dict().values()
         if not all_finite(kept):
@@ -264,7 +254,7 @@ class Trainer:
 
     def _step(self, batch: TrainingBatch | None) -> list[Tensor]:
         """Take one optimiser step, and return its losses and, last, the norm of its gradient."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.forget_gradients()
         losses = self.objective.losses(None if batch is None else self.model.training_inputs(batch))
         self.objective.backward(losses)
         split = self.objective.parameters
@@ -272,7 +262,7 @@ class Trainer:
         self.workers.sum_gradients(self.touched.others([*split.predictor, *split.adversary]))
         norms = [self._clip(parameters) for parameters in (split.predictor, split.adversary) if parameters]
         self.optimizer.step()
-        self.touched.step(self.optimizer.param_groups[0]["lr"])
+        self.touched.step(self.optimizer.rate)
         for calibrator in self._annealed:
             calibrator.step += 1
         if self.average is not None:

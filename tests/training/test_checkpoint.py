@@ -82,9 +82,10 @@ def test_both_are_opened_again(files: tuple[Path, Path]) -> None:
     assert into.state == before.state
     for (name, loaded), saved in zip(into.model.named_parameters(), before.model.parameters(), strict=True):
         assert torch.equal(loaded, saved), name
-    ours, theirs = (each.optimizer.state_dict()["state"] for each in (into, before))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[index][moment], theirs[index][moment]) for index in ours for moment in ours[index])
+    ours, theirs = into.optimizer, before.optimizer
+    for mine, other in zip(ours.parameters, theirs.parameters, strict=True):
+        assert ours.moments[mine].keys() == theirs.moments[other].keys()
+        assert all(torch.equal(value, theirs.moments[other][key]) for key, value in ours.moments[mine].items())
 
 
 def test_files_of_earlier_versions_have_no_checksum_and_are_opened(files: tuple[Path, Path]) -> None:

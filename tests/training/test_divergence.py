@@ -123,7 +123,7 @@ def test_a_checkpoint_never_holds_what_is_not_finite(
         steps.append(1)
         values = step(self, batch)
         if len(steps) == last:
-            moments = next(iter(self.optimizer.state.values()))
+            moments = next(iter(self.optimizer.moments.values()))
             with torch.no_grad():
                 (next(self.model.parameters()) if what == "weight" else moments["exp_avg_sq"])[-1] = INF
         return values
