@@ -87,7 +87,7 @@ _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(
     [
         *("actsr_cli.api", "actsr_cli.app", "actsr_cli.recommending.writing", "actsr_cli.tuning.planning"),
-        *("optuna.samplers", "pandas", "pyarrow.parquet", "torch._dynamo", "torch.utils.tensorboard", "warmed"),
+        *("optuna.samplers", "pandas", "pyarrow.parquet", "torch.utils.tensorboard", "warmed"),
     ]
 )
 

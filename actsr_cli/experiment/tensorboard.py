@@ -9,15 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
-
 from actsr_cli.config import RunConfig
 from actsr_cli.files import disk_errors
 from actsr_cli.training.trainer import EpochRecord, TrainingState
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
@@ -71,6 +69,8 @@ class TensorBoard:
 
     def hyper_parameters(self, config: RunConfig, state: TrainingState) -> None:
         """Write the settings with the best validation metrics, for the HPARAMS page of TensorBoard."""
+        from torch.utils.tensorboard.summary import hparams
+
         best = next((record for record in state.history if record.epoch == state.best_epoch), None)
         if best is None:
             return
@@ -88,6 +88,8 @@ class TensorBoard:
         """The writer; what it gets within this context is in its file at the end."""
         with disk_errors(self._folder, self._folder), _threads_fail_quietly():
             if self._opened is None:
+                from torch.utils.tensorboard import SummaryWriter  # takes long, and only trainings need it
+
                 self._opened = SummaryWriter(str(self._folder), purge_step=epoch if self._resume else None)
             yield self._opened
             self._opened.flush()
