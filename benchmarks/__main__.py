@@ -13,6 +13,7 @@ from benchmarks.intervals import intervals
 from benchmarks.kill import kill
 from benchmarks.peers import peers
 from benchmarks.preparation import preparation
+from benchmarks.reaching import reaching
 from benchmarks.recommending import recommending
 from benchmarks.training import training
 
@@ -26,6 +27,7 @@ for _measurement in (
     curves,
     intervals,
     peers,
+    reaching,
     kill,
     fuzz,
     flips,

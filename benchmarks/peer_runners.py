@@ -1,7 +1,9 @@
-"""Times batches of plain SASRec in another library: `PYTHON benchmarks/peer_runners.py LIBRARY < task.json`.
+"""Trains plain SASRec in another library: `PYTHON benchmarks/peer_runners.py LIBRARY < task.json`.
+
+It times some batches or, if the task has a goal, trains until validation reaches it.
 
 It runs in an environment that has the library and not actsr, and imports only what it uses of the library's public
-interface. It prints one line of JSON. `benchmarks/peers.py` starts it.
+interface. It prints one line of JSON. `benchmarks/peers.py` and `benchmarks/reaching.py` start it.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ class Task(NamedTuple):
         threads: number of CPU threads.
         batches: number of timed batches.
         warm_up: number of batches before them.
+        wanted: the next item of each user, for validation; empty if nothing is validated.
+        goal: mean NDCG@10 of `wanted` over the whole catalogue at which training ends; None times batches.
+        epochs: number of epochs after which training ends without it.
     """
 
     sequences: list[list[int]]
@@ -48,6 +53,9 @@ class Task(NamedTuple):
     threads: int
     batches: int
     warm_up: int
+    wanted: list[int]
+    goal: float | None
+    epochs: int
 
     @property
     def users_per_batch(self) -> int:
@@ -70,6 +78,38 @@ class Timed:
     cpu_seconds: float
     batches: int
     per_epoch: int
+
+
+@dataclass
+class Reached:
+    """A training up to a goal.
+
+    Attributes:
+        seconds: wall time of its epochs, without validation.
+        cpu_seconds: time of all threads on a processor in it.
+        curve: NDCG@10 of validation after each epoch.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    curve: list[float]
+
+
+@dataclass
+class Library:
+    """What a plain loop over batches needs of a library.
+
+    Attributes:
+        model: the model.
+        loader: its batches.
+        loss_of: the loss of a batch.
+        scores: (rows, items) scores of items 1, 2, … after each of some histories.
+    """
+
+    model: Any
+    loader: Any
+    loss_of: Callable[[Any], Any]
+    scores: Callable[[list[list[int]]], Any]
 
 
 class Clock:
@@ -142,7 +182,7 @@ def rectools(task: Task) -> Timed:
     return clock.timed(-(-len(task.sequences) // task.users_per_batch))
 
 
-def rectools_fast(task: Task) -> Timed:
+def rectools_fast(task: Task) -> Library:
     """RecTools' `fast_transformers`: their net and batches, in a plain loop, as there is no model of SASRec there."""
     torch, fast = import_module("torch"), import_module("rectools.fast_transformers")
     columns = [torch.tensor(column) for column in table(task, "user", "item", "when").to_numpy().T]
@@ -154,10 +194,16 @@ def rectools_fast(task: Task) -> Timed:
         logits, wanted = net(batch), batch["y"]
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten() - 1, ignore_index=-1)
 
-    return looped(task, net, loader, loss_of)
+    def scores(histories: list[list[int]]) -> Any:
+        last = torch.tensor([[0] * (task.length - len(kept)) + kept for kept in latest(task, histories)])
+        places = torch.searchsorted(items, last) + 1  # items are sorted; the padding becomes 0 again
+        found = net.encode_last(torch.where(last > 0, places, 0)) @ net.all_item_embeddings().T
+        return torch.full((len(last), int(items.max())), -torch.inf).index_copy(1, items - 1, found)
+
+    return Library(net, loader, loss_of, scores)
 
 
-def recbole(task: Task) -> Timed:
+def recbole(task: Task) -> Library:
     """RecBole's SASRec with its loss CE: each prefix is a sequence."""
     with TemporaryDirectory() as folder:
         (Path(folder) / "peers").mkdir()
@@ -188,7 +234,19 @@ def recbole(task: Task) -> Timed:
         data = import_module("recbole.data")
         loader, _, _ = data.data_preparation(config, data.create_dataset(config))
         model = import_module("recbole.model.sequential_recommender").SASRec(config, loader.dataset)
-        return looped(task, model, loader, model.calculate_loss)
+    torch, interaction = import_module("torch"), import_module("recbole.data.interaction").Interaction
+    tokens = loader.dataset.field2id_token["item_id"]
+    items = torch.tensor([int(token) for token in tokens[1:]])  # RecBole numbers them anew
+    numbers = {int(token): number for number, token in enumerate(tokens[1:], 1)}
+
+    def scores(histories: list[list[int]]) -> Any:
+        rows = [[numbers[item] for item in kept] for kept in latest(task, histories)]
+        padded = torch.tensor([row + [0] * (task.length - len(row)) for row in rows])
+        lengths = torch.tensor([len(row) for row in rows])
+        found = model.full_sort_predict(interaction({"item_id_list": padded, "item_length": lengths}))
+        return torch.full((len(rows), int(items.max())), -torch.inf).index_copy(1, items - 1, found[:, 1:])
+
+    return Library(model, loader, model.calculate_loss, scores)
 
 
 def replay(task: Task) -> Timed:
@@ -232,16 +290,57 @@ def replay(task: Task) -> Timed:
     return clock.timed(len(loader))
 
 
-def looped(task: Task, model: Any, loader: Any, loss_of: Callable[[Any], Any]) -> Timed:
-    """Time steps of Adam over the batches of a loader."""
-    optimizer, clock = import_module("torch").optim.Adam(model.parameters(), lr=1e-3), Clock(task)
-    model.train()
-    for batch in islice(_endless(loader), task.warm_up + task.batches):
-        optimizer.zero_grad()
-        loss_of(batch).backward()
-        optimizer.step()
+def latest(task: Task, histories: list[list[int]]) -> list[list[int]]:
+    """The items of each history that the model reads."""
+    return [items[-task.length :] for items in histories]
+
+
+def timed(task: Task, library: Library) -> Timed:
+    """Time steps of Adam over some batches."""
+    clock = Clock(task)
+    for _ in islice(steps(library), task.warm_up + task.batches):
         clock.batch_finished()
-    return clock.timed(len(loader))
+    return clock.timed(len(library.loader))
+
+
+def trained(task: Task, library: Library) -> Reached:
+    """Train until validation reaches the goal, or to the last epoch."""
+    reached, stepped = Reached(0.0, 0.0, []), steps(library)
+    for _ in range(task.epochs):
+        started, on_cpu = time.perf_counter(), time.process_time()
+        for _ in islice(stepped, len(library.loader)):
+            pass
+        reached.seconds += time.perf_counter() - started
+        reached.cpu_seconds += time.process_time() - on_cpu
+        reached.curve.append(ndcg(task, library))
+        if task.goal is not None and reached.curve[-1] >= task.goal:
+            break
+    return reached
+
+
+def steps(library: Library) -> Iterator[None]:
+    """Steps of Adam, epoch after epoch."""
+    optimizer = import_module("torch").optim.Adam(library.model.parameters(), lr=1e-3)
+    for batch in _endless(library.loader):
+        library.model.train()
+        optimizer.zero_grad()
+        library.loss_of(batch).backward()
+        optimizer.step()
+        yield
+
+
+def ndcg(task: Task, library: Library, rows: int = 256) -> float:
+    """Mean NDCG@10 of the wanted items over the whole catalogue, seen items included."""
+    torch = import_module("torch")
+    library.model.eval()
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(task.wanted), rows):
+            scores = library.scores(task.sequences[start : start + rows])
+            own = scores.gather(1, torch.tensor(task.wanted[start : start + rows]).unsqueeze(1) - 1)
+            ranks = (scores > own).sum(1) + 1
+            total += float(torch.where(ranks <= 10, 1 / torch.log2(ranks + 1.0), 0.0).sum())
+    return total / len(task.wanted)
 
 
 def _endless(loader: Iterable[Any]) -> Iterator[Any]:
@@ -249,12 +348,9 @@ def _endless(loader: Iterable[Any]) -> Iterator[Any]:
         yield from loader
 
 
-RUNNERS: dict[str, Callable[[Task], Timed]] = {
-    "rectools": rectools,
-    "rectools-fast": rectools_fast,
-    "recbole": recbole,
-    "replay": replay,
-}
+OF_LIGHTNING: dict[str, Callable[[Task], Timed]] = {"rectools": rectools, "replay": replay}
+"""Libraries that train in Lightning's loop: their batches are timed only."""
+PLAIN: dict[str, Callable[[Task], Library]] = {"rectools-fast": rectools_fast, "recbole": recbole}
 
 
 def main() -> None:
@@ -262,7 +358,12 @@ def main() -> None:
     task = Task(**json.load(sys.stdin))
     os.environ["OMP_NUM_THREADS"] = str(task.threads)
     import_module("torch").set_num_threads(task.threads)
-    print(MARK + json.dumps(asdict(RUNNERS[sys.argv[1]](task))))
+    name = sys.argv[1]
+    if name in OF_LIGHTNING:
+        result: Timed | Reached = OF_LIGHTNING[name](task)
+    else:
+        result = (timed if task.goal is None else trained)(task, PLAIN[name](task))
+    print(MARK + json.dumps(asdict(result)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -85,7 +85,7 @@ def peers(
     A batch has 512 targets; where a library makes batches of users, as many users as have 512 targets on average.
     """
     progress = Console(stderr=True)
-    present = [name for name in names.split(",") if _is_there(name, environments, progress)]
+    present = [name for name in names.split(",") if is_there(name, environments, progress)]
     config = configured("sasrec", {"model.layers": layers, "model.heads": heads, "training.threads": threads})
     task = task_of(config, batches, users)
     found: dict[str, list[Timed]] = {name: [] for name in ("actsr", *present)}
@@ -94,7 +94,7 @@ def peers(
             if name == "actsr":
                 timed.append(in_a_new_process(measure, config, batches, users))
             else:
-                timed.append(measure_peer(_python(environments, name), name, task))
+                timed.append(Timed(**run_peer(environments, name, task)))
             progress.print(f"{name}: {epoch_of(timed[-1:]).seconds:.1f} s")
     ours = epoch_of(found["actsr"]).cpu_seconds
     result = new_table(
@@ -135,6 +135,9 @@ def task_of(config: RunConfig, batches: int, users: int | None) -> Task:
         threads=config.training.threads or 1,
         batches=batches,
         warm_up=_WARM_UP,
+        wanted=[],
+        goal=None,
+        epochs=1,
     )
 
 
@@ -151,26 +154,27 @@ def measure(config: RunConfig, timed: int, users: int | None) -> Timed:
     return Timed(some.seconds, some.cpu_seconds, timed, batches.n_batches)
 
 
-def measure_peer(python: Path, name: str, task: Task) -> Timed:
-    """Time batches of a library in its environment.
+def run_peer(environments: Path, name: str, task: Task) -> dict[str, Any]:
+    """What a library measures in its environment.
 
     Raises:
         typer.BadParameter: it has failed.
     """
-    command = [str(python), peer_runners.__file__, name]
+    command = [str(_python(environments, name)), peer_runners.__file__, name]
     ended = subprocess.run(command, input=json.dumps(task._asdict()), capture_output=True, text=True, check=False)  # noqa: S603
     found = [line.removeprefix(MARK) for line in ended.stdout.splitlines() if line.startswith(MARK)]
     if ended.returncode or len(found) != 1:
         last = (ended.stderr.strip() or "it has printed nothing").splitlines()[-1]
         raise typer.BadParameter(f"{name} has failed in its environment: {last}")
-    return Timed(**json.loads(found[0]))
+    result: dict[str, Any] = json.loads(found[0])
+    return result
 
 
 def _python(environments: Path, name: str) -> Path:
     return environments.absolute() / PEERS[name].environment / "bin" / "python"
 
 
-def _is_there(name: str, environments: Path, progress: Console) -> bool:
+def is_there(name: str, environments: Path, progress: Console) -> bool:
     """Whether a library has an environment; if not, say how to make it."""
     if name not in PEERS:
         raise typer.BadParameter(f"there is no library '{name}'; there are {', '.join(PEERS)}")

@@ -31,6 +31,7 @@ from benchmarks import (
     kill,
     peers,
     preparation,
+    reaching,
     recommending,
     training,
 )
@@ -38,6 +39,7 @@ from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
 from benchmarks.curves import PrefixBatches
 from benchmarks.models import built
+from benchmarks.peer_runners import Library, Timed, ndcg
 from benchmarks.process import in_a_new_process, peak_megabytes
 
 T = TypeVar("T")
@@ -119,6 +121,15 @@ SMALL = {
             texts=("library",),
         )
     ],
+    "reaching": [
+        Small(
+            "--names= --users 30 --epochs 2 --goal 1",
+            ("library", "epochs", "NDCG@10", "seconds", "CPU s", "times actsr"),
+            rows=1,
+            texts=("library",),
+            record=None,
+        )
+    ],
     "curves": [
         Small(
             f"--model {model} --users 30 --seeds 2 --epochs 1 --layers 1 --threads 1", CURVES, rows=2, record="--output"
@@ -151,7 +162,7 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
     monkeypatch.setattr(kill, "get_context", lambda _: warm())
-    for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, fuzz, flips):
+    for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, reaching, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 
@@ -224,6 +235,7 @@ def test_every_small_measurement_is_a_command() -> None:
         (["evaluation", "--users", "0"], "--users"),
         (["kill", "--what", "train,trian"], "'trian' is not one of train, tune, preprocess, download"),
         (["peers", "--names", "torch"], "there is no library 'torch'; there are recbole, rectools"),
+        (["reaching", "--names", "replay"], "'replay' is not one of rectools-fast, recbole"),
         (["kill", "--only", "nothing"], "no scenario is called 'nothing'"),
     ],
 )
@@ -246,7 +258,8 @@ def test_a_library_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
 
 def test_a_library_is_timed_over_the_same_data(tmp_path: Path) -> None:
     """`fake` stands for an environment: a program that checks what it gets, and answers."""
-    fake = tmp_path / "fake"
+    fake = tmp_path / "replay" / "bin" / "python"
+    fake.parent.mkdir(parents=True)
     fake.write_text(
         "#!/usr/bin/env python3\nimport json, sys\n"
         "assert sys.argv[1:] == [sys.argv[1], 'replay'] and sys.argv[1].endswith('peer_runners.py')\n"
@@ -258,14 +271,24 @@ def test_a_library_is_timed_over_the_same_data(tmp_path: Path) -> None:
     fake.chmod(0o755)
     config = RunConfig()
     task = peers.task_of(config, 5, 40)
-    timed = peers.measure_peer(fake, "replay", task)
+    timed = Timed(**peers.run_peer(tmp_path, "replay", task))
     assert timed.per_epoch == TrainingBatches(beauty(users=40), max_length=50, batch_size=512).n_targets
     assert peers.epoch_of([timed], ours=2.0) == peers.Compared(
         2 / 5 * timed.per_epoch, 4 / 5 * timed.per_epoch, 2 / 5 * timed.per_epoch
     )
     fake.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     with pytest.raises(typer.BadParameter, match="replay has failed in its environment: broken"):
-        peers.measure_peer(fake, "replay", task)
+        peers.run_peer(tmp_path, "replay", task)
+
+
+def test_a_library_is_validated_by_the_ranks_in_the_whole_catalogue() -> None:
+    """Ranks 1, 2 and 11 of 12 items."""
+    rows = {1: torch.arange(12, 0, -1.0), 2: torch.tensor([5.0, 9.0, *[0.0] * 10]), 3: torch.arange(12.0)}
+    library = Library(
+        torch.nn.Identity(), [], lambda _: None, lambda seen: torch.stack([rows[each[0]] for each in seen])
+    )
+    task = peers.task_of(RunConfig(), 1, 40)._replace(sequences=[[1, 4], [2, 4], [3, 4]], wanted=[1, 1, 2])
+    assert ndcg(task, library, rows=2) == pytest.approx((1 + 1 / math.log2(3)) / 3)
 
 
 def test_both_paths_train_the_same_targets() -> None:
