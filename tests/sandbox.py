@@ -202,7 +202,7 @@ class Sandbox:
         if name == "demo":
             generate_demo(folder, users=DEMO_USERS)
             return
-        inter, item = atomic_files()
+        inter, item = atomic_files(name)
         (folder / f"{name}.inter").write_text(inter, encoding="utf-8")
         (folder / f"{name}.item").write_text(item, encoding="utf-8")
 
@@ -332,7 +332,7 @@ def mirror() -> Iterator[str]:
 
 def archive(stem: str) -> bytes:
     """The zip archive of a data set."""
-    inter, item = (text.encode() for text in atomic_files())
+    inter, item = (text.encode() for text in atomic_files(stem))
     return make_zip({f"{stem}/{stem}.inter": inter, f"{stem}/{stem}.item": item})
 
 
@@ -359,9 +359,10 @@ def interactions() -> list[tuple[str, str, int]]:
     return found
 
 
-def atomic_files() -> tuple[str, str]:
-    """The contents of a `.inter` and a `.item` file."""
-    rows = [f"{user}\t{item}\t{1 + time % 5}\t{time}\n" for user, item, time in interactions()]
+def atomic_files(name: str = "") -> tuple[str, str]:
+    """The contents of a `.inter` and a `.item` file. Those of Yelp are of the year that its presets keep, 2019."""
+    later = 21 * 365 * 86_400 + 6 * 86_400 if name == "yelp" else 0
+    rows = [f"{user}\t{item}\t{1 + time % 5}\t{time + later}\n" for user, item, time in interactions()]
     items = sorted({item for _, item, _ in interactions()})
     titles = [f"{item}\tTitle of {item}\t{'soap' if at % 2 else 'comb'}\n" for at, item in enumerate(items)]
     return (
