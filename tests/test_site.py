@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import complaints, open_page, overflow
@@ -19,7 +20,7 @@ import actsr_cli
 from tools.site import RETURNED, api_page, on_page_markdown
 
 
-def listed(nav: list[object]) -> list[str]:
+def listed(nav: Any) -> list[str]:
     """The pages of a navigation, in order."""
     found: list[str] = []
     for entry in nav:
