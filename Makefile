@@ -4,6 +4,7 @@
 # Other targets:
 #   make lint, make types, make imports, make pytest   the parts of make test
 #   make docs                                          the documentation as a site, in site/
+#   make notebook                                      execute docs/notebook.ipynb anew
 #   make bench                                         benchmarks of training, evaluation and preparation on this machine
 #   make lowest                                        a selection of tests with the lowest versions that pyproject.toml allows
 #   make audit                                         known vulnerabilities of the pinned versions, and hashes of their files
@@ -21,7 +22,7 @@ UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
-.PHONY: help demo test lint types imports pytest browser docs bench lowest audit hashes clean
+.PHONY: help demo test lint types imports pytest browser docs notebook bench lowest audit hashes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,7 +61,10 @@ browser:
 	fi
 
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+notebook: $(COMPILED)
+	$(BIN)/python -m tools.notebook
 
 bench: $(COMPILED)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec

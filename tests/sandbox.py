@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig, refusals
-from actsr_cli.data import fetch
+from actsr_cli.data import fetch, synthetic
 from actsr_cli.data.catalog import CATALOG, all_names
 from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.evaluation import significance
@@ -284,7 +284,8 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importance, "PATH_STEPS", 4)
     monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
     monkeypatch.setattr(significance, "RESAMPLES", 100)
-    monkeypatch.setattr(fetch, "generate_demo", partial(generate_demo, users=DEMO_USERS))
+    for module in (fetch, synthetic):
+        monkeypatch.setattr(module, "generate_demo", partial(generate_demo, users=DEMO_USERS))
     monkeypatch.setattr(worker, "get_context", lambda _: SimpleNamespace(Process=_Here))
 
 

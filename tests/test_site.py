@@ -31,7 +31,7 @@ def listed(nav: Any) -> list[str]:
 
 def test_the_navigation_has_every_page_once() -> None:
     pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-    made = {"api.md", "contributing.md", "changes.md"}
+    made = {"api.md", "notebook.md", "contributing.md", "changes.md"}
     assert sorted(listed(load_config(str(ROOT / "mkdocs.yml")).nav)) == sorted([*pages, *made])
 
 
@@ -41,8 +41,8 @@ def test_the_reference_has_every_public_name() -> None:
 
 
 def test_links_to_the_root_of_the_repository_lead_to_pages() -> None:
-    text = on_page_markdown("[a](../CONTRIBUTING.md#recipes) [b](../CHANGELOG.md) [c](other.md)")
-    assert text == "[a](contributing.md#recipes) [b](changes.md) [c](other.md)"
+    text = on_page_markdown("[a](../CONTRIBUTING.md#recipes) [b](notebook.ipynb) [c](other.md)")
+    assert text == "[a](contributing.md#recipes) [b](notebook.md) [c](other.md)"
 
 
 @pytest.fixture(scope="module")
