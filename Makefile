@@ -5,6 +5,8 @@
 #   make lint, make types, make imports, make pytest   the parts of make test
 #   make docs                                          the documentation as a site, in site/
 #   make notebook                                      execute docs/notebook.ipynb anew
+#   make release-check                                 wheel, description, version; install and work away from the checkout;
+#                                                      PYTHONS="python3.12 python3.13" tries other interpreters
 #   make bench                                         benchmarks of training, evaluation and preparation on this machine
 #   make lowest                                        a selection of tests with the lowest versions that pyproject.toml allows
 #   make audit                                         known vulnerabilities of the pinned versions, and hashes of their files
@@ -22,7 +24,7 @@ UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
-.PHONY: help demo test lint types imports pytest browser docs notebook bench lowest audit hashes clean
+.PHONY: help demo test lint types imports pytest browser docs notebook release-check bench lowest audit hashes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,6 +67,9 @@ docs: $(READY)
 
 notebook: $(COMPILED)
 	$(BIN)/python -m tools.notebook
+
+release-check: $(READY)
+	$(BIN)/python -m tools.release $(PYTHONS)
 
 bench: $(COMPILED)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec

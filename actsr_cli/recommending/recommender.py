@@ -68,9 +68,7 @@ class Recommender:
         return f"Recommender({self.name!r}, {self.vocabulary.n_items:,} items)"
 
     def _repr_html_(self) -> str:
-        return table_html(
-            repr(self), self.items().nlargest(5, "count"), notes=["The items with the most interactions."]
-        )
+        return table_html(repr(self), self.items().nlargest(5, "count"), notes=["Its most frequent items."])
 
     def items(self) -> pd.DataFrame:
         """The items that the model knows: raw id, title where known, training interactions."""
