@@ -5,6 +5,7 @@
 #   make lint, make types, make imports, make pytest   the parts of make test
 #   make docs                                          the documentation as a site, in site/
 #   make notebook                                      execute docs/notebook.ipynb anew
+#   make recording                                     run the commands of docs/quick-start.md, write what they print
 #   make release-check                                 wheel, description, version; install and work away from the checkout;
 #                                                      PYTHONS="python3.12 python3.13" tries other interpreters
 #   make bench                                         benchmarks of training, evaluation and preparation on this machine
@@ -24,7 +25,7 @@ UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
-.PHONY: help demo test lint types imports pytest browser docs notebook release-check bench lowest audit hashes clean
+.PHONY: help demo test lint types imports pytest browser docs notebook recording release-check bench lowest audit hashes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -67,6 +68,9 @@ docs: $(READY)
 
 notebook: $(COMPILED)
 	$(BIN)/python -m tools.notebook
+
+recording: $(COMPILED)
+	$(BIN)/python -m tools.recording
 
 release-check: $(READY)
 	$(BIN)/python -m tools.release $(PYTHONS)

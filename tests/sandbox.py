@@ -76,11 +76,13 @@ class Sandbox:
         folder: the working directory.
         names: those that the Python blocks share.
         failures: places, commands and outputs of the examples that failed.
+        printed: what each command has printed last.
     """
 
     folder: Path
     names: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    printed: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: Command) -> None:
         """Run a line that begins with `actsr`, with its pipes and redirections."""
@@ -98,6 +100,7 @@ class Sandbox:
                 given = Path(stage[1]).read_text(encoding="utf-8")
             elif stage[0] == "actsr":
                 code, given, output = self._call(stage[1:], given)
+                self.printed[command.text] = output
                 if code != 0:
                     self.fail(command.place, command.text, f"exit code {code}\n{output}")
                     return

@@ -32,7 +32,12 @@ def printed(arguments: str, folder: Path) -> str:
     command = [sys.executable, "-m", "actsr_cli", *arguments.split()]
     places = {"ACTSR_DATA": "dataset", "ACTSR_RUNS": "runs", "COLUMNS": str(WIDTH), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(  # noqa: S603 (the commands of the page)
-        command, cwd=folder, env=_environment() | places, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command,
+        cwd=folder,
+        env=_environment() | places,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=True,
     )
     lines = [line.rstrip() for line in done.stdout.rstrip().splitlines() if not line.startswith("Compiling ")]
