@@ -10,7 +10,6 @@ import pytest
 from browser import complaints, open_page
 from selenium.webdriver import Chrome
 
-from tools import recording
 from tools.recording import PAGE, PICTURE, picture, printed, shown_in_picture
 
 
@@ -50,6 +49,6 @@ def test_many_epochs_are_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\necho Compiling the attention\nexec python3 -c "{code}"\n')
     program.chmod(0o755)
-    monkeypatch.setattr(recording.sys, "executable", str(program))
+    monkeypatch.setattr("tools.recording.sys.executable", str(program))
     shown = printed("train", tmp_path).splitlines()
     assert [line.split()[-2] if "epoch" in line else line for line in shown] == ["1", "2", "...", "5", "6", "7", "end"]
