@@ -3,6 +3,11 @@
 #   make test   environment, lint, types, import rule, all tests
 # Other targets:
 #   make lint, make types, make imports, make pytest   the parts of make test
+#   make docs                                          the documentation as a site, in site/
+#   make notebook                                      execute docs/notebook.ipynb anew
+#   make recording                                     run the commands of docs/quick-start.md, write what they print
+#   make release-check                                 wheel, description, version; install and work away from the checkout;
+#                                                      PYTHONS="python3.12 python3.13" tries other interpreters
 #   make bench                                         benchmarks of training, evaluation and preparation on this machine
 #   make lowest                                        a selection of tests with the lowest versions that pyproject.toml allows
 #   make audit                                         known vulnerabilities of the pinned versions, and hashes of their files
@@ -20,7 +25,7 @@ UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
-.PHONY: help demo test lint types imports pytest browser bench lowest audit hashes clean
+.PHONY: help demo test lint types imports pytest browser docs notebook recording release-check bench lowest audit hashes clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +62,18 @@ browser:
 	        echo "chromium or chromedriver is missing: the report is not tested in a browser"; \
 	    fi; \
 	fi
+
+docs: $(READY)
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+notebook: $(COMPILED)
+	$(BIN)/python -m tools.notebook
+
+recording: $(COMPILED)
+	$(BIN)/python -m tools.recording
+
+release-check: $(READY)
+	$(BIN)/python -m tools.release $(PYTHONS)
 
 bench: $(COMPILED)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec
@@ -102,4 +119,4 @@ $(COMPILED): $(READY) $(wildcard actsr_cli/attention/kernels/*.py)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-tools $(VENV)-lowest $(VENV)-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-tools $(VENV)-lowest $(VENV)-audit build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

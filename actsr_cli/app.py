@@ -91,8 +91,23 @@ def _summary(name: str) -> TyperCommand:
     return TyperCommand(name=name, callback=None, help=_help(found if callback is None else callback.callback))
 
 
+_FIRST_STEPS = """From nothing to a recommendation:
+
+  actsr download demo                             generates a small data set
+  actsr train --model ac-sasrec --preset demo     trains a model
+  actsr recommend                                 recommends the next items to some users
+
+All commands: actsr --help"""
+
+
 class _Group(TyperGroup):
     """The commands; an expected error is printed as one line; `--debug` prints the traceback before it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:  # which is on while a shell completes
+            typer.echo(_FIRST_STEPS)
+            raise typer.Exit(_NO_COMMAND)
+        return super().parse_args(ctx, args)
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -132,11 +147,11 @@ def _line(error: Exception) -> str:
 
 
 _INTERRUPTED = 130
+_NO_COMMAND = 2
 
 app = typer.Typer(
     name="actsr",
     cls=_Group,
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

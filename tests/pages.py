@@ -131,6 +131,39 @@ def commands(block: Block) -> Iterator[Command]:
         joined = ""
 
 
+def outputs(block: Block) -> dict[str, str]:
+    """What a block with prompts shows below each command."""
+    _, *parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    return {command: shown for command, _, shown in (part.partition("\n") for part in parts)}
+
+
+def skeleton(output: str) -> list[str]:
+    """The lines of an output without what differs from run to run, between machines, and with the size of the data.
+
+    That is numbers, names made of them, blanks, items and what a model thinks of them, how epochs went, and whether the
+    attention was compiled.
+    """
+    found: list[str] = []
+    for line in output.splitlines():
+        kind = next((name for name, pattern in _VARYING.items() if pattern.match(line)), "")
+        if kind != "left out" and (not kind or kind not in found):
+            masked = re.sub(
+                r"prepared/\w+|(?<!\w)-?\d[\d.,:T-]*|\d[\d.,:T-]*|(?<=after ).*|(?<=similar to ).*", "#", line
+            )
+            found.append(kind or " ".join(masked.split()))
+    return found
+
+
+_NUMBERS_AND_ITEMS = re.compile(r"prepared/\w+|(?<!\w)-?\d[\d.,:T-]*|\d[\d.,:T-]*|(?<=after ).*|(?<=similar to ).*")
+_VARYING = {
+    "an epoch": re.compile(r"epoch +\d"),
+    "an item": re.compile(r"\d+  i\d{3}  "),
+    "as expected, or not": re.compile(r"As expected of |warning: \w+ should have "),
+    "left out": re.compile(r"\.\.\.$|Compiling |\s*$|[\d,]+ of [\d,]+ targets "),
+}
+"""Lines of which an output has any number, by what they are."""
+
+
 def _expanded(block: Block) -> Iterator[Command]:
     """The calls of actsr that a block with shell functions makes, as bash expands them."""
     done = subprocess.run(["bash", "-euc", _STUB + block.text], capture_output=True, text=True, check=True)

@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 
 from actsr_cli.app import app
 from actsr_cli.config import RunConfig, refusals
-from actsr_cli.data import fetch
+from actsr_cli.data import fetch, synthetic
 from actsr_cli.data.catalog import CATALOG, all_names
 from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.evaluation import significance
@@ -76,11 +76,13 @@ class Sandbox:
         folder: the working directory.
         names: those that the Python blocks share.
         failures: places, commands and outputs of the examples that failed.
+        printed: what each command has printed last.
     """
 
     folder: Path
     names: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    printed: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: Command) -> None:
         """Run a line that begins with `actsr`, with its pipes and redirections."""
@@ -98,6 +100,7 @@ class Sandbox:
                 given = Path(stage[1]).read_text(encoding="utf-8")
             elif stage[0] == "actsr":
                 code, given, output = self._call(stage[1:], given)
+                self.printed[command.text] = output
                 if code != 0:
                     self.fail(command.place, command.text, f"exit code {code}\n{output}")
                     return
@@ -202,7 +205,7 @@ class Sandbox:
         if name == "demo":
             generate_demo(folder, users=DEMO_USERS)
             return
-        inter, item = atomic_files()
+        inter, item = atomic_files(name)
         (folder / f"{name}.inter").write_text(inter, encoding="utf-8")
         (folder / f"{name}.item").write_text(item, encoding="utf-8")
 
@@ -284,7 +287,8 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importance, "PATH_STEPS", 4)
     monkeypatch.setattr(faithfulness, "SHARES", (0.0, 0.5, 1.0))
     monkeypatch.setattr(significance, "RESAMPLES", 100)
-    monkeypatch.setattr(fetch, "generate_demo", partial(generate_demo, users=DEMO_USERS))
+    for module in (fetch, synthetic):
+        monkeypatch.setattr(module, "generate_demo", partial(generate_demo, users=DEMO_USERS))
     monkeypatch.setattr(worker, "get_context", lambda _: SimpleNamespace(Process=_Here))
 
 
@@ -332,7 +336,7 @@ def mirror() -> Iterator[str]:
 
 def archive(stem: str) -> bytes:
     """The zip archive of a data set."""
-    inter, item = (text.encode() for text in atomic_files())
+    inter, item = (text.encode() for text in atomic_files(stem))
     return make_zip({f"{stem}/{stem}.inter": inter, f"{stem}/{stem}.item": item})
 
 
@@ -359,9 +363,10 @@ def interactions() -> list[tuple[str, str, int]]:
     return found
 
 
-def atomic_files() -> tuple[str, str]:
-    """The contents of a `.inter` and a `.item` file."""
-    rows = [f"{user}\t{item}\t{1 + time % 5}\t{time}\n" for user, item, time in interactions()]
+def atomic_files(name: str = "") -> tuple[str, str]:
+    """The contents of a `.inter` and a `.item` file. Those of Yelp are of the year that its presets keep, 2019."""
+    later = 21 * 365 * 86_400 + 6 * 86_400 if name == "yelp" else 0
+    rows = [f"{user}\t{item}\t{1 + time % 5}\t{time + later}\n" for user, item, time in interactions()]
     items = sorted({item for _, item, _ in interactions()})
     titles = [f"{item}\tTitle of {item}\t{'soap' if at % 2 else 'comb'}\n" for at, item in enumerate(items)]
     return (

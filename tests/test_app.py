@@ -141,7 +141,6 @@ class TestHelp:
         for name in ("download", "preprocess", "train", "evaluate", "presets", "models"):
             assert re.search(rf"^│ {name} ", result.stdout, re.MULTILINE)
         assert "actsr --quiet evaluate" in result.stdout
-        assert actsr().output.strip() == result.stdout.strip()
 
     def test_paragraphs_wrap_at_the_terminal_and_not_where_the_source_does(self) -> None:
         text = " ".join(actsr("train", "--help").stdout.split())
@@ -194,6 +193,14 @@ class TestStart:
     def test_version(self) -> None:
         assert actsr("--version").stdout == f"actsr {__version__}\n"
         assert process("-m", "actsr_cli", "--version").stdout == f"actsr {__version__}\n"
+
+    def test_without_a_command_it_shows_the_way_to_a_recommendation(self) -> None:
+        result = actsr()
+        assert result.exit_code == 2
+        shown = result.stdout
+        commands = re.findall(r"^  actsr (.+?)  ", shown, re.MULTILINE)
+        assert commands == ["download demo", "train --model ac-sasrec --preset demo", "recommend"]
+        assert len(shown.splitlines()) == 7 and shown.endswith("\nAll commands: actsr --help\n")
 
     def imported(self, arguments: list[str], where: dict[str, str]) -> set[str]:
         """The modules that a process has after a command, packages with their parts."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ from pages import (
     help_examples,
     inline,
     options_of,
+    outputs,
     pages,
     read,
+    skeleton,
     unknown_options,
     walk,
 )
@@ -121,6 +124,15 @@ def check_yaml(block: Block, box: Sandbox) -> None:
         box.fail(block.place, block.text.splitlines()[0], str(error))
 
 
+def compare_outputs(block: Block, box: Sandbox) -> None:
+    """The outputs in a block are what the commands have just printed, but for numbers and items."""
+    for command, shown in outputs(block).items():
+        today, page = skeleton(box.printed[command].replace(f"{box.folder}/", "")), skeleton(shown)
+        if today != page:
+            difference = "\n".join(unified_diff(page, today, "page", "today", lineterm=""))
+            box.fail(block.place, command, f"another output; make recording\n{difference}")
+
+
 def run_page(page: str, text: str, box: Sandbox) -> int:
     """Run the blocks of a page in order; the number of examples."""
     examples, heading = 0, ""
@@ -142,6 +154,8 @@ def run_page(page: str, text: str, box: Sandbox) -> int:
             for command in commands(block):
                 follow(command, box)
                 examples += 1
+            if block.language == "console":
+                compare_outputs(block, box)
     return examples
 
 
@@ -256,6 +270,24 @@ def test_a_failing_example_is_reported_with_its_line(box: Sandbox) -> None:
     assert program == "docs/own.md:40: frobnicate\nno test knows how to run this program"
     with pytest.raises(pytest.fail.Exception, match="No such option"):
         box.check()
+
+
+def test_an_output_that_is_no_longer_printed_is_reported(box: Sandbox) -> None:
+    printed = "demo: demo.inter (1 kB), demo.item (7.0 kB) in dataset/demo\nNext: actsr preprocess demo\n"
+    right = f"$ actsr download demo --force\n{printed}"
+    run_page("docs/own.md", f"# A page\n\n```console\n{right}```\n", box)
+    assert box.failures == []
+    run_page("docs/own.md", f"# A page\n\n```console\n{right.replace('Next', 'Then')}```\n", box)
+    (failure,) = box.failures
+    assert failure.startswith("docs/own.md:4: actsr download demo --force\nanother output; make recording\n")
+    assert "-Then: actsr preprocess demo" in failure and "+Next: actsr preprocess demo" in failure
+
+
+def test_what_is_compared_of_an_output() -> None:
+    epochs = "epoch   1   loss 5.5\nepoch   2   loss 5.1   best so far\n...\n"
+    assert skeleton(f"{epochs}1  i248  finger tape  5.749\n") == ["an epoch", "an item"]
+    assert skeleton("Kept in d/prepared/1df5\n") == ["Kept in d/#"]
+    assert skeleton("demo: user u0007, after tea, tent\n core  -5  @10\n") == ["demo: user u# after #", "core # @#"]
 
 
 def test_library_pages_can_train_and_recommend(box: Sandbox) -> None:

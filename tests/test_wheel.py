@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,6 +15,7 @@ from processes import SEVERAL
 
 from actsr_cli import __version__
 from actsr_cli.presets import load_preset, preset_folder, preset_names
+from tools.release import CheckError, build, check_description, check_version, check_wheels, description, run
 
 ROOT = Path(__file__).parents[1]
 PAGE_FILES = (".html", ".css", ".js")
@@ -24,12 +25,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the source distribution like a release."""
-    out = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT], check=True, capture_output=True
-    )
-    assert (out / f"actsr-{__version__}.tar.gz").is_file()
-    return out / f"actsr-{__version__}-py3-none-any.whl"
+    wheel = build(tmp_path_factory.mktemp("dist"))
+    assert wheel.with_name(f"actsr-{__version__}.tar.gz").is_file()
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +50,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run(*command: str | Path, folder: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    environment["COLUMNS"] = "80"
-    return subprocess.run(
-        command, cwd=folder, env=environment, check=True, capture_output=True, text=True, timeout=150
-    ).stdout
-
-
 def test_it_holds_the_package_the_presets_and_nothing_else(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"actsr_cli", f"actsr-{__version__}.dist-info"}
@@ -71,6 +61,39 @@ def test_it_holds_the_package_the_presets_and_nothing_else(wheel: Path) -> None:
     assert modules == {name for name in names if name.endswith(".py")}
     pages = {str(path.relative_to(ROOT)) for path in (ROOT / "actsr_cli").rglob("*.*") if path.suffix in PAGE_FILES}
     assert len(pages) > 6 and pages == {name for name in names if Path(name).suffix in PAGE_FILES}
+
+
+def test_it_equals_the_one_that_is_built_directly(wheel: Path, tmp_path: Path) -> None:
+    direct = build(tmp_path / "direct", "--wheel")
+    assert check_wheels(wheel, direct).startswith(f"actsr-{__version__}-py3-none-any.whl, ")
+    other = tmp_path / "other.whl"
+    shutil.copy(direct, other)
+    with ZipFile(other, "a") as opened:
+        opened.writestr("actsr_cli/more.py", "")
+    with pytest.raises(CheckError, match=r"differs in actsr_cli/more\.py"):
+        check_wheels(wheel, other)
+
+
+def test_its_description_renders_without_the_repository(wheel: Path) -> None:
+    text = description(wheel)
+    assert check_description(text).startswith("README.md renders")
+    assert "| Beauty | .1017" in text and "## Citing" in text and "## Documentation" not in text
+    with pytest.raises(CheckError, match=r"do not have: docs/a\.png, docs/b\.md"):
+        check_description("# actsr\n\n![a](docs/a.png) [b](docs/b.md) [c](https://example.org)")
+    with pytest.raises(CheckError, match="no title"):
+        check_description("actsr")
+
+
+def test_the_version_is_the_same_everywhere(tmp_path: Path) -> None:
+    assert check_version().startswith(f"version {__version__}, in actsr_cli/version.py and CHANGELOG.md")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## 0.0.1\n\n## 0.0.0\n")
+    (tmp_path / "CITATION.cff").write_text("version: 0.0.2\n")
+    (tmp_path / "README.md").write_text("Install actsr==0.0.3. Measured with actsr 0.0.4.\n")
+    with pytest.raises(CheckError) as raised:
+        check_version(tmp_path)
+    wrong = {"CHANGELOG.md": "0.0.1", "CITATION.cff": "0.0.2", "README.md": "0.0.3"}
+    assert str(raised.value) == f"actsr_cli/version.py says {__version__}, but {wrong}"
 
 
 def test_presets_are_there_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 
+import pandas as pd
 import torch
 from einops import reduce
 from torch import Tensor, nn
@@ -15,9 +17,14 @@ from actsr_cli.batch import Batch
 from actsr_cli.errors import RunError
 from actsr_cli.models.base import Model, SequentialModel
 from actsr_cli.models.encoder import Pass
+from actsr_cli.pages.tables import table_html
+from actsr_cli.words import counted
+
+_SHOWN = 3
+"""Number of histories that a notebook shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionTrace:
     """The attention with which a model ranks the next item of some histories.
 
@@ -34,6 +41,28 @@ class AttentionTrace:
     lengths: Tensor
     layers: tuple[AttentionStages, ...]
     scores: Tensor
+
+    def __repr__(self) -> str:
+        heads, said = self.layers[0].calibrated.shape[1], ", ".join(self.stages)
+        sizes = f"{counted(len(self.lengths), 'history', 'histories')}, {counted(len(self.layers), 'layer')}"
+        return f"AttentionTrace({sizes}, {counted(heads, 'head')}; {said})"
+
+    def _repr_html_(self) -> str:
+        below = "The attention of the prediction in the last layer, mean over heads. Items are ids of the model."
+        tables = [table_html("", self.to_frame(row), self.stages) for row in range(min(len(self.lengths), _SHOWN))]
+        return f"<h4>{escape(repr(self))}</h4>{''.join(tables)}<p>{below}</p>"
+
+    def to_frame(self, row: int = 0, layer: int = -1, head: int | None = None) -> pd.DataFrame:
+        """One row per position of a history: item id, and the prediction's attention on it at each stage.
+
+        Args:
+            row: number of the history, from 0.
+            layer: number of the layer, from 0; the last by default.
+            head: number of the head, from 0; None takes the mean over heads.
+        """
+        length = int(self.lengths[row])
+        of_stages = {name: rows[row, :length].tolist() for name, rows in self.prediction_rows(layer, head).items()}
+        return pd.DataFrame({"item": self.item_ids[row, :length].tolist(), **of_stages})
 
     @property
     def stages(self) -> tuple[str, ...]:

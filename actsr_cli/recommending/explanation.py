@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from actsr_cli.inspection.answers import Case, answers, case_batches
 from actsr_cli.inspection.importance import by_attention, integrated_gradients, leave_one_out, mean_input
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.models.base import EncoderModel, Model, SequentialModel
+from actsr_cli.pages.tables import table_html
 from actsr_cli.recommending.histories import KnownHistories
 from actsr_cli.recommending.recommendations import ScoredItem
 
@@ -66,8 +66,9 @@ class Explanation:
         return f"{self._headline}\n{self.to_frame().to_string(index=False, float_format='{:.3f}'.format)}"
 
     def _repr_html_(self) -> str:
-        table: str = self.to_frame().to_html(index=False, float_format="{:.3f}".format)
-        return f"<h4>{escape(self._headline)}</h4>{table}"
+        attention = [name for name in self.importance if name not in (LEFT_OUT, GRADIENTS)]
+        notes = [f"Unknown and not used: {', '.join(self.unknown)}."] if self.unknown else []
+        return table_html(self._headline, self.to_frame(), attention, notes)
 
 
 def explain(

@@ -17,6 +17,7 @@ from actsr_cli.evaluation.ordering import best_items
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.models.base import Model
+from actsr_cli.pages.tables import table_html
 from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, warned
 from actsr_cli.recommending.explanation import Explanation, explain
 from actsr_cli.recommending.histories import (
@@ -66,6 +67,9 @@ class Recommender:
     def __repr__(self) -> str:
         return f"Recommender({self.name!r}, {self.vocabulary.n_items:,} items)"
 
+    def _repr_html_(self) -> str:
+        return table_html(repr(self), self.items().nlargest(5, "count"), notes=["Its most frequent items."])
+
     def items(self) -> pd.DataFrame:
         """The items that the model knows: raw id, title where known, training interactions."""
         frame = pd.DataFrame({"item": self.vocabulary.item_names, "count": self.vocabulary.counts})
@@ -102,9 +106,8 @@ class Recommender:
             DataError: the history is not a sequence of raw ids, or lacks the times that the model reads.
         """
         choice = warned(choose(self.vocabulary, k, seen, only, without))
-        return self.lists(
-            known_histories(one_history(history, timestamps, user, way=self.vocabulary.times), self.vocabulary), choice
-        )[0]
+        known = known_histories(one_history(history, timestamps, user, way=self.vocabulary.times), self.vocabulary)
+        return self.lists(known, choice)[0]
 
     def recommend_many(
         self,

@@ -96,11 +96,13 @@ def test_the_page_lists_the_formats_as_they_declare_themselves() -> None:
     assert options == {each.name: set(each.options) for each in readers()}
 
 
-def test_the_command_line_and_the_front_page_list_every_format() -> None:
+def test_the_command_line_and_its_page_list_every_format() -> None:
     result = CliRunner().invoke(app, ["preprocess", "--help"], env={"COLUMNS": "300"})
     assert f"{', '.join(format_names()[:-1])} or {format_names()[-1]}" in result.stdout
     row = next(
-        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "`actsr preprocess" in line
+        line
+        for line in (ROOT / "docs/commands.md").read_text(encoding="utf-8").splitlines()
+        if "`actsr preprocess" in line
     )
     assert all(name.replace("-", " ") in row.casefold() for name in format_names())
 

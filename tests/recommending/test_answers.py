@@ -183,6 +183,7 @@ def test_explanations_as_texts() -> None:
     assert "integrated gradients" in repr(found) and len(repr(found).splitlines()) == 4
     html = found._repr_html_()
     assert "<b>" not in html and "Title &lt;b&gt;1&lt;/b&gt;: rank" in html
+    assert html.endswith("<p>Unknown and not used: x.</p>") and html.count("linear-gradient") == 2 * 4
     tied = shelf("popularity").explain(["i9"], "i3")  # one better than it and its six equals: 1 3 1 2 1 1 1 1 1
     assert tied.rank == 1 + 2 + 6 / 2 and f"rank {tied.rank:,.0f}" in repr(tied)
     half = shelf("shelves:Own").explain(["i3"], "i1")  # as good as item 2

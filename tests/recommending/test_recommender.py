@@ -334,3 +334,9 @@ def test_k_is_checked_everywhere() -> None:
     for ask in (lambda: recommender.similar("i1", 0), lambda: recommender.recommend_many([["i1"]], k=0)):
         with pytest.raises(ConfigError, match="k must be"):
             ask()
+
+
+def test_it_shows_itself_in_notebooks() -> None:
+    html = shelf(titles=True)._repr_html_()
+    assert html.startswith("<h4>Recommender(") and "9 items)</h4>" in html and html.count("<tr>") == 1 + 5
+    assert "Title &lt;b&gt;" in html and "<b>" not in html

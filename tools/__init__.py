@@ -1,0 +1,1 @@
+"""What `make docs`, `make notebook`, `make recording` and `make release-check` run."""
