@@ -189,6 +189,8 @@ class Sandbox:
 
     def _provide_data(self, word: str) -> None:
         name = word.partition("/")[0]
+        if name == "tiny" and not (self.folder / "dataset" / name).exists():
+            write_of_recbole(self.folder / "dataset" / name / "tiny.inter")
         if word in preset_names():
             name = load_preset(word).config.dataset
         elif word.endswith(".yaml") and Path(word).exists():
@@ -420,6 +422,12 @@ def write_titles(path: Path) -> None:
     path.write_text("item_id,title,categories\n" + "".join(rows))
 
 
+def write_of_recbole(path: Path) -> None:
+    """A file that RecBole has written or read, from the folder of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "tests" / "from_recbole" / path.name, path)
+
+
 def write_space(path: Path) -> None:
     path.write_text("tune:\n  training.learning_rate: [1.0e-3, 2.0e-3]\n")
 
@@ -464,6 +472,10 @@ FILES: dict[str, Callable[[Path], None]] = {
     "u.data": write_u_data,
     "ratings.dat": write_ratings_dat,
     "pairs.txt": write_pairs,
+    "tiny.inter": write_of_recbole,
+    "SASRec.pth": write_of_recbole,
+    "BERT4Rec.pth": write_of_recbole,
+    "tokens.txt": write_of_recbole,
 }
 """What a file holds that pages name without making it."""
 WRITERS: dict[str, Callable[[Path], None]] = {
