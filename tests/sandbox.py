@@ -390,6 +390,14 @@ def write_table(path: Path) -> None:
     path.write_text("who,what,when,item_id,timestamp\n" + "".join(rows))
 
 
+def write_of_rectools(path: Path) -> None:
+    """A table with the columns of RecTools' interactions."""
+    rows = pd.DataFrame(interactions(), columns=["user_id", "item_id", "datetime"])
+    rows["datetime"] = pd.to_datetime(rows["datetime"], unit="s")
+    rows.insert(2, "weight", 1.0)
+    rows.to_parquet(path) if path.suffix == ".parquet" else rows.to_csv(path, index=False)
+
+
 def write_u_data(path: Path) -> None:
     """A table without header, with tabs, as MovieLens 100K has it."""
     path.write_text("".join(f"{user}\t{item}\t5\t{time}\n" for user, item, time in interactions()))
@@ -472,6 +480,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "u.data": write_u_data,
     "ratings.dat": write_ratings_dat,
     "pairs.txt": write_pairs,
+    "interactions.csv": write_of_rectools,
+    "interactions.parquet": write_of_rectools,
     "tiny.inter": write_of_recbole,
     "SASRec.pth": write_of_recbole,
     "BERT4Rec.pth": write_of_recbole,
