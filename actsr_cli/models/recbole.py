@@ -50,7 +50,13 @@ class Weights:
     epoch: int = 0
 
     def in_order(self, name: str, order: Tensor) -> Tensor:
-        """The rows of a parameter in another order; rows behind those of `order` (a mask's) stay last."""
+        """The rows of a parameter in another order; rows behind those of `order` (a mask's) stay last.
+
+        Raises:
+            DataError: it has fewer rows.
+        """
+        if self.n_rows(name) < len(order):
+            raise DataError(f"{self.file}: {name} has {self.n_rows(name)} rows, not {len(order)}")
         rows = self.parameters[name]
         return torch.cat([rows[order], rows[len(order) :]])
 

@@ -26,7 +26,7 @@ from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.views import view
 from actsr_cli.models.base import EncoderModel
 from actsr_cli.models.pickles import _translated
-from actsr_cli.models.recbole import read_weights
+from actsr_cli.models.recbole import Weights, read_weights
 from actsr_cli.models.reference import published_config, read_published
 
 RECBOLE = Path(__file__).parents[1] / "from_recbole"
@@ -166,6 +166,14 @@ def test_other_models_of_recbole_are_refused_by_name(tmp_path: Path) -> None:
     assert "state_dict" in str(caught.value.hint)
     with pytest.raises(DataError, match="lack n_heads"):
         read_weights(changed(tmp_path / "heads.pth", n_heads="m_heads"))
+
+
+def test_a_table_with_too_few_rows_is_refused() -> None:
+    weights = Weights(Path("x.pth"), {"output_bias": torch.zeros(3), "scalar": torch.zeros(())}, {})
+    with pytest.raises(DataError, match="output_bias has 3 rows, not 4"):
+        weights.in_order("output_bias", torch.arange(4))
+    with pytest.raises(DataError, match="has no table scalar"):
+        weights.n_rows("scalar")
 
 
 class Evil:
