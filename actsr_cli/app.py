@@ -11,6 +11,7 @@ from collections import UserDict
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ COMMANDS = {
     "download": "download",
     "preprocess": "preprocess",
     "train": "train",
+    "import": "importing",
     "evaluate": "evaluate",
     "recommend": "recommend",
     "similar": "recommend",
@@ -38,7 +40,8 @@ COMMANDS = {
 }
 """The commands in the order of the help, each with its module in `commands`.
 
-In the module it is a function or a Typer of the same name, with _ instead of -.
+In the module it is a function or a Typer of the same name, with _ instead of -, and with one more _ if Python has a
+keyword of this name.
 """
 
 
@@ -56,7 +59,8 @@ class _Commands(UserDict[str, Any]):
 
 def _found(name: str) -> Any:
     """The function or the Typer of a command."""
-    return getattr(import_module(f"actsr_cli.commands.{COMMANDS[name]}"), name.replace("-", "_"))
+    function = f"{name}_" if iskeyword(name) else name.replace("-", "_")
+    return getattr(import_module(f"actsr_cli.commands.{COMMANDS[name]}"), function)
 
 
 def _built(name: str) -> Any:

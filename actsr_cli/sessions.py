@@ -1,4 +1,4 @@
-"""Starts trainings for commands and notebooks: preparation, processes, progress, one run or several."""
+"""Starts trainings for commands and notebooks: preparation, processes, progress, one run or several; or imports one."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from actsr_cli.errors import ConfigError
 from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of, prepare_for
 from actsr_cli.experiment.find import find_run, latest_run
+from actsr_cli.experiment.importing import Tokens, import_weights
 from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended, refit, train_new, train_series
 from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure, resume_run
 from actsr_cli.experiment.run import Origin, Run
@@ -33,6 +34,7 @@ from actsr_cli.training.device import choose_device
 from actsr_cli.words import counted
 
 if TYPE_CHECKING:
+    from actsr_cli.models.recbole import Weights
     from actsr_cli.training.trainer import Observer
 
 Place = str | Path | None
@@ -134,6 +136,37 @@ def continue_run(
             trained.append(refit(replace(run, config=wanted), prepared.data, launch))
             _tell(on_trained, trained[-1])
         return trained
+
+
+def import_resolved(
+    weights: Weights,
+    resolved: ResolvedConfig,
+    tokens: Tokens,
+    *,
+    name: str | None = None,
+    data_dir: Place = None,
+    runs_dir: Place = None,
+) -> Run:
+    """Make a finished run out of weights that another program has trained.
+
+    Args:
+        weights: the weights.
+        resolved: the settings and their sources.
+        tokens: the order of items, and of users, in the weights.
+        name: last part of the run's name. Default: date and time.
+        data_dir: see `train`.
+        runs_dir: see `train`.
+
+    Raises:
+        DataError: the weights do not fit the settings, the data or the tokens.
+        RunError: a run of this name exists already.
+    """
+    with console.working("Preparing data") as say:
+        config, prepared = prepare_for(resolved, data_root(data_dir), on_step=say)
+    for text in prepared.report.warnings:
+        console.warn(text)
+    origin = Origin(sys.argv, preset_name(resolved))
+    return import_weights(weights, config, prepared, tokens, runs_dir=runs_root(runs_dir), name=name, origin=origin)
 
 
 def train_in_processes(count: int, device_name: str) -> int:

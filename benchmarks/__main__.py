@@ -9,6 +9,7 @@ from benchmarks.curves import curves
 from benchmarks.evaluation import evaluation
 from benchmarks.flips import flips
 from benchmarks.fuzz import fuzz
+from benchmarks.index import index
 from benchmarks.intervals import intervals
 from benchmarks.kill import kill
 from benchmarks.peers import peers
@@ -22,6 +23,7 @@ for _measurement in (
     training,
     evaluation,
     recommending,
+    index,
     preparation,
     catalogue,
     curves,

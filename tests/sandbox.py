@@ -192,6 +192,8 @@ class Sandbox:
 
     def _provide_data(self, word: str) -> None:
         name = word.partition("/")[0]
+        if name == "tiny" and not (self.folder / "dataset" / name).exists():
+            write_of_recbole(self.folder / "dataset" / name / "tiny.inter")
         if word in preset_names():
             name = load_preset(word).config.dataset
         elif word.endswith(".yaml") and Path(word).exists():
@@ -393,6 +395,14 @@ def write_table(path: Path) -> None:
     path.write_text("who,what,when,item_id,timestamp\n" + "".join(rows))
 
 
+def write_of_rectools(path: Path) -> None:
+    """A table with the columns of RecTools' interactions."""
+    rows = pd.DataFrame(interactions(), columns=["user_id", "item_id", "datetime"])
+    rows["datetime"] = pd.to_datetime(rows["datetime"], unit="s")
+    rows.insert(2, "weight", 1.0)
+    rows.to_parquet(path) if path.suffix == ".parquet" else rows.to_csv(path, index=False)
+
+
 def write_u_data(path: Path) -> None:
     """A table without header, with tabs, as MovieLens 100K has it."""
     path.write_text("".join(f"{user}\t{item}\t5\t{time}\n" for user, item, time in interactions()))
@@ -423,6 +433,12 @@ def write_items(path: Path) -> None:
 def write_titles(path: Path) -> None:
     rows = sorted({f"{item},Title of {item},soap|comb\n" for _, item, _ in interactions()})
     path.write_text("item_id,title,categories\n" + "".join(rows))
+
+
+def write_of_recbole(path: Path) -> None:
+    """A file that RecBole has written or read, from the folder of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "tests" / "from_recbole" / path.name, path)
 
 
 def write_space(path: Path) -> None:
@@ -469,6 +485,12 @@ FILES: dict[str, Callable[[Path], None]] = {
     "u.data": write_u_data,
     "ratings.dat": write_ratings_dat,
     "pairs.txt": write_pairs,
+    "interactions.csv": write_of_rectools,
+    "interactions.parquet": write_of_rectools,
+    "tiny.inter": write_of_recbole,
+    "SASRec.pth": write_of_recbole,
+    "BERT4Rec.pth": write_of_recbole,
+    "tokens.txt": write_of_recbole,
 }
 """What a file holds that pages name without making it."""
 WRITERS: dict[str, Callable[[Path], None]] = {

@@ -32,6 +32,7 @@ COMMANDS = [
     "download",
     "evaluate",
     "export",
+    "import",
     "inspect-attention",
     "models",
     "preprocess",

@@ -27,6 +27,7 @@ from benchmarks import (
     evaluation,
     flips,
     fuzz,
+    index,
     intervals,
     kill,
     peers,
@@ -46,9 +47,11 @@ T = TypeVar("T")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
 MAY_BE_ZERO = {
     *("increase MB", "table MB", "per pair MB", "memory ratio"),
+    *("build s", "ranked exactly"),
     *("after the end", "lost", "different", "unresumable", "left over"),
 }
-"""Columns of memory, which may be 0 because the process already had it, and of what should not happen."""
+"""Columns of memory, which may be 0 because the process already had it, of what the exact ranking does not need, and of
+what should not happen."""
 
 
 class Small(NamedTuple):
@@ -113,6 +116,14 @@ SMALL = {
             texts=("model", "item_updates"),
         )
     ],
+    "index": [
+        Small(
+            "--items 300 --trained 400 --searches 8,32 --users 20 --threads 1",
+            ("vectors", "items", "way", "recall@10", "users/s", "build s", "increase MB", "ranked exactly"),
+            rows=6,
+            texts=("vectors", "way"),
+        )
+    ],
     "peers": [
         Small(
             "--names pmixer --users 30 --batches 1 --rounds 1",
@@ -162,7 +173,20 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
     monkeypatch.setattr(kill, "get_context", lambda _: warm())
-    for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, reaching, fuzz, flips):
+    modules = (
+        training,
+        catalogue,
+        evaluation,
+        recommending,
+        index,
+        preparation,
+        intervals,
+        peers,
+        reaching,
+        fuzz,
+        flips,
+    )
+    for module in modules:
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 

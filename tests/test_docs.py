@@ -57,6 +57,11 @@ PLACEHOLDERS = {"MODEL": "sasrec", "LOSS": "gbce", "S": "1", "SPACE": "space.yam
 NEW_FOLDER = {("docs/preprocess.md", "Data split into files"): "dataset/shop/shop.train.inter"}
 """Sections whose commands do not follow those above them, and what is there when they begin."""
 GIVEN = {
+    "docs/import.md": """
+from types import SimpleNamespace
+
+dataset = SimpleNamespace(field2id_token={"item_id": ["[PAD]", "i6", "i5"]})
+""",
     "docs/inspect.md": """
 import torch
 from flat import batch_of
@@ -64,7 +69,7 @@ from samples import built, run_config
 
 model = built(run_config("sasrec", "full", hidden_size=8, max_length=6), n_items=9).eval()
 batch = batch_of([[1, 2, 3]])
-"""
+""",
 }
 """Code that makes what the Python blocks of a page take as given."""
 HELPS = help_examples()

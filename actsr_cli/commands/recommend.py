@@ -13,6 +13,7 @@ from actsr_cli.commands.completion import complete_item, complete_run, complete_
 from actsr_cli.commands.options import (
     OUTPUT,
     RUN_HELP,
+    SPEED,
     WHO,
     AsJson,
     BatchSize,
@@ -109,6 +110,15 @@ def recommend(
         Path | None,
         typer.Option(help="Do not recommend the items of this file: one raw id per line.", rich_help_panel=WHAT),
     ] = None,
+    index: Annotated[
+        bool,
+        typer.Option(
+            "--index",
+            help="Find the lists by an approximate index of the item vectors, for catalogues of a million items; see "
+            "docs/recommend.md.",
+            rich_help_panel=SPEED,
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the lists to this .csv, .jsonl or .parquet file.", rich_help_panel=OUTPUT),
@@ -166,10 +176,16 @@ def recommend(
         console.warn(
             f"{number} of --only and --without unknown to the model and not used, such as '{choice.unknown[0]}'"
         )
+    if index:
+        with console.working(f"Indexing {recommender.vocabulary.n_items:,} items"):
+            recommender = recommender.indexed()
     if output is None:
         _print(recommender, audience, choice, as_json=as_json)
     else:
         _write(recommender, audience, choice, output)
+    if recommender.index is not None and recommender.index.exact:
+        lists = counted(recommender.index.lists, "list")
+        console.note(f"{recommender.index.exact:,} of {lists} ranked exactly: the index found too few allowed items")
 
 
 def similar(

@@ -162,6 +162,20 @@ class BERT4RecOptions(PositionOptions, EncoderOptions):
     mask_last: float = Field(
         0.0, ge=0, le=1, description="Share of the sequences in which only the last position is masked."
     )
+    output_layer: bool = Field(
+        False,
+        description="Pass hidden states through an affine map, GELU and normalisation before they score items, and "
+        "learn a bias for each item, as the paper does.",
+    )
+    without_oldest: bool = Field(
+        False, description="Rank without the oldest item of a history, as RecBole 1.2.1 does (for comparisons only)."
+    )
+
+    @model_validator(mode="after")
+    def _a_bias_needs_dot_products(self) -> Self:
+        if self.output_layer and self.similarity != "dot":
+            raise ValueError(f"similarity {self.similarity} cannot be used with output_layer")
+        return self
 
 
 @MODELS.register

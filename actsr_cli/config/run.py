@@ -52,6 +52,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _touched_rows_are_of_one_table(self) -> Self:
+        if getattr(self.model, "output_layer", False) and self.training.item_updates == "touched":
+            raise ValueError(
+                "training.item_updates: touched cannot be used with model.output_layer, which has a bias beside the "
+                "item table"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
         if self.model.trained and (self.training.window_stride or 1) > self.model.max_length:
             raise ValueError(

@@ -127,6 +127,7 @@ def check_refittable(run: Run) -> None:
     """
     if run.record.source is not None:
         raise RunError(f"{run.name} is a refit already")
+    run.record.check_trained_here("refitted")
     status = run.status
     if status is not Status.FINISHED:
         raise RunError(f"{run.name} is not finished: it is {status}", hint=f"actsr train --resume {run.name} --refit")

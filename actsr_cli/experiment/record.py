@@ -106,6 +106,7 @@ class RunRecord(BaseModel):
         preset: name or file of its preset, or None.
         study, trial: the study that it belongs to and the number of its trial, or None.
         source: for a refit, the name of the run that was refitted.
+        imported: the file that its weights come from, if another program has trained them.
         fingerprint: fingerprint of its prepared data.
         data_folder: absolute path of the prepared data when the run was made.
         users, items, interactions: size of the data.
@@ -132,6 +133,7 @@ class RunRecord(BaseModel):
     study: str | None = None
     trial: Count | None = None
     source: str | None = None
+    imported: str | None = None
     fingerprint: str
     data_folder: Path | None = None
     users: Count
@@ -159,6 +161,21 @@ class RunRecord(BaseModel):
     def title(self) -> str:
         """The name DATASET/MODEL/NAME."""
         return f"{self.dataset}/{self.model}/{self.name}"
+
+    def check_trained_here(self, what: str) -> None:
+        """Check that this program has trained the run.
+
+        Args:
+            what: what cannot be done otherwise.
+
+        Raises:
+            RunError: its weights were imported.
+        """
+        if self.imported is not None:
+            raise RunError(
+                f"{self.title} cannot be {what}: its weights come from {self.imported}, without a training's state",
+                hint="Train a new run: actsr train …",
+            )
 
     @property
     def finished(self) -> bool:

@@ -64,6 +64,7 @@ def check_resumable(run: Run) -> None:
 
 
 def _check_resumable(run: Run) -> None:
+    run.record.check_trained_here("resumed")
     if run.checkpoint_file.exists() or (run.model_is_trained and not run.record.epochs):
         return
     if run.status is Status.FINISHED:

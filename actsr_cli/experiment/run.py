@@ -54,6 +54,7 @@ class Origin:
         data_folder: the folder of the prepared data.
         study, trial: the study and the number of the trial, if the run is a trial.
         source: the original run, if this run is a refit on all data.
+        imported: the file that the weights come from, if another program has trained them.
     """
 
     command: Sequence[str] = ()
@@ -62,6 +63,7 @@ class Origin:
     study: str | None = None
     trial: int | None = None
     source: str | None = None
+    imported: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -251,6 +253,7 @@ def _first_record(config: RunConfig, data: SequenceData, origin: Origin, name: s
         study=origin.study,
         trial=origin.trial,
         source=origin.source,
+        imported=origin.imported,
         fingerprint=data.fingerprint,
         data_folder=None if origin.data_folder is None else origin.data_folder.resolve(),
         users=data.n_users,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from einops import reduce
 from numpy.typing import NDArray
 from torch import Tensor
@@ -97,9 +98,9 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
     total, count = torch.zeros(model.config.hidden_size, device=device), 0
     with torch.no_grad():
         for _, batch, _ in case_batches(cases, model.config.max_length, device):
-            hidden = model.embed(model.scoring_inputs(batch)).hidden
-            total = total + hidden[_item_tokens(model, batch)].sum(dim=0)
-            count += batch.packing.n_tokens
+            hidden = model.embed(model.scoring_inputs(batch)).hidden[_item_tokens(model, batch)]
+            total = total + hidden.sum(dim=0)
+            count += len(hidden)
     return total / count
 
 
@@ -108,7 +109,8 @@ def _along_path(model: EncoderModel, cases: Sequence[Case], start: Tensor, path:
     found = _nothing(cases)
     with in_evaluation(model):
         for rows, batch, targets in case_batches(cases, model.config.max_length, start.device):
-            _fill(found, rows, batch, _path_products(model, batch, targets, start, path))
+            products = _path_products(model, batch, targets, start, path)
+            _fill(found, rows, batch, products, model.unread_items)
     return found
 
 
@@ -131,7 +133,7 @@ def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Te
 def _item_tokens(model: EncoderModel, batch: Batch) -> Tensor:
     """(tokens,) bool of the batch that is encoded for ranking: False for the masks of a cloze model."""
     packing = model.scoring_inputs(batch).packing
-    return packing.positions < batch.lengths[packing.sequences]
+    return packing.positions < batch.lengths[packing.sequences] - model.unread_items
 
 
 def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.device) -> dict[str, Importance]:
@@ -153,7 +155,7 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
             if stage != "mask":
                 views[f"{stage}, rollout"] = traced.rollout(stage)
             for name, weights in views.items():
-                _fill(found.setdefault(name, _nothing(cases)), rows, batch, weights)
+                _fill(found.setdefault(name, _nothing(cases)), rows, batch, weights, model.unread_items)
     return found
 
 
@@ -173,7 +175,7 @@ def by_relevance(model: EncoderModel, cases: Sequence[Case], device: torch.devic
     found = _nothing(cases)
     with in_evaluation(model):
         for rows, batch, targets in case_batches(cases, model.config.max_length, device):
-            _fill(found, rows, batch, _relevance(model, batch, targets))
+            _fill(found, rows, batch, _relevance(model, batch, targets), model.unread_items)
     return found
 
 
@@ -206,9 +208,9 @@ def _nothing(cases: Sequence[Case]) -> Importance:
     return np.full((len(cases), max((len(case.items) for case in cases), default=0)), np.nan)
 
 
-def _fill(found: Importance, rows: NDArray[np.int64], batch: Batch, values: Tensor) -> None:
-    """Copy the values of real items, from (batch, length), into the given rows."""
+def _fill(found: Importance, rows: NDArray[np.int64], batch: Batch, values: Tensor, unread: int) -> None:
+    """Copy the values of real items, from (batch, length), into the given rows; the first `unread` items have 0."""
     length = batch.packing.longest
     real = np.arange(length) < batch.packing.host_lengths[:, None]
-    numbers = values[:, :length].cpu().double().numpy()
+    numbers = F.pad(values, (unread, 0))[:, :length].cpu().double().numpy()
     found[rows, :length] = np.where(real, numbers, np.nan)

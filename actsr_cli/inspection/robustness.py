@@ -145,7 +145,8 @@ def attention_mass(
     for rows, batch, _ in case_batches(chosen, model.config.max_length, device):
         marks = np.zeros((len(batch), batch.packing.longest), dtype=bool)
         for place, row in enumerate(rows):
-            marks[place, : len(marked[users[row]])] = marked[users[row]]
+            encoded = marked[users[row]][model.unread_items :]
+            marks[place, : len(encoded)] = encoded
         traced = trace(model, batch)
         for stage, weights in traced.prediction_rows(layer=-1).items():
             mass = (weights[:, : marks.shape[1]].cpu().double().numpy() * marks).sum(axis=1)

@@ -50,7 +50,7 @@ class Explained:
 
     Attributes:
         item: the item.
-        importance: per item of the history what it adds to the log-probability, see `integrated_gradients`.
+        importance: per encoded item what it adds to the log-probability, see `integrated_gradients`.
     """
 
     item: int
@@ -130,7 +130,7 @@ def _explained(model: EncoderModel, case: Case, item: int, start: Tensor) -> Exp
     if item == PADDING:  # the history holds the whole catalogue
         return None
     (importance,) = integrated_gradients(model, [replace(case, target=item).latest(model.config.max_length)], start)
-    return Explained(item, tuple(importance.tolist()))
+    return Explained(item, tuple(importance[model.unread_items :].tolist()))
 
 
 def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list[Subject]:

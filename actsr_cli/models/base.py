@@ -154,6 +154,11 @@ class SequentialModel(Model):
         """The batch to encode for ranking; the hidden state of each last token ranks the next item."""
         return batch
 
+    @property
+    def unread_items(self) -> int:
+        """Number of items at the beginning of each history that `scoring_inputs` leaves out."""
+        return 0
+
     def represent(self, batch: Batch) -> Tensor:
         """(batch, width): each history of at most `config.max_length` items as a vector that ranks the next item."""
         inputs = self.scoring_inputs(batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsr_cli.attention import Dropout
@@ -37,6 +38,7 @@ class BERT4Rec(EncoderModel):
         self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
         self.dropout = Dropout(options.hidden_dropout)
         self.encoder = Encoder(options, calibration, positions=places, causal=self.causal)
+        self.output_layer = OutputLayer(options, n_items) if options.output_layer else None
         initialise(self, options.initializer_range)
 
     def training_inputs(self, batch: TrainingBatch) -> TrainingBatch:
@@ -67,20 +69,55 @@ class BERT4Rec(EncoderModel):
             masked = torch.where(last_only[packing.sequences], is_last, masked)
         return masked
 
+    @property
+    def unread_items(self) -> int:
+        return int(self.config.without_oldest)
+
     def scoring_inputs(self, batch: Batch) -> Batch:
-        """The histories with a mask after each."""
+        """The histories with a mask after each, perhaps without their oldest items."""
+        if self.unread_items:  # each item moves to the place before it, and the mask takes the last place
+            items = batch.item_ids.roll(-1).index_fill(0, batch.packing.last, self.mask_id)
+            return Batch(items, batch.packing, batch.user_ids)
         masks = torch.full_like(batch.packing.last, self.mask_id)
         items, packing = _appended(batch, masks)
         return Batch(items, packing, batch.user_ids)
 
     def item_vectors(self) -> Tensor:
-        return self.item_embedding.weight[:-1]
+        vectors = self.item_embedding.weight[:-1]
+        if self.output_layer is None:
+            return vectors
+        return torch.cat([vectors, self.output_layer.bias.unsqueeze(1)], dim=1)
+
+    def item_part(self, hidden: Tensor) -> Tensor:
+        return hidden if self.output_layer is None else self.output_layer(hidden)
+
+    def item_similarities(self, items: Tensor) -> Tensor:
+        vectors = F.normalize(self.item_embedding.weight[:-1], dim=-1)  # a bias says nothing about similarity
+        return vectors[items] @ vectors.T
 
     def embed(self, batch: Batch) -> Embedded:
         embedded = self.item_embedding(batch.item_ids)
         if self.position_embedding is not None:
             embedded = embedded + self.position_embedding(batch.packing.positions)
         return Embedded(self.dropout(self.norm(embedded)), batch.packing)
+
+
+class OutputLayer(nn.Module):
+    """What stands between hidden states and the scores of items (Sun et al., section 3.5, and the authors' code).
+
+    Scores are dot products: hidden states get a last component of 1, and item vectors have their bias there.
+    """
+
+    def __init__(self, options: BERT4RecOptions, n_items: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(options.hidden_size, options.hidden_size)
+        self.norm = nn.LayerNorm(options.hidden_size, eps=options.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(n_items + 1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., hidden) to (..., hidden + 1)."""
+        changed: Tensor = self.norm(F.gelu(self.affine(hidden)))
+        return F.pad(changed, (0, 1), value=1.0)
 
 
 def _appended(batch: Batch, items: Tensor) -> tuple[Tensor, Packing]:

@@ -28,6 +28,9 @@ _TOP = {
     "absolute_pos_V_embedding": "value_positions",
     "time_matrix_emb_K_embedding": "key_intervals",
     "time_matrix_emb_V_embedding": "value_intervals",
+    "output_ffn": "output_layer.affine",
+    "output_ln": "output_layer.norm",
+    "output_bias": "output_layer.bias",
 }
 _IN_LAYER = {
     "gate": "attention.adversarial.gate",

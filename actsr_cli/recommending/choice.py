@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import ConfigError, DataError
+from actsr_cli.evaluation.ordering import best_items
 from actsr_cli.recommending.histories import RawId, raw_ids
 from actsr_cli.words import counted
 
@@ -84,6 +86,18 @@ def check_length(k: int) -> int:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ConfigError(f"k must be a whole number of at least 1, not {k!r}")
     return int(k)
+
+
+def popular(
+    vocabulary: Vocabulary, k: int, listed: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """(k,) the items with the most training interactions, and their numbers of interactions."""
+    counts = torch.from_numpy(vocabulary.counts.astype(np.float32))
+    counts[0] = -torch.inf
+    if listed is not None:
+        counts[torch.from_numpy(~listed)] = -torch.inf
+    items, of_items = best_items(counts.unsqueeze(0), k)
+    return items[0].numpy(), of_items[0].numpy()
 
 
 def warned(choice: Choice) -> Choice:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
@@ -18,7 +18,7 @@ from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.models.base import Model
 from actsr_cli.pages.tables import table_html
-from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, warned
+from actsr_cli.recommending.choice import Choice, Seen, check_length, choose, popular, warned
 from actsr_cli.recommending.explanation import Explanation, explain
 from actsr_cli.recommending.histories import (
     History,
@@ -32,6 +32,7 @@ from actsr_cli.recommending.histories import (
     one_history,
     raw_ids,
 )
+from actsr_cli.recommending.index import SEARCH, ItemIndex
 from actsr_cli.recommending.recommendations import ItemList, Recommendations, ScoredItem
 
 
@@ -62,6 +63,7 @@ class Recommender:
         self.name = name
         self.device = device
         self.batch_size = batch_size
+        self.index: ItemIndex | None = None  # see `indexed`
         self._open_data = open_data
 
     def __repr__(self) -> str:
@@ -69,6 +71,12 @@ class Recommender:
 
     def _repr_html_(self) -> str:
         return table_html(repr(self), self.items().nlargest(5, "count"), notes=["Its most frequent items."])
+
+    def indexed(self, search: int = SEARCH) -> Recommender:
+        """The same recommender with an approximate index of item vectors, which finds its lists; see `ItemIndex`."""
+        made = copy(self)
+        made.index = ItemIndex(self.model, search)
+        return made
 
     def items(self) -> pd.DataFrame:
         """The items that the model knows: raw id, title where known, training interactions."""
@@ -285,19 +293,14 @@ class Recommender:
         scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
         protocol, size = Protocol(choice.seen), self.batch_size
         ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=choice.listed)
-        ranking = ranker.rank(known.histories.take(rows), top=k)
-        items[rows], scores[rows] = ranking.top_items, ranking.top_scores
-        items[~filled], scores[~filled] = self._popular(k, choice.listed)
+        histories = known.histories.take(rows)
+        if self.index is None:
+            ranking = ranker.rank(histories, top=k)
+            items[rows], scores[rows] = ranking.top_items, ranking.top_scores
+        else:
+            items[rows], scores[rows] = self.index.best(ranker, histories, k, choice)
+        items[~filled], scores[~filled] = popular(self.vocabulary, k, choice.listed)
         return Recommendations(self.vocabulary, known.users, items, scores, ~filled, known.unknown)
-
-    def _popular(self, k: int, listed: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(k,) the items with the most training interactions, and their numbers of interactions."""
-        counts = torch.from_numpy(self.vocabulary.counts.astype(np.float32))
-        counts[0] = -torch.inf
-        if listed is not None:
-            counts[torch.from_numpy(~listed)] = -torch.inf
-        items, of_items = best_items(counts.unsqueeze(0), k)
-        return items[0].numpy(), of_items[0].numpy()
 
     def _check_times(self, histories: Histories) -> None:
         if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
