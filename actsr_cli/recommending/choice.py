@@ -25,7 +25,8 @@ class Choice:
     Attributes:
         k: length of the lists.
         seen: `exclude` leaves the items of a history out of its list, `rank` does not.
-        listed: (n_items + 1,) bool, the items that lists may contain; None allows all.
+        listed: (n_items + 1,) bool, the items that lists may contain, or (histories, n_items + 1), those of each list;
+            None allows all.
         unknown: raw ids among the chosen candidates that the model does not know.
     """
 
@@ -33,6 +34,10 @@ class Choice:
     seen: Seen
     listed: NDArray[np.bool_] | None = None
     unknown: tuple[str, ...] = ()
+
+    def of_rows(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """`listed` for some of the histories."""
+        return self.listed if self.listed is None or self.listed.ndim == 1 else self.listed[rows]
 
 
 def choose(

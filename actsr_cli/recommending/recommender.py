@@ -230,7 +230,7 @@ class Recommender:
             DataError: the item is unknown, or no item of the history is known.
         """
         known = self._known(history, timestamps, user)
-        self._check_times(known.histories)
+        self.check_times(known.histories)
         if item is None:
             best = self.lists(known, Choice(1, "exclude"))[0]
             if not best:
@@ -274,29 +274,30 @@ class Recommender:
             DataError: the model reads times, and the histories have none.
             RunError: a score is not a number.
         """
-        self._check_times(known.histories)
+        self.check_times(known.histories)
         k = min(choice.k, self.vocabulary.n_items)
         filled = known.histories.lengths > 0
         rows = np.flatnonzero(filled)
         items = np.zeros((len(filled), k), dtype=np.int64)
         scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
-        protocol, size = Protocol(choice.seen), self.batch_size
-        ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=choice.listed)
+        protocol, size, listed = Protocol(choice.seen), self.batch_size, choice.of_rows(rows)
+        ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=listed)
         ranking = ranker.rank(known.histories.take(rows), top=k)
         items[rows], scores[rows] = ranking.top_items, ranking.top_scores
-        items[~filled], scores[~filled] = self._popular(k, choice.listed)
+        items[~filled], scores[~filled] = self._popular(k, choice.of_rows(~filled))
         return Recommendations(self.vocabulary, known.users, items, scores, ~filled, known.unknown)
 
     def _popular(self, k: int, listed: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(k,) the items with the most training interactions, and their numbers of interactions."""
+        """(lists, k) the items with the most training interactions, and their numbers of interactions."""
         counts = torch.from_numpy(self.vocabulary.counts.astype(np.float32))
         counts[0] = -torch.inf
         if listed is not None:
-            counts[torch.from_numpy(~listed)] = -torch.inf
-        items, of_items = best_items(counts.unsqueeze(0), k)
-        return items[0].numpy(), of_items[0].numpy()
+            counts = counts.masked_fill(torch.from_numpy(~listed), -torch.inf)
+        items, of_items = best_items(torch.atleast_2d(counts), k)  # type: ignore[no-untyped-call]
+        return items.numpy(), of_items.numpy()
 
-    def _check_times(self, histories: Histories) -> None:
+    def check_times(self, histories: Histories) -> None:
+        """Raise DataError if the model reads times, and the histories have none."""
         if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
             raise DataError(
                 f"{self.name} needs timestamps, and the histories have none",
