@@ -43,7 +43,10 @@ def serve(
     wait: Annotated[
         float,
         typer.Option(
-            min=0, max=1_000, help="The most milliseconds that a request waits for others that are on their way.", rich_help_panel=SPEED
+            min=0,
+            max=1_000,
+            help="The most milliseconds that a request waits for others that are on their way.",
+            rich_help_panel=SPEED,
         ),
     ] = 2.0,
     queue: Annotated[

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Strict, StrictInt, StrictStr, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    FiniteFloat,
+    Strict,
+    StrictInt,
+    StrictStr,
+    Tag,
+)
 
 from actsr_cli.serving.limits import LONGEST_HISTORY, LONGEST_LIST, MOST_CANDIDATES, MOST_HISTORIES
 
-RawId = StrictStr | StrictInt
-Time = StrictInt | Annotated[FiniteFloat, Strict()] | StrictStr
+
+def _text(value: str) -> str:
+    """Check that a text can be written: JSON may hold halves of characters."""
+    if not value.isprintable():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("Input should be a valid text of Unicode") from None
+    return value
+
+
+Text = Annotated[StrictStr, AfterValidator(_text)]
+RawId = Text | StrictInt
+Time = StrictInt | Annotated[FiniteFloat, Strict()] | Text
 Items = Annotated[list[RawId], Field(max_length=LONGEST_HISTORY)]
 Candidates = Annotated[list[RawId], Field(max_length=MOST_CANDIDATES)]
 Length = Annotated[StrictInt, Field(ge=1, le=LONGEST_LIST, description="The most items of a list.")]
@@ -62,7 +85,7 @@ def _how_many(value: Any) -> str:
 
 
 RecommendRequest = Annotated[Annotated[ForOne, Tag("one")] | Annotated[ForMany, Tag("many")], Discriminator(_how_many)]
-TAGS = {"ids", "object", "one", "many", "str", "int", "float"}
+TAGS = {"ids", "object", "one", "many", "str", "int", "float", "function-after[_text(), str]"}
 """Steps of the place of an error that name a choice of this schema and no part of a request."""
 
 

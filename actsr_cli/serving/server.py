@@ -19,8 +19,10 @@ from actsr_cli.serving.service import Service
 from actsr_cli.serving.watch import Watch
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST_CONNECTIONS = 0.05
+"""Seconds after a signal in which connections are accepted that the system has accepted before."""
 _LAST_REQUESTS = 0.5
-"""Seconds after a signal in which requests on open connections are still answered."""
+"""Seconds after that in which requests on open connections are still answered."""
 
 _log = getLogger("actsr")
 
@@ -73,6 +75,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._guard, self._watch, self._on_start = service, guard, watch, on_start
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -102,16 +105,18 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _begin_to_stop(self) -> None:
-        if self._guard.stopping:  # a second signal: no more patience
+        if self._stopping:  # a second signal: no more patience
             self.should_exit = self.force_exit = True
             return
-        self._guard.stopping = True
+        self._stopping = True
         _log.info("Stopping")
         self._tasks.add(asyncio.create_task(self._drain()))
 
     async def _drain(self) -> None:
         """Accept no connection; answer the requests of open ones, and tell their clients that they are closed."""
+        await asyncio.sleep(_LAST_CONNECTIONS)
         for server in self.servers:
             server.close()
+        self._guard.stopping = True  # not earlier: a client that is told of it finds no open door
         await asyncio.sleep(_LAST_REQUESTS)
         self.should_exit = True
