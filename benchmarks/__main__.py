@@ -14,6 +14,7 @@ from benchmarks.kill import kill
 from benchmarks.peers import peers
 from benchmarks.preparation import preparation
 from benchmarks.recommending import recommending
+from benchmarks.serving import serving
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of actsr. Each compares two quantities in one run.")
@@ -21,6 +22,7 @@ for _measurement in (
     training,
     evaluation,
     recommending,
+    serving,
     preparation,
     catalogue,
     curves,

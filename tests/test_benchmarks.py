@@ -32,6 +32,7 @@ from benchmarks import (
     peers,
     preparation,
     recommending,
+    serving,
     training,
 )
 from benchmarks.__main__ import app
@@ -95,6 +96,14 @@ SMALL = {
             texts=("way",),
         )
     ],
+    "serving": [
+        Small(
+            "--users 30 --seconds 0.1 --threads 1",
+            ("way", "clients", "users/s", "p50 ms", "p99 ms"),
+            rows=7,
+            texts=("way",),
+        )
+    ],
     "preparation": [
         Small(
             arguments,
@@ -150,8 +159,9 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    monkeypatch.setattr(kill, "get_context", lambda _: warm())
-    for module in (training, catalogue, evaluation, recommending, preparation, intervals, peers, fuzz, flips):
+    for module in (kill, serving):
+        monkeypatch.setattr(module, "get_context", lambda _: warm())
+    for module in (training, catalogue, evaluation, recommending, serving, preparation, intervals, peers, fuzz, flips):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 

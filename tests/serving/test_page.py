@@ -88,7 +88,7 @@ def test_a_history_is_built_and_explained(
     until(chromium, lambda: len(found(chromium, "#history .measure")) == 6)
     shown = texts(chromium, "#history .measure > span:last-child")
     assert shown[::2] == [f"{100 * each:.1f} %" for each in explained.importance["calibrated"]]
-    signed = [f"{'−' if each < 0 else '+'}{abs(each):.3f}" for each in explained.importance["left out"]]
+    signed = [f"{each:+.3f}".replace("-", "\N{MINUS SIGN}") for each in explained.importance["left out"]]
     assert shown[1::2] == signed
     widths = [float(each.get_attribute("width") or 0) for each in found(chromium, "#history .attention")]
     assert max(widths) == 100 and widths.index(100) == explained.importance["calibrated"].argmax()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
+from itertools import chain
 from pathlib import Path
 from threading import Event
 
@@ -23,8 +26,19 @@ from pages import blocks, commands, read
 from processes import made_once, wait_until
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from servers import ASKED, JSON, Server, serving, trained
+from test_docker import last
 
 from actsr_cli.experiment.record import now
+from actsr_cli.serving.limits import (
+    LARGEST_BODY,
+    LONGEST_HISTORY,
+    LONGEST_LIST,
+    MOST_CANDIDATES,
+    MOST_HISTORIES,
+    MOST_REQUESTS,
+    SECONDS_TO_READ,
+    SECONDS_TO_WRITE,
+)
 
 SHORT = 0.7
 """Seconds that clients have in place of those of `limits.py`."""
@@ -43,6 +57,9 @@ def server(runs: Path) -> Iterator[Server]:
         yield made
         code, said = made.stop(signal.SIGINT)
         assert (code, said.splitlines()[1:]) == (0, ["Stopping"])  # nothing that a client did was an error of ours
+
+
+HEAD = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def lives(server: Server) -> bool:
@@ -68,9 +85,8 @@ def test_garbage_is_answered_in_the_form_of_all_errors(server: Server) -> None:
 
 
 def test_a_broken_chunk_is_refused(server: Server) -> None:
-    head = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     with server.raw() as client:
-        client.sendall(head + b"zz\r\n{}\r\n")
+        client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert lives(server)
 
@@ -99,8 +115,7 @@ def test_a_slow_client_is_cut_off(server: Server) -> None:
             silent.recv(1)  # it never sent anything
             raise ConnectionResetError
     with server.raw() as slow:
-        head = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
-        slow.sendall(head)
+        slow.sendall(HEAD + b"Content-Length: 1000\r\n\r\n")
         slow.settimeout(10)
         answer = slow.recv(4096)
         assert answer.startswith(b"HTTP/1.1 408 ") and b"connection: close" in answer
@@ -144,9 +159,9 @@ def test_clients_that_are_gone_break_no_batch(server: Server) -> None:
     for _ in range(5):
         gone = [server.raw() for _ in range(10)]
         for client in gone:
-            client.sendall(head % len(ASKED) + ASKED)
+            client.sendall(head + ASKED)
         half = server.raw()
-        half.sendall(head % len(ASKED) + ASKED[:5])
+        half.sendall(head + ASKED[:5])
         for client in (*gone, half):
             client.close()
         assert lives(server)
@@ -172,6 +187,23 @@ def test_the_commands_of_the_page_of_the_documentation_work(server: Server) -> N
         done = subprocess.run([*words, "--fail-with-body"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{each.place}: {done.stdout}{done.stderr}"
         assert done.stdout
+    wanted = ("1 MiB", MOST_HISTORIES, LONGEST_HISTORY, MOST_CANDIDATES, LONGEST_LIST, MOST_REQUESTS)
+    wanted += (SECONDS_TO_READ, SECONDS_TO_WRITE)
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", read(page).partition("| limit | |")[2], re.MULTILINE)
+    for (_, told), limit in zip(rows, wanted, strict=True):
+        assert told.startswith(limit if isinstance(limit, str) else f"{limit:,.0f}")
+    assert LARGEST_BODY == 2**20
+
+
+def test_the_health_check_of_the_image(server: Server) -> None:
+    code = json.loads(last("HEALTHCHECK").partition(" CMD ")[2])[2]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = free.getsockname()[1]
+    for port, fails in ((server.port, False), (nobody, True)):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace(":8000/", f":{port}/")], capture_output=True, check=False
+        )
+        assert bool(done.returncode) is fails
 
 
 def test_random_requests_by_the_schema(server: Server) -> None:
@@ -230,7 +262,7 @@ def flood(server: Server, stop: Event, clients: int = 6) -> Callable[[], tuple[l
 
     def ended() -> tuple[list[int], list[str], list[str]]:
         statuses, names, lost = zip(*(each.result(60) for each in asked), strict=True)
-        return sum(statuses, []), sum(names, []), sum(lost, [])
+        return list(chain(*statuses)), list(chain(*names)), list(chain(*lost))
 
     return ended
 
