@@ -28,8 +28,6 @@ def serve(
     api_key_file: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            dir_okay=False,
             help="File with one API key per line. The environment variable ACTSR_API_KEY does the same.",
             rich_help_panel=ADDRESS,
         ),

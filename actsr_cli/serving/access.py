@@ -75,7 +75,7 @@ def access(address: str, key_file: Path | None, from_environment: str | None) ->
     if key_file is not None and from_environment:
         raise ConfigError(f"there are two sources of API keys: --api-key-file and {KEY_VARIABLE}; give one")
     where = KEY_VARIABLE if key_file is None else str(key_file)
-    text = from_environment or "" if key_file is None else key_file.read_text(encoding="utf-8")
+    text = from_environment or "" if key_file is None else key_file.read_text(encoding="utf-8", errors="replace")
     keys = [key for line in text.splitlines() if (key := line.strip())]
     if key_file is not None and not keys:
         raise ConfigError(f"{where} holds no API key", hint="Write one key per line.")

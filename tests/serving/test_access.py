@@ -24,6 +24,7 @@ from actsr_cli.serving.service import Served, Service
 KEY, OTHER = "k" * 16, "another-key-of-20-ch"
 JSON = {"Content-Type": "application/json"}
 LOCAL = access("127.0.0.1", None, None)
+NO_RECORD: dict[str, Any] = {}
 Request = tuple[str, str, Any, Mapping[str, str]]
 
 
@@ -31,7 +32,7 @@ def told(requests: Sequence[Request], allowed: Access = LOCAL, host: str = "loca
     """The answers of an application to some requests, one after the other."""
 
     async def ask() -> list[httpx.Response]:
-        service = Service(Served(RunRecord.model_construct(), shelf("sasrec", titles=True)), Limits())
+        service = Service(Served(RunRecord.model_construct(**NO_RECORD), shelf("sasrec", titles=True)), Limits())
         transport = httpx.ASGITransport(app=application(service, allowed), raise_app_exceptions=False)
         task = asyncio.create_task(service.batcher.run())
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:

@@ -21,7 +21,7 @@ from actsr_cli.serving import answers
 from actsr_cli.serving.batching import Batcher
 from actsr_cli.serving.limits import Limits
 from actsr_cli.serving.refusal import RefusalError
-from actsr_cli.serving.schema import ForMany, ForOne
+from actsr_cli.serving.schema import ExplainRequest, ForMany, ForOne
 
 items = st.lists(st.integers(1, N_ITEMS + 2), max_size=9).map(names)
 """Two of the items are unknown to the model."""
@@ -101,7 +101,7 @@ def test_candidates_that_are_unknown_are_told() -> None:
 
 def test_a_history_without_times_spoils_no_other() -> None:
     recommender = shelf("tisasrec")
-    asked = [
+    asked: list[ForOne | ForMany] = [
         ForMany.model_validate({"histories": [timed(recommender, ["i1", "i2"]), ["i1"]]}),
         ForOne.model_validate({"history": timed(recommender, ["i1", "i2"])}),
         ForOne.model_validate({"history": ["unknown"]}),
@@ -125,7 +125,7 @@ def test_users_and_unknown_users() -> None:
 def test_an_explanation_is_that_of_the_recommender() -> None:
     recommender = shelf("sasrec", "full", titles=True)
     wanted = recommender.explain(["i1", "i3", "i2"], "i5")
-    asked = answers.ExplainRequest.model_validate({"history": ["i1", "q", "i3", "i2"], "item": "i5"})
+    asked = ExplainRequest.model_validate({"history": ["i1", "q", "i3", "i2"], "item": "i5"})
     told = json.loads(answers.explanation(recommender, asked))
     assert (told["rank"], told["unknown"], told["target"]["title"]) == (wanted.rank, ["q"], "Title <b>5</b>")
     for place, each in enumerate(told["items"]):
@@ -191,10 +191,10 @@ def test_requests_at_the_same_time_are_one_batch_and_never_a_larger_one() -> Non
 def test_a_request_larger_than_a_batch_is_alone() -> None:
     squares = Recording()
 
-    async def ask(batcher: Batcher[int, int]) -> list[int]:
+    async def ask(batcher: Batcher[int, int]) -> tuple[int, int, int]:
         return await asyncio.gather(batcher.ask(1, 1), batcher.ask(2, 50), batcher.ask(3, 1))
 
-    assert run(ask, squares, Limits(batch=8, wait=0.05)) == [1, 4, 9]
+    assert run(ask, squares, Limits(batch=8, wait=0.05)) == (1, 4, 9)
     assert squares.batches == [[1], [2], [3]]
 
 

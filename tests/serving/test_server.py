@@ -16,6 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from itertools import chain
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import records
@@ -46,7 +47,10 @@ SHORT = 0.7
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "served", lambda folder: trained(folder, "one") and None)
+    def make(folder: Path) -> None:
+        trained(folder, "one")
+
+    return made_once(tmp_path_factory, "served", make)
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +191,8 @@ def test_the_commands_of_the_page_of_the_documentation_work(server: Server) -> N
         done = subprocess.run([*words, "--fail-with-body"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{each.place}: {done.stdout}{done.stderr}"
         assert done.stdout
-    wanted = ("1 MiB", MOST_HISTORIES, LONGEST_HISTORY, MOST_CANDIDATES, LONGEST_LIST, MOST_REQUESTS)
-    wanted += (SECONDS_TO_READ, SECONDS_TO_WRITE)
+    wanted: list[str | float] = ["1 MiB", MOST_HISTORIES, LONGEST_HISTORY, MOST_CANDIDATES, LONGEST_LIST, MOST_REQUESTS]
+    wanted += [SECONDS_TO_READ, SECONDS_TO_WRITE]
     rows = re.findall(r"^\| (.+) \| (.+) \|$", read(page).partition("| limit | |")[2], re.MULTILINE)
     for (_, told), limit in zip(rows, wanted, strict=True):
         assert told.startswith(limit if isinstance(limit, str) else f"{limit:,.0f}")
@@ -217,7 +221,7 @@ def test_random_requests_by_the_schema(server: Server) -> None:
         derandomize=True,
         database=None,
     )
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: Any) -> None:
         answer = case.call()
         seen.add(case.operation.label)
         excluded = [positive_data_acceptance] if case.method == "POST" else []  # the model may know none of the items
@@ -272,7 +276,8 @@ def test_a_full_queue_says_so_and_a_stop_loses_nothing(runs: Path) -> None:
     with serving(runs, "--queue", "3", "--batch", "2", changed=slow) as server:
         ended = flood(server, Event(), clients=8)
         time.sleep(1)
-        status, told = 0, None
+        told: Any = None
+        status = 0
         while status != 429:
             status, told = server.ask("POST", "/recommend", json.loads(ASKED))
         assert "the queue is full" in told["error"]["what"]
