@@ -77,7 +77,7 @@ def access(address: str, key_file: Path | None, from_environment: str | None) ->
     where = KEY_VARIABLE if key_file is None else str(key_file)
     text = from_environment or "" if key_file is None else key_file.read_text(encoding="utf-8", errors="replace")
     keys = [key for line in text.splitlines() if (key := line.strip())]
-    if key_file is not None and not keys:
+    if (key_file is not None or from_environment) and not keys:
         raise ConfigError(f"{where} holds no API key", hint="Write one key per line.")
     if any(len(key) < _SHORTEST_KEY or not key.isascii() or " " in key for key in keys):
         raise ConfigError(

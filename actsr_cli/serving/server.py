@@ -58,7 +58,10 @@ def serve(
         h11_max_incomplete_event_size=LARGEST_HEADER,
     )
     getLogger("uvicorn.error").setLevel("ERROR")  # a client's garbage is no news
-    asyncio.run(_Server(config, service, guard, watch, on_start).serve([bound]))
+    server = _Server(config, service, guard, watch, on_start)
+    asyncio.run(server.serve([bound]))
+    if server.failure is not None:
+        raise server.failure
 
 
 class _Server(uvicorn.Server):
@@ -76,11 +79,14 @@ class _Server(uvicorn.Server):
         self._service, self._guard, self._watch, self._on_start = service, guard, watch, on_start
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.failure: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         works = [self._service.batcher.run(), *([] if self._watch is None else [self._watch.run()])]
         self._tasks |= {asyncio.create_task(work) for work in works}
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,6 +94,11 @@ class _Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         self._service.batcher.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Stop if a task ends by a mistake of ours: without it, requests would wait for ever."""
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self.failure, self.should_exit, self.force_exit = failure, True, True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -205,6 +205,8 @@ def test_keys_that_are_none(text: str, problem: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=problem):
         access("127.0.0.1", file, None)
+    with pytest.raises(ConfigError, match=problem):
+        access("127.0.0.1", None, text or " ")
     with pytest.raises(ConfigError, match="two sources"):
         access("127.0.0.1", file, KEY)
 

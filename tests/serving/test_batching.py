@@ -136,6 +136,18 @@ def test_an_explanation_is_that_of_the_recommender() -> None:
     assert sum(each["attention"] for each in told["items"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize(("name", "calibration"), ALL)
+def test_every_model_explains_with_what_it_has(name: str, calibration: str) -> None:
+    recommender = shelf(name, calibration)
+    for history in (["i1", "i3", "i2"], ["i4"]):
+        asked = ExplainRequest.model_validate({"history": timed(recommender, history), "item": "i5"})
+        told = json.loads(answers.explanation(recommender, asked))
+        assert [each["item"] for each in told["items"]] == history
+        assert all((each["contribution"] is None) == (len(history) == 1) for each in told["items"])
+        has_attention = told["items"][0]["attention"] is not None
+        assert has_attention or name in ("gru4rec", "item-knn", "popularity")
+
+
 def test_a_search_finds_titles_and_ids_in_any_case_the_popular_first() -> None:
     def found(query: str, limit: int = 9) -> tuple[int, list[str]]:
         told = json.loads(answers.search(recommender, query, limit))
@@ -194,7 +206,7 @@ def test_a_request_larger_than_a_batch_is_alone() -> None:
     async def ask(batcher: Batcher[int, int]) -> tuple[int, int, int]:
         return await asyncio.gather(batcher.ask(1, 1), batcher.ask(2, 50), batcher.ask(3, 1))
 
-    assert run(ask, squares, Limits(batch=8, wait=0.05)) == (1, 4, 9)
+    assert run(ask, squares, Limits(batch=8, wait=0.05)) == [1, 4, 9]
     assert squares.batches == [[1], [2], [3]]
 
 

@@ -356,3 +356,10 @@ def test_a_key_from_the_environment(runs: Path, monkeypatch: pytest.MonkeyPatch)
         assert server.ask("GET", "/ready")[0] == 200
         command = Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
         assert b"a-key-of-16-chars" not in command
+
+
+def test_a_mistake_of_ours_ends_the_server_and_leaves_nobody_waiting(runs: Path) -> None:
+    broken = {"actsr_cli.serving.watch.SECONDS": 0.1, "actsr_cli.serving.watch.successors": None}
+    with serving(runs, "--watch", changed=broken) as server:
+        _, said = server.process.communicate(30)
+        assert server.process.returncode == 1 and "'NoneType' object is not callable" in said
