@@ -30,6 +30,7 @@ COMMANDS = {
     "recommend": "recommend",
     "similar": "recommend",
     "export": "export",
+    "serve": "serve",
     "compare": "compare",
     "tune": "tune",
     "inspect-attention": "inspect_attention",

@@ -16,6 +16,7 @@ from benchmarks.peers import peers
 from benchmarks.preparation import preparation
 from benchmarks.reaching import reaching
 from benchmarks.recommending import recommending
+from benchmarks.serving import serving
 from benchmarks.training import training
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of actsr. Each compares two quantities in one run.")
@@ -24,6 +25,7 @@ for _measurement in (
     evaluation,
     recommending,
     index,
+    serving,
     preparation,
     catalogue,
     curves,

@@ -32,12 +32,17 @@ def chromium() -> Iterator[webdriver.Chrome]:
 
 
 def open_page(chrome: webdriver.Chrome, page: Path, width: int = 1280) -> None:
+    """Open the page in a file; see `open_address`."""
+    open_address(chrome, page.as_uri(), width)
+
+
+def open_address(chrome: webdriver.Chrome, address: str, width: int = 1280) -> None:
     """Open a page in a window of this width, and forget what the browser has logged before."""
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     for log in ("browser", "performance"):
         chrome.get_log(log)  # type: ignore[no-untyped-call]
-    chrome.get(page.as_uri())
+    chrome.get(address)
 
 
 def complaints(chrome: webdriver.Chrome) -> list[str]:

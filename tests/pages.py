@@ -17,7 +17,7 @@ from actsr_cli.app import app
 
 ROOT = Path(__file__).parents[1]
 SHELLS = {"bash", "sh", "console", "shell"}
-PROGRAMS = {"actsr", "make", "pip", "python", "torchrun", "tensorboard", "git", "cd", "cat", "curl", "export"}
+PROGRAMS = {"actsr", "make", "pip", "python", "torchrun", "tensorboard", "git", "cd", "cat", "curl", "docker", "export"}
 """A block without a language is a shell block if one of its lines begins with one of these."""
 _FUNCTION = re.compile(r"^\w+\(\) *\{", re.MULTILINE)
 _STUB = "actsr() { printf '%s\\0' \"$@\"; printf '\\n'; }\n"

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -103,9 +105,11 @@ def warm() -> ForkServerContext:
 class Command:
     """A command of actsr in a process of its own; its methods are those of `subprocess.Popen`."""
 
-    def __init__(self, arguments: Sequence[str], stdin: Path, trials: str, held: int | None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], stdin: Path, trials: str, held: int | None, changed: Mapping[str, Any]
+    ) -> None:
         self._said = TemporaryDirectory()
-        surroundings = (Path.cwd(), dict(os.environ), trials, held)
+        surroundings = (Path.cwd(), dict(os.environ), trials, held, changed)
         self._process = warm().Process(target=_carry_out, args=(arguments, stdin, Path(self._said.name), *surroundings))
         self._process.start()
         assert self._process.pid is not None
@@ -125,6 +129,12 @@ class Command:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    @property
+    def messages(self) -> str:
+        """Standard error so far."""
+        file = Path(self._said.name, "err")
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
     def communicate(self, timeout: float = 200) -> tuple[str, str]:
         """Standard output and standard error of the whole process."""
         self._process.join(timeout)
@@ -141,6 +151,7 @@ def _carry_out(
     environment: dict[str, str],
     trials: str,
     held: int | None,
+    changed: Mapping[str, Any],
 ) -> None:
     """Turn this process into the command. It does not wait for the disk, as the tests themselves do not."""
     os.setsid()
@@ -155,6 +166,9 @@ def _carry_out(
     vars(worker)["get_context"] = lambda _: multiprocessing.get_context(trials)
     if held is not None:
         _hold(held)
+    for name, value in changed.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(import_module(module), attribute, value)
     sys.argv = ["actsr", *arguments]
     main()
 
@@ -175,7 +189,13 @@ def _hold(number: int) -> None:
     vars(worker)["run_trial"] = run_held
 
 
-def start(*arguments: str, stdin: Path = Path(os.devnull), trials: str = "fork", held: int | None = None) -> Command:
+def start(
+    *arguments: str,
+    stdin: Path = Path(os.devnull),
+    trials: str = "fork",
+    held: int | None = None,
+    changed: Mapping[str, Any] = MappingProxyType({}),
+) -> Command:
     """Start actsr in a new session, as in a terminal: a signal to its group reaches all processes that it starts.
 
     Args:
@@ -183,8 +203,9 @@ def start(*arguments: str, stdin: Path = Path(os.devnull), trials: str = "fork",
         stdin: its standard input.
         trials: how `tune` starts its processes. They are forked unless it matters that they import their libraries.
         held: number of a trial of `tune` that goes no further than its first epoch, unless it is stopped.
+        changed: values in the process by their dotted names, which are others here.
     """
-    return Command(arguments, stdin, trials, held)
+    return Command(arguments, stdin, trials, held, dict(changed))
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

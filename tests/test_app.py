@@ -42,12 +42,14 @@ COMMANDS = [
     "runs",
     "runs delete",
     "runs show",
+    "serve",
     "similar",
     "train",
     "tune",
 ]
 HEAVY = (
     "einops",
+    "fastapi",
     "filelock",
     "httpx",
     "matplotlib",
@@ -61,6 +63,7 @@ HEAVY = (
     "tabulate",
     "tensorboard",
     "torch",
+    "uvicorn",
 )
 """What takes long to import, and what only tensors, tables and downloads need."""
 EXAMPLE = re.compile(r"\[bold\]Example:\[/\] *(actsr .*)")

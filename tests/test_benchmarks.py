@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,18 +24,10 @@ from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.recommending.recommender import Recommender
 from benchmarks import (
     bound,
-    catalogue,
-    evaluation,
-    flips,
-    fuzz,
-    index,
-    intervals,
     kill,
     peers,
-    preparation,
-    reaching,
     recommending,
-    training,
+    serving,
 )
 from benchmarks.__main__ import app
 from benchmarks.beauty import beauty
@@ -97,6 +90,14 @@ SMALL = {
             "--users 30 --histories 40 --threads 1",
             ("way", "users", "seconds", "users/s", "increase MB"),
             rows=3,
+            texts=("way",),
+        )
+    ],
+    "serving": [
+        Small(
+            "--users 30 --seconds 0.1 --threads 1",
+            ("way", "clients", "users/s", "p50 ms", "p99 ms"),
+            rows=7,
             texts=("way",),
         )
     ],
@@ -172,21 +173,10 @@ def as_if_in_a_new_process(measure: Callable[..., T], *arguments: object) -> T:
 @pytest.fixture
 def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "SIZES", bound.SIZES[:1])
-    monkeypatch.setattr(kill, "get_context", lambda _: warm())
-    modules = (
-        training,
-        catalogue,
-        evaluation,
-        recommending,
-        index,
-        preparation,
-        intervals,
-        peers,
-        reaching,
-        fuzz,
-        flips,
-    )
-    for module in modules:
+    for module in (kill, serving):
+        monkeypatch.setattr(module, "get_context", lambda _: warm())
+    those = [module for name, module in sys.modules.items() if name.startswith("benchmarks.")]
+    for module in (each for each in those if hasattr(each, "in_a_new_process")):
         monkeypatch.setattr(module, "in_a_new_process", as_if_in_a_new_process)
 
 

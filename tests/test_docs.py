@@ -40,9 +40,14 @@ from benchmarks.__main__ import app as benchmarks
 NOT_RUN = {
     "--storage postgresql://": "needs a database server",
     "--processes": "starts processes, see tests/commands/test_torchrun.py",
+    "actsr serve": "runs until a signal, see tests/serving/test_server.py",
+    "//127.0.0.1:": "asks a server; tests/serving/test_server.py asks one",
+    "docker ": "needs Docker, see tests/test_docker.py",
 }
 """What is not run of the commands of pages and help texts, with the reason. Their options are checked."""
 NOT_RUN_PROGRAMS = {
+    "curl": "asks a server, see tests/serving/test_server.py",
+    "docker": "needs Docker, see tests/test_docker.py",
     "make": "installs the whole environment; its target must be in the Makefile",
     "pytest": "would run tests within a test; its files must be there",
     "python": "measures for minutes; the measurement and its options must be there",

@@ -92,7 +92,8 @@ class Ranker:
         batch_size: histories scored at a time; fewer if the scores of all threads would exceed 128 MiB.
         item_counts: (n_items + 1,) training interactions of each item; sampled candidates need them.
         workers: the processes that share the histories. Each gets the whole ranking.
-        listed: (n_items + 1,) bool, items allowed in lists; None allows all. Ranks do not depend on it.
+        listed: (n_items + 1,) bool, items allowed in lists, or (rows, n_items + 1), those of each history; None allows
+            all. Ranks do not depend on it.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class Ranker:
         else:
             found.better[rows], found.target_scores[rows] = -1, np.nan
         if n_listed := found.top_items.shape[1]:
-            items, of_items = best_items(self._listable(scores, targets, seen, candidates), n_listed)
+            items, of_items = best_items(self._listable(rows, scores, targets, seen, candidates), n_listed)
             found.top_items[rows] = items.cpu().numpy()
             found.top_scores[rows] = of_items.cpu().numpy()
 
@@ -221,7 +222,14 @@ class Ranker:
         )
         return torch.from_numpy(drawn).to(self.device)
 
-    def _listable(self, scores: Tensor, targets: Tensor, seen: Tensor | None, candidates: Tensor | None) -> Tensor:
+    def _listable(
+        self,
+        rows: NDArray[np.int64],
+        scores: Tensor,
+        targets: Tensor,
+        seen: Tensor | None,
+        candidates: Tensor | None,
+    ) -> Tensor:
         """(rows, n_items + 1) float32 scores, -inf for items that are not allowed in the list."""
         memory = vars(self._of_thread).get("memory", scores[:0])  # used again, it costs less than new memory
         if len(memory) < len(scores):
@@ -229,7 +237,8 @@ class Ranker:
         listable: Tensor = memory[: len(scores)].copy_(scores)
         listable[:, PADDING] = -torch.inf
         if self._not_listed is not None:
-            listable.masked_fill_(self._not_listed, -torch.inf)
+            of_rows = self._not_listed[torch.from_numpy(rows)] if self._not_listed.dim() == 2 else self._not_listed
+            listable.masked_fill_(of_rows, -torch.inf)
         if candidates is not None:
             kept = torch.cat([candidates, targets.unsqueeze(1)], dim=1)
             only = torch.full_like(listable, -torch.inf)

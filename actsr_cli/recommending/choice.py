@@ -27,7 +27,8 @@ class Choice:
     Attributes:
         k: length of the lists.
         seen: `exclude` leaves the items of a history out of its list, `rank` does not.
-        listed: (n_items + 1,) bool, the items that lists may contain; None allows all.
+        listed: (n_items + 1,) bool, the items that lists may contain, or (histories, n_items + 1), those of each list;
+            None allows all.
         unknown: raw ids among the chosen candidates that the model does not know.
     """
 
@@ -35,6 +36,10 @@ class Choice:
     seen: Seen
     listed: NDArray[np.bool_] | None = None
     unknown: tuple[str, ...] = ()
+
+    def of_rows(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """`listed` for some of the histories."""
+        return self.listed if self.listed is None or self.listed.ndim == 1 else self.listed[rows]
 
 
 def choose(
@@ -91,13 +96,14 @@ def check_length(k: int) -> int:
 def popular(
     vocabulary: Vocabulary, k: int, listed: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(k,) the items with the most training interactions, and their numbers of interactions."""
+    """(lists, k) the items with the most training interactions, and their numbers; one list for all if all may have
+    the same items."""
     counts = torch.from_numpy(vocabulary.counts.astype(np.float32))
     counts[0] = -torch.inf
     if listed is not None:
-        counts[torch.from_numpy(~listed)] = -torch.inf
-    items, of_items = best_items(counts.unsqueeze(0), k)
-    return items[0].numpy(), of_items[0].numpy()
+        counts = counts.masked_fill(torch.from_numpy(~listed), -torch.inf)
+    items, of_items = best_items(torch.atleast_2d(counts), k)  # type: ignore[no-untyped-call]
+    return items.numpy(), of_items.numpy()
 
 
 def warned(choice: Choice) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from typing import Literal, NamedTuple, overload
@@ -56,6 +56,10 @@ class ItemList(Sequence[ScoredItem]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def first(self, k: int) -> ItemList:
+        """The list with its first k items only."""
+        return self if len(self.items) <= k else replace(self, items=self.items[:k])
 
     @property
     def ids(self) -> list[str]:

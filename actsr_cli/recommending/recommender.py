@@ -241,7 +241,7 @@ class Recommender:
             DataError: the item is unknown, or no item of the history is known.
         """
         known = self._known(history, timestamps, user)
-        self._check_times(known.histories)
+        self.check_times(known.histories)
         if item is None:
             best = self.lists(known, Choice(1, "exclude"))[0]
             if not best:
@@ -285,24 +285,25 @@ class Recommender:
             DataError: the model reads times, and the histories have none.
             RunError: a score is not a number.
         """
-        self._check_times(known.histories)
+        self.check_times(known.histories)
         k = min(choice.k, self.vocabulary.n_items)
         filled = known.histories.lengths > 0
         rows = np.flatnonzero(filled)
         items = np.zeros((len(filled), k), dtype=np.int64)
         scores = np.full((len(filled), k), -np.inf, dtype=np.float32)
-        protocol, size = Protocol(choice.seen), self.batch_size
-        ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=choice.listed)
+        protocol, size, listed = Protocol(choice.seen), self.batch_size, choice.of_rows(rows)
+        ranker = Ranker(self.model, device=self.device, protocol=protocol, batch_size=size, listed=listed)
         histories = known.histories.take(rows)
-        if self.index is None:
+        if self.index is None or (listed is not None and listed.ndim == 2):  # an index has one choice for all lists
             ranking = ranker.rank(histories, top=k)
             items[rows], scores[rows] = ranking.top_items, ranking.top_scores
         else:
             items[rows], scores[rows] = self.index.best(ranker, histories, k, choice)
-        items[~filled], scores[~filled] = popular(self.vocabulary, k, choice.listed)
+        items[~filled], scores[~filled] = popular(self.vocabulary, k, choice.of_rows(~filled))
         return Recommendations(self.vocabulary, known.users, items, scores, ~filled, known.unknown)
 
-    def _check_times(self, histories: Histories) -> None:
+    def check_times(self, histories: Histories) -> None:
+        """Raise DataError if the model reads times, and the histories have none."""
         if self.model.needs_timestamps and histories.timestamps is None and histories.lengths.any():
             raise DataError(
                 f"{self.name} needs timestamps, and the histories have none",

@@ -1,0 +1,83 @@
+"""Looks for newer runs of the served model, and lets them take over."""
+
+from __future__ import annotations
+
+import asyncio
+from logging import getLogger
+from pathlib import Path
+
+from actsr_cli.errors import ActsrError
+from actsr_cli.experiment.find import Listed, list_runs
+from actsr_cli.experiment.record import RunRecord
+from actsr_cli.plugins import in_words
+from actsr_cli.serving.answers import try_out
+from actsr_cli.serving.service import Opener, Service
+
+SECONDS = 2.0
+"""Between two looks."""
+
+_log = getLogger("actsr")
+
+
+def successors(runs_dir: Path, served: RunRecord) -> list[Listed]:
+    """The runs that may take the place of a served one, the latest first.
+
+    They are finished later, on the same data set, with the same model. A final model that was trained on all data is
+    only followed by such a one, and a run with held-out items by such a run. Trials of studies do not count.
+    """
+    found = [
+        each
+        for each in list_runs(runs_dir)
+        if each.record is not None and each.record.finished and each.record.trial is None
+        if (each.record.dataset, each.record.model) == (served.dataset, served.model)
+        if (each.record.source is None) == (served.source is None) and _end(each.record) > _end(served)
+    ]
+    return sorted(found, key=lambda each: "" if each.record is None else _end(each.record), reverse=True)
+
+
+class Watch:
+    """Lets newer runs take over.
+
+    Args:
+        service: where they take over.
+        runs_dir: root of the runs.
+        opener: opens them.
+    """
+
+    def __init__(self, service: Service, runs_dir: Path, opener: Opener) -> None:
+        self._service, self._runs_dir, self._opener = service, runs_dir, opener
+        self._broken: set[tuple[Path, str]] = set()
+
+    async def run(self) -> None:
+        """Look again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(SECONDS)
+            try:
+                await self.look()
+            except OSError as error:  # such as a network drive that is away for a while
+                _log.warning("%s cannot be read: %s", self._runs_dir, error.strerror)
+
+    async def look(self) -> None:
+        """Let the latest newer run that can be opened take over. A broken one is logged and counted once."""
+        for each in await asyncio.to_thread(successors, self._runs_dir, self._service.served.record):
+            assert each.record is not None  # noqa: S101  # successors have records
+            known = each.path, _end(each.record)
+            if known in self._broken:
+                continue
+            try:
+                served = await asyncio.to_thread(self._opener.open_folder, each.path)
+                await self._service.batcher.alone(lambda served=served: try_out(served.recommender), 0)  # type: ignore[misc]
+            except Exception as error:  # noqa: BLE001 (code of a model may raise anything, and the old one goes on)
+                told = error.message if isinstance(error, ActsrError) else in_words(error)
+                _log.warning("The newer run %s cannot be served; the old one stays: %s", each.name, told)
+                self._service.metrics.broken.inc()
+                self._broken.add(known)
+                continue
+            self._service.serve(served)
+            self._service.metrics.swaps.inc()
+            _log.info("Serving %s now", served.recommender.name)
+            return
+
+
+def _end(record: RunRecord) -> str:
+    return record.ended or record.started
