@@ -134,9 +134,7 @@ class Recommender:
                 `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are sorted.
             k: length of the lists.
             timestamps: the times of each history, in the form of `histories`; a table has its own column.
-            seen: see `recommend`.
-            only: see `recommend`.
-            without: see `recommend`.
+            seen, only, without: see `recommend`.
 
         Raises:
             DataError: see `recommend`.
@@ -160,9 +158,7 @@ class Recommender:
         Args:
             users: raw user ids; None takes all.
             k: length of the lists.
-            seen: see `recommend`.
-            only: see `recommend`.
-            without: see `recommend`.
+            seen, only, without: see `recommend`.
 
         Raises:
             DataError: a user is unknown.
