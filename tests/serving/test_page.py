@@ -43,7 +43,9 @@ def found(chrome: webdriver.Chrome, selector: str) -> list[WebElement]:
 
 
 def texts(chrome: webdriver.Chrome, selector: str) -> list[str]:
-    return [str(chrome.execute_script("return arguments[0].textContent", each)) for each in found(chrome, selector)]
+    """The texts of all elements at one moment: the page may replace them at any time."""
+    script = "return Array.from(document.querySelectorAll(arguments[0]), (each) => each.textContent)"
+    return list(map(str, chrome.execute_script(script, selector)))
 
 
 def until(chrome: webdriver.Chrome, condition: Callable[[], bool]) -> None:
@@ -102,8 +104,8 @@ def test_search_why_remove_and_length(chromium: webdriver.Chrome, server: Server
     open_address(chromium, f"{server.url}/")
     until(chromium, lambda: len(found(chromium, "#found > li")) == 11)
     chromium.find_element(By.ID, "query").send_keys("B>I00")
-    until(chromium, lambda: len(found(chromium, "#found > li")) == 9)
-    assert texts(chromium, "#matches") == ["9 items, the most popular first."]
+    until(chromium, lambda: texts(chromium, "#matches") == ["9 items, the most popular first."])
+    assert len(found(chromium, "#found > li")) == 9
     add(chromium, "i003")
     add(chromium, "i004")
     third = texts(chromium, "#list .title")[2]
