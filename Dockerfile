@@ -3,11 +3,11 @@
 
 FROM python:3.12-slim AS wheel
 WORKDIR /source
-RUN pip install --no-cache-dir build hatchling
+RUN pip install --no-cache-dir build
 COPY pyproject.toml README.md LICENSE ./
 COPY actsr_cli actsr_cli
 COPY presets presets
-RUN python -m build --wheel --no-isolation --outdir /wheels
+RUN python -m build --wheel --outdir /wheels
 
 FROM python:3.12-slim AS environment
 COPY constraints.txt /constraints.txt
