@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from browser import complaints, open_address, overflow, prefer
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
@@ -52,6 +53,16 @@ def until(chrome: webdriver.Chrome, condition: Callable[[], bool]) -> None:
     WebDriverWait(chrome, 20, 0.05).until(lambda _: condition())
 
 
+def click(chrome: webdriver.Chrome, selector: str, place: int = 0) -> None:
+    """Click one of the elements; it is looked up again if the page has replaced it in the meantime."""
+
+    def clicked(_: webdriver.Chrome) -> bool:
+        found(chrome, selector)[place].click()
+        return True
+
+    WebDriverWait(chrome, 20, 0.05, [StaleElementReferenceException]).until(clicked)
+
+
 def strangers(chrome: webdriver.Chrome, server: Server) -> list[str]:
     """Errors on the console, and requests to others than the server."""
     return [each for each in complaints(chrome) if f'"url":"{server.url}/' not in each]
@@ -61,7 +72,7 @@ def add(chrome: webdriver.Chrome, item: str) -> None:
     """Click an item, and wait for its list."""
     before = len(found(chrome, "#history > li"))
     place = texts(chrome, "#found .id").index(item)
-    found(chrome, "#found .pick")[place].click()
+    click(chrome, "#found .pick", place)
     until(chrome, lambda: len(found(chrome, "#history > li")) == before + 1 and bool(found(chrome, "#history svg")))
 
 
@@ -109,7 +120,7 @@ def test_search_why_remove_and_length(chromium: webdriver.Chrome, server: Server
     add(chromium, "i003")
     add(chromium, "i004")
     third = texts(chromium, "#list .title")[2]
-    found(chromium, "#list .small")[2].click()
+    click(chromium, "#list .small", 2)
     until(chromium, lambda: texts(chromium, "#explained")[0].startswith(f"Why {third}: rank"))
     assert [each.get_attribute("aria-pressed") for each in found(chromium, "#list .small")][:3] == [
         "false",
@@ -118,7 +129,7 @@ def test_search_why_remove_and_length(chromium: webdriver.Chrome, server: Server
     ]
     Select(chromium.find_element(By.ID, "k")).select_by_visible_text("5")
     until(chromium, lambda: len(found(chromium, "#list > li")) == 5)
-    found(chromium, "#history button")[0].click()
+    click(chromium, "#history button")
     until(chromium, lambda: texts(chromium, "#history .title") == [title("i004")])
     chromium.find_element(By.ID, "clear").click()
     until(chromium, lambda: "most popular" in texts(chromium, "#by")[0])
@@ -135,15 +146,15 @@ def test_the_page_asks_for_a_key_and_says_what_is_wrong(
         until(chromium, field.is_displayed)
         assert "there is no API key" in texts(chromium, "#alert")[0]
         field.send_keys("wrong")
-        found(chromium, "#key-form button")[0].click()
+        click(chromium, "#key-form button")
         until(chromium, lambda: "the API key is wrong" in texts(chromium, "#alert")[0])
         field.clear()
         field.send_keys(KEY)
-        found(chromium, "#key-form button")[0].click()
+        click(chromium, "#key-form button")
         until(chromium, lambda: len(found(chromium, "#list > li")) == 10)
         assert not chromium.find_element(By.ID, "alert").is_displayed() and not field.is_displayed()
         server.stop()
-        found(chromium, "#found .pick")[0].click()
+        click(chromium, "#found .pick")
         until(chromium, lambda: "The server does not answer" in texts(chromium, "#alert")[0])
 
 

@@ -211,11 +211,17 @@ def test_the_health_check_of_the_image(server: Server) -> None:
 
 
 def test_random_requests_by_the_schema(server: Server) -> None:
-    seen: set[str] = set()
+    found: Any = schemathesis.openapi.from_url(f"{server.url}/openapi.json").get_all_operations()
+    operations = [each.ok() for each in found]
+    assert len(operations) == 7
+    for operation in operations:
+        _ask_at_random(operation)
 
-    @given(case=schemathesis.openapi.from_url(f"{server.url}/openapi.json").as_strategy())
+
+def _ask_at_random(operation: Any) -> None:
+    @given(case=operation.as_strategy())
     @settings(
-        max_examples=70,
+        max_examples=10,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
         derandomize=True,
@@ -223,12 +229,10 @@ def test_random_requests_by_the_schema(server: Server) -> None:
     )
     def ask(case: Any) -> None:
         answer = case.call()
-        seen.add(case.operation.label)
         excluded = [positive_data_acceptance] if case.method == "POST" else []  # the model may know none of the items
         case.validate_response(answer, excluded_checks=excluded)
 
     ask()
-    assert len(seen) == 7
 
 
 def flood(server: Server, stop: Event, clients: int = 6) -> Callable[[], tuple[list[int], list[str], list[str]]]:
