@@ -16,8 +16,6 @@ from actsr_cli.models.registry import parse_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from actsr_cli.presets import ResolvedConfig
-
 ITEMS, SETTINGS = "What the weights belong to", "Settings of published weights"
 
 
@@ -44,11 +42,13 @@ def import_(
     ] = None,
     user_tokens: Annotated[
         Path | None,
-        typer.Option(help="The same for users, for a model that learns about users.", rich_help_panel=ITEMS),
+        typer.Option(help="File with the raw user ids in the order of the weights, for SSE-PT.", rich_help_panel=ITEMS),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Model.", autocompletion=complete_model, rich_help_panel=SETTINGS),
+        typer.Option(
+            "--model", "-m", help="Model, such as ac-sasrec.", autocompletion=complete_model, rich_help_panel=SETTINGS
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -88,6 +88,7 @@ def import_(
         )
     from actsr_cli.experiment.importing import Tokens
     from actsr_cli.models.recbole import read_weights
+    from actsr_cli.presets import resolve
     from actsr_cli.sessions import import_resolved
 
     weights = read_weights(file)
@@ -96,7 +97,12 @@ def import_(
         _refuse_own_settings(file, given, overrides or [])
     elif not any(given.values()):
         raise ConfigError(f"{file} has no settings of its model", hint="Give --preset, --config, or --model and --set.")
-    resolved = _resolved(weights.settings, dataset, given, overrides or [])
+    options: dict[str, object] = {"dataset": dataset}
+    if model is not None:
+        options["model.name"], options["calibration.kind"] = parse_name(model)
+    resolved = resolve(
+        preset=preset, file=config, overrides=overrides or [], options=options, settings=weights.settings
+    )
     made = Tokens(tokens, user_tokens)
     run = import_resolved(weights, resolved, made, name=name, data_dir=data_dir, runs_dir=runs_dir)
     console.note(f"Imported {run.name}: {run.record.items:,} items, {run.record.parameters or 0:,} parameters")
@@ -111,22 +117,3 @@ def _refuse_own_settings(file: Path, given: Mapping[str, object], overrides: Seq
     own += [f"--set {text}" for text in overrides if {"model", "calibration"} & parse_override(text).keys()]
     if own:
         raise ConfigError(f"{file} has the settings of its model: leave out {own[0]}")
-
-
-def _resolved(
-    settings: Mapping[str, object], dataset: str | None, given: Mapping[str, object], overrides: Sequence[str]
-) -> ResolvedConfig:
-    """The settings of the checkpoint, or those that are given."""
-    from actsr_cli.presets import resolve
-
-    model, preset, file = given["--model"], given["--preset"], given["--config"]
-    options: dict[str, object] = {"dataset": dataset}
-    if isinstance(model, str):
-        options["model.name"], options["calibration.kind"] = parse_name(model)
-    return resolve(
-        preset=preset if isinstance(preset, str) else None,
-        file=file if isinstance(file, Path) else None,
-        overrides=overrides,
-        options=options,
-        settings=settings,
-    )

@@ -114,8 +114,8 @@ def recommend(
         bool,
         typer.Option(
             "--index",
-            help="Find the lists by an approximate index of the item vectors, for catalogues of a million items; see "
-            "docs/recommend.md.",
+            help="Find lists with an approximate index of the item vectors; pays for catalogues of about a million "
+            "items, see docs/recommend.md.",
             rich_help_panel=SPEED,
         ),
     ] = False,

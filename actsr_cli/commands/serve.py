@@ -33,17 +33,18 @@ def serve(
         ),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Change to newer finished runs of this model and data set by itself.")
+        bool,
+        typer.Option("--watch", help="Serve newer finished runs of this model and data set as soon as they appear."),
     ] = False,
     batch: Annotated[
-        int, typer.Option(min=1, max=4_096, help="The most histories computed at once.", rich_help_panel=SPEED)
+        int, typer.Option(min=1, max=4_096, help="Largest number of histories computed at once.", rich_help_panel=SPEED)
     ] = 64,
     wait: Annotated[
         float,
         typer.Option(
             min=0,
             max=1_000,
-            help="The most milliseconds that a request waits for others that are on their way.",
+            help="Milliseconds that a request may wait for others to share its batch.",
             rich_help_panel=SPEED,
         ),
     ] = 2.0,
@@ -52,7 +53,7 @@ def serve(
         typer.Option(
             min=1,
             max=1_000_000,
-            help="The most histories that wait or are computed; others are told to come again (429).",
+            help="Largest number of histories accepted and not yet answered; further requests get status 429.",
             rich_help_panel=SPEED,
         ),
     ] = 1_024,

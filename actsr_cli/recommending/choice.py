@@ -96,13 +96,12 @@ def check_length(k: int) -> int:
 def popular(
     vocabulary: Vocabulary, k: int, listed: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(lists, k) the items with the most training interactions, and their numbers; one list for all if all may have
-    the same items."""
+    """(lists, k) the items with the most training interactions, and these numbers; (1, k) for a single `listed`."""
     counts = torch.from_numpy(vocabulary.counts.astype(np.float32))
     counts[0] = -torch.inf
     if listed is not None:
         counts = counts.masked_fill(torch.from_numpy(~listed), -torch.inf)
-    items, of_items = best_items(torch.atleast_2d(counts), k)  # type: ignore[no-untyped-call]
+    items, of_items = best_items(counts.view(-1, len(vocabulary.counts)), k)
     return items.numpy(), of_items.numpy()
 
 

@@ -94,13 +94,16 @@ class ItemIndex:
 
         def fill(taken: tuple[NDArray[np.int64], Batch]) -> None:
             rows, batch = taken
-            found, of_found = self._of_batch(batch, torch.from_numpy(histories.padded(rows)), k, choice)
+            found, of_found = self._of_batch(
+                batch, torch.from_numpy(histories.padded(rows)), k, choice, threads // workers
+            )
             items[rows], scores[rows] = found.numpy(), of_found.numpy()
 
         threads = torch.get_num_threads() if exact.device.type == "cpu" else 1
+        workers = min(threads, -(-len(histories) // exact.batch_size))
         batches = history_batches(histories, self.model.max_length, exact.batch_size, exact.device)
         if k <= self.model.n_items * _LARGEST_SHARE:
-            run_on_each(fill, batches, min(threads, -(-len(histories) // exact.batch_size)))
+            run_on_each(fill, batches, workers)
         short = np.flatnonzero(items[:, -1] == PADDING)
         if len(short):
             ranking = exact.rank(histories.take(short), top=k)
@@ -109,8 +112,8 @@ class ItemIndex:
         self.exact += len(short)
         return items, scores
 
-    def _of_batch(self, batch: Batch, seen: Tensor, k: int, choice: Choice) -> tuple[Tensor, Tensor]:
-        """(rows, k) items, 0 where there are too few, and their scores."""
+    def _of_batch(self, batch: Batch, seen: Tensor, k: int, choice: Choice, threads: int) -> tuple[Tensor, Tensor]:
+        """(rows, k) items, 0 where there are too few, and their scores; the search has so many threads."""
         batch = batch.latest(self.model.config.max_length)
         with torch.inference_mode():
             hidden = self.model.compared(self.model.represent(batch)).float().cpu()
@@ -119,7 +122,7 @@ class ItemIndex:
             if not torch.isfinite(hidden).all():
                 raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train in float32.")
             wanted = k * (1 if choice.listed is None else _MORE_IF_FILTERED) + seen.shape[1]
-            items = self._nearest(hidden, min(wanted, self.model.n_items))
+            items = self._nearest(hidden, min(wanted, self.model.n_items), threads)
             if repeats is not None and choice.seen == "rank":  # a bonus may lift any item of the history into the list
                 items = torch.cat([items, seen], dim=1)
             items = items.sort(dim=1).values  # of equal scores the lowest id comes first
@@ -139,9 +142,9 @@ class ItemIndex:
                 F.pad(scores[:, :k], (0, missing), value=-torch.inf),
             )
 
-    def _nearest(self, hidden: Tensor, count: int) -> Tensor:
+    def _nearest(self, hidden: Tensor, count: int, threads: int) -> Tensor:
         """(rows, count) the items that a search finds, in any order; padded with 0 where it finds fewer."""
-        found: Any = self._graph.search(hidden.numpy(), count, threads=torch.get_num_threads())
+        found: Any = self._graph.search(hidden.numpy(), count, threads=threads)
         counts = [len(found)] if len(hidden) == 1 else found.counts  # usearch answers a single row in another form
         items = np.zeros((len(hidden), count), dtype=np.int64)
         for row, (keys, number) in enumerate(zip(np.atleast_2d(found.keys), counts, strict=True)):

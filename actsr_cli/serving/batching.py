@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
@@ -108,13 +108,11 @@ class Batcher(Generic[Asked, Answer]):
         while not self._queue:
             self._changed.clear()
             await self._changed.wait()
-        try:
+        with suppress(TimeoutError):  # the first has waited enough
             async with asyncio.timeout_at(self._queue[0].came + self.limits.wait):
                 while self._queued < self.limits.batch and self.arriving() > self._requests:
                     self._changed.clear()
                     await self._changed.wait()
-        except TimeoutError:
-            pass
 
     def _take(self) -> list[_Waiting[Asked, Answer]]:
         """The requests of the next batch; one that is larger than a batch is alone in it."""

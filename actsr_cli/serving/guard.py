@@ -78,7 +78,7 @@ class Guard:
         except RefusalError as refusal:
             await _refuse(refusal, answer)
         except GoneError:
-            pass
+            pass  # nobody is there to read an answer; it is counted as 499
         finally:
             route = getattr(scope.get("route"), "path_format", "none")
             self._metrics.requests.labels(route, status).inc()
