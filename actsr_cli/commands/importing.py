@@ -8,31 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.completion import complete_dataset, complete_model, complete_preset
-from actsr_cli.commands.options import PLACES, DataDir, RunsDir
+from actsr_cli.commands.options import (
+    PLACES,
+    ConfigFile,
+    DataDir,
+    DatasetName,
+    ModelName,
+    Overrides,
+    PresetName,
+    RunsDir,
+)
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ITEMS, SETTINGS = "What the weights belong to", "Settings of published weights"
+ITEMS = "What the weights belong to"
 
 
 def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A checkpoint of RecBole 1.2.1, or published weights: .pth or .npz.")
     ],
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            help="Data set with the same items; default: the preset's.",
-            autocompletion=complete_dataset,
-            rich_help_panel=ITEMS,
-        ),
-    ] = None,
+    dataset: DatasetName = None,
     tokens: Annotated[
         Path | None,
         typer.Option(
@@ -44,29 +43,10 @@ def import_(
         Path | None,
         typer.Option(help="File with the raw user ids in the order of the weights, for SSE-PT.", rich_help_panel=ITEMS),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="Model, such as ac-sasrec.", autocompletion=complete_model, rich_help_panel=SETTINGS
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="Preset by name or file, such as beauty-published.",
-            autocompletion=complete_preset,
-            rich_help_panel=SETTINGS,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of settings, in the form of a preset.", rich_help_panel=SETTINGS)
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other setting, such as model.layers=1.", rich_help_panel=SETTINGS),
-    ] = None,
+    model: ModelName = None,
+    preset: PresetName = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run; default: date and time.", rich_help_panel=PLACES)
     ] = None,
@@ -76,8 +56,9 @@ def import_(
     """Make a finished run out of weights that another program has trained: RecBole, or the published AC-TSR code.
 
     The other commands then work on it: evaluate, recommend, inspect-attention,
-    export. A checkpoint of RecBole has its settings in it. The file does not
-    name its items, so --tokens says which item each row belongs to.
+    export. A checkpoint of RecBole has its settings in it; published weights
+    take theirs from --preset or --model. The file does not name its items,
+    so --tokens says which item each row belongs to.
 
     [bold]Example:[/]  actsr import SASRec.pth --dataset tiny --tokens tokens.txt
     """

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from actsr_cli import plugins
-from actsr_cli.commands.completion import complete_item, complete_run
+from actsr_cli.commands.completion import complete_dataset, complete_item, complete_model, complete_preset, complete_run
 from actsr_cli.errors import ConfigError
 from actsr_cli.words import shortened
 
 WHO, MEASURED, OUTPUT, SPEED, PLACES = "Who", "What is measured", "Output", "Computation", "Where things are"
+SETTINGS = "Model and settings"
 
 LARGEST_CUTOFF = 1_000_000
 """As in `evaluation.k` of a configuration."""
@@ -24,6 +25,45 @@ DataDir = Annotated[
 ]
 RunsDir = Annotated[
     Path, typer.Option("--runs-dir", envvar="ACTSR_RUNS", help="Root of the runs.", rich_help_panel=PLACES)
+]
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model, see `actsr models`: sasrec, ac-sasrec …, or package.module:Class.",
+        autocompletion=complete_model,
+        rich_help_panel=SETTINGS,
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        "-p",
+        help="Preset by name or file, see `actsr presets`.",
+        autocompletion=complete_preset,
+        rich_help_panel=SETTINGS,
+    ),
+]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Data set; default: the preset's.",
+        autocompletion=complete_dataset,
+        rich_help_panel=SETTINGS,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file of settings that override the preset.", rich_help_panel=SETTINGS),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override a setting: section.key=value. Repeatable.", rich_help_panel=SETTINGS),
 ]
 
 RUN_HELP = "Run: a folder, DATASET/MODEL/NAME or its end. Default: the latest finished run."

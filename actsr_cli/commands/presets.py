@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from actsr_cli import console
 from actsr_cli.commands.completion import complete_preset
-from actsr_cli.commands.options import AsJson
+from actsr_cli.commands.options import AsJson, ConfigFile, Overrides
 from actsr_cli.commands.tables import print_rows
 from actsr_cli.models.registry import short_name
 from actsr_cli.presets import TUNE, load_preset, preset_folder, preset_names, resolve, shipped_presets
@@ -47,10 +46,8 @@ def show(
         str, typer.Argument(metavar="NAME", help="Preset by name or file.", autocompletion=complete_preset)
     ],
     resolved: Annotated[bool, typer.Option("--resolved", help="Show every key with its value and its source.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file that overrides the preset.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", "-s", help="Override section.key=value; may be repeated.")
-    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a preset as YAML. Save it, change it and train with it: `actsr train --preset FILE`.

@@ -111,14 +111,15 @@ def recommend(
         typer.Option(help="Do not recommend the items of this file: one raw id per line.", rich_help_panel=WHAT),
     ] = None,
     index: Annotated[
-        bool,
+        int | None,
         typer.Option(
-            "--index",
-            help="Find lists with an approximate index of the item vectors; pays for catalogues of about a million "
-            "items, see docs/recommend.md.",
+            min=1,
+            help="Compare each history with about N items, found by an approximate index, not with all. Try 512; pays "
+            "from about a million items on, see docs/recommend.md.",
+            metavar="N",
             rich_help_panel=SPEED,
         ),
-    ] = False,
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the lists to this .csv, .jsonl or .parquet file.", rich_help_panel=OUTPUT),
@@ -176,9 +177,9 @@ def recommend(
         console.warn(
             f"{number} of --only and --without unknown to the model and not used, such as '{choice.unknown[0]}'"
         )
-    if index:
+    if index is not None:
         with console.working(f"Indexing {recommender.vocabulary.n_items:,} items"):
-            recommender = recommender.indexed()
+            recommender = recommender.indexed(index)
     if output is None:
         _print(recommender, audience, choice, as_json=as_json)
     else:

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.completion import complete_dataset, complete_model, complete_preset, complete_run
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode
+from actsr_cli.commands.completion import complete_run
+from actsr_cli.commands.options import (
+    PLACES,
+    SETTINGS,
+    AsJson,
+    ConfigFile,
+    DataDir,
+    DatasetName,
+    ModelName,
+    Overrides,
+    PresetName,
+    RunsDir,
+    TrustCode,
+)
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, parse_name
 
@@ -20,52 +32,19 @@ if TYPE_CHECKING:
     from actsr_cli.experiment.run import Run
     from actsr_cli.training.trainer import TrainingState
 
-MODEL, TRAINING, PLACE = "Model and settings", "Training", "Where things are"
+TRAINING = "Training"
 
 
 def train(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Model, see `actsr models`: sasrec, ac-sasrec …, or package.module:Class.",
-            autocompletion=complete_model,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    model: ModelName = None,
     calibration: Annotated[
         str | None,
-        typer.Option(help="Calibrators: none, spatial, adversarial or full.", rich_help_panel=MODEL),
+        typer.Option(help="Calibrators: none, spatial, adversarial or full.", rich_help_panel=SETTINGS),
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="Preset by name or file, see `actsr presets`.",
-            autocompletion=complete_preset,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            help="Data set; default: the preset's.",
-            rich_help_panel=MODEL,
-            autocompletion=complete_dataset,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="YAML file of settings that override the preset.", rich_help_panel=MODEL),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", help="Override a setting: section.key=value. Repeatable.", rich_help_panel=MODEL),
-    ] = None,
+    preset: PresetName = None,
+    dataset: DatasetName = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
     epochs: Annotated[int | None, typer.Option(help="Maximum number of epochs.", rich_help_panel=TRAINING)] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after N validations without improvement.", rich_help_panel=TRAINING)
@@ -117,12 +96,12 @@ def train(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run; default: date and time.", rich_help_panel=PLACE)
+        str | None, typer.Option(help="Name of the run; default: date and time.", rich_help_panel=PLACES)
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
-            help="Continue this run from its last checkpoint.", rich_help_panel=PLACE, autocompletion=complete_run
+            help="Continue this run from its last checkpoint.", rich_help_panel=PLACES, autocompletion=complete_run
         ),
     ] = None,
     as_json: AsJson = False,

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actsr_cli import console
-from actsr_cli.commands.completion import complete_dataset, complete_model, complete_preset
-from actsr_cli.commands.options import AsJson, DataDir, RunsDir, TrustCode
+from actsr_cli.commands.options import (
+    PLACES,
+    SETTINGS,
+    AsJson,
+    DataDir,
+    DatasetName,
+    ModelName,
+    Overrides,
+    PresetName,
+    RunsDir,
+    TrustCode,
+)
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.models.registry import display_name, parse_name
 from actsr_cli.words import counted
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
     from actsr_cli.tuning.planning import Basis, Search
     from actsr_cli.tuning.study import Plan, Sampler
 
-MODEL, SEARCH, PLACE = "Model and settings", "Search", "Where things are"
+SEARCH = "Search"
 
 
 def tune(
@@ -32,44 +42,12 @@ def tune(
     tpe: Annotated[
         bool, typer.Option("--tpe", help="Try combinations like the best ones so far (TPE).", rich_help_panel=SEARCH)
     ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            "-p",
-            help="Preset by name or file. Default: all settings of the latest finished run.",
-            autocompletion=complete_preset,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Model, see `actsr models`.",
-            autocompletion=complete_model,
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            help="Data set. Default: the data set of the preset or the run.",
-            rich_help_panel=MODEL,
-            autocompletion=complete_dataset,
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", help="Set section.key=value in all trials; may be repeated.", rich_help_panel=MODEL
-        ),
-    ] = None,
+    preset: PresetName = None,
+    model: ModelName = None,
+    dataset: DatasetName = None,
+    overrides: Overrides = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Largest number of epochs of a trial.", rich_help_panel=MODEL)
+        int | None, typer.Option(help="Largest number of epochs of a trial.", rich_help_panel=SETTINGS)
     ] = None,
     space: Annotated[
         Path | None,
@@ -102,14 +80,14 @@ def tune(
     ] = 1,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the study. Default: grid, random or tpe.", rich_help_panel=PLACE),
+        typer.Option(help="Name of the study. Default: grid, random or tpe.", rich_help_panel=PLACES),
     ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
             help="Database of the trials. Default: a journal file in the folder of the study.",
-            rich_help_panel=PLACE,
+            rich_help_panel=PLACES,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -119,8 +97,10 @@ def tune(
 ) -> None:
     """Search settings by their best value on the validation split, and write the best ones as a preset.
 
-    Each trial is a run like any other. Give the same command again to continue a study that stopped;
-    a larger --trials makes it longer. Machines that share a --storage work on the same study.
+    Settings are those of --preset, or of the latest finished run. Each trial
+    is a run like any other. Give the same command again to continue a study
+    that stopped; a larger --trials makes it longer. Machines that share a
+    --storage work on the same study.
 
     [bold]Example:[/]  actsr tune --grid --preset beauty --model ac-sasrec --workers 2
 
