@@ -188,6 +188,9 @@ def rectools_fast(task: Task) -> Library:
     columns = [torch.tensor(column) for column in table(task, "user", "item", "when").to_numpy().T]
     inputs, targets, items, _ = fast.build_sequences(*columns, max_len=task.length)
     net = fast.FlatSASRecNet(len(items), task.width, task.layers, task.heads, task.length, task.dropout)
+    for weights in net.parameters():
+        if weights.dim() > 1:  # as RecTools' SASRecModel does; from the net's own initial weights it hardly learns
+            torch.nn.init.xavier_normal_(weights)
     loader = torch.utils.data.DataLoader(fast.SequenceBatchDataset(inputs, targets), task.users_per_batch, shuffle=True)
 
     def loss_of(batch: Any) -> Any:

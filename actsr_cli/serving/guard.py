@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from actsr_cli.serving.access import PROBES, Access
-from actsr_cli.serving.limits import LARGEST_BODY, MOST_REQUESTS, SECONDS_TO_READ
+from actsr_cli.serving.limits import ALL_BODIES, LARGEST_BODY, MOST_REQUESTS, SECONDS_TO_READ
 from actsr_cli.serving.metrics import Metrics
 from actsr_cli.serving.refusal import RefusalError, full
 
@@ -42,6 +42,7 @@ class Guard:
 
     Attributes:
         active: number of requests that are read, computed or answered now.
+        held: bytes of their bodies so far.
         stopping: whether the server stops: each connection is closed after its answer.
     """
 
@@ -49,13 +50,14 @@ class Guard:
         self._inner = inner
         self._access = access
         self._metrics = metrics
-        self.active = 0
+        self.active = self.held = 0
         self.stopping = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         waiting = b"expect" in headers
         begun, status = time.perf_counter(), 499  # if no answer begins, the client has gone
+        taken = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -66,9 +68,15 @@ class Guard:
             await send(message)
 
         async def take() -> Message:
-            nonlocal waiting
+            nonlocal waiting, taken
             waiting = False
-            return await receive()
+            message = await receive()
+            size = len(message.get("body", b""))
+            taken += size
+            self.held += size
+            if self.held > ALL_BODIES:
+                raise full(f"requests of {self.held:,} bytes are read at the same time")
+            return message
 
         try:
             with nullcontext() if scope["path"] in PROBES else self._counted():
@@ -80,6 +88,7 @@ class Guard:
         except GoneError:
             pass  # nobody is there to read an answer; it is counted as 499
         finally:
+            self.held -= taken
             route = getattr(scope.get("route"), "path_format", "none")
             self._metrics.requests.labels(route, status).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - begun)

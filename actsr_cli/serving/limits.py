@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 LARGEST_BODY = 2**20
 """Bytes of the body of a request."""
+ALL_BODIES = 2**27
+"""Bytes of the bodies of all requests at the same time."""
 LARGEST_HEADER = 2**15
 """Bytes of the first line and the header of a request."""
 MOST_HISTORIES = 100

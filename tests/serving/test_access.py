@@ -179,6 +179,15 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read() -> None:
     assert answer.status_code == 200
 
 
+def test_bodies_that_take_too_much_together_are_refused_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsr_cli.serving.guard.ALL_BODIES", 50)
+    large, small = (b'{"history": []}' + b" " * more for more in (40, 5))
+    refused, answered = told([("POST", "/recommend", large, JSON), ("POST", "/recommend", small, JSON)])
+    assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+    assert error(refused)["where"] == "server"
+    assert answered.status_code == 200
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7", "::", "fe80::1%eth0"])  # noqa: S104
 def test_other_machines_need_a_key(address: str) -> None:
     with pytest.raises(ConfigError, match="can be reached from other machines, and there is no API key"):

@@ -31,6 +31,7 @@ from test_docker import last
 
 from actsr_cli.experiment.record import now
 from actsr_cli.serving.limits import (
+    ALL_BODIES,
     LARGEST_BODY,
     LONGEST_HISTORY,
     LONGEST_LIST,
@@ -192,11 +193,11 @@ def test_the_commands_of_the_page_of_the_documentation_work(server: Server) -> N
         assert done.returncode == 0, f"{each.place}: {done.stdout}{done.stderr}"
         assert done.stdout
     wanted: list[str | float] = ["1 MiB", MOST_HISTORIES, LONGEST_HISTORY, MOST_CANDIDATES, LONGEST_LIST, MOST_REQUESTS]
-    wanted += [SECONDS_TO_READ, SECONDS_TO_WRITE]
+    wanted += ["128 MiB", SECONDS_TO_READ, SECONDS_TO_WRITE]
     rows = re.findall(r"^\| (.+) \| (.+) \|$", read(page).partition("| limit | |")[2], re.MULTILINE)
     for (_, told), limit in zip(rows, wanted, strict=True):
         assert told.startswith(limit if isinstance(limit, str) else f"{limit:,.0f}")
-    assert LARGEST_BODY == 2**20
+    assert LARGEST_BODY == 2**20 and ALL_BODIES == 128 * 2**20
 
 
 def test_the_health_check_of_the_image(server: Server) -> None:
