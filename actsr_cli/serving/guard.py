@@ -75,7 +75,7 @@ class Guard:
             taken += size
             self.held += size
             if self.held > ALL_BODIES:
-                raise full(f"requests of {self.held:,} bytes are read at the same time")
+                raise full(f"the bodies of all requests together have {self.held:,} bytes")
             return message
 
         try:
