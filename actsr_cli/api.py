@@ -17,7 +17,7 @@ from actsr_cli.experiment.evaluate import Evaluation, evaluate_run, request_for
 from actsr_cli.experiment.launch import Launched
 from actsr_cli.experiment.recommend import open_recommender
 from actsr_cli.experiment.run import Run
-from actsr_cli.models.registry import parse_name
+from actsr_cli.models.registry import model_settings
 from actsr_cli.presets import ResolvedConfig, resolve
 from actsr_cli.recommending.recommender import Recommender
 from actsr_cli.sessions import Place, continue_run, data_root, opened_run, train_resolved
@@ -295,8 +295,7 @@ def _resolved(
 ) -> ResolvedConfig:
     """The settings of a training, from the arguments of `train`."""
     chosen: dict[str, Any] = {} if dataset is None else {"dataset": dataset}
-    if model is not None:
-        chosen["model.name"], chosen["calibration.kind"] = parse_name(model)
+    chosen |= model_settings(model)
     file = None if config is None else Path(config)
     return resolve(preset=preset, file=file, settings=chosen | dict(settings or {}))
 

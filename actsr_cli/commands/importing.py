@@ -19,7 +19,7 @@ from actsr_cli.commands.options import (
     RunsDir,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import parse_name
+from actsr_cli.models.registry import model_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,9 +78,7 @@ def import_(
         _refuse_own_settings(file, given, overrides or [])
     elif not any(given.values()):
         raise ConfigError(f"{file} has no settings of its model", hint="Give --preset, --config, or --model and --set.")
-    options: dict[str, object] = {"dataset": dataset}
-    if model is not None:
-        options["model.name"], options["calibration.kind"] = parse_name(model)
+    options = {"dataset": dataset} | model_settings(model)
     resolved = resolve(
         preset=preset, file=config, overrides=overrides or [], options=options, settings=weights.settings
     )

@@ -23,7 +23,7 @@ from actsr_cli.commands.options import (
     TrustCode,
 )
 from actsr_cli.errors import ConfigError
-from actsr_cli.models.registry import display_name, parse_name
+from actsr_cli.models.registry import display_name, model_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,9 +144,7 @@ def train(
         "training.checkpoint_minutes": checkpoint_minutes,
         "training.on_nan": on_nan,
     }
-    if model is not None:
-        backbone, implied = parse_name(model)
-        options |= {"model.name": backbone, "calibration.kind": calibration or implied}
+    options |= model_settings(model, calibration)
     report = _Report(runs_dir, as_json=as_json)
     continues = resume is not None or (refit and {model, preset, dataset, config} == {None})
     with failures_reported():

@@ -23,7 +23,7 @@ from actsr_cli.commands.options import (
     TrustCode,
 )
 from actsr_cli.errors import ConfigError, RunError
-from actsr_cli.models.registry import display_name, parse_name
+from actsr_cli.models.registry import display_name, model_settings
 from actsr_cli.words import counted
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def tune(
     from actsr_cli.tuning.planning import Search, basis_of
 
     sampler = _chosen({"grid": grid, "random": random, "tpe": tpe})
-    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs}
-    if model is not None:
-        options["model.name"], options["calibration.kind"] = parse_name(model)
+    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs} | model_settings(model)
     basis = basis_of(preset, overrides or [], options, runs_dir)
     search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
     _search(_plan(basis, search, data_dir, runs_dir), test=test, as_json=as_json)

@@ -86,6 +86,14 @@ def parse_name(name: str) -> tuple[str, Calibration]:
     )
 
 
+def model_settings(name: str | None, calibration: str | None = None) -> dict[str, str]:
+    """The settings that choose the model called `name` (see `parse_name`); `calibration` overrides the name's."""
+    if name is None:
+        return {}
+    backbone, implied = parse_name(name)
+    return {"model.name": backbone, "calibration.kind": calibration or implied}
+
+
 def display_name(config: RunConfig) -> str:
     """The short name of a configured model: sasrec, ac-sasrec, sasrec-spatial, sasrec-adversarial."""
     return short_name(config.model.name, config.calibration.kind)

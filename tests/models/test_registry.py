@@ -32,6 +32,7 @@ from actsr_cli.models.registry import (
     display_name,
     find_model,
     model_names,
+    model_settings,
     model_size,
     names_of,
     parse_name,
@@ -47,6 +48,12 @@ def test_names_on_the_command_line() -> None:
             parse_name(name)
     with pytest.raises(ConfigError, match="unknown model"):
         find_model("ac-sasrec")
+
+
+def test_a_model_is_chosen_by_two_settings() -> None:
+    assert model_settings("ac-sasrec") == {"model.name": "sasrec", "calibration.kind": "full"}
+    assert model_settings("ac-sasrec", "spatial") == {"model.name": "sasrec", "calibration.kind": "spatial"}
+    assert model_settings(None) == {}
 
 
 def test_display_names() -> None:
