@@ -73,7 +73,7 @@ def train_resolved(
         workers.agree_on(prepared.data.fingerprint)
         for text in prepared.report.warnings:
             console.warn(text)
-        check_trainable(config, prepared.data)
+        check_trainable(config, prepared.data, runs_root(runs_dir))
         if final and name is not None:
             check_no_refit(runs_root(runs_dir), config, name)
         launch = _launch(runs_root(runs_dir), workers, prepared, preset_name(resolved))

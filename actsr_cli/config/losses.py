@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actsr_cli.config.section import Choice, Choices, Probability
 
@@ -50,6 +50,18 @@ class CrossEntropyOptions(LossOptions):
     label_smoothing: Probability = Field(
         0.0, description="Share of the target's probability spread evenly over the catalogue."
     )
+    teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Finished runs, or series of runs, that teach this one (knowledge distillation)."
+    )
+    teacher_share: Probability = Field(
+        0.5, description="Share of the target's probability given to the items that the teachers expect."
+    )
+
+    @model_validator(mode="after")
+    def _shares_leave_the_target_some(self) -> Self:
+        if self.teachers and self.label_smoothing + self.teacher_share >= 1:
+            raise ValueError("loss.label_smoothing and loss.teacher_share must be less than 1 together")
+        return self
 
 
 class _Sampled(LossOptions):

@@ -20,6 +20,7 @@ class ModelOptions(Choice):
         target: `module:Class` of the implementation.
         needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
+        causal: whether one pass over a history predicts the next item after each of its items.
         calibrated: whether its attention can be calibrated.
         trained: whether it is trained by gradient descent and reads the sections `training` and `loss`.
         search: the search space of `actsr tune` if none is given, in the form of a preset's `tune` section.
@@ -31,6 +32,7 @@ class ModelOptions(Choice):
     target: ClassVar[str] = ""
     needs_users: ClassVar[bool] = False
     needs_timestamps: ClassVar[bool] = False
+    causal: ClassVar[bool] = True
     calibrated: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     search: ClassVar[dict[str, Any]] = {}
@@ -156,6 +158,7 @@ class BERT4RecOptions(PositionOptions, EncoderOptions):
     title: ClassVar[str] = "BERT4Rec"
     paper: ClassVar[str] = "Sun et al., BERT4Rec, CIKM 2019"
     target: ClassVar[str] = "actsr_cli.models.bert4rec:BERT4Rec"
+    causal: ClassVar[bool] = False
 
     name: Literal["bert4rec"] = Field("bert4rec", description=_NAME)
     mask_ratio: float = Field(0.4, gt=0, lt=1, description="Share of the positions that are masked in training.")

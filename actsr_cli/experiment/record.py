@@ -59,6 +59,7 @@ class Changes(TypedDict, total=False):
     processes: int
     precision: FixedPrecision
     backoffs: list[str] | None
+    teachers: dict[str, str] | None
     parameters: int
     error: str | None
 
@@ -116,6 +117,7 @@ class RunRecord(BaseModel):
         train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes, precision: where and how it was trained.
         backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
+        teachers: checksums of the models that have taught it, by the names of their runs; None without.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
         environment: command, versions and machine.
@@ -152,6 +154,7 @@ class RunRecord(BaseModel):
     processes: Count | None = None
     precision: FixedPrecision | None = None
     backoffs: list[str] | None = None
+    teachers: dict[str, str] | None = None
     parameters: Count | None = None
     error: str | None = None
     environment: Environment

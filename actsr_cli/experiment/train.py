@@ -21,6 +21,7 @@ from actsr_cli.experiment.precision import chosen_precision
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.recorder import Recorder, failure_recorded, record_end, record_start
 from actsr_cli.experiment.run import Run
+from actsr_cli.experiment.teachers import open_teachers
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.models.base import CountingModel, Model, SequentialModel
 from actsr_cli.models.registry import build_model
@@ -131,6 +132,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
         with failure_recorded(run, leads=training.begins_here):
             batches = batches_for(config, data, model.causal, device, workers)
             loss = build_loss(config.loss, data.n_items, _item_counts(data, device))
+            teachers = open_teachers(run, data, device)
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # the attention before training
@@ -146,14 +148,17 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             items = model.item_vectors().detach()
             precision = workers.from_leader(lambda: chosen_precision(run, items, loss, training.observer))
             settings = config.training.model_copy(update={"precision": precision})
-            trainer = Trainer(model, settings, batches, loss, hooks, workers=workers, average=average)
+            trainer = Trainer(
+                model, settings, batches, loss, hooks, workers=workers, average=average, teachers=teachers
+            )
         if training.resume:
             _take_up(training, trainer)
         if not workers.leads:
             trainer.fit()
             return trainer.state
         with failure_recorded(run):
-            record_start(run, model, device, board, workers, resume=training.resume, precision=precision)
+            resume = training.resume
+            record_start(run, model, device, board, workers, resume=resume, precision=precision, teachers=teachers)
             _fit(run, trainer)
             if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
                 save_model(run.model_file, judged, trainer.state.epoch)

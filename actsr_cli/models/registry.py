@@ -177,6 +177,7 @@ def _described(name: str) -> type[CustomOptions]:
         "own": found.options,
         "needs_users": found.needs_users,
         "needs_timestamps": found.needs_timestamps,
+        "causal": getattr(found, "causal", False),
         "calibrated": found.calibrated,
         "trained": issubclass(found, SequentialModel),
     }

@@ -17,6 +17,8 @@ from actsr_cli.models.encoder import Encoded, Pass
 from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.losses.item_rows import compared_items
+from actsr_cli.training.losses.soft_targets import soft_target_loss
+from actsr_cli.training.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Objective:
         loss: the prediction loss; the weight λ of the mask penalty comes from the model's calibration.
         precision: `bf16` computes products in bfloat16.
         workers: the processes that share each batch.
+        teachers: models whose expectations are a part of each target, or None.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Objective:
         loss: PredictionLoss,
         precision: Precision = "float32",
         workers: Workers = ALONE,
+        teachers: Teachers | None = None,
     ) -> None:
         self.model = model
+        self.teachers = teachers
         self.loss = loss
         self.precision = precision
         self.workers = workers
@@ -90,6 +95,8 @@ class Objective:
         items, negatives = compared_items(self.model, self.loss), self.loss.draw(batch.targets)
         repeats = self.model.repeats(batch, batch.rows)
         calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives, repeats) / totals.n_targets
+        if self.teachers is not None:
+            calibrated = calibrated + self._taught(self.teachers, batch, encoded.hidden, items) / totals.n_targets
         if encoded.perturbed is None:
             return Losses(calibrated)
         perturbed = self._prediction_loss(encoded.perturbed, items.detach(), batch.targets, negatives)
@@ -116,6 +123,15 @@ class Objective:
             if repeats is None:
                 return self.loss(hidden, items, targets, negatives) * len(targets)
             return self.loss.with_repeats(hidden, items, targets, negatives, repeats) * len(targets)
+
+    def _taught(self, teachers: Teachers, batch: TrainingBatch, stream: Tensor, items: Tensor) -> Tensor:
+        """What the prediction loss, summed over the targets, gains by the share of the teachers."""
+        device_type = stream.device.type
+        with self._bf16(device_type, pays=device_type != "cpu"):
+            soft = teachers.expected(batch)
+        hidden = self.model.compared(stream)
+        with self._bf16(device_type):
+            return teachers.share * soft_target_loss(hidden, items, batch.targets, soft) * len(batch.targets)
 
     def _bf16(self, device_type: str, *, pays: bool = True) -> torch.autocast:
         return torch.autocast(device_type, torch.bfloat16, enabled=pays and self.precision == "bf16")

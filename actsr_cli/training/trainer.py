@@ -27,6 +27,7 @@ from actsr_cli.training.schedule import learning_rate
 from actsr_cli.training.state import EpochRecord as EpochRecord
 from actsr_cli.training.state import TrainingState as TrainingState
 from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
+from actsr_cli.training.teachers import Teachers
 from actsr_cli.training.touched import TouchedTables
 
 _BATCHES_PER_READING = 50
@@ -95,6 +96,7 @@ class Trainer:
         hooks: the callbacks: validation, saving, progress and stopping.
         workers: the processes that share the training.
         average: the moving average of the model, updated after each step.
+        teachers: models whose expectations are a part of each target.
 
     Raises:
         ConfigError: the settings ask to update only touched rows, and the model or the loss cannot work with it.
@@ -110,6 +112,7 @@ class Trainer:
         *,
         workers: Workers = ALONE,
         average: AveragedModel | None = None,
+        teachers: Teachers | None = None,
     ) -> None:
         self.model = model
         self.average = average
@@ -117,7 +120,7 @@ class Trainer:
         self.batches = batches
         self.hooks = hooks
         self.workers = workers
-        self.objective = Objective(model, loss, config.precision, workers)
+        self.objective = Objective(model, loss, config.precision, workers, teachers)
         self.touched = TouchedTables(model, config, loss, average)
         self.optimizer = Optimizer(self.touched.others(list(model.parameters())), config)
         self.generator = torch.Generator().manual_seed(config.seed)

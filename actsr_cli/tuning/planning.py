@@ -150,7 +150,7 @@ def make_plan(
     if search.sampler == "grid":
         grid(space)  # raises now if it is too large
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
-    check_trainable(config, prepared.data)
+    check_trainable(config, prepared.data, runs_dir)
     plan = Plan(
         name=name,
         sampler=search.sampler,

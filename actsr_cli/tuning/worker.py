@@ -138,7 +138,7 @@ def run_trial(
     """
     try:
         config = with_values(base, trial.params)
-        check_trainable(config, data)
+        check_trainable(config, data, plan.runs_dir)
         name = f"{plan.name}-t{trial.number:03}"
         judge = _Judge(trial, config.training.monitor)
         with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:

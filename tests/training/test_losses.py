@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from actsr_cli.batch import PADDING
 from actsr_cli.models.repeats import Repeats
 from actsr_cli.training.losses import cross_entropy as module
+from actsr_cli.training.losses import rows
 from actsr_cli.training.losses.cross_entropy import cross_entropy
 
 
-@pytest.mark.parametrize("logits_at_a_time", [1, 50, 10_000])
+@pytest.mark.parametrize("scores_at_a_time", [1, 50, 10_000])
 @pytest.mark.parametrize("items_at_a_time", [5, 1024])
 @pytest.mark.parametrize("items_learn", [True, False])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -21,7 +22,7 @@ from actsr_cli.training.losses.cross_entropy import cross_entropy
 @pytest.mark.parametrize("bonus", [None, -2.0])
 def test_chunks_give_the_loss_and_gradients_of_the_library(
     monkeypatch: pytest.MonkeyPatch,
-    logits_at_a_time: int,
+    scores_at_a_time: int,
     items_at_a_time: int,
     items_learn: bool,
     smoothing: float,
@@ -29,8 +30,8 @@ def test_chunks_give_the_loss_and_gradients_of_the_library(
     dtype: torch.dtype,
     bonus: float | None,
 ) -> None:
-    monkeypatch.setattr(module, "_LOGITS_AT_A_TIME", {"cpu": logits_at_a_time})
-    monkeypatch.setattr(module, "_ROWS_AT_LEAST", 1)
+    monkeypatch.setattr(rows, "_SCORES_AT_A_TIME", {"cpu": scores_at_a_time})
+    monkeypatch.setattr(rows, "_ROWS_AT_LEAST", 1)
     monkeypatch.setattr(module, "_ITEMS_AT_A_TIME", items_at_a_time)
     torch.manual_seed(0)
     hidden = torch.randn(23, 8, dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,15 +14,10 @@ from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.models.repeats import Repeats
 from actsr_cli.threads import run_single_threaded
 from actsr_cli.training.losses.base import PredictionLoss
+from actsr_cli.training.losses.rows import row_parts, rows_at_a_time
 
-_LOGITS_AT_A_TIME = {"cpu": 2**21, "cuda": 2**27}
-"""Logits per chunk: on the CPU a chunk should stay in the cache, on CUDA it should fill the device."""
-_ROWS_AT_LEAST = 32
-"""Smallest number of rows per chunk: each chunk reads all item vectors, which is slow for a large catalogue."""
 _ITEMS_AT_A_TIME = 1024
 """Items per block on a CPU: what one product writes is still in the cache when it is read."""
-_ROWS_OF_A_THREAD = 64
-"""Rows below which a thread of its own gains nothing: each reads all item vectors."""
 _SMALLEST_SUM, _LARGEST_SUM = 1e-26, 1e32
 """Between them a sum of exponentials is exact: none of its parts was too large, and what was too small is nothing."""
 
@@ -91,7 +85,7 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
                 smoothing,
                 items_learn=ctx.needs_input_grad[1],
             )
-            for rows in _parts(len(targets), hidden.device)
+            for rows in row_parts(len(targets), hidden.device)
         ]
         if len(parts) > 1:
             make_ready()  # before several threads ask for it
@@ -116,14 +110,6 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
             of_bonus * scale if ctx.needs_input_grad[2] else None,
             *(None, None, None, None),
         )
-
-
-def _parts(n_rows: int, device: torch.device) -> list[slice]:
-    """The rows of each thread; all on a GPU, and if they are few."""
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    n_parts = max(1, min(threads, n_rows // _ROWS_OF_A_THREAD))
-    bounds = [n_rows * part // n_parts for part in range(n_parts + 1)]
-    return [slice(begin, end) for begin, end in pairwise(bounds)]
 
 
 class _Catalogue:
@@ -162,8 +148,7 @@ class _Catalogue:
         self.of_hidden = torch.empty_like(hidden, dtype=items.dtype)
         self.of_items = torch.zeros_like(items) if items_learn else None
         self.in_blocks = hidden.device.type == "cpu" and products == items.dtype
-        logits = _LOGITS_AT_A_TIME.get(hidden.device.type, 2**24) * items.element_size() // self.items.element_size()
-        self.at_a_time = min(len(targets), max(_ROWS_AT_LEAST, logits // len(items)))
+        self.at_a_time = rows_at_a_time(len(targets), self.items)
         self._buffer = self.items.new_empty(self.at_a_time * len(items))
         self._mean_item = items.mean(dim=0) if smoothing else None
 
