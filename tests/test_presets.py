@@ -37,7 +37,7 @@ PUBLISHED = {  # layers, heads, hidden, inner, mask weight
 
 
 def test_a_counted_model_is_given_no_setting_of_a_training(tmp_path: Path) -> None:
-    assert resolve(preset="demo", options={"model.name": "item-knn"}).config.training.epochs == 15  # the preset's
+    assert resolve(preset="demo", options={"model.name": "item-knn"}).config.training.epochs == 20  # the preset's
     file = written(tmp_path / "file.yaml", "training: {learning_rate: 0.5}\nloss: bpr")  # may serve several models
     assert resolve(preset="demo", file=file, options={"model.name": "item-knn"}).config.training.learning_rate == 0.5
     for overrides, options, said in (
