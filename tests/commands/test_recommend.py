@@ -102,6 +102,21 @@ def test_users_of_the_data(one: Recommender) -> None:
     assert [item for item in ranked["items"] if item["item"] not in bought] == whole["items"]
 
 
+def test_lists_by_an_index(tmp_path: Path) -> None:
+    """A search among all 20 items misses none; a list longer than a tenth of them is ranked exactly, which is said."""
+    users = ("--user", "u3", "--user", "u1", "--seen", "rank")
+    assert shown(*users, "--k", "2", "--index", "20") == rounded(shown(*users, "--k", "2"))
+    result = call("recommend", "one", *users, "--k", "3", "--index", "20", "--json")
+    assert json.loads(result.stdout) == rounded(shown(*users, "--k", "3"))
+    assert "2 of 2 lists ranked exactly" in result.stderr
+    elsewhere = ("--runs-dir", str(tmp_path))
+    call("train", "--model", "item-knn", "--dataset", "shop", *elsewhere)
+    assert "ItemKNN does not score items by vectors of its own" in refused(
+        "recommend", *users, "--index", "20", *elsewhere
+    )
+    assert "--index" in refused("recommend", "one", "--user", "u3", "--index", "0", exit_code=2)
+
+
 def test_files_of_users(one: Recommender, tmp_path: Path) -> None:
     (tmp_path / "users.txt").write_text("u5\n\n u6 \n")
     wanted = [as_dict(each) for each in one.recommend_users(["u9", "u5", "u6"], k=2)]
