@@ -9,7 +9,6 @@ import torch
 
 from actsr_cli.config import ModelOptions, RunConfig
 from actsr_cli.config.losses import CrossEntropyOptions
-from actsr_cli.data.manifest import sha256_of
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.model import open_model
@@ -17,6 +16,7 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.series import find_group
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import check_model
+from actsr_cli.sealed import file_checksum
 from actsr_cli.training.teachers import Teachers
 
 
@@ -50,7 +50,7 @@ def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teacher
     found = find_teachers(run.config, data, run.path.parents[2])
     if not found or not isinstance(loss, CrossEntropyOptions):
         return None
-    checksums = {teacher.name: sha256_of(teacher.model_file) for teacher in found}
+    checksums = {teacher.name: file_checksum(teacher.model_file) for teacher in found}
     if before is not None and before != checksums:
         changed = ", ".join(sorted({name for name, _ in before.items() ^ checksums.items()}))
         raise RunError(f"{run.name} cannot go on: its teachers have changed since it began ({changed})")

@@ -11,7 +11,7 @@ import pytest
 from processes import SMALL, call, made_once
 from records import change
 
-from actsr_cli.data.manifest import sha256_of
+from actsr_cli.sealed import file_checksum
 
 TRAIN = ("train", "--model", "sasrec", *SMALL, "--epochs", "1")
 
@@ -42,7 +42,9 @@ def refusal(*arguments: str) -> str:
 
 def test_a_series_teaches_a_run_that_goes_on_exactly(runs: Path) -> None:
     call(*taught("demo/sasrec/old"))
-    teachers = {f"demo/sasrec/old-s{seed}": sha256_of(runs / f"old-s{seed}" / "model.safetensors") for seed in (0, 1)}
+    teachers = {
+        f"demo/sasrec/old-s{seed}": file_checksum(runs / f"old-s{seed}" / "model.safetensors") for seed in (0, 1)
+    }
     assert record(runs / "new")["teachers"] == teachers and record(runs / "old-s0")["teachers"] is None
     call("train", "--resume", "new", "--epochs", "2")
     call(*taught("old-s0, old-s1", "--epochs", "2", name="whole"))
