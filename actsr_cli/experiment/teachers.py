@@ -47,7 +47,7 @@ def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teacher
         ConfigError, RunError: see `find_teachers`; or a teacher has changed since the training began.
     """
     loss, before = run.config.loss, run.record.teachers
-    found = find_teachers(run.config, data, run.path.parents[2])
+    found = find_teachers(run.config, data, runs_dir=run.path.parents[2])
     if not found or not isinstance(loss, CrossEntropyOptions):
         return None
     checksums = {teacher.name: file_checksum(teacher.model_file) for teacher in found}
