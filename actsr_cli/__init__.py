@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from actsr_cli.errors import ActsrError
     from actsr_cli.recommending.export import export
     from actsr_cli.recommending.recommender import Recommender
+    from actsr_cli.sessions import combine
 
 _MODULES = {
+    "combine": "actsr_cli.sessions",
     "evaluate": "actsr_cli.api",
     "export": "actsr_cli.recommending.export",
     "load": "actsr_cli.api",
@@ -39,6 +41,7 @@ __all__ = [
     "CalibratedAttention",
     "Recommender",
     "__version__",
+    "combine",
     "evaluate",
     "export",
     "load",

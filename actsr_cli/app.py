@@ -26,6 +26,7 @@ COMMANDS = {
     "preprocess": "preprocess",
     "train": "train",
     "import": "importing",
+    "combine": "combine",
     "evaluate": "evaluate",
     "recommend": "recommend",
     "similar": "recommend",

@@ -21,6 +21,7 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import Workers, joined_workers, start_processes
 from actsr_cli.errors import ConfigError
 from actsr_cli.experiment.check import check_trainable
+from actsr_cli.experiment.combining import find_members, make_ensemble
 from actsr_cli.experiment.data import data_of, prepare_for
 from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.importing import Tokens, import_weights
@@ -167,6 +168,26 @@ def import_resolved(
         console.warn(text)
     origin = Origin(sys.argv, preset_name(resolved))
     return import_weights(weights, config, prepared, tokens, runs_dir=runs_root(runs_dir), name=name, origin=origin)
+
+
+def combine(
+    runs: Sequence[str | Path | Run], *, name: str | None = None, data_dir: Place = None, runs_dir: Place = None
+) -> Run:
+    """Make one run out of several, which ranks by the mean of their scores.
+
+    Args:
+        runs: finished runs, or series of runs: a folder, DATASET/MODEL/NAME or its end.
+        name: last part of the new run's name. Default: date and time.
+        data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
+        runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
+
+    Raises:
+        RunError: a run is not there or not finished, the runs do not fit together, or there is one of the new name.
+    """
+    root = runs_root(runs_dir)
+    members = find_members(root, [str(run.path if isinstance(run, Run) else run) for run in runs])
+    prepared = data_of(members[0], data_root(data_dir))
+    return make_ensemble(members, prepared, runs_dir=root, name=name, origin=Origin(sys.argv))
 
 
 def train_in_processes(count: int, device_name: str) -> int:

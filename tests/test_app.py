@@ -27,6 +27,7 @@ from actsr_cli.models.registry import model_names
 from actsr_cli.presets import load_preset, preset_folder, preset_names, resolve, shipped_presets
 
 COMMANDS = [
+    "combine",
     "compare",
     "doctor",
     "download",

@@ -152,7 +152,8 @@ def _print_tables(group: Group, found: Sequence[Evaluation]) -> None:
     where = f"{found[0].request.split} split, {_counted(facts)}"
     if len(found) == 1:
         rows = {model: found[0].metrics, "popularity": found[0].popularity}
-        print_metrics(f"{group.name}, epoch {found[0].epoch}: {where}", rows, title)
+        of_epoch = f", epoch {found[0].epoch}" if found[0].epoch else ""  # none of an ensemble, or of other programs
+        print_metrics(f"{group.name}{of_epoch}: {where}", rows, title)
     else:
         values = [evaluation.metrics for evaluation in found]
         print_spread(f"{group.name}, {len(found)} seeds: {where}", model, values, title)

@@ -175,7 +175,7 @@ def _print_run(told: dict[str, Any]) -> None:
     _print_facts(told)
     for key, metrics in told["metrics"].items():
         split, _, protocol = key.partition("/")
-        title = f"{split} split, epoch {metrics['epoch']}"
+        title = f"{split} split" + (f", epoch {metrics['epoch']}" if metrics["epoch"] else "")
         print_metrics(title, {told["model"]: metrics_of(metrics)}, Protocol.from_key(protocol).title)
 
 

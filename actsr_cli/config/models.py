@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from actsr_cli.config.section import Choice, Choices, Probability
+from actsr_cli.config.calibration import CALIBRATIONS, CalibrationOptions
+from actsr_cli.config.section import Choice, Choices, Probability, Section
 
 _NAME = "Model, as `actsr models` lists it, or package.module:Class of your own."
 
@@ -20,6 +21,7 @@ class ModelOptions(Choice):
         target: `module:Class` of the implementation.
         needs_users: whether it learns something about each user.
         needs_timestamps: whether it reads the times of interactions.
+        made_by: the command that makes it, if it cannot be trained; else empty.
         causal: whether one pass over a history predicts the next item after each of its items.
         calibrated: whether its attention can be calibrated.
         trained: whether it is trained by gradient descent and reads the sections `training` and `loss`.
@@ -32,6 +34,7 @@ class ModelOptions(Choice):
     target: ClassVar[str] = ""
     needs_users: ClassVar[bool] = False
     needs_timestamps: ClassVar[bool] = False
+    made_by: ClassVar[str] = ""
     causal: ClassVar[bool] = True
     calibrated: ClassVar[bool] = False
     trained: ClassVar[bool] = False
@@ -263,3 +266,42 @@ class PopularityOptions(ModelOptions):
     target: ClassVar[str] = "actsr_cli.models.popularity:Popularity"
 
     name: Literal["popularity"] = Field("popularity", description=_NAME)
+
+
+class Member(Section):
+    """A model of an ensemble: a built-in one that predicts each next item, and knows neither users nor times."""
+
+    model: Annotated[SerializeAsAny[ModelOptions], BeforeValidator(MODELS.read)] = Field(description="The model.")
+    calibration: Annotated[SerializeAsAny[CalibrationOptions], BeforeValidator(CALIBRATIONS.read)] = Field(
+        description="How its attention is calibrated."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_one(self) -> Self:
+        model = self.model
+        if not (model.trained and model.causal) or model.needs_users or model.needs_timestamps:
+            raise ValueError(f"{model.name} cannot be part of an ensemble: {CAN_BE_COMBINED}")
+        if isinstance(model, CustomOptions):  # the code of others is imported only if a run's own model is it
+            raise ValueError(f"{model.name} cannot be part of an ensemble: only built-in models can")
+        return self
+
+
+CAN_BE_COMBINED = "its models predict each next item, and know neither users nor times (SASRec and GRU4Rec do so)"
+
+
+@MODELS.register_made
+class EnsembleOptions(ModelOptions):
+    """Ranks by the mean of the scores of trained models."""
+
+    title: ClassVar[str] = "Ensemble"
+    target: ClassVar[str] = "actsr_cli.models.ensemble:Ensemble"
+    made_by: ClassVar[str] = "actsr combine"
+
+    name: Literal["ensemble"] = Field("ensemble", description=_NAME)
+    members: tuple[Member, ...] = Field(min_length=2, description="The models.")
+
+    @model_validator(mode="after")
+    def _members_read_as_much(self) -> Self:
+        if any(member.model.max_length != self.max_length for member in self.members):
+            raise ValueError("the models of an ensemble must read histories of one length, model.max_length")
+        return self

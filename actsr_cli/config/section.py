@@ -81,6 +81,7 @@ class Choices(Generic[C]):
 
     Attributes:
         by_name: the registered classes.
+        made: classes of what a command makes; nobody can choose them, but a config may name them.
     """
 
     def __init__(
@@ -92,10 +93,16 @@ class Choices(Generic[C]):
         self.own = own
         self.group = group
         self.by_name: dict[str, type[C]] = {}
+        self.made: dict[str, type[C]] = {}
 
     def register(self, options: type[R]) -> type[R]:
         """Register an options class; the default of its key `named_by` is the choice's name. A class decorator."""
         self.by_name[options.model_fields[self.named_by].default] = options  # type: ignore[assignment]
+        return options
+
+    def register_made(self, options: type[R]) -> type[R]:
+        """Register an options class of what a command makes; see `register`."""
+        self.made[options.model_fields[self.named_by].default] = options  # type: ignore[assignment]
         return options
 
     @property
@@ -120,7 +127,7 @@ class Choices(Generic[C]):
         Raises:
             ValueError: there is no such choice; the message names the nearest.
         """
-        known = self.by_name.get(name) if isinstance(name, str) else None
+        known = (self.by_name | self.made).get(name) if isinstance(name, str) else None
         if known is not None:
             return known
         if self.own is not None and isinstance(name, str) and (":" in name or name in self.points()):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from actsr_cli.config import CustomOptions, RunConfig
 from actsr_cli.data.sequences import SequenceData
-from actsr_cli.errors import DataError
+from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.evaluation.judging import check_measures, configured_measures, nothing_held_out
 from actsr_cli.experiment.teachers import find_teachers
 from actsr_cli.models.registry import all_models, check_model, model_size
@@ -29,6 +29,8 @@ def check_trainable(config: RunConfig, data: SequenceData, runs_dir: Path) -> No
     """
     choose_device(config.training.device)
     model = check_model(config.model, config.calibration)
+    if model.made_by:
+        raise ConfigError(f"{config.model.name} cannot be trained", hint=f"It is made of trained runs: {model.made_by}")
     check_loss(config.loss)
     find_teachers(config, data, runs_dir)
     if model.needs_timestamps and data.timestamps is None:

@@ -61,7 +61,7 @@ def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teacher
 
 def _reads_in_order(options: type[ModelOptions]) -> bool:
     """Whether one pass over a history predicts the next item after each of its items."""
-    return options.trained and options.causal
+    return options.causal and (options.trained or bool(options.made_by))
 
 
 def _unfit(teacher: Run, config: RunConfig, data: SequenceData) -> str | None:

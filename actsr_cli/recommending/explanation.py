@@ -16,6 +16,7 @@ from actsr_cli.inspection.answers import Case, answers, case_batches
 from actsr_cli.inspection.importance import by_attention, integrated_gradients, leave_one_out, mean_input
 from actsr_cli.inspection.trace import AttentionTrace, trace
 from actsr_cli.models.base import EncoderModel, Model, SequentialModel
+from actsr_cli.models.ensemble import Ensemble
 from actsr_cli.pages.tables import table_html
 from actsr_cli.recommending.histories import KnownHistories
 from actsr_cli.recommending.recommendations import ScoredItem
@@ -116,4 +117,6 @@ def _case(histories: Histories, target: int) -> Case:
 
 
 def _has_attention(model: SequentialModel) -> bool:
-    return any(isinstance(module, CalibratedSelfAttention) for module in model.modules())
+    """Whether the model has an attention of its own; those of an ensemble's models explain only their own scores."""
+    layers = (module for module in model.modules() if isinstance(module, CalibratedSelfAttention))
+    return not isinstance(model, Ensemble) and any(layers)

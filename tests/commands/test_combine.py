@@ -1,0 +1,107 @@
+"""`actsr combine`: an ensemble of trained runs, and the other commands on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flat import batch_of
+from processes import SMALL, call, made_once
+from pydantic import ValidationError
+from records import change
+
+import actsr_cli as actsr
+from actsr_cli.config.models import Member
+from actsr_cli.experiment.run import open_run
+from actsr_cli.recommending.explanation import LEFT_OUT
+
+TRAIN = ("train", *SMALL, "--epochs", "1")
+BONUS = ("--set", "model.learn_repeats=true")
+
+
+def _three(folder: Path) -> None:
+    there = ("--runs-dir", str(folder))
+    call(*TRAIN, "--model", "ac-sasrec", "--seeds", "2", "--name", "pair", *BONUS, *there)
+    call(*TRAIN, "--model", "gru4rec", "--name", "gru", "--set", "model.similarity=cosine", *there)
+
+
+@pytest.fixture
+def runs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs on demo: a series of two, pair, and gru."""
+    shutil.copytree(made_once(tmp_path_factory, "combined", _three), place / "runs")
+    return place / "runs" / "demo"
+
+
+def refusal(*arguments: str) -> str:
+    return " ".join(call(*arguments, exit_code=1).stderr.split())
+
+
+def metrics(run: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(call("evaluate", run, "--json").stdout)["metrics"]
+    return values
+
+
+def test_the_scores_are_the_mean_of_the_scores(runs: Path) -> None:
+    said = call("combine", "pair", "gru", "--name", "all").stderr
+    assert "Combined demo/ac-sasrec/pair-s0, demo/ac-sasrec/pair-s1, demo/gru4rec/gru into demo/ensemble/all" in said
+    together, *models = (actsr.load(name).model for name in ("all", "pair-s0", "pair-s1", "gru"))
+    batch = batch_of([[1, 2, 3], [4, 5], list(range(1, 40))])
+    with torch.no_grad():
+        mean = torch.stack([model.score(batch) for model in models]).mean(dim=0)
+        torch.testing.assert_close(together.score(batch), mean, rtol=1e-4, atol=1e-5)
+    assert open_run(runs / "ensemble" / "all").record.parameters == sum(
+        sum(parameter.numel() for parameter in model.parameters()) for model in models
+    )
+
+
+def test_the_other_commands_work_on_it(runs: Path, tmp_path: Path) -> None:
+    call("combine", "pair", "--name", "two")
+    alone = [metrics(f"pair-s{seed}")["ndcg@10"] for seed in (0, 1)]
+    assert metrics("two")["ndcg@10"] not in alone
+    call("compare", "pair-s0", "two")
+    users = json.loads(call("recommend", "two", "--user", "u0001", "--k", "3", "--json").stdout)
+    assert len(users[0]["items"]) == 3
+    indexed = json.loads(call("recommend", "two", "--user", "u0001", "--k", "3", "--index", "303", "--json").stdout)
+    assert [item["item"] for item in indexed[0]["items"]] == [item["item"] for item in users[0]["items"]]
+    assert call("similar", "i007", "--run", "two", "--k", "2").stdout
+    call("export", "two", "--format", "torch-export", "--output", str(tmp_path / "exported"))
+    recommender = actsr.load("two")
+    *history, target = recommender.vocabulary.item_names[1:5]
+    assert list(recommender.explain(history, target).importance) == [LEFT_OUT]
+    assert "no calibrated or plain attention" in refusal("inspect-attention", "two")
+    assert "its weights come from demo/ac-sasrec/pair-s0" in refusal("train", "--resume", "two")
+    assert "ensemble cannot be trained" in refusal("train", "--config", str(runs / "ensemble" / "two" / "config.yaml"))
+    assert "unknown model 'ensemble'" in refusal("train", "--preset", "demo", "--model", "ensemble")
+
+
+def test_an_ensemble_teaches(runs: Path) -> None:
+    call("combine", "pair", "--name", "two")
+    call(*TRAIN, "--model", "sasrec", "--name", "taught", "--set", "loss.teachers=[demo/ensemble/two]")
+    assert list(open_run(runs / "sasrec" / "taught").record.teachers or {}) == ["demo/ensemble/two"]
+
+
+def test_what_does_not_fit_together_is_refused(runs: Path) -> None:
+    """Before a run is created."""
+    assert "pair-s0 is one run, and an ensemble needs two or more" in refusal("combine", "pair-s0", "pair-s0")
+    call(*TRAIN, "--model", "bert4rec", "--name", "cloze")
+    assert "bert4rec cannot be part of an ensemble" in refusal("combine", "pair", "cloze")
+    call(*TRAIN, "--model", "sasrec", "--name", "long", "--set", "model.max_length=10")
+    assert "must read histories of one length" in refusal("combine", "pair", "long")
+    call(*TRAIN, "--model", "sasrec", "--name", "late", "--set", "split.by=time")
+    assert "it may know the items that are held out there" in refusal("combine", "pair", "late")
+    call(*TRAIN, "--model", "sasrec", "--name", "core", "--set", "data.user_core=6")
+    assert "was trained on other data" in refusal("combine", "pair", "core")
+    change(runs / "gru4rec" / "gru" / "run.json", status="interrupted")
+    assert "gru is interrupted, not finished" in refusal("combine", "pair", "gru")
+    assert not (runs / "ensemble").exists()
+
+
+def test_code_of_others_cannot_be_a_part() -> None:
+    """A run's folder may come from anybody: code that it names as a part of an ensemble is never imported."""
+    for name in ("package.module:Class", "popularity", "sse-pt", "tisasrec"):
+        with pytest.raises(ValidationError, match="cannot be part of an ensemble"):
+            Member.model_validate({"model": {"name": name}, "calibration": {}})
