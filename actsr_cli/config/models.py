@@ -280,13 +280,13 @@ class Member(Section):
     def _can_be_one(self) -> Self:
         model = self.model
         if not (model.trained and model.causal) or model.needs_users or model.needs_timestamps:
-            raise ValueError(f"{model.name} cannot be part of an ensemble: {CAN_BE_COMBINED}")
+            raise ValueError(
+                f"{model.name} cannot be part of an ensemble, which combines models that predict each next item from "
+                "items alone, such as SASRec and GRU4Rec"
+            )
         if isinstance(model, CustomOptions):  # the code of others is imported only if a run's own model is it
             raise ValueError(f"{model.name} cannot be part of an ensemble: only built-in models can")
         return self
-
-
-CAN_BE_COMBINED = "its models predict each next item, and know neither users nor times (SASRec and GRU4Rec do so)"
 
 
 @MODELS.register_made

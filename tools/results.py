@@ -1,0 +1,78 @@
+"""Keeps the test results of single runs in docs/results.csv, from which tables of docs/results.md are made.
+
+`python -m tools.results RUN…` measures runs, adds them to the file, and prints the rows of the tables.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import actsr_cli as actsr
+from actsr_cli.evaluation.protocol import Seen
+from actsr_cli.files import replacing
+from actsr_cli.models.registry import display_name
+from actsr_cli.sessions import opened_run
+
+FILE = Path(__file__).parents[1] / "docs" / "results.csv"
+KEYS = ["data", "model", "protocol", "seed"]
+METRICS = [f"{metric}@{k}" for metric in ("hit", "ndcg") for k in (5, 10, 20)]
+_PROTOCOLS: dict[Seen, str] = {"rank": "A", "exclude": "B", "exclude-repeats": "B, repeats missed"}
+
+
+HEAD = """| data | protocol | model | seeds | Hit@5 | Hit@10 | Hit@20 | NDCG@5 | NDCG@10 | NDCG@20 |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|"""
+
+
+def measured(name: str) -> list[dict[str, object]]:
+    """The test results of a run, one row per protocol; the two readings of B are one row if no target is a repeat."""
+    run = opened_run(name, None, trust_code=False)
+    rows: list[dict[str, object]] = []
+    for seen, protocol in _PROTOCOLS.items():
+        found = actsr.evaluate(run, seen=seen, metrics=["hit", "ndcg"], k=[5, 10, 20])
+        metrics = {name: found.metrics[name] for name in METRICS}
+        if rows and metrics.items() <= rows[-1].items():
+            continue
+        model = display_name(run.config) + (", taught" if run.record.teachers else "")
+        keys = (run.config.dataset, model, protocol, run.config.training.seed, found.epoch)
+        rows.append(dict(zip([*KEYS, "epoch"], keys, strict=True)) | metrics)
+    return rows
+
+
+def add(rows: list[dict[str, object]]) -> None:
+    """Add rows to the file; a row with the same keys is replaced."""
+    kept = [read()] if FILE.exists() else []
+    frame = pd.concat([*kept, pd.DataFrame(rows)]).drop_duplicates(KEYS, keep="last").sort_values(KEYS)
+    with replacing(FILE) as scratch:
+        frame.to_csv(scratch, index=False, float_format="%.6f")
+
+
+def read() -> pd.DataFrame:
+    """The rows of the file."""
+    return pd.read_csv(FILE)
+
+
+def lines(rows: pd.DataFrame) -> list[str]:
+    """A row of a table in Markdown for each model and protocol: mean ± standard deviation over seeds."""
+    made = []
+    for (data, protocol, model), of_model in rows.groupby(["data", "protocol", "model"]):
+        cells = " | ".join(_cell(of_model[name]) for name in METRICS)
+        made.append(f"| {data} | {protocol} | `{model}` | {len(of_model)} | {cells} |")
+    return made
+
+
+def _cell(values: pd.Series[float]) -> str:
+    spread = f" ± {_short(values.std())}" if len(values) > 1 else ""
+    return f"{_short(values.mean())}{spread}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+if __name__ == "__main__":
+    for named in sys.argv[1:]:
+        add(measured(named))
+    print("\n".join(lines(read())))
