@@ -1,6 +1,6 @@
 """Keeps the test results of single runs in docs/results.csv, from which tables of docs/results.md are made.
 
-`python -m tools.results RUN…` measures runs, adds them to the file, and prints the rows of the tables.
+`python -m tools.results RUN…` measures runs, adds them to the file, and prints the tables.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ FILE = Path(__file__).parents[1] / "docs" / "results.csv"
 KEYS = ["data", "model", "protocol", "seed"]
 METRICS = [f"{metric}@{k}" for metric in ("hit", "ndcg") for k in (5, 10, 20)]
 _PROTOCOLS: dict[Seen, str] = {"rank": "A", "exclude": "B", "exclude-repeats": "B, repeats missed"}
-
-
 HEAD = """| data | protocol | model | seeds | Hit@5 | Hit@10 | Hit@20 | NDCG@5 | NDCG@10 | NDCG@20 |
 |---|---|---|---:|---:|---:|---:|---:|---:|---:|"""
 
@@ -75,4 +73,4 @@ def _short(value: float) -> str:
 if __name__ == "__main__":
     for named in sys.argv[1:]:
         add(measured(named))
-    print("\n".join(lines(read())))
+    print("\n".join([HEAD, *lines(read())]))

@@ -29,8 +29,8 @@ def combine(
 ) -> None:
     """Make one run out of several: it ranks by the mean of their scores.
 
-    Such an ensemble is better than each of its models, takes as long as all of
-    them together, and works with evaluate, compare, recommend, similar, serve
+    Such an ensemble usually ranks better than each of its models, takes as long
+    as all of them together, and works with evaluate, compare, recommend, similar, serve
     and export. Its models must be trained on the same data with the same split.
 
     [bold]Example:[/]  actsr combine beauty/ac-sasrec/five --name together

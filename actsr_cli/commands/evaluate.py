@@ -152,7 +152,7 @@ def _print_tables(group: Group, found: Sequence[Evaluation]) -> None:
     where = f"{found[0].request.split} split, {_counted(facts)}"
     if len(found) == 1:
         rows = {model: found[0].metrics, "popularity": found[0].popularity}
-        of_epoch = f", epoch {found[0].epoch}" if found[0].epoch else ""  # none of an ensemble, or of other programs
+        of_epoch = f", epoch {found[0].epoch}" if found[0].epoch else ""  # an ensemble has none
         print_metrics(f"{group.name}{of_epoch}: {where}", rows, title)
     else:
         values = [evaluation.metrics for evaluation in found]

@@ -35,7 +35,7 @@ class ModelOptions(Choice):
     needs_users: ClassVar[bool] = False
     needs_timestamps: ClassVar[bool] = False
     made_by: ClassVar[str] = ""
-    causal: ClassVar[bool] = True
+    causal: ClassVar[bool] = False
     calibrated: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     search: ClassVar[dict[str, Any]] = {}
@@ -47,6 +47,7 @@ class ModelOptions(Choice):
 class TrainedOptions(ModelOptions):
     """A model that is trained by gradient descent."""
 
+    causal: ClassVar[bool] = True
     trained: ClassVar[bool] = True
     search: ClassVar[dict[str, Any]] = {
         "training.learning_rate": {"low": 5e-4, "high": 2e-3, "log": True, "steps": 3},
@@ -296,6 +297,7 @@ class EnsembleOptions(ModelOptions):
     title: ClassVar[str] = "Ensemble"
     target: ClassVar[str] = "actsr_cli.models.ensemble:Ensemble"
     made_by: ClassVar[str] = "actsr combine"
+    causal: ClassVar[bool] = True
 
     name: Literal["ensemble"] = Field("ensemble", description=_NAME)
     members: tuple[Member, ...] = Field(min_length=2, description="The models.")

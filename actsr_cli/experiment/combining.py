@@ -17,7 +17,7 @@ from actsr_cli.experiment.model import open_model
 from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.recorder import failure_recorded
 from actsr_cli.experiment.run import Origin, Run, new_run
-from actsr_cli.experiment.series import find_group
+from actsr_cli.experiment.series import find_runs
 from actsr_cli.models.ensemble import Ensemble
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.checkpoint import save_model
@@ -31,8 +31,7 @@ def find_members(runs_dir: Path, names: Sequence[str]) -> list[Run]:
         RunError: there is no such run, there is only one, one is not finished, or they were not trained on the same
             data with the same split.
     """
-    found = {run.name: run for name in names for run in find_group(runs_dir, name).runs}
-    runs = list(found.values())
+    runs = find_runs(runs_dir, names)
     if len(runs) < 2:
         raise RunError(
             f"{runs[0].name} is one run, and an ensemble needs two or more", hint="Name several, or a series."

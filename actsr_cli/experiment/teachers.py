@@ -7,13 +7,13 @@ from typing import cast
 
 import torch
 
-from actsr_cli.config import ModelOptions, RunConfig
+from actsr_cli.config import RunConfig
 from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.model import open_model
 from actsr_cli.experiment.run import Run
-from actsr_cli.experiment.series import find_group
+from actsr_cli.experiment.series import find_runs
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import check_model
 from actsr_cli.sealed import file_checksum
@@ -29,13 +29,13 @@ def find_teachers(config: RunConfig, data: SequenceData, runs_dir: Path) -> list
     """
     if not (isinstance(config.loss, CrossEntropyOptions) and config.loss.teachers):
         return []
-    if not _reads_in_order(check_model(config.model, config.calibration)):
+    if not check_model(config.model, config.calibration).causal:
         raise ConfigError(f"loss.teachers needs a model that predicts each next item, and {config.model.name} does not")
-    found = {run.name: run for name in config.loss.teachers for run in find_group(runs_dir, name).runs}
-    for run in found.values():
+    found = find_runs(runs_dir, config.loss.teachers)
+    for run in found:
         if problem := _unfit(run, config, data):
             raise RunError(f"{run.name} cannot be a teacher: {problem}", hint="Change loss.teachers.")
-    return list(found.values())
+    return found
 
 
 def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teachers | None:
@@ -59,15 +59,10 @@ def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teacher
     return Teachers(models, loss.teacher_share, checksums)
 
 
-def _reads_in_order(options: type[ModelOptions]) -> bool:
-    """Whether one pass over a history predicts the next item after each of its items."""
-    return options.causal and (options.trained or bool(options.made_by))
-
-
 def _unfit(teacher: Run, config: RunConfig, data: SequenceData) -> str | None:
     """Why a run cannot teach a training with `config`, or None."""
     model = teacher.config.model
-    if not _reads_in_order(check_model(model, teacher.config.calibration)):
+    if not check_model(model, teacher.config.calibration).causal:
         return f"{model.name} does not predict each next item"
     if not teacher.record.finished:
         return f"it is {teacher.status}, not finished"

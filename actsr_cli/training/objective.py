@@ -125,7 +125,7 @@ class Objective:
             return self.loss.with_repeats(hidden, items, targets, negatives, repeats) * len(targets)
 
     def _taught(self, teachers: Teachers, batch: TrainingBatch, stream: Tensor, items: Tensor) -> Tensor:
-        """What the prediction loss, summed over the targets, gains by the share of the teachers."""
+        """By how much the prediction loss, summed over the targets, grows by the share of the teachers."""
         device_type = stream.device.type
         with self._bf16(device_type, pays=device_type != "cpu"):
             soft = teachers.expected(batch)

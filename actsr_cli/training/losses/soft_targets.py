@@ -28,7 +28,7 @@ class SoftTargets:
 
 
 def soft_target_loss(hidden: Tensor, items: Tensor, targets: Tensor, soft: SoftTargets) -> Tensor:
-    """What the mean cross-entropy gains if all of each target's probability moves to the items of `soft`.
+    """By how much the mean cross-entropy grows if all of each target's probability moves to the items of `soft`.
 
     The cross-entropy is linear in the wanted probabilities, so `share` times this moves a share of them. The scores of
     all rows, (targets, n_items + 1), never exist at once. Products use the type of autocast.
