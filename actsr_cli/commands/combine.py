@@ -30,8 +30,9 @@ def combine(
     """Make one run out of several: it ranks by the mean of their scores.
 
     Such an ensemble usually ranks better than each of its models, takes as long
-    as all of them together, and works with evaluate, compare, recommend, similar, serve
-    and export. Its models must be trained on the same data with the same split.
+    as all of them together, and works with evaluate, compare, recommend,
+    similar, serve and export. Its models must be trained on the same data with
+    the same split.
 
     [bold]Example:[/]  actsr combine beauty/ac-sasrec/five --name together
     """

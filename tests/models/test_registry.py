@@ -240,6 +240,7 @@ def test_classes_say_what_their_options_say(options: type[ModelOptions]) -> None
         options.calibrated,
         options.trained,
     )
+    assert getattr(chosen, "causal", False) == options.causal
 
 
 class Attentive(CustomModel):
