@@ -20,7 +20,7 @@ from actsr_cli.config import CalibrationOptions, ModelOptions, TrainedOptions
 from actsr_cli.config.models import EncoderOptions
 from actsr_cli.errors import RunError
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutput, Pass
-from actsr_cli.models.repeats import RepeatBonus, Repeats
+from actsr_cli.models.repeats import LearnedBonus, RepeatBonus, Repeats
 from actsr_cli.packing import Packing
 
 _ITEMS_AT_A_TIME = 512
@@ -112,7 +112,7 @@ class SequentialModel(Model):
 
     def __init__(self, options: ModelOptions, calibration: CalibrationOptions, n_items: int, n_users: int = 0) -> None:
         super().__init__(options, calibration, n_items, n_users)
-        self.repeat_bonus = RepeatBonus() if self.config.learn_repeats else None
+        self.repeat_bonus: RepeatBonus | None = LearnedBonus() if self.config.learn_repeats else None
 
     @abstractmethod
     def encode(self, batch: Batch, wanted: Pass = HIDDEN_STATES) -> Encoded:

@@ -74,11 +74,9 @@ class _MeanBonus(RepeatBonus):
 
     def __init__(self, bonuses: list[RepeatBonus | None]) -> None:
         super().__init__()
-        del self.scaled
         self._bonuses = [bonuses]  # in a list, so that their parameters are not registered a second time
 
     @property
     def bonus(self) -> Tensor:
-        """() what is added to a score."""
         (bonuses,) = self._bonuses
         return torch.stack([bonus.bonus for bonus in bonuses if bonus is not None]).sum() / len(bonuses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -42,16 +43,8 @@ class Repeats:
         return self.bonus * seen
 
 
-class RepeatBonus(nn.Module):
-    """The learned bonus; negative where users hardly ever take an item twice.
-
-    It answers by one number, for all users and items, what RepeatNet answers by a network (Ren et al., RepeatNet: A
-    Repeat Aware Neural Recommendation Machine for Session-Based Recommendation, AAAI 2019).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scaled = nn.Parameter(torch.zeros(()))
+class RepeatBonus(nn.Module, ABC):
+    """A bonus on the scores of items that the history holds; negative where users hardly ever take an item twice."""
 
     def forward(self, batch: Batch, rows: Tensor, n_items: int, *, causal: bool) -> Repeats:
         """The bonus of the items that the rows have seen.
@@ -72,8 +65,24 @@ class RepeatBonus(nn.Module):
         return Repeats(ordered.masked_fill(repeated, PADDING), self.bonus)
 
     @property
+    @abstractmethod
     def bonus(self) -> Tensor:
         """() what is added to a score."""
+
+
+class LearnedBonus(RepeatBonus):
+    """A bonus that is learned with the model.
+
+    It answers by one number, for all users and items, what RepeatNet answers by a network (Ren et al., RepeatNet: A
+    Repeat Aware Neural Recommendation Machine for Session-Based Recommendation, AAAI 2019).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaled = nn.Parameter(torch.zeros(()))
+
+    @property
+    def bonus(self) -> Tensor:
         return _SCALE * self.scaled
 
 

@@ -12,7 +12,7 @@ from actsr_cli.config import LOSSES
 from actsr_cli.config.losses import CustomLoss
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import SequentialModel
-from actsr_cli.models.repeats import RepeatBonus, Repeats
+from actsr_cli.models.repeats import LearnedBonus, Repeats
 from actsr_cli.training.losses.base import PredictionLoss
 from actsr_cli.training.objective import Objective
 
@@ -28,7 +28,7 @@ def model(name: str = "sasrec") -> SequentialModel:
 
 
 def seen(rows: list[int], *, causal: bool, n_items: int = 9) -> list[set[int]]:
-    repeats = RepeatBonus()(HISTORIES, torch.tensor(rows), n_items, causal=causal)
+    repeats = LearnedBonus()(HISTORIES, torch.tensor(rows), n_items, causal=causal)
     for row in repeats.items:
         assert len(row[row > 0].unique()) == len(row[row > 0])  # each item once
     return [set(row[row > 0].tolist()) for row in repeats.items]
@@ -44,8 +44,7 @@ def test_a_row_has_seen_the_items_up_to_itself() -> None:
 def test_scores_of_seen_items_are_raised_and_no_others(name: str) -> None:
     scorer = model(name).eval()
     before = scorer.score(HISTORIES)
-    assert scorer.repeat_bonus is not None
-    torch.nn.init.constant_(scorer.repeat_bonus.scaled, -0.2)
+    torch.nn.init.constant_(scorer.get_parameter("repeat_bonus.scaled"), -0.2)
     change = scorer.score(HISTORIES) - before
     expected = torch.zeros(2, 10)
     expected[0, [1, 2, 3]] = expected[1, 4] = -2.0
@@ -58,8 +57,9 @@ def test_the_bonus_falls_where_nobody_comes_back_and_rises_where_all_do() -> Non
         learner = model()
         objective = Objective(learner, prediction_loss())
         objective.backward(objective.losses(trained(HISTORIES, targets)))
-        assert learner.repeat_bonus is not None and learner.repeat_bonus.scaled.grad is not None
-        slopes.append(float(learner.repeat_bonus.scaled.grad))
+        slope = learner.get_parameter("repeat_bonus.scaled").grad
+        assert slope is not None
+        slopes.append(float(slope))
     assert slopes[0] > 0 > slopes[1]
 
 
