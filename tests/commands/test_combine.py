@@ -18,6 +18,7 @@ import actsr_cli as actsr
 from actsr_cli.config.models import Member
 from actsr_cli.experiment.run import open_run
 from actsr_cli.recommending.explanation import LEFT_OUT
+from tools import results
 
 TRAIN = ("train", *SMALL, "--epochs", "1")
 BONUS = ("--set", "model.learn_repeats=true")
@@ -105,3 +106,17 @@ def test_code_of_others_cannot_be_a_part() -> None:
     for name in ("package.module:Class", "popularity", "sse-pt", "tisasrec"):
         with pytest.raises(ValidationError, match="cannot be part of an ensemble"):
             Member.model_validate({"model": {"name": name}, "calibration": {}})
+
+
+def test_what_the_results_page_keeps_of_a_run_and_of_an_ensemble(runs: Path) -> None:
+    call("combine", "pair", "gru", "--name", "all")
+    rows = [*results.measured("pair-s1"), *results.measured("all")]
+    together = "2 ac-sasrec and 1 gru4rec, together"
+    assert [[row[key] for key in ("data", "model", "protocol", "seed", "epoch")] for row in rows] == [
+        ["demo", "ac-sasrec", "A", 1, 1],
+        ["demo", "ac-sasrec", "B", 1, 1],  # no target is a repeat: the readings of B agree
+        ["demo", together, "A", None, None],
+        ["demo", together, "B", None, None],
+    ]
+    shown = json.loads(call("evaluate", "pair-s1", "--seen", "exclude", "--k", "5,10,20", "--json").stdout)["metrics"]
+    assert [rows[1][name] for name in results.METRICS] == [shown[name] for name in results.METRICS]
