@@ -21,7 +21,7 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.distributed import Workers, joined_workers, start_processes
 from actsr_cli.errors import ConfigError
 from actsr_cli.experiment.check import check_trainable
-from actsr_cli.experiment.combining import find_members, make_ensemble
+from actsr_cli.experiment.combining import find_parts, make_ensemble
 from actsr_cli.experiment.data import data_of, prepare_for
 from actsr_cli.experiment.find import find_run, latest_run
 from actsr_cli.experiment.importing import Tokens, import_weights
@@ -29,6 +29,7 @@ from actsr_cli.experiment.launch import Launch, Launched, check_no_refit, ended,
 from actsr_cli.experiment.resume import changed_keys, check_resumable, reconfigure, resume_run
 from actsr_cli.experiment.run import Origin, Run
 from actsr_cli.experiment.status import LONGER_KEYS
+from actsr_cli.experiment.teachers import pin_teachers
 from actsr_cli.presets import ResolvedConfig, preset_for, preset_name, resolve
 from actsr_cli.progress import training_progress
 from actsr_cli.training.device import choose_device
@@ -74,7 +75,8 @@ def train_resolved(
         workers.agree_on(prepared.data.fingerprint)
         for text in prepared.report.warnings:
             console.warn(text)
-        check_trainable(config, prepared.data, runs_root(runs_dir))
+        check_trainable(config, prepared.data)
+        config = pin_teachers(config, prepared.data, runs_root(runs_dir))
         if final and name is not None:
             check_no_refit(runs_root(runs_dir), config, name)
         launch = _launch(runs_root(runs_dir), workers, prepared, preset_name(resolved))
@@ -131,7 +133,7 @@ def continue_run(
         if not only_final:
             console.note(f"Continuing {run.name}")
             with training_progress(run.config.training) as progress:
-                trained.append(ended(run, resume_run(run, prepared.data, progress, workers), workers))
+                trained.append(ended(run, resume_run(run, prepared.data, progress, workers, root), workers))
             _tell(on_trained, trained[-1])
         if final and not any(each.interrupted for each in trained):
             trained.append(refit(replace(run, config=wanted), prepared.data, launch))
@@ -185,7 +187,7 @@ def combine(
         RunError: a run is not there or not finished, the runs do not fit together, or there is one of the new name.
     """
     root = runs_root(runs_dir)
-    members = find_members(root, [str(run.path if isinstance(run, Run) else run) for run in runs])
+    members = find_parts(root, [str(run.path if isinstance(run, Run) else run) for run in runs])
     prepared = data_of(members[0], data_root(data_dir))
     return make_ensemble(members, prepared, runs_dir=root, name=name, origin=Origin(sys.argv))
 

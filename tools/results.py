@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 import actsr_cli as actsr
+from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.config.models import EnsembleOptions
 from actsr_cli.evaluation.protocol import Seen
 from actsr_cli.experiment.run import Run
@@ -36,7 +37,7 @@ def measured(name: str) -> list[dict[str, object]]:
     for seen, protocol in _PROTOCOLS.items():
         found = actsr.evaluate(run, seen=seen, metrics=["hit", "ndcg"], k=[5, 10, 20])
         metrics = {name: found.metrics[name] for name in METRICS}
-        if rows and metrics.items() <= rows[-1].items():
+        if seen == "exclude-repeats" and metrics.items() <= rows[-1].items():
             continue
         keys = {"data": run.config.dataset, "model": model, "protocol": protocol, "seed": seed}
         rows.append({**keys, "epoch": found.epoch or None, **metrics})
@@ -49,7 +50,8 @@ def _model_and_seed(run: Run) -> tuple[str, int | None]:
     if isinstance(options, EnsembleOptions):
         names = Counter(short_name(member.model.name, member.calibration.kind) for member in options.members)
         return " and ".join(f"{count} {name}" for name, count in sorted(names.items())) + ", together", None
-    return display_name(run.config) + (", taught" if run.record.teachers else ""), run.config.training.seed
+    taught = isinstance(run.config.loss, CrossEntropyOptions) and run.config.loss.teachers
+    return display_name(run.config) + (", taught" if taught else ""), run.config.training.seed
 
 
 def add(rows: list[dict[str, object]]) -> None:

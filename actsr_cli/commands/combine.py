@@ -40,4 +40,5 @@ def combine(
 
     made = sessions.combine(runs, name=name, data_dir=data_dir, runs_dir=runs_dir)
     console.note(f"Combined {made.record.imported} into {made.name}: {made.record.parameters or 0:,} parameters")
-    console.note(f"Evaluate it: actsr evaluate {made.name}")
+    measure = "" if made.config.split.by == "none" else f"actsr evaluate {made.name}   "
+    console.note(f"Next: {measure}actsr recommend {made.name}")

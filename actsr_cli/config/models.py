@@ -281,12 +281,9 @@ class Member(Section):
     def _can_be_one(self) -> Self:
         model = self.model
         if not (model.trained and model.causal) or model.needs_users or model.needs_timestamps:
-            raise ValueError(
-                f"{model.name} cannot be part of an ensemble, which combines models that predict each next item from "
-                "items alone, such as SASRec and GRU4Rec"
-            )
+            raise ValueError(f"{model.name} is not a model that predicts each next item from items alone")
         if isinstance(model, CustomOptions):  # the code of others is imported only if a run's own model is it
-            raise ValueError(f"{model.name} cannot be part of an ensemble: only built-in models can")
+            raise ValueError(f"{model.name} is not a built-in model")
         return self
 
 

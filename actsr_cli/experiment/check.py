@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from actsr_cli.config import CustomOptions, RunConfig
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.evaluation.judging import check_measures, configured_measures, nothing_held_out
-from actsr_cli.experiment.teachers import find_teachers
 from actsr_cli.models.registry import all_models, check_model, model_size
 from actsr_cli.training.device import choose_device
 from actsr_cli.training.losses import check_loss
 
 
-def check_trainable(config: RunConfig, data: SequenceData, runs_dir: Path) -> None:
+def check_trainable(config: RunConfig, data: SequenceData) -> None:
     """Raise the errors that would end a training at its start, before a run is created.
 
     Args:
         config: the settings of the training.
         data: its prepared data.
-        runs_dir: root of the runs, where its teachers are.
 
     Raises:
         ConfigError: the device is not available, or the model and its settings do not fit together.
-        RunError: a run cannot be its teacher.
         DataError: there is no training data, no validation data, or no timestamps although the model needs them.
     """
     choose_device(config.training.device)
@@ -32,7 +27,6 @@ def check_trainable(config: RunConfig, data: SequenceData, runs_dir: Path) -> No
     if model.made_by:
         raise ConfigError(f"{config.model.name} cannot be trained", hint=f"It is made of trained runs: {model.made_by}")
     check_loss(config.loss)
-    find_teachers(config, data, runs_dir)
     if model.needs_timestamps and data.timestamps is None:
         others = ", ".join(name for name, other in all_models().items() if not other.needs_timestamps)
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -17,56 +17,65 @@ from actsr_cli.experiment.model import open_model
 from actsr_cli.experiment.record import Status, now
 from actsr_cli.experiment.recorder import failure_recorded
 from actsr_cli.experiment.run import Origin, Run, new_run
-from actsr_cli.experiment.series import find_runs
+from actsr_cli.experiment.series import find_group
 from actsr_cli.models.ensemble import Ensemble
 from actsr_cli.models.registry import build_model
 from actsr_cli.training.checkpoint import save_model
 from actsr_cli.words import counted
 
 
-def find_members(runs_dir: Path, names: Sequence[str]) -> list[Run]:
-    """The runs that are combined, those of a series one after another.
+def find_parts(runs_dir: Path, names: Iterable[str]) -> list[Run]:
+    """The runs that are combined, each once; those of a series one after another.
 
     Raises:
-        RunError: there is no such run, there is only one, one is not finished, or they were not trained on the same
-            data with the same split.
+        RunError: there is no such run, there is only one, one is not finished, or they do not fit together.
     """
-    runs = find_runs(runs_dir, names)
+    runs = list({run.path: run for name in names for run in find_group(runs_dir, name).runs}.values())
     if len(runs) < 2:
-        raise RunError(
-            f"{runs[0].name} is one run, and an ensemble needs two or more", hint="Name several, or a series."
-        )
+        found = f", and {runs[0].name} is one" if runs else ""
+        raise RunError(f"an ensemble needs two or more runs{found}", hint="Name several, or a series.")
     for run in runs:
-        if not run.record.finished:
-            raise RunError(f"{run.name} is {run.status}, not finished")
-        if run.record.fingerprint != runs[0].record.fingerprint:
-            raise RunError(f"{run.name} was trained on other data than {runs[0].name}")
-        if run.config.split != runs[0].config.split:
-            raise RunError(
-                f"{run.name} has another split than {runs[0].name}: it may know the items that are held out there"
-            )
+        if problem := _unfit(run, runs[0]):
+            raise RunError(f"{run.name} cannot be part of an ensemble: {problem}", hint="Leave it out.")
     return runs
+
+
+def _unfit(run: Run, first: Run) -> str | None:
+    """Why a run cannot be combined with the first one, or None."""
+    if isinstance(run.config.model, EnsembleOptions):
+        return f"it is an ensemble itself, of {run.record.imported}"
+    try:
+        Member(model=run.config.model, calibration=run.config.calibration)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    if not run.record.finished:
+        return f"it is {run.status}, not finished"
+    if run.record.fingerprint != first.record.fingerprint:
+        return f"it was trained on other data than {first.name}"
+    if run.config.split != first.config.split:
+        return f"its split is not that of {first.name}, so it may know the items that are held out there"
+    length, other = run.config.model.max_length, first.config.model.max_length
+    if length != other:
+        return f"it reads {length} items (model.max_length), and {first.name} reads {other}"
+    return None
 
 
 def make_ensemble(runs: Sequence[Run], prepared: Prepared, *, runs_dir: Path, name: str | None, origin: Origin) -> Run:
     """Make a finished run whose model ranks by the mean of the scores of some runs.
 
     Args:
-        runs: the runs, as `find_members` returns them.
+        runs: the runs, as `find_parts` returns them.
         prepared: the data that they were trained on.
         runs_dir: root of the runs.
         name: last part of the run's name. Default: date and time.
         origin: where the run comes from, for its record.
 
     Raises:
-        RunError: their models cannot be combined, or a run of this name exists already.
+        RunError: a run of this name exists already.
     """
     first, data = runs[0].config, prepared.data
-    try:
-        members = tuple(Member(model=run.config.model, calibration=run.config.calibration) for run in runs)
-        options = EnsembleOptions(max_length=first.model.max_length, members=members)
-    except ValidationError as error:
-        raise RunError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+    members = tuple(Member(model=run.config.model, calibration=run.config.calibration) for run in runs)
+    options = EnsembleOptions(max_length=first.model.max_length, members=members)
     config = RunConfig(
         description=f"The mean of the scores of {counted(len(runs), 'model')}",
         dataset=first.dataset,

@@ -68,7 +68,7 @@ def import_weights(
         RunError: a run of this name exists already.
     """
     data = prepared.data
-    check_trainable(config, data, runs_dir)
+    check_trainable(config, data)
     others = 2 if config.model.name == "bert4rec" else 1  # padding and the mask
     n_items = weights.n_rows("item_embedding.weight") - others
     items = _order(tokens.items, n_items, data.item_names[1:], "item")

@@ -17,6 +17,7 @@ from actsr_cli.experiment.place import check_place, new_name
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin, Run, new_run
 from actsr_cli.experiment.series import finished_run
+from actsr_cli.experiment.teachers import pin_teachers
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
@@ -76,7 +77,7 @@ def train_new(config: RunConfig, data: SequenceData, launch: Launch, name: str |
     with ExitStack() as held:
         run = launch.workers.from_leader(lambda: held.enter_context(made))
         observer = held.enter_context(launch.observe(run))
-        return ended(run, train_run(run, data, observer, launch.workers), launch.workers)
+        return ended(run, train_run(run, data, observer, launch.workers, runs_dir=launch.runs_dir), launch.workers)
 
 
 def ended(run: Run, state: TrainingState, workers: Workers) -> Launched:
@@ -178,7 +179,8 @@ def refit(run: Run, data: SequenceData, launch: Launch) -> Launched:
             raise RunError(f"{run.name} was trained on other data")
         check_no_refit(launch.runs_dir, run.config, record.name)
         origin = replace(launch.origin, preset=record.preset, source=run.name)
-        return refit_config(run), origin, f"{record.name}-refit"
+        config = pin_teachers(refit_config(run), data, launch.runs_dir)
+        return config, origin, f"{record.name}-refit"
 
     config, origin, name = launch.workers.from_leader(checked)
     return train_new(config, data.split_by(config.split), replace(launch, origin=origin), name)

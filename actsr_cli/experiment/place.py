@@ -83,10 +83,15 @@ def check_place(path: Path, hint: str | None = None) -> None:
     if not is_run(path) and not _holds_a_beginning(path):
         raise RunError(f"there is a folder {path} already, and it is not a run", hint="Give another --name.")
     if has_finished_epoch(path):
-        raise RunError(
-            f"there is a run {path} already",
-            hint=hint or f"Give another --name, or continue it: actsr train --resume {name}",
-        )
+        raise RunError(f"there is a run {path} already", hint=hint or _instead_of(path, name))
+
+
+def _instead_of(path: Path, name: str) -> str:
+    """What to do about a run with results that is in the way."""
+    with suppress(RunError):  # a damaged one
+        if read_record(path).imported is not None:
+            return f"Give another --name, or delete it: actsr runs delete {name}"
+    return f"Give another --name, or continue it: actsr train --resume {name}"
 
 
 def free_place(parent: Path, name: str | None) -> Path:

@@ -59,7 +59,6 @@ class Changes(TypedDict, total=False):
     processes: int
     precision: FixedPrecision
     backoffs: list[str] | None
-    teachers: dict[str, str] | None
     parameters: int
     error: str | None
 
@@ -107,7 +106,7 @@ class RunRecord(BaseModel):
         preset: name or file of its preset, or None.
         study, trial: the study that it belongs to and the number of its trial, or None.
         source: for a refit, the name of the run that was refitted.
-        imported: the file that its weights come from, if another program has trained them.
+        imported: what its weights come from, if no training: a file of another program, or the runs of an ensemble.
         fingerprint: fingerprint of its prepared data.
         data_folder: absolute path of the prepared data when the run was made.
         users, items, interactions: size of the data.
@@ -117,7 +116,6 @@ class RunRecord(BaseModel):
         train_seconds, validation_seconds: sums over all epochs.
         device, threads, processes, precision: where and how it was trained.
         backoffs: each time that it went back an epoch to continue with a lower learning rate: where and why.
-        teachers: checksums of the models that have taught it, by the names of their runs; None without.
         parameters: number of trained parameters.
         error: the error of a failed run, or None.
         environment: command, versions and machine.
@@ -154,7 +152,6 @@ class RunRecord(BaseModel):
     processes: Count | None = None
     precision: FixedPrecision | None = None
     backoffs: list[str] | None = None
-    teachers: dict[str, str] | None = None
     parameters: Count | None = None
     error: str | None = None
     environment: Environment

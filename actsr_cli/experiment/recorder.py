@@ -20,7 +20,6 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.experiment.tensorboard import TensorBoard
 from actsr_cli.files import write_text
 from actsr_cli.models.base import Model
-from actsr_cli.training.teachers import Teachers
 from actsr_cli.training.trainer import EpochRecord, Observer, TrainingState
 
 if TYPE_CHECKING:
@@ -108,7 +107,6 @@ def record_start(
     *,
     resume: bool,
     precision: FixedPrecision = "float32",
-    teachers: Teachers | None = None,
 ) -> None:
     """Record where and how a training runs, when it begins or is resumed."""
     run.update(
@@ -118,7 +116,6 @@ def record_start(
         threads=torch.get_num_threads(),
         processes=workers.count,
         precision=precision,
-        teachers=None if teachers is None else teachers.checksums,
         error=None,
         ended=None,
     )

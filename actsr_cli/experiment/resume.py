@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from logging import getLogger
+from pathlib import Path
 
 from actsr_cli.config import RunConfig
 from actsr_cli.config.schema import leaves
@@ -75,7 +76,9 @@ def _check_resumable(run: Run) -> None:
         )
 
 
-def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE) -> TrainingState:
+def resume_run(
+    run: Run, data: SequenceData, observer: Observer, workers: Workers = ALONE, runs_dir: Path | None = None
+) -> TrainingState:
     """Resume a run from its last checkpoint, exactly as if it had never stopped.
 
     A run without a checkpoint is trained anew. If only the end of a run was not recorded, it is recorded.
@@ -91,7 +94,7 @@ def resume_run(run: Run, data: SequenceData, observer: Observer, workers: Worker
         raise RunError(f"{run.name} was trained on other data, so it cannot be resumed")
     with run.training_lock() if workers.leads else nullcontext():
         anew = workers.from_leader(lambda: _begins_anew(run))
-        return carry_out(Training(run, data, observer, workers, resume=not anew))
+        return carry_out(Training(run, data, observer, workers, resume=not anew, runs_dir=runs_dir))
 
 
 def _check_same_processes(run: Run, workers: Workers) -> None:

@@ -54,7 +54,7 @@ class Origin:
         data_folder: the folder of the prepared data.
         study, trial: the study and the number of the trial, if the run is a trial.
         source: the original run, if this run is a refit on all data.
-        imported: the file that the weights come from, if another program has trained them.
+        imported: what the weights come from, if no training: a file of another program, or the runs of an ensemble.
     """
 
     command: Sequence[str] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,15 +64,6 @@ def find_group(runs_dir: Path, name: str | None = None, *, finished: bool = True
         if finished:
             _check_finished(run)
     return Group(runs[0].name.rpartition("-s")[0], tuple(runs), is_series=True)
-
-
-def find_runs(runs_dir: Path, names: Iterable[str]) -> list[Run]:
-    """The runs of these names, each once; those of a series one after another.
-
-    Raises:
-        RunError: see `find_group`.
-    """
-    return list({run.name: run for name in names for run in find_group(runs_dir, name).runs}.values())
 
 
 def find_folders(runs_dir: Path, name: str) -> list[Path]:

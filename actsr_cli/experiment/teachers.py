@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import cast
 
@@ -12,51 +13,97 @@ from actsr_cli.config.losses import CrossEntropyOptions
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ConfigError, RunError
 from actsr_cli.experiment.model import open_model
-from actsr_cli.experiment.run import Run
-from actsr_cli.experiment.series import find_runs
+from actsr_cli.experiment.place import is_run
+from actsr_cli.experiment.run import Run, open_run
+from actsr_cli.experiment.series import find_group
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import check_model
 from actsr_cli.sealed import file_checksum
 from actsr_cli.training.teachers import Teachers
 
+_PINNED = re.compile(r"(.+)@([0-9a-f]{8})")
+"""A teacher in the settings of a run: its path below the root of the runs, and the checksum of its model."""
+_RESTORE = "Restore it from a copy, or train a new run with other loss.teachers."
+
+
+def pin_teachers(config: RunConfig, data: SequenceData, runs_dir: Path) -> RunConfig:
+    """The settings of a training whose `loss.teachers` name each run as DATASET/MODEL/NAME@CHECKSUM.
+
+    A new run keeps them: what teaches it stays the same when it is resumed or refitted, also if there are other runs of
+    such names by then.
+
+    Raises:
+        ConfigError, RunError: see `find_teachers`.
+    """
+    runs = find_teachers(config, data, runs_dir)
+    if not runs:
+        return config
+    root = runs_dir.resolve()
+    places = [run.path.relative_to(root) if run.path.is_relative_to(root) else run.path for run in runs]
+    pinned = tuple(
+        f"{place.as_posix()}@{file_checksum(run.model_file)}" for place, run in zip(places, runs, strict=True)
+    )
+    return config.model_copy(update={"loss": config.loss.model_copy(update={"teachers": pinned})})
+
 
 def find_teachers(config: RunConfig, data: SequenceData, runs_dir: Path) -> list[Run]:
-    """The runs that teach a training with `config`, those of a series one after another.
+    """The runs that teach a training with `config`, each once; those of a series one after another.
 
     Raises:
         ConfigError: the model that is trained cannot learn from others.
-        RunError: there is no such run, it is not finished, or it cannot teach this training.
+        RunError: there is no such run, it is not finished, it has changed, or it cannot teach this training.
     """
     if not (isinstance(config.loss, CrossEntropyOptions) and config.loss.teachers):
         return []
     if not check_model(config.model, config.calibration).causal:
         raise ConfigError(f"loss.teachers needs a model that predicts each next item, and {config.model.name} does not")
-    found = find_runs(runs_dir, config.loss.teachers)
-    for run in found:
+    found = {run.path: run for name in config.loss.teachers for run in _called(name, runs_dir)}
+    for run in found.values():
         if problem := _unfit(run, config, data):
             raise RunError(f"{run.name} cannot be a teacher: {problem}", hint="Change loss.teachers.")
-    return found
+    return list(found.values())
 
 
-def open_teachers(run: Run, data: SequenceData, device: torch.device) -> Teachers | None:
-    """The teachers of a run's training, on its device; None if it has none.
+def open_teachers(
+    config: RunConfig, data: SequenceData, runs_dir: Path | None, device: torch.device
+) -> Teachers | None:
+    """The teachers of a training, on its device; None if it has none.
 
-    A training that is resumed must find the same models as before: their checksums are in its record.
+    Args:
+        config: its settings.
+        data: its prepared data.
+        runs_dir: root of the runs. A training without teachers needs none.
+        device: where it computes.
 
     Raises:
-        ConfigError, RunError: see `find_teachers`; or a teacher has changed since the training began.
+        ConfigError, RunError: see `find_teachers`.
     """
-    loss, before = run.config.loss, run.record.teachers
-    found = find_teachers(run.config, data, runs_dir=run.path.parents[2])
-    if not found or not isinstance(loss, CrossEntropyOptions):
+    loss = config.loss
+    if not (isinstance(loss, CrossEntropyOptions) and loss.teachers):
         return None
-    checksums = {teacher.name: file_checksum(teacher.model_file) for teacher in found}
-    if before is not None and before != checksums:
-        changed = ", ".join(sorted({name for name, _ in before.items() ^ checksums.items()}))
-        raise RunError(f"{run.name} cannot go on: its teachers have changed since it began ({changed})")
+    if runs_dir is None:
+        raise ValueError("a training with teachers needs runs_dir")
+    runs = find_teachers(config, data, runs_dir)
     with torch.random.fork_rng(devices=[]):  # building a model draws random numbers, which its training would miss
-        models = [cast(SequentialModel, open_model(teacher)[0]).to(device) for teacher in found]
-    return Teachers(models, loss.teacher_share, checksums)
+        models = [cast(SequentialModel, open_model(run)[0]).to(device) for run in runs]
+    return Teachers(models, loss.teacher_share)
+
+
+def _called(name: str, runs_dir: Path) -> tuple[Run, ...]:
+    """The runs of a name in `loss.teachers`."""
+    pinned = _PINNED.fullmatch(name)
+    if pinned is None:
+        return find_group(runs_dir, name).runs
+    place, checksum = pinned.groups()
+    path = runs_dir / place
+    if not is_run(path):
+        raise RunError(f"there is no teacher {place} in {runs_dir}", hint=_RESTORE)
+    run = open_run(path)
+    if run.model_file.exists() and file_checksum(run.model_file) != checksum:
+        raise RunError(
+            f"the teacher {place} has changed: its model does not have the checksum {checksum}", hint=_RESTORE
+        )
+    return (run,)
 
 
 def _unfit(teacher: Run, config: RunConfig, data: SequenceData) -> str | None:
@@ -66,6 +113,8 @@ def _unfit(teacher: Run, config: RunConfig, data: SequenceData) -> str | None:
         return f"{model.name} does not predict each next item"
     if not teacher.record.finished:
         return f"it is {teacher.status}, not finished"
+    if not teacher.model_file.exists():
+        return f"its {teacher.model_file.name} is missing"
     if teacher.record.fingerprint != data.fingerprint:
         return "it was trained on other data"
     if config.split.by != "none" and teacher.config.split != config.split:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +55,7 @@ class Training:
         workers: the processes that share the training; only the first writes files.
         stop: returns True to interrupt the training, as Ctrl-C does.
         resume: whether to continue from the last checkpoint.
+        runs_dir: root of the runs, where its teachers are; None if it has none.
     """
 
     run: Run
@@ -62,6 +64,7 @@ class Training:
     workers: Workers = ALONE
     stop: Callable[[], bool] = _never
     resume: bool = False
+    runs_dir: Path | None = None
 
     @property
     def config(self) -> RunConfig:
@@ -84,6 +87,7 @@ def train_run(
     observer: Observer,
     workers: Workers = ALONE,
     stop: Callable[[], bool] = _never,
+    runs_dir: Path | None = None,
 ) -> TrainingState:
     """Train a new run until it is finished or interrupted; all results are in its folder.
 
@@ -93,6 +97,7 @@ def train_run(
         observer: is notified of progress.
         workers: the processes that share the training; only the first writes files.
         stop: returns True to interrupt the training, as Ctrl-C does.
+        runs_dir: root of the runs, where its teachers are; None if it has none.
 
     Returns:
         History and best epoch; the run's record says whether it is `finished` or `interrupted`.
@@ -100,7 +105,7 @@ def train_run(
     Raises:
         RunError: a loss is not finite.
     """
-    return carry_out(Training(run, data, observer, workers, stop))
+    return carry_out(Training(run, data, observer, workers, stop, runs_dir=runs_dir))
 
 
 def carry_out(training: Training) -> TrainingState:
@@ -132,7 +137,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
         with failure_recorded(run, leads=training.begins_here):
             batches = batches_for(config, data, model.causal, device, workers)
             loss = build_loss(config.loss, data.n_items, _item_counts(data, device))
-            teachers = open_teachers(run, data, device)
+            teachers = open_teachers(config, data, training.runs_dir, device)
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
                 watch.epoch_finished(0)  # the attention before training
@@ -158,7 +163,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             return trainer.state
         with failure_recorded(run):
             resume = training.resume
-            record_start(run, model, device, board, workers, resume=resume, precision=precision, teachers=teachers)
+            record_start(run, model, device, board, workers, resume=resume, precision=precision)
             _fit(run, trainer)
             if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
                 save_model(run.model_file, judged, trainer.state.epoch)

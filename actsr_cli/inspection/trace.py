@@ -148,7 +148,11 @@ def trace(model: Model, batch: Batch) -> AttentionTrace:
         encoded = model.encode(inputs, Pass(keep_stages=True))
         layers = tuple(layer.stages for layer in encoded.layers if layer.stages is not None)
         if not layers:
-            raise RunError(f"{type(model).__name__} has no calibrated or plain attention of actsr to inspect")
+            made = model.config.made_by  # of models that have attention of their own
+            raise RunError(
+                f"{type(model).__name__} has no calibrated or plain attention of actsr to inspect",
+                hint="Inspect the runs that it is made of, one by one." if made else None,
+            )
         scores = model.scores_after(inputs, encoded.hidden[inputs.packing.last])
     return AttentionTrace(inputs.padded().item_ids, inputs.lengths, layers, scores)
 

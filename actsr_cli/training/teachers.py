@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -17,18 +17,16 @@ from actsr_cli.training.losses.soft_targets import SoftTargets
 class Teachers:
     """Causal models of the same catalogue, whose mean scores are the soft targets of a training.
 
-    A bonus for items that the history holds is left out, as in the loss that teaches everything but the bonus.
+    Their bonus for items that the history holds (`model.learn_repeats`) is left out: each model learns its own.
 
     Args:
         models: the models, at least one, on the device of the training.
         share: how much of each target's probability goes to what they expect.
-        checksums: those of the models' files, by the names of their runs.
     """
 
-    def __init__(self, models: Sequence[SequentialModel], share: float, checksums: Mapping[str, str]) -> None:
+    def __init__(self, models: Sequence[SequentialModel], share: float) -> None:
         self.models = [model.eval().requires_grad_(False) for model in models]
         self.share = share
-        self.checksums = dict(checksums)
 
     def expected(self, batch: TrainingBatch) -> SoftTargets:
         """What the models expect after each trained row of a batch."""

@@ -17,6 +17,7 @@ from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import prepare_for
 from actsr_cli.experiment.find import latest_run
 from actsr_cli.experiment.run import Run
+from actsr_cli.experiment.teachers import pin_teachers
 from actsr_cli.models.registry import display_name, find_model
 from actsr_cli.plugins import check_trusted, named_by_run, trust
 from actsr_cli.presets import TUNE, Preset, ResolvedConfig, load_preset, preset_name, resolve
@@ -150,7 +151,8 @@ def make_plan(
     if search.sampler == "grid":
         grid(space)  # raises now if it is too large
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
-    check_trainable(config, prepared.data, runs_dir)
+    check_trainable(config, prepared.data)
+    config = pin_teachers(config, prepared.data, runs_dir)
     plan = Plan(
         name=name,
         sampler=search.sampler,

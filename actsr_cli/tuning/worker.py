@@ -25,6 +25,7 @@ from actsr_cli.experiment.check import check_trainable
 from actsr_cli.experiment.data import data_of_fingerprint
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin, Run, new_run
+from actsr_cli.experiment.teachers import pin_teachers
 from actsr_cli.experiment.train import train_run
 from actsr_cli.presets import with_values
 from actsr_cli.training.interrupt import stop_on_interrupt
@@ -138,12 +139,13 @@ def run_trial(
     """
     try:
         config = with_values(base, trial.params)
-        check_trainable(config, data, plan.runs_dir)
+        check_trainable(config, data)
+        config = pin_teachers(config, data, plan.runs_dir)
         name = f"{plan.name}-t{trial.number:03}"
         judge = _Judge(trial, config.training.monitor)
         with new_run(plan.runs_dir, config, data, name=name, origin=replace(origin, trial=trial.number)) as run:
             trial.set_user_attr(RUN, run.name)
-            state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping())
+            state = train_run(run, data, judge, stop=lambda: judge.gives_up or stopping(), runs_dir=plan.runs_dir)
     except DiskError:  # the other trials would fail, too; the next call repeats this one, which has not died
         with suppress(ActsrError, OSError):
             fail_and_repeat(study, trial.number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from records import change
 
 import actsr_cli as actsr
 from actsr_cli.config.models import Member
+from actsr_cli.errors import RunError
 from actsr_cli.experiment.run import open_run
 from actsr_cli.recommending.explanation import LEFT_OUT
 from tools import results
@@ -73,7 +75,8 @@ def test_the_other_commands_work_on_it(runs: Path, tmp_path: Path) -> None:
     recommender = actsr.load("two")
     *history, target = recommender.vocabulary.item_names[1:5]
     assert list(recommender.explain(history, target).importance) == [LEFT_OUT]
-    assert "no calibrated or plain attention" in refusal("inspect-attention", "two")
+    assert "Inspect the runs that it is made of, one by one" in refusal("inspect-attention", "two")
+    assert "or delete it: actsr runs delete demo/ensemble/two" in refusal("combine", "pair", "--name", "two")
     assert "its weights come from demo/ac-sasrec/pair-s0" in refusal("train", "--resume", "two")
     assert "ensemble cannot be trained" in refusal("train", "--config", str(runs / "ensemble" / "two" / "config.yaml"))
     assert "unknown model 'ensemble'" in refusal("train", "--preset", "demo", "--model", "ensemble")
@@ -81,34 +84,43 @@ def test_the_other_commands_work_on_it(runs: Path, tmp_path: Path) -> None:
 
 def test_an_ensemble_teaches(runs: Path) -> None:
     call("combine", "pair", "--name", "two")
+    assert "it is an ensemble itself, of demo/ac-sasrec/pair-s0, demo/ac-sasrec/pair-s1" in refusal(
+        "combine", "two", "gru"
+    )
     call(*TRAIN, "--model", "sasrec", "--name", "taught", "--set", "loss.teachers=[demo/ensemble/two]")
-    assert list(open_run(runs / "sasrec" / "taught").record.teachers or {}) == ["demo/ensemble/two"]
+    assert "demo/ensemble/two@" in (runs / "sasrec" / "taught" / "config.yaml").read_text()
 
 
 def test_what_does_not_fit_together_is_refused(runs: Path) -> None:
     """Before a run is created."""
-    assert "pair-s0 is one run, and an ensemble needs two or more" in refusal("combine", "pair-s0", "pair-s0")
+    assert "an ensemble needs two or more runs, and demo/ac-sasrec/pair-s0 is one" in refusal("combine", "pair-s0")
+    with pytest.raises(RunError, match=r"an ensemble needs two or more runs$"):
+        actsr.combine([])
     call(*TRAIN, "--model", "bert4rec", "--name", "cloze")
-    assert "bert4rec cannot be part of an ensemble" in refusal("combine", "pair", "cloze")
+    assert "cloze cannot be part of an ensemble: bert4rec is not a model that predicts" in refusal(
+        "combine", "pair", "cloze"
+    )
     call(*TRAIN, "--model", "sasrec", "--name", "long", "--set", "model.max_length=10")
-    assert "must read histories of one length" in refusal("combine", "pair", "long")
+    assert "it reads 10 items (model.max_length), and demo/ac-sasrec/pair-s0 reads 20" in refusal(
+        "combine", "pair", "long"
+    )
     call(*TRAIN, "--model", "sasrec", "--name", "late", "--set", "split.by=time")
     assert "it may know the items that are held out there" in refusal("combine", "pair", "late")
     call(*TRAIN, "--model", "sasrec", "--name", "core", "--set", "data.user_core=6")
     assert "was trained on other data" in refusal("combine", "pair", "core")
     change(runs / "gru4rec" / "gru" / "run.json", status="interrupted")
-    assert "gru is interrupted, not finished" in refusal("combine", "pair", "gru")
+    assert "gru cannot be part of an ensemble: it is interrupted, not finished" in refusal("combine", "pair", "gru")
     assert not (runs / "ensemble").exists()
 
 
 def test_code_of_others_cannot_be_a_part() -> None:
     """A run's folder may come from anybody: code that it names as a part of an ensemble is never imported."""
     for name in ("package.module:Class", "popularity", "sse-pt", "tisasrec"):
-        with pytest.raises(ValidationError, match="cannot be part of an ensemble"):
+        with pytest.raises(ValidationError, match="is not a "):
             Member.model_validate({"model": {"name": name}, "calibration": {}})
 
 
-def test_what_the_results_page_keeps_of_a_run_and_of_an_ensemble(runs: Path) -> None:
+def test_what_the_results_page_keeps_of_a_run_and_of_an_ensemble(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call("combine", "pair", "gru", "--name", "all")
     rows = [*results.measured("pair-s1"), *results.measured("all")]
     together = "2 ac-sasrec and 1 gru4rec, together"
@@ -120,3 +132,5 @@ def test_what_the_results_page_keeps_of_a_run_and_of_an_ensemble(runs: Path) -> 
     ]
     shown = json.loads(call("evaluate", "pair-s1", "--seen", "exclude", "--k", "5,10,20", "--json").stdout)["metrics"]
     assert [rows[1][name] for name in results.METRICS] == [shown[name] for name in results.METRICS]
+    monkeypatch.setattr(actsr, "evaluate", lambda *_, **__: SimpleNamespace(metrics=shown, epoch=1))
+    assert [row["protocol"] for row in results.measured("pair-s1")] == ["A", "B"]  # also if all numbers are equal

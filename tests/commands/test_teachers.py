@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from processes import SMALL, call, made_once
 from records import change
 
+from actsr_cli.config.losses import CrossEntropyOptions
+from actsr_cli.experiment.run import open_run
 from actsr_cli.sealed import file_checksum
 
 TRAIN = ("train", "--model", "sasrec", *SMALL, "--epochs", "1")
@@ -31,9 +31,15 @@ def taught(teachers: str, *more: str, name: str = "new") -> tuple[str, ...]:
     return (*TRAIN, "--name", name, "--set", f"loss.teachers=[{teachers}]", *more)
 
 
-def record(run: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((run / "run.json").read_text())
-    return values
+def teachers_of(run: Path) -> list[str]:
+    """The teachers in the settings of a run."""
+    loss = open_run(run).config.loss
+    assert isinstance(loss, CrossEntropyOptions)
+    return list(loss.teachers)
+
+
+def pinned(name: str, runs_dir: Path) -> str:
+    return f"{name}@{file_checksum(runs_dir / name / 'model.safetensors')}"
 
 
 def refusal(*arguments: str) -> str:
@@ -42,10 +48,7 @@ def refusal(*arguments: str) -> str:
 
 def test_a_series_teaches_a_run_that_goes_on_exactly(runs: Path) -> None:
     call(*taught("demo/sasrec/old"))
-    teachers = {
-        f"demo/sasrec/old-s{seed}": file_checksum(runs / f"old-s{seed}" / "model.safetensors") for seed in (0, 1)
-    }
-    assert record(runs / "new")["teachers"] == teachers and record(runs / "old-s0")["teachers"] is None
+    assert teachers_of(runs / "new") == [pinned(f"demo/sasrec/old-s{seed}", runs.parents[1]) for seed in (0, 1)]
     call("train", "--resume", "new", "--epochs", "2")
     call(*taught("old-s0, old-s1", "--epochs", "2", name="whole"))
     model = (runs / "new" / "model.safetensors").read_bytes()
@@ -60,17 +63,53 @@ def test_other_models_teach_and_learn(runs: Path) -> None:
     call("train", "--model", "gru4rec", *SMALL, "--epochs", "1", "--name", "gru")
     call(*taught("demo/gru4rec/gru, old-s1", "--refit"))
     call(*taught("new", "--model", "ac-sasrec", name="calibrated"))
-    refitted = record(runs / "new-refit")
-    assert refitted["status"] == "finished" and list(refitted["teachers"]) == ["demo/gru4rec/gru", "demo/sasrec/old-s1"]
-    assert record(runs.parent / "ac-sasrec" / "calibrated")["teachers"].keys() == {"demo/sasrec/new"}
+    root = runs.parents[1]
+    assert open_run(runs / "new-refit").record.finished
+    assert teachers_of(runs / "new-refit") == [
+        pinned(each, root) for each in ("demo/gru4rec/gru", "demo/sasrec/old-s1")
+    ]
+    assert teachers_of(root / "demo" / "ac-sasrec" / "calibrated") == [pinned("demo/sasrec/new", root)]
+
+
+def test_a_run_keeps_its_teachers(runs: Path) -> None:
+    """Whatever runs of such names there are later, and wherever its folder is."""
+    call(*taught("old-s0"))
+    call("train", "--model", "gru4rec", *SMALL, "--epochs", "1", "--name", "old-s0")
+    elsewhere = runs.parents[2] / "copied"
+    shutil.copytree(runs / "new", elsewhere)
+    call("train", "--resume", "new", "--epochs", "2")
+    call("train", "--resume", str(elsewhere), "--epochs", "2")
+    assert (elsewhere / "model.safetensors").read_bytes() == (runs / "new" / "model.safetensors").read_bytes()
 
 
 def test_a_teacher_that_has_changed_is_refused(runs: Path) -> None:
-    call(*taught("old-s0"))
+    """Also by a refit, and by a series that other models would teach."""
+    call(*taught("old-s0", "--seeds", "2"))
     call("train", "--resume", "old-s0", "--epochs", "2")
-    said = refusal("train", "--resume", "new", "--epochs", "2")
-    assert "sasrec/new cannot go on: its teachers have changed since it began (demo/sasrec/old-s0)" in said
-    assert record(runs / "new")["status"] == "finished"
+    again = (("--resume", "new-s0", "--epochs", "2"), ("--resume", "new-s0", "--refit"))
+    for arguments in again:
+        said = refusal("train", *arguments)
+        assert "the teacher demo/sasrec/old-s0 has changed: its model does not have the checksum" in said
+    assert open_run(runs / "new-s0").record.finished and not (runs / "new-s0-refit").exists()
+    assert "new-s0 has different settings or data than this series" in refusal(*taught("old-s0", "--seeds", "3"))
+    shutil.rmtree(runs / "old-s0")
+    for arguments in again:
+        assert "there is no teacher demo/sasrec/old-s0 in" in refusal("train", *arguments)
+
+
+def test_a_study_goes_on_with_the_same_teachers_only(runs: Path, place: Path) -> None:
+    space = place / "space.yaml"
+    space.write_text("model.layers: [1]\n")
+    study = ("tune", "--grid", "--model", "sasrec", *SMALL[:-2], "--epochs", "1", "--space", str(space))
+    call(*study, "--set", "loss.teachers=[old-s0]")
+    call("train", "--resume", "old-s0", "--epochs", "2")
+    assert "differs in: settings" in refusal(*study, "--set", "loss.teachers=[old-s0]")
+
+
+def test_copies_of_one_run_are_several_teachers(runs: Path) -> None:
+    shutil.copytree(runs / "old-s0", runs / "copy")
+    call(*taught("copy, old-s0, old-s0"))
+    assert [each.partition("@")[0] for each in teachers_of(runs / "new")] == ["demo/sasrec/copy", "demo/sasrec/old-s0"]
 
 
 def test_what_cannot_teach_is_refused(runs: Path) -> None:
@@ -87,6 +126,8 @@ def test_what_cannot_teach_is_refused(runs: Path) -> None:
     assert "it was trained on other data" in refusal(*taught("old-s0", "--set", "data.user_core=6"))
     change(runs / "old-s1" / "run.json", status="interrupted")
     assert "old-s1 cannot be a teacher: it is interrupted, not finished" in refusal(*taught("old-s1"))
+    (runs / "old-s0" / "model.safetensors").unlink()
+    assert "old-s0 cannot be a teacher: its model.safetensors is missing" in refusal(*taught("old-s0"))
     cloze = ("train", "--model", "bert4rec", *SMALL, "--epochs", "1", "--set", "loss.teachers=[old-s0]")
     assert "needs a model that predicts each next item, and bert4rec does not" in refusal(*cloze)
     assert not (runs / "new").exists()

@@ -80,10 +80,14 @@ def test_threads_share_the_rows_of_soft_targets() -> None:
 def test_teachers_expect_what_their_mean_scores_say(similarity: str) -> None:
     """They score as in evaluation: dropout is off, and each prefix sees what came before it only."""
     teachers = [model(1, similarity=similarity), model(2, similarity=similarity, layers=1, calibration="full")]
+    teachers.append(model(3, similarity=similarity, learn_repeats=True))
     batch = training_batch()
-    soft = Teachers(teachers, 0.5, {}).expected(batch)
     prefixes = [history[:end] for history in HISTORIES for end in range(1, len(history) + 1)]
-    mean = torch.stack([teacher.score(batch_of(prefixes)) for teacher in teachers]).mean(dim=0)
+    mean = torch.stack([teacher.eval().score(batch_of(prefixes)) for teacher in teachers]).mean(dim=0)
+    for teacher in teachers:
+        teacher.train()
+    teachers[2].get_parameter("repeat_bonus.scaled").data.fill_(-0.5)  # no part of what they expect
+    soft = Teachers(teachers, 0.5).expected(batch)
     torch.testing.assert_close(soft.hidden @ soft.items.T, mean, rtol=1e-4, atol=1e-5)
     assert not any(parameter.requires_grad for teacher in teachers for parameter in teacher.parameters())
 
@@ -92,7 +96,7 @@ def test_teachers_expect_what_their_mean_scores_say(similarity: str) -> None:
 def test_a_taught_model_learns_a_mixture(smoothing: float) -> None:
     """The target keeps what smoothing and teachers leave; the loss and its gradients are those of the mixture."""
     learner, batch, share = model(3).eval(), training_batch(), 0.3
-    teachers = Teachers([model(1), model(2)], share, {})
+    teachers = Teachers([model(1), model(2)], share)
     objective = Objective(learner, prediction_loss(n_items=N_ITEMS, label_smoothing=smoothing), teachers=teachers)
     losses = objective.losses(batch)
     soft = teachers.expected(batch)
