@@ -72,7 +72,8 @@ def lines(rows: pd.DataFrame) -> list[str]:
     made = []
     for (data, protocol, model), of_model in rows.groupby(["data", "protocol", "model"]):
         cells = " | ".join(_cell(of_model[name]) for name in METRICS)
-        made.append(f"| {data} | {protocol} | `{model}` | {len(of_model)} | {cells} |")
+        seeds = of_model["seed"].count() or ""  # an ensemble has none
+        made.append(f"| {data} | {protocol} | `{model}` | {seeds} | {cells} |")
     return made
 
 
