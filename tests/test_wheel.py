@@ -77,7 +77,7 @@ def test_it_equals_the_one_that_is_built_directly(wheel: Path, tmp_path: Path) -
 def test_its_description_renders_without_the_repository(wheel: Path) -> None:
     text = description(wheel)
     assert check_description(text).startswith("README.md renders")
-    assert "| Beauty | .1017" in text and "## Citing" in text and "## Documentation" not in text
+    assert "| Beauty | .1026" in text and "## Citing" in text and "## Documentation" not in text
     with pytest.raises(CheckError, match=r"do not have: docs/a\.png, docs/b\.md"):
         check_description("# actsr\n\n![a](docs/a.png) [b](docs/b.md) [c](https://example.org)")
     with pytest.raises(CheckError, match="no title"):

@@ -100,7 +100,8 @@ def test_a_teacher_that_has_changed_is_refused(runs: Path) -> None:
 def test_a_study_goes_on_with_the_same_teachers_only(runs: Path, place: Path) -> None:
     space = place / "space.yaml"
     space.write_text("model.layers: [1]\n")
-    study = ("tune", "--grid", "--model", "sasrec", *SMALL[:-2], "--epochs", "1", "--space", str(space))
+    small = ("--preset", "demo", "--epochs", "1", "--set", "training.threads=1", "--set", "model.hidden_size=16")
+    study = ("tune", "--grid", "--model", "sasrec", *small, "--space", str(space))
     call(*study, "--set", "loss.teachers=[old-s0]")
     call("train", "--resume", "old-s0", "--epochs", "2")
     assert "differs in: settings" in refusal(*study, "--set", "loss.teachers=[old-s0]")
