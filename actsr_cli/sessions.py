@@ -133,7 +133,8 @@ def continue_run(
         if not only_final:
             console.note(f"Continuing {run.name}")
             with training_progress(run.config.training) as progress:
-                trained.append(ended(run, resume_run(run, prepared.data, progress, workers, root), workers))
+                state = resume_run(run, prepared.data, progress, workers, runs_dir=root)
+                trained.append(ended(run, state, workers))
             _tell(on_trained, trained[-1])
         if final and not any(each.interrupted for each in trained):
             trained.append(refit(replace(run, config=wanted), prepared.data, launch))
