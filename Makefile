@@ -25,6 +25,9 @@ UV := $(TOOLS)/bin/uv
 LOWEST := tests/test_app.py tests/test_config.py tests/commands/test_doctor.py tests/evaluation/test_significance_tests.py \
     tests/data/test_readers.py tests/data/test_times.py tests/tuning/test_study.py tests/inspection/test_report.py
 
+# Where Python keeps no bytecode, each process compiles some two thousand files of PyTorch anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint types imports pytest browser docs notebook recording release-check bench lowest audit hashes clean
 
 help:
