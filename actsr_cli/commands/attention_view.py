@@ -13,6 +13,7 @@ from actsr_cli.inspection.answers import PROTOCOL
 from actsr_cli.inspection.export import place_names
 from actsr_cli.inspection.tables import findings_tables
 from actsr_cli.inspection.views import rank_text
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.inspect import Inspected
@@ -88,13 +89,14 @@ def _signed(importance: Sequence[float], place: int) -> Text:
     """The importance of a place with its sign; nothing for the mask of a cloze model, which has none."""
     if place >= len(importance):
         return Text()
-    return Text(f"{importance[place]:+.2f}", style="green" if importance[place] > 0 else "red")
+    shown = round(importance[place], 2)
+    return Text(f"{shown:+.2f}" if shown else "0.00", style="green" if shown > 0 else "red" if shown < 0 else "")
 
 
 def _headline(inspected: Inspected, subject: Subject, view: View) -> Text:
     name = f"{inspected.run.name}: "
     if view.rank is None or view.plain_rank is None or view.probability is None:
-        return Text(f"{name}a history of {len(subject.case.items)} items")
+        return Text(f"{name}a history of {counted(len(subject.case.items), 'item')}")
     ranks = f"rank {rank_text(view.rank)}"
     if inspected.calibrated:
         ranks += f", without calibration {rank_text(view.plain_rank)}"

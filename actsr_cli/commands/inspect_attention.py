@@ -21,6 +21,7 @@ from actsr_cli.commands.options import (
     history_items,
 )
 from actsr_cli.errors import ConfigError
+from actsr_cli.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,8 @@ def inspect_attention(
         print_findings(findings)
     if output is not None:
         write_inspection(output, opened, subjects, views, findings)
-        console.note(f"{len(subjects)} histories and the measurements are in {output / 'report.html'}")
+        histories = counted(len(subjects), "history", "histories")
+        console.note(f"{histories} and the measurements are in {output / 'report.html'}")
 
 
 def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, head: str) -> None:

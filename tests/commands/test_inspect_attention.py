@@ -47,6 +47,10 @@ def inspect(*arguments: str, exit_code: int = 0) -> Any:
     return call("inspect-attention", *arguments, exit_code=exit_code)
 
 
+def _shown(importance: float) -> str:
+    return re.sub(r"[+-](0\.00)", r"\1", f"{importance:+.2f}")
+
+
 @pytest.mark.usefixtures("place")
 class TestTheTerminal:
     @pytest.mark.parametrize("columns", [80, 200])
@@ -77,7 +81,7 @@ class TestTheTerminal:
         shown = inspect(*asked, "--explain", "recommended").stdout
         assert f"the log-probability of {of_best['explained']} (integrated" in " ".join(shown.split())
         rows = [line.split("│") for line in shown.splitlines() if re.match(r"│ *\d+ │", line)]
-        assert [row[3].strip() for row in rows] == [f"{value:+.2f}" for value in of_best["importance"]]
+        assert [row[3].strip() for row in rows] == [_shown(value) for value in of_best["importance"]]
 
     def test_every_layer_and_head(self) -> None:
         shown = inspect("--random", "1", "--layer", "all", "--head", "all").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from actsr_cli.inspection.learned import learned_curves
 from actsr_cli.inspection.report import Report, ReportedRun, report_page
 from actsr_cli.inspection.robustness import robustness
 from actsr_cli.inspection.sharpness import effective_share
-from actsr_cli.inspection.views import Subject, View, is_calibrated, view
+from actsr_cli.inspection.views import Explained, Subject, View, is_calibrated, view
 from actsr_cli.models.base import SequentialModel
 
 CPU = torch.device("cpu")
@@ -139,6 +140,16 @@ def test_the_ticks_are_round(opened: webdriver.Chrome) -> None:
         assert len(ticks) > 2 and np.allclose(steps, steps[0])
         first = f"{steps[0]:.6e}"[0]
         assert first in "125", ticks
+
+
+def test_an_importance_that_rounds_to_zero_has_no_sign(chromium: webdriver.Chrome, tmp_path: Path) -> None:
+    run = reported("sample/ac-sasrec/a", model())
+    told = Explained(7, (0.004, -0.004, -0.5, 1.25, 0.0))
+    report = Report("signs", "", SUBJECTS[:1], [replace(run, views=[replace(run.views[0], explained=told)])], name)
+    (tmp_path / "report.html").write_text(report_page(report), encoding="utf-8")
+    open_page(chromium, tmp_path / "report.html")
+    rows = cells(chromium.find_element(By.CSS_SELECTOR, "#histories table"))
+    assert [row[1] for row in rows] == ["0.00", "0.00", "-0.50", "+1.25", "0.00"]
 
 
 @pytest.mark.parametrize("two_level", [True, False])

@@ -98,8 +98,11 @@ function history(run, view, rows, highest) {
     cell.append((100 * value).toFixed(1), make("span", { class: "unit" }, " %"));
     return cell;
   };
-  const importance = (value) => (value === undefined ? "" : make("span", { class: value < 0 ? "against" : "" },
-    (value > 0 ? "+" : "") + value.toFixed(2)));
+  const importance = (value) => {
+    if (value === undefined) return "";
+    const text = value.toFixed(2), rounded = Number(text);
+    return make("span", { class: rounded < 0 ? "against" : "" }, rounded > 0 ? `+${text}` : rounded < 0 ? text : "0.00");
+  };
   const cells = view.places.map((place, key) => [`${key + 1}. ${place}`,
     ...(view.explained ? [importance(view.importance[key])] : []), ...rows.map(([, values]) => bar(values[key]))]);
   let ranks = "";
