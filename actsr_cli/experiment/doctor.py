@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import cache_from_source
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,6 +72,7 @@ def examine(data_root: Path, runs_root: Path, device: str = "auto") -> Iterator[
     """
     yield _checked("versions", _versions)
     yield _checked("libraries", _libraries)
+    yield _checked("bytecode", _bytecode)
     yield _checked("machine", lambda: _machine(device))
     yield _checked("data folder", lambda: _folder(data_root))
     yield _checked("runs folder", lambda: _folder(runs_root))
@@ -112,6 +114,17 @@ def _libraries() -> tuple[Verdict, str]:
     if wrong:
         return Verdict.FAILED, f"{'; '.join(wrong)}. Install actsr again: pip install --upgrade actsr"
     return Verdict.OK, f"{len(needed)} libraries in versions that actsr allows"
+
+
+def _bytecode() -> tuple[Verdict, str]:
+    """Whether the libraries' bytecode is on disk: PyTorch alone has two thousand files that are compiled without it."""
+    if Path(cache_from_source(torch.__file__)).is_file():
+        return Verdict.OK, "kept on disk"
+    why = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else "the folder of PyTorch cannot be written"
+    return Verdict.WARNING, (
+        f"not kept on disk, because {why}: each command starts seconds later. "
+        f"Compile it once: {sys.executable} -m compileall -q {Path(torch.__file__).parents[1]}"
+    )
 
 
 def _machine(name: str) -> tuple[Verdict, str]:

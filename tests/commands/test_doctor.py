@@ -13,7 +13,7 @@ from actsr_cli.app import app
 from actsr_cli.experiment import doctor
 from actsr_cli.training import checkpoint
 
-CHECKS = ["versions", "libraries", "machine", "data folder", "runs folder", "training", "checkpoint"]
+CHECKS = ["versions", "libraries", "bytecode", "machine", "data folder", "runs folder", "training", "checkpoint"]
 
 
 def examined(folder: Path, *options: str, code: int = 0) -> dict[str, tuple[str, str]]:
@@ -58,6 +58,14 @@ def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "requires", lambda _: ["no-such-library>=1"])
     assert "no-such-library is missing" in examined(tmp_path, code=1)["libraries"][1]
+
+
+@pytest.mark.parametrize(("set_", "why"), [(True, "PYTHONDONTWRITEBYTECODE is set"), (False, "cannot be written")])
+def test_bytecode_that_is_not_kept_is_a_warning(monkeypatch: pytest.MonkeyPatch, set_: bool, why: str) -> None:
+    monkeypatch.setattr(doctor, "cache_from_source", lambda path: f"{path}.missing")
+    monkeypatch.setattr("sys.dont_write_bytecode", set_)
+    verdict, text = doctor._bytecode()
+    assert verdict is doctor.Verdict.WARNING and why in text and "-m compileall" in text
 
 
 def test_a_state_that_is_not_restored_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
