@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CONFIG: Any = numba.config  # filled when numba is imported
 _COMPILES = "ACTSR_COMPILES"
-"""Set in the environment of a process that compiles: the name of the function that it is for."""
+"""Set in the environment of the process that compiles."""
 _MATHS = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be reordered, so that they fill vectors. Numbers that are not finite stay what they are."""
 _OPTIONS: dict[str, Any] = {"fastmath": _MATHS, "error_model": "numpy", "_nrt": False}
@@ -33,11 +33,8 @@ caller keeps them."""
 def compiled(function: Function) -> Function:
     """The function as machine code, which runs without Python's lock. It may not make arrays.
 
-    It is compiled at the first call, and read from disk in later processes, unless no folder can be written. It does
-    nothing in a process that compiles another function.
+    It is compiled at the first call, and read from disk in later processes, unless no folder can be written.
     """
-    if os.environ.get(_COMPILES, function.__name__) != function.__name__:
-        return cast(Function, lambda *_: None)
     place, before = _place(), _CONFIG.CACHE_DIR
     try:
         _CONFIG.CACHE_DIR = str(place or "")
@@ -57,11 +54,11 @@ def inlined(function: Function) -> Function:
 
 
 def compile_elsewhere(functions: Sequence[Any], module: str) -> None:
-    """Compile what is not on disk, each function in a process of its own. Of several that wait for it, one starts them.
+    """Compile in another process what is not on disk. Of several processes that wait for it, one does so.
 
     Machine code that is read from disk may round in another way than the same code in the process that has compiled it.
     So that a resumed training equals one that was never stopped, all processes read it. Where nothing can be kept on
-    disk, or another process fails, the first call compiles.
+    disk, or the other process fails, the first call compiles.
 
     Args:
         functions: what is to be on disk.
@@ -70,21 +67,12 @@ def compile_elsewhere(functions: Sequence[Any], module: str) -> None:
     place = _place()
     if place is None or os.environ.get(_COMPILES) or all(map(_on_disk, functions)):
         return
-    getLogger("actsr").info("Compiling the attention: this takes up to a minute, once on this machine")
+    getLogger("actsr").info("Compiling the attention: this takes about a minute, once on this machine")
     with FileLock(place / "compiling.lock"):  # others wait
-        surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        started = [
-            subprocess.Popen(  # noqa: S603 (no foreign word)
-                [sys.executable, "-m", module],
-                env=surroundings | {_COMPILES: function.__name__},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for function in functions
-            if not _on_disk(function)
-        ]
-        for process in started:
-            process.wait()
+        if not all(map(_on_disk, functions)):
+            paths = os.pathsep.join(filter(None, sys.path))
+            surroundings = os.environ | {"PYTHONPATH": paths, _COMPILES: "1"}
+            subprocess.run([sys.executable, "-m", module], env=surroundings, check=False, capture_output=True)  # noqa: S603 (no foreign word)
 
 
 def _on_disk(made: Any) -> bool:

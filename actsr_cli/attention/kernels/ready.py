@@ -7,7 +7,7 @@ from functools import cache
 
 @cache
 def make_ready() -> None:
-    """Compile in other processes what is not on disk, see `compile_elsewhere`."""
+    """Compile in another process what is not on disk, see `compile_elsewhere`."""
     from actsr_cli.attention.kernels.backward import backward
     from actsr_cli.attention.kernels.compiling import compile_elsewhere
     from actsr_cli.attention.kernels.forward import forward
