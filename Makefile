@@ -19,6 +19,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOPING := $(VENV)/.developing
 COMPILED := $(VENV)/.compiled
 TOOLS := $(VENV)-tools
 UV := $(TOOLS)/bin/uv
@@ -42,17 +43,17 @@ demo: $(COMPILED)
 
 test: $(COMPILED) lint types imports pytest
 
-lint: $(READY)
+lint: $(DEVELOPING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(DEVELOPING)
 	$(BIN)/mypy
 
-imports: $(READY)
+imports: $(DEVELOPING)
 	$(BIN)/lint-imports --no-cache
 
-pytest: $(COMPILED) browser
+pytest: $(COMPILED) $(DEVELOPING) browser
 	$(BIN)/pytest -n auto --dist worksteal
 
 # The tests of the report need a browser; they are skipped without one.
@@ -66,19 +67,19 @@ browser:
 	    fi; \
 	fi
 
-docs: $(READY)
+docs: $(DEVELOPING)
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-notebook: $(COMPILED)
+notebook: $(COMPILED) $(DEVELOPING)
 	$(BIN)/python -m tools.notebook
 
-recording: $(COMPILED)
+recording: $(COMPILED) $(DEVELOPING)
 	$(BIN)/python -m tools.recording
 
-release-check: $(READY)
+release-check: $(DEVELOPING)
 	$(BIN)/python -m tools.release $(PYTHONS)
 
-bench: $(COMPILED)
+bench: $(COMPILED) $(DEVELOPING)
 	$(BIN)/python -m benchmarks training --models sasrec,ac-sasrec
 	$(BIN)/python -m benchmarks evaluation
 	$(BIN)/python -m benchmarks preparation --sizes 200000,2000000
@@ -113,10 +114,15 @@ $(TOOLS):
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("actsr needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[export,index,serve]"
+	@touch $@
+
+# Tests and checks need more packages, which take as long again to install; the demo does without.
+$(DEVELOPING): $(READY)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# With `make --jobs 2 test`, lint and types are checked meanwhile.
+# With `make --jobs 2 test`, those packages are installed meanwhile.
 $(COMPILED): $(READY) $(wildcard actsr_cli/attention/kernels/*.py)
 	$(BIN)/python -m actsr_cli.attention.kernels.first_call
 	@touch $@
