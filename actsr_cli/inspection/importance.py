@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -161,13 +160,12 @@ def by_attention(model: SequentialModel, cases: Sequence[Case], device: torch.de
 
 
 def by_relevance(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> Importance:
-    """What attention and filters of all layers carry from each item to the target's log-probability.
+    """What the attention of all layers carries from each item to the target's log-probability.
 
     The relevance R starts as the identity. Each layer, with the attention A that it attends with, adds
     (Σ over heads of A ⊙ ∂ log-probability / ∂A) · R; the row of the predicting position is the importance (Chefer, Gur
     and Wolf, Generic Attention-model Explainability, ICCV 2021, equations 5 and 6). They replace negative products by
-    0; here these stay, because an item can speak against the target. A filter counts as one more head, with a factor of
-    1 for each pair in place of the weight A.
+    0; here these stay, because an item can speak against the target.
 
     Args:
         model: the model, on `device`.
@@ -189,12 +187,12 @@ def _relevance(model: EncoderModel, batch: Batch, targets: Tensor) -> Tensor:
         replace(embedded, hidden=embedded.hidden.detach().requires_grad_()), Pass(keep_stages=True)
     )
     scores = model.scores_after(batch, encoded.hidden[inputs.packing.last])
-    maps = [layer.maps for layer in encoded.layers]
-    gradients = iter(torch.autograd.grad(target_log_probability(scores, targets).sum(), [*chain.from_iterable(maps)]))
-    relevance = torch.eye(inputs.packing.longest).to(scores).expand(len(targets), -1, -1)
-    for of_layer in maps:
-        heads = torch.cat([weights.detach() * next(gradients) for weights in of_layer], dim=1)
-        relevance = relevance + reduce(heads, "b h q k -> b q k", "sum") @ relevance
+    attention = [layer.stages.calibrated for layer in encoded.layers if layer.stages is not None]
+    gradients = torch.autograd.grad(target_log_probability(scores, targets).sum(), attention)
+    relevance = torch.eye(inputs.packing.longest).to(attention[0]).expand(len(targets), -1, -1)
+    for weights, gradient in zip(attention, gradients, strict=True):
+        carried = reduce(weights.detach() * gradient, "b h q k -> b q k", "sum")
+        relevance = relevance + carried @ relevance
     return relevance[torch.arange(len(targets), device=targets.device), inputs.lengths - 1]
 
 

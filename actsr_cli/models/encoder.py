@@ -43,24 +43,12 @@ class LayerOutput:
         perturbed: (attending, hidden) hidden states under the perturbed attention, or None.
         squares: (queries,) sum of M² - 2M of the adversarial mask, see `PackedOutput`, or None.
         stages: every stage of the attention, padded, if stages are kept.
-        factors: (batch, 1, queries, keys) ones that multiply what the filter reads, if stages are kept and there is a
-            filter. Their gradient says what the filter carries from key to query.
     """
 
     hidden: Tensor
     perturbed: Tensor | None
     squares: Tensor | None
     stages: AttentionStages | None
-    factors: Tensor | None = None
-
-    @property
-    def maps(self) -> list[Tensor]:
-        """How states get from keys to queries, (batch, heads, queries, keys) each, if stages are kept.
-
-        The weights of the attention and, with a filter, its factors as those of one more head.
-        """
-        attention = None if self.stages is None else self.stages.calibrated
-        return [each for each in (attention, self.factors) if each is not None]
 
 
 @dataclass(frozen=True)
@@ -168,15 +156,13 @@ class EncoderLayer(nn.Module):
             self.attention, source, pairs, relations=relations, perturb=wanted.train, keep_stages=wanted.keep_stages
         )
         rows = slice(None) if pairs.rows is None else pairs.rows
-        factors = _ones(pairs.packing, hidden) if self.filter is not None and wanted.keep_stages else None
-        filtered = None if self.filter is None else self.filter(source, pairs.packing, factors)[rows]
+        filtered = None if self.filter is None else self.filter(source, pairs.packing)[rows]
         residual = hidden[rows]
         return LayerOutput(
             hidden=self._finish(residual, output.attended, filtered),
             perturbed=None if output.perturbed is None else self._finish(residual, output.perturbed, filtered),
             squares=output.squares,
             stages=output.stages,
-            factors=factors,
         )
 
     def _source(self, hidden: Tensor) -> Tensor:
@@ -192,11 +178,6 @@ class EncoderLayer(nn.Module):
     def _add(self, residual: Tensor, attended: Tensor) -> Tensor:
         hidden: Tensor = self.feed_forward(self.norm(residual + self.dropout(attended)))
         return hidden
-
-
-def _ones(packing: Packing, like: Tensor) -> Tensor:
-    """(sequences, 1, length, length) ones that gradients can be taken by."""
-    return like.new_ones(len(packing), 1, packing.longest, packing.longest).requires_grad_()
 
 
 class GatedLayer(EncoderLayer):

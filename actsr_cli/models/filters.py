@@ -50,22 +50,13 @@ class SequenceFilter(nn.Module, ABC):
         """Attended and filtered values together, (..., hidden)."""
         return torch.lerp(attended, filtered, self.share)
 
-    def forward(self, hidden: Tensor, packing: Packing, factors: Tensor | None = None) -> Tensor:
-        """Filter the hidden states of packed sequences.
-
-        Args:
-            hidden: (tokens, hidden).
-            packing: the sequences.
-            factors: (sequences, 1, length, length) a factor for what each query reads of each key; none means 1.
-
-        Returns:
-            (tokens, hidden).
-        """
-        low = self.low(hidden, packing, factors)
-        return low + self.root_of_high.square() * (shifted(hidden, 0, packing, factors) - low)
+    def forward(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """Filter the hidden states of packed sequences, (tokens, hidden)."""
+        low = self.low(hidden, packing)
+        return low + self.root_of_high.square() * (hidden - low)
 
     @abstractmethod
-    def low(self, hidden: Tensor, packing: Packing, factors: Tensor | None) -> Tensor:
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
         """The low-pass, (tokens, hidden)."""
 
 
@@ -76,10 +67,10 @@ class Convolution(SequenceFilter):
         super().__init__(options, causal=causal)
         self.kernel = nn.Parameter(torch.full((len(self.lags), self.width), 1 / len(self.lags)))
 
-    def low(self, hidden: Tensor, packing: Packing, factors: Tensor | None) -> Tensor:
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
         total = torch.zeros_like(hidden)
         for weights, lag in zip(self.kernel, self.lags, strict=True):
-            total = torch.addcmul(total, shifted(hidden, lag, packing, factors), weights)
+            total = torch.addcmul(total, shifted(hidden, lag, packing), weights)
         return total
 
 
@@ -100,12 +91,12 @@ class Dynamic(SequenceFilter):
         self.heads = options.heads
         self.weights = nn.Linear(self.width, self.heads * len(self.lags))
 
-    def low(self, hidden: Tensor, packing: Packing, factors: Tensor | None) -> Tensor:
+    def low(self, hidden: Tensor, packing: Packing) -> Tensor:
         weights = self.weights(hidden).unflatten(1, (self.heads, len(self.lags))).softmax(dim=-1)
         total = torch.zeros_like(hidden)
         for place, lag in enumerate(self.lags):
             weight = weights[:, :, place].repeat_interleave(self.width // self.heads, dim=1)
-            total = total + weight * shifted(hidden, lag, packing, factors)
+            total = total + weight * shifted(hidden, lag, packing)
         return total
 
 
@@ -117,16 +108,9 @@ def sequence_filter(options: EncoderOptions, *, causal: bool) -> SequenceFilter 
     return None if options.filter == "none" else FILTERS[options.filter](options, causal=causal)
 
 
-def shifted(hidden: Tensor, lag: int, packing: Packing, factors: Tensor | None = None) -> Tensor:
-    """(tokens, hidden) the hidden state `lag` tokens back in the same sequence (ahead, if negative), else 0.
-
-    With `factors`, (sequences, 1, length, length), each state is multiplied by that of its query and key.
-    """
-    keys = packing.positions - lag
-    if lag:
-        within = (keys >= 0) & (keys < packing.lengths[packing.sequences])
-        hidden = hidden.roll(lag, dims=0) * within.unsqueeze(1)
-    if factors is None:
+def shifted(hidden: Tensor, lag: int, packing: Packing) -> Tensor:
+    """(tokens, hidden) the hidden state `lag` tokens back in the same sequence (ahead, if negative), else 0."""
+    if lag == 0:
         return hidden
-    pairs = factors[packing.sequences, 0, packing.positions, keys.clamp(0, packing.longest - 1)]
-    return hidden * pairs.unsqueeze(1)
+    within = packing.positions >= lag if lag > 0 else packing.positions - lag < packing.lengths[packing.sequences]
+    return hidden.roll(lag, dims=0) * within.unsqueeze(1)

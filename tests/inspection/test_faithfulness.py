@@ -30,7 +30,7 @@ from actsr_cli.inspection.importance import (
 )
 from actsr_cli.inspection.views import view
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
-from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, EncoderLayer, Pass
+from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
 
 CPU = torch.device("cpu")
 
@@ -113,21 +113,20 @@ def test_integrated_gradients_add_up(name: str, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(np.nansum(found, axis=1), whole - start, atol=5e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"filter": "conv"}, {"filter": "dynamic", "residual": "gated"}])
-def test_relevance_is_what_attention_and_filter_carry(
-    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one layer, its sum is what the attended and filtered values change if all of them grow."""
-    explained = model(layers=1, **settings).double().eval()
+def test_relevance_is_what_attention_carries() -> None:
+    """In one layer, its sum is what the attended values change if all of them grow."""
+    explained = model(layers=1).double().eval()
     assert isinstance(explained, EncoderModel)
     cases = [case(3, 1, 4, 1), case(9, 2)]
     found = by_relevance(explained, cases, CPU)
     assert np.isnan(found[1, 2:]).all()
-    (layer,) = (module for module in explained.modules() if isinstance(module, EncoderLayer))
-    ends, add = [], layer._add
+    (attention,) = (module for module in explained.modules() if isinstance(module, CalibratedSelfAttention))
+    ends = []
     for factor in (0.99, 1.01):
-        monkeypatch.setattr(layer, "_add", lambda old, new, factor=factor: add(old, factor * new))
-        ends.append(answers(explained, cases, device=CPU).log_probability)
+        with torch.no_grad():
+            attention.output.weight *= factor
+            ends.append(answers(explained, cases, device=CPU).log_probability)
+            attention.output.weight /= factor
     np.testing.assert_allclose(np.nansum(found, axis=1) - 1, (ends[1] - ends[0]) / 0.02, rtol=1e-3)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -85,24 +83,6 @@ def test_a_filter_reads_its_own_sequence_and_nothing_later(kind: str, causal: bo
         assert read[token]
         assert not (read & forbidden).any()
     assert causal or torch.autograd.grad(filtered[0].sum(), hidden)[0][1].abs().sum() > 0
-
-
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("kind", FILTERS)
-def test_factors_part_what_a_query_reads_of_each_key(kind: str, causal: bool) -> None:
-    module, hidden = made(kind, causal=causal), tokens()[: LENGTHS[0]]
-    packing = Packing(np.array(LENGTHS[:1]), torch.device("cpu"))
-    whole, total = module(hidden, packing), torch.zeros_like(hidden)
-    for query, key in product(range(len(hidden)), repeat=2):
-        factors = torch.zeros(1, 1, len(hidden), len(hidden))
-        factors[0, 0, query, key] = 1
-        read = module(hidden, packing, factors)
-        total += read
-        assert not read[torch.arange(len(hidden)) != query].any()
-        if key != query:
-            without = hidden.index_fill(0, torch.tensor(key), 0)
-            torch.testing.assert_close(whole[query] - read[query], module(without, packing)[query])
-    torch.testing.assert_close(total, whole)
 
 
 def test_the_share_starts_as_set_and_is_learned() -> None:
