@@ -17,6 +17,7 @@ from actsr_cli.inspection.importance import (
     Importance,
     LeftOut,
     by_attention,
+    by_fixed_attention,
     by_gradients,
     by_position,
     by_relevance,
@@ -27,8 +28,8 @@ from actsr_cli.models.base import EncoderModel, SequentialModel
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """Shares of the removable items at which deletion and insertion curves are measured."""
 LEAVE_ONE_OUT = "leave one out"
-RELEVANCE = "relevance"
-CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance", RELEVANCE)
+RELEVANCE, FIXED = "relevance", "gradient x input, attention fixed"
+CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance", FIXED)
 """The explanations that figures show."""
 SHORTEST = 3
 """Minimum number of items in a history, so that an order of its items is meaningful."""
@@ -141,6 +142,7 @@ def faithfulness(
     explanations = by_attention(model, used, device) | measured | _by_nothing(used, seed)
     if isinstance(model, EncoderModel):
         explanations[RELEVANCE] = by_relevance(model, used, device)
+        explanations[FIXED] = by_fixed_attention(model, used, device)
     found = {}
     for name, importance in explanations.items():
         say(name)

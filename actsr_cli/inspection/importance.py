@@ -77,6 +77,23 @@ def by_gradients(model: EncoderModel, cases: Sequence[Case], device: torch.devic
     }
 
 
+def by_fixed_attention(model: EncoderModel, cases: Sequence[Case], device: torch.device) -> Importance:
+    """Gradient × input with the attention weights held fixed: what the attention, as it is, carries from each item.
+
+    Without the gradients of the weights, each layer's attention is a weighted sum of its values, so a score is followed
+    back to the items along the weights, the filters and the residual connections (Ali et al., XAI for Transformers:
+    Better Explanations through Conservative Propagation, ICML 2022, section 4, without their rule for layer
+    normalisation).
+
+    Args:
+        model: the model, on `device`.
+        cases: histories of at most `max_length` items.
+        device: where the model is.
+    """
+    start = torch.zeros(model.config.hidden_size, device=device)
+    return _along_path(model, cases, start, [1.0], fixed_attention=True)
+
+
 def integrated_gradients(model: EncoderModel, cases: Sequence[Case], start: Tensor) -> Importance:
     """What each item adds to the log-probability of the target (Sundararajan et al., ICML 2017).
 
@@ -104,17 +121,27 @@ def mean_input(model: EncoderModel, cases: Sequence[Case], device: torch.device)
     return total / count
 
 
-def _along_path(model: EncoderModel, cases: Sequence[Case], start: Tensor, path: Sequence[float]) -> Importance:
+def _along_path(
+    model: EncoderModel, cases: Sequence[Case], start: Tensor, path: Sequence[float], *, fixed_attention: bool = False
+) -> Importance:
     """(input - start) × mean gradient over the points of `path`; point 0 is start, 1 is input."""
     found = _nothing(cases)
     with in_evaluation(model):
         for rows, batch, targets in case_batches(cases, model.config.max_length, start.device):
-            products = _path_products(model, batch, targets, start, path)
+            products = _path_products(model, batch, targets, start, path, fixed_attention=fixed_attention)
             _fill(found, rows, batch, products, model.unread_items)
     return found
 
 
-def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Tensor, path: Sequence[float]) -> Tensor:
+def _path_products(
+    model: EncoderModel,
+    batch: Batch,
+    targets: Tensor,
+    start: Tensor,
+    path: Sequence[float],
+    *,
+    fixed_attention: bool,
+) -> Tensor:
     """`_along_path` of one batch, (batch, length)."""
     inputs = model.scoring_inputs(batch)
     with torch.no_grad():
@@ -123,7 +150,11 @@ def _path_products(model: EncoderModel, batch: Batch, targets: Tensor, start: Te
     total = torch.zeros_like(way)
     for share in path:
         hidden = (embedded.hidden - (1 - share) * way).requires_grad_()
-        encoded = model.encode_embedded(replace(embedded, hidden=hidden), Pass(rows=inputs.packing.last))
+        wanted = Pass(rows=inputs.packing.last, keep_stages=fixed_attention)
+        encoded = model.encode_embedded(replace(embedded, hidden=hidden), wanted)
+        for layer in encoded.layers:
+            if layer.stages is not None:  # its weights have no gradient from here on
+                layer.stages.calibrated.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
         scores = model.scores_after(batch, encoded.hidden)
         (gradient,) = torch.autograd.grad(target_log_probability(scores, targets).sum(), hidden)
         total += gradient

@@ -18,16 +18,18 @@ from actsr_cli.config import CustomOptions, NoCalibration
 from actsr_cli.errors import DataError
 from actsr_cli.evaluation.ranker import Ranker
 from actsr_cli.evaluation.significance import mean_interval
-from actsr_cli.inspection.answers import PROTOCOL, Case, answers, split_cases
+from actsr_cli.inspection.answers import PROTOCOL, Case, answers, case_batches, split_cases
 from actsr_cli.inspection.faithfulness import LEAVE_ONE_OUT, faithfulness, first_places
 from actsr_cli.inspection.importance import (
     by_attention,
+    by_fixed_attention,
     by_gradients,
     by_relevance,
     integrated_gradients,
     leave_one_out,
     mean_input,
 )
+from actsr_cli.inspection.trace import trace
 from actsr_cli.inspection.views import view
 from actsr_cli.models.base import Embedded, EncoderModel, SequentialModel
 from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Pass
@@ -111,6 +113,26 @@ def test_integrated_gradients_add_up(name: str, monkeypatch: pytest.MonkeyPatch)
     start = answers(explained, cases, device=CPU).log_probability
     assert np.abs(whole - start).min() > 0.01
     np.testing.assert_allclose(np.nansum(found, axis=1), whole - start, atol=5e-5)
+
+
+@pytest.mark.parametrize("sequence_filter", ["none", "conv"])
+def test_fixed_attention_is_that_of_a_model_whose_weights_are_constants(
+    sequence_filter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained = model("sasrec", "none", layers=2, filter=sequence_filter).double().eval()
+    assert isinstance(explained, EncoderModel)
+    cases = [case(3, 1, 4, 1)]
+    found, whole = by_fixed_attention(explained, cases, CPU), by_gradients(explained, cases, CPU)["gradient x input"]
+    assert np.abs(found - whole).max() > 1e-3
+    ((_, batch, _),) = case_batches(cases, explained.config.max_length, CPU)
+    attentions = [module for module in explained.modules() if isinstance(module, CalibratedSelfAttention)]
+    for attention, weights in zip(attentions, trace(explained, batch).weights("plain"), strict=True):
+
+        def scores(queries: Tensor, *_: object, weights: Tensor = weights) -> Tensor:
+            return torch.log(weights) + 0 * queries.sum()
+
+        monkeypatch.setattr(attention, "_scores", scores)
+    np.testing.assert_allclose(found, by_gradients(explained, cases, CPU)["gradient x input"], rtol=1e-9)
 
 
 def test_relevance_is_what_attention_carries() -> None:
