@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,13 @@ class TestOverrides:
             ("1.e2", 100.0),
             (".5e1", 5.0),
             ("5", 5),
+            ("+1_000", 1000),
+            ("010", "010"),  # neither 8 nor 10
+            ("0x10", "0x10"),
+            ("1:30", "1:30"),
+            ("1:30.5", "1:30.5"),
             ("0.5", 0.5),
+            (".inf", math.inf),
             ("true", True),
             ("null", None),
             ("", None),

@@ -125,14 +125,20 @@ class _Loader(yaml.SafeLoader):
 
 
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
-_PLAIN = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "merge", "null"))
+_PLAIN = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "merge", "null"))
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag in _PLAIN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
+# YAML 1.1 would read 010 as 8 and 1:30 as 90, but not 1e-3.
+_EXPONENT = r"[eE][-+]?[0-9]+"
+_NUMBERS = {
+    "int": r"[-+]?(0|[1-9][0-9_]*)",
+    "float": rf"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)({_EXPONENT})?|[-+]?[0-9][0-9_]*{_EXPONENT}"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+for _kind, _form in _NUMBERS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^({_form})$"), list("-+.0123456789"))
 
 
 def _refusal(problem: str, place: Any) -> yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""Reads the bounds of intervals: numbers, or dates for columns of times."""
+"""Reads numbers and dates of settings as those of a column: bounds of intervals, and points in time."""
 
 from __future__ import annotations
 
@@ -33,34 +33,46 @@ def numeric_bounds(
     Raises:
         DataError: a bound does not fit the column, or the interval is empty.
     """
-    first, last = (None if each is None else _range(column, each, way, earliest) for each in (low, high))
+    what = f"interval of '{column}'"
+    first, last = (None if each is None else _range(what, each, way, earliest) for each in (low, high))
     if first is not None and last is not None and first[0] > last[1]:
-        raise DataError(f"interval of '{column}' is empty: {low} > {high}")
+        raise DataError(f"{what} is empty: {low} > {high}")
     return None if first is None else first[0], None if last is None else last[1]
 
 
-def _range(column: str, bound: Bound, way: str, earliest: float) -> tuple[float, float]:
+def start_of(what: str, moment: Bound, way: str, earliest: float) -> float:
+    """The seconds since 1970 at which a date begins, or a number in the unit of the data's times.
+
+    Args:
+        what: the setting, for messages.
+        moment: the date or the number.
+        way: how the times of the data are written; empty if that is unknown: then a number is one of seconds.
+        earliest: the first of these times, in seconds.
+
+    Raises:
+        DataError: the moment does not fit these times.
+    """
+    return _range(what, moment, way or SECONDS, earliest)[0]
+
+
+def _range(what: str, bound: Bound, way: str, earliest: float) -> tuple[float, float]:
     """The first and the last number that a bound stands for."""
     if isinstance(bound, str):
         if not way:
-            raise DataError(f"interval of '{column}': {bound} is a date, and the column holds numbers")
+            raise DataError(f"{what}: {bound} is a date, and the column holds numbers")
         start = float(read_iso(pa.array([bound], pa.large_string())).seconds[0])
         if np.isnan(start):
-            raise DataError(f"interval of '{column}': there is no date {bound}", hint=_DATES)
+            raise DataError(f"{what}: there is no date {bound}", hint=_DATES)
         unit = {7: "M", 10: "D"}.get(len(bound))
         return start, start if unit is None else last_moment(start, unit)
     dates, lengths = read_digits(np.array([bound]))
     digits = int(lengths[0])
     if is_count(way):
         if way == SECONDS and (digits == 8 or (digits and bound < _LONG_AGO < earliest)):
-            raise DataError(
-                f"interval of '{column}': {bound:.0f} looks like a date, and the column holds {way}", hint=_DATES
-            )
+            raise DataError(f"{what}: {bound:.0f} looks like a date, and the column holds {way}", hint=_DATES)
         seconds = in_unit(bound, way)
         if np.isnan(seconds):
-            raise DataError(
-                f"interval of '{column}': {bound:.16g} is no number of {way}, as in the column", hint=_DATES
-            )
+            raise DataError(f"{what}: {bound:.16g} is no number of {way}, as in the column", hint=_DATES)
         return seconds, seconds
     if way and digits and (digits <= 8 or way.startswith(COMPACT)):
         start, unit = float(dates[0]), {4: "Y", 6: "M", 8: "D"}.get(digits)

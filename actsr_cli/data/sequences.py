@@ -86,7 +86,7 @@ class SequenceData:
     @cached_property
     def bounds(self) -> Bounds:
         """Where each user's validation and test parts begin."""
-        return bounds_of(self.split, self.offsets, self.timestamps, self.parts)
+        return bounds_of(self.split, self.offsets, self.timestamps, self.parts, self.times)
 
     def targets(self, name: SplitName) -> Targets:
         """The targets of a split."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsr_cli.config import FileSplit, LastSplit, Moment, NoSplit, SplitConfig, Target, TimeSplit
+from actsr_cli.data.intervals import start_of
 from actsr_cli.errors import DataError
 
 SplitName = Literal["valid", "test"]
@@ -75,6 +76,7 @@ def bounds_of(
     offsets: NDArray[np.int64],
     timestamps: NDArray[np.float64] | None,
     parts: NDArray[np.uint8] | None,
+    times: str,
 ) -> Bounds:
     """The bounds of each user's parts; the data must have passed `check_split`.
 
@@ -83,6 +85,7 @@ def bounds_of(
         offsets: (users + 1,) where each user's items begin; they are in order of time (by files: of part, then time).
         timestamps: (interactions,) seconds.
         parts: (interactions,) 0 training, 1 validation, 2 test.
+        times: how the times were written, see `readers.times`.
 
     Raises:
         DataError: a split by time leaves no interactions for training, validation or test.
@@ -93,21 +96,21 @@ def bounds_of(
     if isinstance(split, FileSplit) and parts is not None:
         return Bounds(starts + _count(parts < _VALIDATION, offsets), starts + _count(parts < _TEST, offsets))
     if isinstance(split, TimeSplit) and timestamps is not None:
-        first, second = moments(split, timestamps)
+        first, second = moments(split, timestamps, times)
         return Bounds(starts + _count(timestamps < first, offsets), starts + _count(timestamps < second, offsets))
     long_enough = ends - starts >= MIN_SPLIT_LENGTH
     return Bounds(ends - 2 * long_enough, ends - long_enough)
 
 
-def moments(split: TimeSplit, timestamps: NDArray[np.float64]) -> tuple[float, float]:
-    """Start of validation and of test, in seconds.
+def moments(split: TimeSplit, timestamps: NDArray[np.float64], times: str) -> tuple[float, float]:
+    """Start of validation and of test, in seconds; numbers have the unit in which the times were written.
 
     Raises:
-        DataError: they do not cut the log into three parts.
+        DataError: they do not fit the times, or do not cut the log into three parts.
     """
     ordered = np.sort(timestamps)
-    first = _moment(split.valid_from, ordered)
-    second = _moment(split.test_from, ordered)
+    first = _moment("split.valid_from", split.valid_from, ordered, times)
+    second = _moment("split.test_from", split.test_from, ordered, times)
     if not ordered[0] < first < second <= ordered[-1]:
         raise DataError(
             f"split.valid_from {split.valid_from} and split.test_from {split.test_from} do not cut the log into three "
@@ -153,12 +156,11 @@ def _count(marks: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.i
     return counts
 
 
-def _moment(moment: Moment, ordered: NDArray[np.float64]) -> float:
+def _moment(what: str, moment: Moment, ordered: NDArray[np.float64], times: str) -> float:
     """A point in time in seconds; a share means the time of the first interaction after that share."""
-    if isinstance(moment, str):
-        date = datetime.fromisoformat(moment)
-        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
-    return float(ordered[int(moment * len(ordered))]) if moment < 1 else float(moment)
+    if not isinstance(moment, str) and moment < 1:
+        return float(ordered[int(moment * len(ordered))])
+    return start_of(what, moment, times, float(ordered[0]))
 
 
 def _written(seconds: float) -> str:

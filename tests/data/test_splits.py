@@ -89,7 +89,31 @@ def test_moments_as_shares_dates_and_timestamps() -> None:
     by_share = TimeSplit(valid_from=0.6, test_from=0.8)
     by_date = TimeSplit(valid_from="2020-01-07", test_from="2020-01-09T01:00:00+01:00")
     by_second = TimeSplit(valid_from=times[6], test_from=times[8])
-    assert moments(by_share, times) == moments(by_date, times) == moments(by_second, times) == (times[6], times[8])
+    found = [moments(split, times, "seconds since 1970") for split in (by_share, by_date, by_second)]
+    assert found == 3 * [(times[6], times[8])]
+
+
+@pytest.mark.parametrize(
+    ("way", "valid", "test"),
+    [
+        ("compact dates YYYYMMDD", 20200107, 20200109),
+        ("milliseconds since 1970", 1578355200000, 1578528000000),
+        ("", 1578355200, 1578528000),
+    ],
+)
+def test_numbers_have_the_unit_of_the_times(way: str, valid: int, test: int) -> None:
+    times = np.array([pd.Timestamp(f"2020-01-{day:02}", tz="UTC").timestamp() for day in range(1, 11)])
+    assert moments(TimeSplit(valid_from=valid, test_from=test), times, way) == (times[6], times[8])
+
+
+def test_numbers_that_do_not_fit_the_times_are_refused() -> None:
+    times = np.array([pd.Timestamp(f"{year}-01-01", tz="UTC").timestamp() for year in range(2001, 2011)])
+    by_year = TimeSplit(valid_from=2007, test_from=2009)
+    assert moments(by_year, times, "years") == (times[6], times[8])
+    with pytest.raises(DataError, match=r"split\.valid_from: 2007 looks like a date, and the column holds seconds"):
+        moments(by_year, times, "seconds since 1970")
+    with pytest.raises(DataError, match=r"split\.valid_from: 1300000000 is no number of milliseconds"):
+        moments(TimeSplit(valid_from=1.3e9, test_from=1.4e9), times, "milliseconds since 1970")
 
 
 @pytest.mark.parametrize(
