@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 
 LONGEST_NAME = 100
@@ -11,6 +12,11 @@ LONGEST_NAME = 100
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: `1 item`, `2,000 items`; without `plural`, an s makes it."""
     return f"1 {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
+
+
+def command(*words: str) -> str:
+    """A command of actsr as it is typed in a shell: `actsr evaluate 'beauty/sasrec/my run'`."""
+    return shlex.join(("actsr", *words))
 
 
 def name_problem(name: str) -> str | None:

@@ -417,6 +417,10 @@ class TestRefusals:
             ("model=3", "model = 3 (--set): must be a section of keys"),
             ("evaluation.k=5", "evaluation.k = 5 (--set): must be a valid list"),
             ("data.intervals.timestamp=[2, 1]", "data.intervals (--set): interval of 'timestamp' is empty: 2 > 1"),
+            (
+                "data.intervals.timestamp=[1400003000, 1400001000.5]",
+                "data.intervals (--set): interval of 'timestamp' is empty: 1400003000 > 1400001000.5",
+            ),
         ],
     )
     def test_one_line_says_what_where_and_what_to_write(self, override: str, message: str) -> None:

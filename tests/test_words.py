@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actsr_cli.errors import ActsrError
-from actsr_cli.words import LONGEST_NAME, name_problem, shortened, visible
+from actsr_cli.words import LONGEST_NAME, command, name_problem, shortened, visible
 
 
 @pytest.mark.parametrize("name", ["one", "my run", "a-b_c.d", "größe", "数据", "x" * LONGEST_NAME, "run:2", "-x"])
@@ -64,3 +64,8 @@ def test_an_error_is_one_line_whatever_it_quotes() -> None:
     assert ActsrError("a\x1b[31m\nb").message == r"a\x1b[31m\nb"
     long = ActsrError(f"line 3: '{'9' * 5_000}' is no number").message
     assert len(long) < 1_010 and long.startswith("line 3: '99") and long.endswith("99' is no number")
+
+
+def test_commands_can_be_typed_in_a_shell() -> None:
+    assert command("evaluate", "demo/ac-sasrec/20260131-101500") == "actsr evaluate demo/ac-sasrec/20260131-101500"
+    assert command("runs", "delete", "demo/sasrec/my run's") == """actsr runs delete 'demo/sasrec/my run'"'"'s'"""

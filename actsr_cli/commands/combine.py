@@ -10,6 +10,7 @@ import typer
 from actsr_cli import console
 from actsr_cli.commands.completion import complete_run
 from actsr_cli.commands.options import PLACES, DataDir, RunsDir
+from actsr_cli.words import command
 
 
 def combine(
@@ -40,5 +41,5 @@ def combine(
 
     made = sessions.combine(runs, name=name, data_dir=data_dir, runs_dir=runs_dir)
     console.note(f"Combined {made.record.imported} into {made.name}: {made.record.parameters or 0:,} parameters")
-    measure = "" if made.config.split.by == "none" else f"actsr evaluate {made.name}   "
-    console.note(f"Next: {measure}actsr recommend {made.name}")
+    measure = "" if made.config.split.by == "none" else f"{command('evaluate', made.name)}   "
+    console.note(f"Next: {measure}{command('recommend', made.name)}")

@@ -167,7 +167,7 @@ def _print_tables(comparison: Comparison) -> None:
 
 def _print_differences(comparison: Comparison, number: int) -> None:
     """Print a contender against the baseline; significant differences are in bold."""
-    from actsr_cli.experiment.compare_export import bounds, p_value, signed, spread, titled
+    from actsr_cli.experiment.compare_export import bounds, p_value, titled
 
     baseline, contender = comparison.contenders[0], comparison.contenders[number]
     own = [each for each in comparison.differences if each.contender == contender.name]
@@ -186,9 +186,9 @@ def _print_differences(comparison: Comparison, number: int) -> None:
     for each in own:
         table.add_row(
             titled(each.measure),
-            spread(each.measure, each.of_baseline).replace(" ± ", "\n±"),
-            spread(each.measure, each.of_contender).replace(" ± ", "\n±"),
-            f"{signed(each.measure, each.difference.mean)}\n{bounds(each.measure, each.difference)}",
+            each.measure.spread(each.of_baseline).replace(" ± ", "\n±"),
+            each.measure.spread(each.of_contender).replace(" ± ", "\n±"),
+            f"{each.measure.text(each.difference.mean, '+')}\n{bounds(each.measure, each.difference)}",
             "" if each.users is None else f"{p_value(each.users_holm)}\n({each.users.effect:+.3f})",
             *([p_value(each.seeds_holm)] if with_seeds else []),
             "" if each.verdict == "open" else each.verdict,
@@ -199,7 +199,7 @@ def _print_differences(comparison: Comparison, number: int) -> None:
 
 def _print_slices(comparison: Comparison) -> None:
     """Print the mean of each group of users; for a contender, also the interval of its difference."""
-    from actsr_cli.experiment.compare_export import bounds, number, titled
+    from actsr_cli.experiment.compare_export import bounds, titled
 
     measure = comparison.sliced
     for by in dict.fromkeys(each.by for each in comparison.slices):
@@ -210,8 +210,8 @@ def _print_slices(comparison: Comparison) -> None:
         for each in comparison.slices:
             if each.by == by:
                 others = zip(each.means[1:], each.differences, strict=True)
-                cells = [f"{number(measure, mean)}\n{bounds(measure, gap)}" for mean, gap in others]
-                table.add_row(each.label, f"{each.users:,}", number(measure, each.means[0]), *cells)
+                cells = [f"{measure.text(mean)}\n{bounds(measure, gap)}" for mean, gap in others]
+                table.add_row(each.label, f"{each.users:,}", measure.text(each.means[0]), *cells)
         console.results.print(table)
 
 

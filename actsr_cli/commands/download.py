@@ -91,12 +91,13 @@ def download(
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
     policy = RetryPolicy(retries=retries, timeout=timeout)
+    option = "--from-file" if from_file is not None else "--sha256" if sha256 is not None else None
     failures: dict[str, ActsrError | OSError] = {}
     for entry in entries:
         try:
-            if _is_needed(entry, data_dir, force):
+            if _is_needed(entry, data_dir, force, option):
                 with writing(data_dir / entry.name, "downloaded"):
-                    if _is_needed(entry, data_dir, force):  # else the process that this one waited for has done it
+                    if _is_needed(entry, data_dir, force, option):  # else the process that was waited for has done it
                         _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
             else:
                 sweep_partial(entry, data_dir)
@@ -124,11 +125,29 @@ def _read_names(names: list[str], from_file: Path | None, sha256: str | None) ->
     return entries
 
 
-def _is_needed(entry: DatasetEntry, data_dir: Path, force: bool) -> bool:
+def _is_needed(entry: DatasetEntry, data_dir: Path, force: bool, option: str | None) -> bool:
+    """Whether to install a data set; says what is there if not.
+
+    Raises:
+        DownloadError: not, but `option` was given, which is about the archive to install.
+    """
+    from actsr_cli.data.sources import registered_over
+
     there = find_installed(entry, data_dir)
-    if there and not force:
-        console.note(f"{entry.name} is already there: {there} (--force downloads it again)")
-    return force or not there
+    if force or there is None:
+        return True
+    if option is not None:
+        raise DownloadError(
+            f"{entry.name} is already there: {there}; {option} would have no effect",
+            "Add --force to replace the data that are there.",
+        )
+    console.note(f"{entry.name} is already there: {there} (--force downloads it again)")
+    if registered := ", ".join(map(str, registered_over(there))):
+        console.warn(
+            f"{entry.name} is registered as {registered}, which is read instead; "
+            f"--force downloads {entry.name} again and reads that"
+        )
+    return False
 
 
 def _install(
@@ -166,6 +185,8 @@ def _report(entry: DatasetEntry, installed: Installed) -> None:
             f"the archive of {entry.name} is not the one downloaded earlier: "
             f"sha256 {installed.manifest.sha256}, was {installed.earlier_sha256}"
         )
+    if unregistered := ", ".join(map(str, installed.unregistered)):
+        console.warn(f"{entry.name} was registered as {unregistered}; from now on its own files are read")
     files = ", ".join(f"{member.name} ({decimal(member.bytes)})" for member in installed.manifest.members)
     console.results.print(f"{entry.name}: {files} in {installed.folder}", soft_wrap=True)
     console.note(f"Next: actsr preprocess {entry.name}")

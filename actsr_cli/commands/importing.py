@@ -20,6 +20,7 @@ from actsr_cli.commands.options import (
 )
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import model_settings
+from actsr_cli.words import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +86,7 @@ def import_(
     made = Tokens(tokens, user_tokens)
     run = import_resolved(weights, resolved, made, name=name, data_dir=data_dir, runs_dir=runs_dir)
     console.note(f"Imported {run.name}: {run.record.items:,} items, {run.record.parameters or 0:,} parameters")
-    console.note(f"Evaluate it: actsr evaluate {run.name}")
+    console.note(f"Evaluate it: {command('evaluate', run.name)}")
 
 
 def _refuse_own_settings(file: Path, given: Mapping[str, object], overrides: Sequence[str]) -> None:

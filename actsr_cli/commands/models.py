@@ -13,6 +13,7 @@ from actsr_cli.commands.options import AsJson, DataDir
 from actsr_cli.commands.tables import print_line
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.models.registry import all_models, find_model, hidden_names, names_of, registered_names
+from actsr_cli.words import command
 
 if TYPE_CHECKING:
     from actsr_cli.config import ModelOptions, RunConfig
@@ -76,7 +77,7 @@ def _record(data_dir: Path, dataset: str | None) -> Record:
     record = latest_record(data_dir, dataset)
     if record is None:
         problem = "no data set is prepared yet" if dataset is None else f"'{dataset}' is not prepared yet"
-        raise DataError(f"{problem}, so there are no sizes", hint=f"First: actsr preprocess {dataset or 'demo'}")
+        raise DataError(f"{problem}, so there are no sizes", hint=f"First: {command('preprocess', dataset or 'demo')}")
     return record
 
 

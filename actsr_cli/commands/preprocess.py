@@ -206,6 +206,7 @@ def _told(prepared: Preparation) -> dict[str, Any]:
         "dataset": data.name,
         "fingerprint": data.fingerprint,
         "folder": str(prepared.folder),
+        "files": [str(file) for file in prepared.files],
         "preset": prepared.preset,
         "settings": prepared.settings.model_dump(mode="json"),
         "repeated": prepared.repeated,
@@ -242,6 +243,9 @@ def _print(prepared: Preparation) -> None:
             console.results.print(f"As expected of {data.name}.")
         else:
             console.warn(f"{data.name} should have {wanted[0]:,} / {wanted[1]:,} / {wanted[2]:,}")
+    own_folder = prepared.folder.parents[1]
+    if elsewhere := [str(file) for file in prepared.files if not file.is_relative_to(own_folder)]:
+        console.note(f"Input: {', '.join(elsewhere)}")
     console.note(prepared.filters)
     console.note(f"{'Prepared before' if report.cached else 'Kept'} in {prepared.folder}")
 

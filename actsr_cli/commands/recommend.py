@@ -170,7 +170,8 @@ def recommend(
     recommender = api.load(
         run, device=device, threads=threads, batch_size=batch_size, data_dir=data_dir, runs_dir=runs_dir
     )
-    only_ids, without_ids = (None if file is None else read_ids(file) for file in (only, without))
+    known = recommender.vocabulary.item_names
+    only_ids, without_ids = (None if file is None else read_ids(file, known) for file in (only, without))
     choice = choose(recommender.vocabulary, k, seen, only_ids, without_ids or [])
     if choice.unknown:
         number = counted(len(choice.unknown), "item")
@@ -261,7 +262,9 @@ class _Audience:
             return (known_histories(each, recommender.vocabulary) for each in raw), None
         if self.history:
             return iter([known_histories(self._one(recommender), recommender.vocabulary)]), 1
-        names = None if self.everybody else [*(self.user or ()), *(read_ids(self.users) if self.users else ())]
+        names = None if self.everybody else list(self.user or ())
+        if names is not None and self.users is not None:
+            names += read_ids(self.users, recommender.histories_of_users().users)
         whole = recommender.histories_of_users(names)
         starts = range(0, len(whole), _AT_A_TIME)
         return (whole.part(slice(start, start + _AT_A_TIME)) for start in starts), len(whole)

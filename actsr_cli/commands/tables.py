@@ -6,10 +6,8 @@ line is wrapped, and no name is cut.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from statistics import mean, stdev
 from typing import Literal
 
 from actsr_cli import console
@@ -71,19 +69,14 @@ def print_rows(
     console.results.print(table)
 
 
-def print_spread(title: str, name: str, runs: Sequence[Mapping[str, float]], protocol: str) -> None:
+def print_spread(title: str, name: str, runs: Sequence[Mapping[str, float | None]], protocol: str) -> None:
     """Print mean ± sample standard deviation (n - 1) of the metrics of runs that differ only in their seed.
 
-    A single run has values without a spread.
+    A single run has values without a spread. Runs without a value of a metric do not count.
     """
     from actsr_cli.evaluation.metrics import parse_measure
 
-    values = {metric: [run[metric] for run in runs] for metric in runs[0]}
-    cells = {}
-    for metric, each in values.items():
-        digits = parse_measure(metric).decimals
-        spread = f" ± {stdev(each):.{digits}f}" if len(each) > 1 else ""
-        cells[metric] = f"{mean(each):.{digits}f}{spread}"
+    cells = {metric: parse_measure(metric).spread([run[metric] for run in runs]) for metric in runs[0]}
     _print_table(title, {name: cells}, protocol)
 
 
@@ -103,7 +96,7 @@ def metric_text(metric: str, value: float | None) -> str:
     """A value with the decimals of its metric; a dash if there is no value."""
     from actsr_cli.evaluation.metrics import parse_measure
 
-    return "-" if value is None or math.isnan(value) else f"{value:.{parse_measure(metric).decimals}f}"
+    return parse_measure(metric).text(value)
 
 
 def _print_table(title: str, rows: Mapping[str, Mapping[str, str]], protocol: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ from actsr_cli.commands.options import (
 )
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.registry import display_name, model_settings
+from actsr_cli.words import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,13 +227,14 @@ class _Report:
         if launched.interrupted:
             saved = f"the best model is from epoch {best.epoch}" if best else "no epoch was validated"
             place = f"epoch {state.epoch + 1}" + (f", batch {state.partial.batches}" if state.partial else "")
-            shared = f" --processes {run.record.processes}" if (run.record.processes or 1) > 1 else ""
-            console.warn(f"interrupted in {place}; {saved}. Continue: actsr train --resume {run.name}{shared}")
+            shared = ("--processes", str(run.record.processes)) if (run.record.processes or 1) > 1 else ()
+            again = command("train", "--resume", run.name, *shared)
+            console.warn(f"interrupted in {place}; {saved}. Continue: {again}")
         elif run.config.split.by == "none":
-            console.note(f"Next: actsr recommend {run.name}")
+            console.note(f"Next: {command('recommend', run.name)}")
         else:
-            console.note(f"Next: actsr evaluate {run.name}   actsr recommend {run.name}")
-            console.note(f"Curves: tensorboard --logdir {self._runs_dir}")
+            console.note(f"Next: {command('evaluate', run.name)}   {command('recommend', run.name)}")
+            console.note(f"Curves: {shlex.join(('tensorboard', '--logdir', str(self._runs_dir)))}")
 
 
 def _told(run: Run) -> dict[str, Any]:

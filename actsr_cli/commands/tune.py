@@ -202,18 +202,19 @@ def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
     from actsr_cli.evaluation.protocol import Protocol, Seen
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import Request, evaluate_run
-    from actsr_cli.experiment.series import metrics_of
 
     seen_items: tuple[Seen, ...] = ("rank", "exclude")
     settings = run.config.evaluation
+    wanted = tuple(configured_measures(settings))
+    names = [measure.name for measure in wanted]
     tested = {}
     for protocol in (Protocol(seen) for seen in seen_items):
-        found = run.metrics.get(f"test/{protocol.key}")
-        if found is None:
+        found = run.metrics.get(f"test/{protocol.key}", {})
+        if found.get("epoch") != run.record.best_epoch or not found.keys() >= set(names):
             data = data_of(run, plan.data_dir).data
-            request = Request("test", protocol, tuple(configured_measures(settings)), settings.batch_size)
-            found = evaluate_run(run, data, request).judgement.values
-        tested[protocol.key] = metrics_of(found)
+            request = Request("test", protocol, wanted, settings.batch_size)
+            found = evaluate_run(run, data, request).metrics
+        tested[protocol.key] = {name: found[name] for name in names}
         if show:
             print_metrics(f"{run.name}: test split", {display_name(run.config): tested[protocol.key]}, protocol.title)
     return tested

@@ -27,6 +27,7 @@ from actsr_cli.tuning.trials import (
     trial_cells,
     trial_columns,
 )
+from actsr_cli.words import command
 
 _SHOWN = 12
 """Number of trials in a table: the latest ones while the study runs, the best ones in the summary."""
@@ -119,7 +120,7 @@ def print_outcome(plan: Plan, outcome: Outcome) -> None:
         text = f"{bars} of the variance of the values ({note})" if bars else f"not shown, {note}"
         console.results.print(f"Importance of the settings: {text}", soft_wrap=True, markup=False)
         console.note(f"Pictures: {plan.folder / 'study.html'}")
-        console.note(f"Next: actsr train --preset {plan.folder / 'best.yaml'} --seeds 3")
+        console.note(f"Next: {command('train', '--preset', str(plan.folder / 'best.yaml'), '--seeds', '3')}")
 
 
 def outcome_record(plan: Plan, outcome: Outcome) -> dict[str, Any]:

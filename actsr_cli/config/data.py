@@ -67,5 +67,5 @@ class DataConfig(Section):
     ) -> dict[str, tuple[Bound | None, Bound | None]]:
         for column, (low, high) in intervals.items():
             if isinstance(low, float) and isinstance(high, float) and low > high:
-                raise ValueError(f"interval of '{column}' is empty: {low:g} > {high:g}")
+                raise ValueError(f"interval of '{column}' is empty: {low:.16g} > {high:.16g}")
         return intervals

@@ -84,8 +84,9 @@ def _item_details(source: Source, bad_lines: list[BadLines]) -> tuple[ItemDetail
     if source.item_file is None:
         return ItemDetails(), ""
     bad_lines.append(BadLines(source.item_file, "skip"))
+    columns = source.columns
     try:
-        return read_item_file(source.item_file, bad_lines[-1], source.columns.encoding), ""
+        return read_item_file(source.item_file, bad_lines[-1], columns.encoding, columns.separator), ""
     except (DataError, OSError) as error:
         if source.items_given:
             raise

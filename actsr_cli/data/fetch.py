@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from actsr_cli.data import sources
 from actsr_cli.data.archive import ArchiveError, unpack_archive
 from actsr_cli.data.catalog import DatasetEntry
 from actsr_cli.data.manifest import (
@@ -50,11 +51,13 @@ class Installed:
         folder: DATA_DIR/NAME.
         manifest: the files in it and their origin.
         earlier_sha256: digest of an earlier download from the same source if it differs from this one, else None.
+        unregistered: the files that were registered under this name and read until now; empty if there were none.
     """
 
     folder: Path
     manifest: Manifest
     earlier_sha256: str | None
+    unregistered: tuple[Path, ...]
 
 
 def list_mirrors(first: Sequence[str], listed: str = "") -> tuple[str, ...]:
@@ -213,8 +216,12 @@ def install_demo(entry: DatasetEntry, data_dir: Path, seed: int = DEMO_SEED) -> 
 
 
 def _put_in_place(manifest: Manifest, scratch: Path, folder: Path) -> Installed:
-    """Move the files of `scratch` into `folder`, the manifest last. Files of other origin in `folder` are kept."""
+    """Move the files of `scratch` into `folder`, the manifest last. Files of other origin in `folder` are kept.
+
+    If another file is registered in `folder`, it is no longer: the moved files are read from now on.
+    """
     write_manifest(manifest, scratch)
+    registered = sources.registered_over(folder / f"{manifest.name}.inter")
     earlier = read_manifest(folder)
     names = [member.name for member in manifest.members]
     move_into(folder, scratch, [*names, FILE_NAME])
@@ -222,5 +229,7 @@ def _put_in_place(manifest: Manifest, scratch: Path, folder: Path) -> Installed:
         for member in earlier.members:
             if member.name not in names:
                 (folder / Path(member.name).name).unlink(missing_ok=True)
+    if registered:
+        (folder / sources.FILE_NAME).unlink()
     changed = earlier and earlier.source == manifest.source and earlier.sha256 != manifest.sha256
-    return Installed(folder, manifest, earlier.sha256 if earlier and changed else None)
+    return Installed(folder, manifest, earlier.sha256 if earlier and changed else None, registered)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, field_validator, model_validator
 
 from actsr_cli.data.catalog import all_names, check_name, known
 from actsr_cli.data.readers import Columns, Reader, find_reader, format_names, guess_reader
@@ -24,10 +24,13 @@ FOLDER_FORMAT = "atomic"
 """The format of files that lie in the folder of a data set."""
 FOLDER_OF_PARTS = "parquet"
 """The format of a folder that is read as one table."""
+_OWN = "./"
+"""Stored paths that begin so are relative to the data set's folder; others are as they are."""
+_PATHS = ("file", "valid_file", "test_file", "item_file")
 
 
 class Source(BaseModel):
-    """Raw interactions of a data set.
+    """Raw interactions of a data set. Files in its folder have paths below `folder`; all others have absolute paths.
 
     Attributes:
         name: the data set's name, as the user gave it.
@@ -58,6 +61,11 @@ class Source(BaseModel):
     def _is_registered(cls, name: str) -> str:
         return find_reader(name).name
 
+    @field_serializer(*_PATHS, when_used="json-unless-none")
+    def _as_stored(self, path: Path) -> str:
+        is_own = path.is_relative_to(self.folder)
+        return f"{_OWN}{path.relative_to(self.folder).as_posix()}" if is_own else str(path)
+
     @model_validator(mode="after")
     def _has_all_parts(self) -> Self:
         if (self.valid_file is None) != (self.test_file is None):
@@ -85,11 +93,11 @@ class Source(BaseModel):
         Raises:
             DataError: the file does not exist, or has no titles or categories.
         """
-        check_item_file(file, self.columns.encoding)
-        return self.model_copy(update={"item_file": file.resolve(), "items_given": True})
+        check_item_file(file, self.columns.encoding, self.columns.separator)
+        return self.model_copy(update={"item_file": _place(file, self.folder), "items_given": True})
 
     def register(self) -> Self:
-        """Register this source in its folder, so that its name is enough in later calls."""
+        """Register this source in its folder, so that its name is enough in later calls, also if the folder moves."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_record(self.folder / FILE_NAME, self, without=("folder",))
         return self
@@ -113,7 +121,8 @@ def source_from_file(data_dir: Path, name: str, file: Path, format_name: str | N
     check_name(name)
     reader = _reader_of(file, format_name)
     _check_columns(columns, reader)
-    source = _source(name, data_dir / name, file.resolve(), reader, columns)
+    folder = data_dir / name
+    source = _source(name, folder, _place(file, folder), reader, columns)
     others = [_in_folder(folder, name) for folder in _folders(data_dir, name) if folder.name != name]
     _check_one([source, *(other for other in others if other is not None)], name)
     return source
@@ -137,6 +146,24 @@ def find_source(data_dir: Path, name: str) -> Source:
         f"no data set '{name}' in {data_dir}",
         hint=f"Get it: {download}actsr preprocess {name} --from-file PATH --format {'|'.join(format_names())}",
     )
+
+
+def registered_over(file: Path) -> tuple[Path, ...]:
+    """The files that are read instead of `file`, because its folder has them registered; empty if it is read itself.
+
+    Raises:
+        DataError: the registration is damaged.
+    """
+    if not (file.parent / FILE_NAME).is_file():
+        return ()
+    registered = _registered(file.parent, file.parent.name)
+    return () if registered.file.resolve() == file.resolve() else registered.files
+
+
+def _place(file: Path, folder: Path) -> Path:
+    """The path of a file: below the folder of the data set if it is in there, else absolute."""
+    file, own = file.resolve(), folder.resolve()
+    return folder / file.relative_to(own) if file.is_relative_to(own) else file
 
 
 def _folders(data_dir: Path, name: str) -> list[Path]:
@@ -255,11 +282,12 @@ def _registered(folder: Path, name: str) -> Source:
     path = folder / FILE_NAME
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Source.model_validate({**stored, "name": name, "folder": folder})
-    except (ValidationError, ValueError, TypeError, RecursionError) as error:
+        own = {key: folder / each for key, each in stored.items() if key in _PATHS and str(each).startswith(_OWN)}
+        return Source.model_validate({**stored, **own, "name": name, "folder": folder})
+    except (ValidationError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged", hint="Delete it, and preprocess again with --from-file.") from error
     except DataError as error:  # a format that another version had, or a package that is not there
-        raise DataError(f"{path}: {error.message}", hint="Preprocess again with --from-file.") from error
+        raise DataError(f"{path}: {error.message}", hint="Delete it, or preprocess again with --from-file.") from error
 
 
 def _reader_of(file: Path, format_name: str | None) -> Reader:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval, PairedTest, holm, mean_interval, paired_t, signed_ranks
@@ -39,7 +39,7 @@ class Contender:
     def means(self, measure: Measure) -> Values:
         """(runs,) mean over users."""
         values = self.values[measure.name]
-        return values if measure.metric.of_catalogue else np.nanmean(values, axis=1)
+        return values if measure.metric.of_catalogue else known_mean(values, axis=1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Difference:
         difference: contender minus baseline with its interval, over users (each user's mean over the runs). If the
             measure has no value per user, the interval is the difference itself.
         users: Wilcoxon's test over the same differences; None if the measure has no value per user.
-        seeds: the paired t-test over the means of each seed's runs; None with fewer than two common seeds.
+        seeds: the paired t-test over the means of each seed's runs; None with fewer than two common seeds that
+            have a value.
         users_holm: `users.p`, corrected over all comparisons made together.
         seeds_holm: `seeds.p`, corrected in the same way.
     """
@@ -138,7 +139,7 @@ def slices(
         quantity: (users,) whole numbers.
         parts: maximum number of groups; there are fewer if many users have the same value.
     """
-    values = [np.nanmean(contender.values[measure.name], axis=0) for contender in contenders]
+    values = [known_mean(contender.values[measure.name], axis=0) for contender in contenders]
     found = []
     for label, chosen in _parts(quantity, parts):
         own = [value[chosen] for value in values]
@@ -147,23 +148,31 @@ def slices(
                 by=by,
                 label=label,
                 users=int(chosen.sum()),
-                means=tuple(float(np.nanmean(value)) for value in own),
+                means=tuple(float(known_mean(value)) for value in own),
                 differences=tuple(_interval(value - own[0]) for value in own[1:]),
             )
         )
     return found
 
 
+def known_mean(values: ArrayLike, axis: int | None = None) -> Values:
+    """The mean along an axis without the NaNs; NaN if there is no other value. Unlike `nanmean`, it never warns."""
+    values = np.asarray(values, dtype=np.float64)
+    count = (~np.isnan(values)).sum(axis=axis)
+    return np.asarray(np.where(count, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan))
+
+
 def _difference(measure: Measure, baseline: Contender, other: Contender) -> Difference:
     of_baseline, of_other = baseline.means(measure), other.means(measure)
     common = [seed for seed in baseline.seeds if seed in other.seeds]
-    by_seed = [of_other[other.seeds.index(seed)] - of_baseline[baseline.seeds.index(seed)] for seed in common]
+    gaps = [of_other[other.seeds.index(seed)] - of_baseline[baseline.seeds.index(seed)] for seed in common]
+    by_seed = [gap for gap in gaps if not np.isnan(gap)]
     users = None
     if measure.metric.of_catalogue:
-        gap = float(of_other.mean() - of_baseline.mean())
+        gap = float(known_mean(of_other) - known_mean(of_baseline))
         interval = Interval(gap, gap, gap, 1)
     else:
-        per_user = [np.nanmean(each.values[measure.name], axis=0) for each in (baseline, other)]
+        per_user = [known_mean(each.values[measure.name], axis=0) for each in (baseline, other)]
         by_user = np.round(per_user[1] - per_user[0], _DIGITS)
         known = by_user[~np.isnan(by_user)]
         if len(known):
@@ -177,7 +186,7 @@ def _difference(measure: Measure, baseline: Contender, other: Contender) -> Diff
         of_contender=tuple(of_other.tolist()),
         difference=interval,
         users=users,
-        seeds=paired_t(np.round(by_seed, _DIGITS)) if len(common) > 1 else None,
+        seeds=paired_t(np.round(by_seed, _DIGITS)) if len(by_seed) > 1 else None,
     )
 
 

@@ -19,12 +19,14 @@ def check_ranks(path: Path) -> None:
     """Check where ranks are to be written.
 
     Raises:
-        DataError: the suffix is neither .csv nor .parquet, or the folder does not exist.
+        DataError: the suffix is neither .csv nor .parquet, its folder does not exist, or a folder has its name.
     """
     if path.suffix not in SUFFIXES:
         raise DataError(f"cannot write ranks to {path}: its name must end in .csv or .parquet")
     if not path.parent.is_dir():
         raise DataError(f"there is no folder {path.parent}", hint="Make the folder first.")
+    if path.is_dir():
+        raise DataError(f"cannot write ranks to {path}: it is a folder", hint="Give the name of a file.")
 
 
 def write_ranks(path: Path, data: SequenceData, judged: Judged, wanted: Sequence[Measure]) -> None:

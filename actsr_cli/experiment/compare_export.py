@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from tabulate import tabulate
 
-from actsr_cli.evaluation.comparison import Contender, Difference, Slice
+from actsr_cli.evaluation.comparison import Contender, Difference, Slice, known_mean
 from actsr_cli.evaluation.metrics import Measure
 from actsr_cli.evaluation.significance import Interval
 from actsr_cli.experiment.compare import Comparison
@@ -29,9 +28,9 @@ def difference_rows(differences: Sequence[Difference]) -> list[list[str]]:
     return [
         [
             titled(each.measure),
-            spread(each.measure, each.of_baseline),
-            spread(each.measure, each.of_contender),
-            signed(each.measure, each.difference.mean),
+            each.measure.spread(each.of_baseline),
+            each.measure.spread(each.of_contender),
+            each.measure.text(each.difference.mean, "+"),
             bounds(each.measure, each.difference),
             p_value(each.users_holm),
             "" if each.users is None else f"{each.users.effect:+.3f}",
@@ -55,8 +54,8 @@ def slice_rows(measure: Measure, found: Sequence[Slice]) -> list[list[str]]:
             each.by if index == 0 or found[index - 1].by != each.by else "",
             each.label,
             f"{each.users:,}",
-            *(number(measure, mean) for mean in each.means),
-            *(f"{signed(measure, gap.mean)} {bounds(measure, gap)}" for gap in each.differences),
+            *(measure.text(mean) for mean in each.means),
+            *(f"{measure.text(gap.mean, '+')} {bounds(measure, gap)}" for gap in each.differences),
         ]
         for index, each in enumerate(found)
     ]
@@ -74,7 +73,8 @@ def notes(comparison: Comparison) -> list[str]:
         f"p users is corrected by Holm's method over {over_users} comparisons"
         + (f", p seeds over {over_seeds}." if over_seeds else "."),
     ]
-    without = dict.fromkeys(each.contender for each in comparison.differences if each.seeds is None)
+    with_seeds = {each.contender for each in comparison.differences if each.seeds is not None}
+    without = [each.name for each in comparison.contenders[1:] if each.name not in with_seeds]
     if without:
         lines.append(
             f"{', '.join(without)}: fewer than two seeds in common with the baseline, "
@@ -99,25 +99,11 @@ def titled(measure: Measure) -> str:
     return f"{measure.label} {'↓' if measure.lower_is_better else '↑'}"
 
 
-def number(measure: Measure, value: float) -> str:
-    return f"{value:.{measure.decimals}f}"
-
-
-def signed(measure: Measure, value: float) -> str:
-    return f"{value:+.{measure.decimals}f}"
-
-
 def bounds(measure: Measure, interval: Interval) -> str:
     """The ends of an interval; empty if there is none, as for a measure without values per user."""
     if interval.count < 2:
         return ""
-    return f"[{signed(measure, interval.low)}, {signed(measure, interval.high)}]"
-
-
-def spread(measure: Measure, values: Sequence[float]) -> str:
-    """The mean, with the sample standard deviation if there are several runs."""
-    mean = number(measure, fmean(values))
-    return mean if len(values) == 1 else f"{mean} ± {number(measure, stdev(values))}"
+    return f"[{measure.text(interval.low, '+')}, {measure.text(interval.high, '+')}]"
 
 
 def p_value(p: float | None) -> str:
@@ -167,8 +153,8 @@ def _difference_table(differences: Sequence[Difference]) -> pd.DataFrame:
             "baseline": each.baseline,
             "contender": each.contender,
             "metric": each.measure.name,
-            "baseline_mean": fmean(each.of_baseline),
-            "contender_mean": fmean(each.of_contender),
+            "baseline_mean": float(known_mean(each.of_baseline)),
+            "contender_mean": float(known_mean(each.of_contender)),
             "baseline_runs": len(each.of_baseline),
             "contender_runs": len(each.of_contender),
             "difference": each.difference.mean,

@@ -52,6 +52,7 @@ class Preparation(Prepared):
     """Prepared data, and the settings behind them.
 
     Attributes:
+        files: the raw interactions, and the titles and categories if there are any.
         preset: the preset whose filters were used, or None.
         settings: the filters that were used.
         repeated: whether they are those of the last preparation, because none were given.
@@ -61,6 +62,7 @@ class Preparation(Prepared):
         expected: expected numbers of users, items and interactions, or None if unknown.
     """
 
+    files: tuple[Path, ...] = ()
     preset: str | None = None
     settings: DataConfig = field(default_factory=DataConfig)
     repeated: bool = False
@@ -140,6 +142,7 @@ def prepare_raw(
     as_published = entry is not None and choice == Choice(settings=resolve(preset=usual).config.data, preset=usual)
     return Preparation(
         **vars(prepared),
+        files=source.files,
         preset=choice.preset,
         settings=settings,
         repeated=repeated,

@@ -176,11 +176,9 @@ def evaluate_run(
         run.name, request, epoch, judgement, of_floor.values, split_facts(data, request.split), data
     )
     key = f"{request.split}/{request.protocol.key}"
-    former = run.metrics.get(key, {})
-    kept = former if former.get("epoch") == epoch else {}  # with other cut-offs
     counts = {"epoch": epoch, "users": evaluation.facts.users, "targets": evaluation.facts.targets}
     try:
-        run.add_metrics(key, {**kept, **counts, **judgement.values})
+        run.add_metrics(key, {**counts, **judgement.values})
     except DiskError as error:
         _log.warning("the metrics are not saved: %s", error.message)
     return evaluation

@@ -120,7 +120,7 @@ def _order(file: Path, count: int, names: Sequence[str], kind: str) -> Tensor:
     Raises:
         DataError: the file does not have exactly these names, each once.
     """
-    tokens = read_ids(file)
+    tokens = read_ids(file, names)
     tokens = tokens[1:] if tokens[0] == _PADDING else tokens
     if len(tokens) != count:
         raise DataError(f"{file} has {counted(len(tokens), kind)}, and the checkpoint has {count:,}")

@@ -21,6 +21,7 @@ from actsr_cli.experiment.teachers import pin_teachers
 from actsr_cli.experiment.train import train_run
 from actsr_cli.models.registry import display_name
 from actsr_cli.training.trainer import Observer, TrainingState
+from actsr_cli.words import command
 
 
 def _quietly(_: Run) -> AbstractContextManager[Observer]:
@@ -131,7 +132,9 @@ def check_refittable(run: Run) -> None:
     run.record.check_trained_here("refitted")
     status = run.status
     if status is not Status.FINISHED:
-        raise RunError(f"{run.name} is not finished: it is {status}", hint=f"actsr train --resume {run.name} --refit")
+        raise RunError(
+            f"{run.name} is not finished: it is {status}", hint=command("train", "--resume", run.name, "--refit")
+        )
 
 
 def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
@@ -147,7 +150,7 @@ def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:
     """
     refitted = f"{config.dataset}/{display_name(config)}/{name}-refit"
     if (runs_dir / refitted).exists():
-        check_place(runs_dir / refitted, hint=f"Delete it first: actsr runs delete {refitted}")
+        check_place(runs_dir / refitted, hint=f"Delete it first: {command('runs', 'delete', refitted)}")
 
 
 def refit_config(run: Run) -> RunConfig:

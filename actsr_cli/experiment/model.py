@@ -8,6 +8,7 @@ from actsr_cli.experiment.run import Run
 from actsr_cli.models.base import Model
 from actsr_cli.models.registry import build_model, model_size
 from actsr_cli.training.checkpoint import load_model
+from actsr_cli.words import command
 
 
 def open_model(run: Run) -> tuple[Model, int]:
@@ -38,5 +39,5 @@ def check_held_out(run: Run) -> None:
         source = run.record.source
         raise RunError(
             f"{run.name} was trained on all data: it has no held-out items to evaluate it on",
-            hint=None if source is None else f"Evaluate the original run: actsr evaluate {source}",
+            hint=None if source is None else f"Evaluate the original run: {command('evaluate', source)}",
         )

@@ -12,7 +12,7 @@ from actsr_cli.experiment import lock
 from actsr_cli.experiment.record import FILE_NAME, read_record
 from actsr_cli.files import is_unfinished, remove_folder
 from actsr_cli.models.registry import all_models
-from actsr_cli.words import name_problem, shortened
+from actsr_cli.words import command, name_problem, shortened
 
 CONFIG, MODEL = "config.yaml", "model.safetensors"
 CHECKPOINT, BATCH_CHECKPOINT = "checkpoint.safetensors", "checkpoint-batch.safetensors"
@@ -90,8 +90,8 @@ def _instead_of(path: Path, name: str) -> str:
     """What to do about a run with results that is in the way."""
     with suppress(RunError):  # a damaged one
         if read_record(path).imported is not None:
-            return f"Give another --name, or delete it: actsr runs delete {name}"
-    return f"Give another --name, or continue it: actsr train --resume {name}"
+            return f"Give another --name, or delete it: {command('runs', 'delete', name)}"
+    return f"Give another --name, or continue it: {command('train', '--resume', name)}"
 
 
 def free_place(parent: Path, name: str | None) -> Path:

@@ -167,14 +167,16 @@ class Run:
         save_record(self.path, self.record.updated(**changes))
 
     def add_metrics(self, key: str, values: Mapping[str, Any]) -> None:
-        """Put `values` under `key` in metrics.json; a damaged file is written anew, and this is logged."""
+        """Add `values` to those of their epoch under `key` in metrics.json; a damaged file is replaced, and logged."""
         with locks.held(self.path / ".metrics.lock", f"the metrics of {self.name}", "written", waits=True):
             try:
                 before = self.metrics
             except RunError as error:
                 _log.warning("%s; it is written anew", error.message)
                 before = {}
-            sealed.write_json(self.path / "metrics.json", before | {key: values})
+            former = before.get(key, {})
+            kept = former if former.get("epoch") == values.get("epoch") else {}  # with other cut-offs
+            sealed.write_json(self.path / "metrics.json", before | {key: {**kept, **values}})
 
     def clear(self) -> None:
         """Delete what a training has written, and write the configuration: the run can be trained anew."""

@@ -16,6 +16,7 @@ from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.experiment.status import LONGER_KEYS, RESUMABLE_KEYS
 from actsr_cli.models.registry import display_name
+from actsr_cli.words import command
 
 if TYPE_CHECKING:
     from actsr_cli.config import RunConfig
@@ -169,8 +170,8 @@ def _check_finished(run: Run) -> None:
     run.check_not_training()
     resumable = run.checkpoint_file.exists() or not run.record.epochs
     way = (
-        f"Continue it with actsr train --resume {run.name}"
+        f"Continue it with {command('train', '--resume', run.name)}"
         if resumable
-        else f"Its checkpoint is missing. Delete it with actsr runs delete {run.name}"
+        else f"Its checkpoint is missing. Delete it with {command('runs', 'delete', run.name)}"
     )
     raise RunError(f"{run.name} is not finished (it is {status})", hint=f"{way}, then run this command again.")

@@ -34,7 +34,7 @@ from actsr_cli.training.losses import build_loss
 from actsr_cli.training.state import EpochRecord, TrainingState
 from actsr_cli.training.tally import NotFiniteError
 from actsr_cli.training.trainer import Hooks, Observer, Trainer
-from actsr_cli.words import counted
+from actsr_cli.words import command, counted
 
 if TYPE_CHECKING:
     from actsr_cli.experiment.watch import AttentionWatch
@@ -202,14 +202,14 @@ def _fit(run: Run, trainer: Trainer) -> None:
             message += f", after {counted(len(state.backoffs), 'backoff')}"
         if state.best_epoch:
             best = f"{trainer.config.monitor} {state.best_value:.4f}"
-            message += f". The model of epoch {state.best_epoch} ({best}) is kept: actsr evaluate {run.name}"
+            message += f". The model of epoch {state.best_epoch} ({best}) is kept: {command('evaluate', run.name)}"
         else:
             message += ". No epoch was validated before, so there is no model to evaluate"
         if trainer.config.on_nan == "stop":
             start = f"the end of epoch {state.epoch}" if state.epoch else "the start"
             hint = (
-                f"To continue from {start} with a lower learning rate: actsr train --resume {run.name} "
-                f"--on-nan backoff\n{hint}"
+                f"To continue from {start} with a lower learning rate: "
+                f"{command('train', '--resume', run.name, '--on-nan', 'backoff')}\n{hint}"
             )
         raise RunError(message, hint=hint) from problem
 

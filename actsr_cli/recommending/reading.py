@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -81,13 +81,16 @@ def read_histories(
             yield from _interaction_chunks(file, name, columns, way)
 
 
-def read_ids(path: Path) -> list[str]:
+def read_ids(path: Path, known: Collection[str] = ()) -> list[str]:
     """The raw ids in a text file, one per line; empty lines are skipped.
+
+    A line with blanks around it is an id as it is if that is one of the `known` ids, and else without these blanks.
 
     Raises:
         DataError: the file does not exist, or holds no ids.
     """
-    ids = [line.strip() for line in read_lines(_existing(path)) if line.strip()]
+    known = frozenset(known)
+    ids = [line if line in known else line.strip() for line in read_lines(_existing(path)) if line.strip()]
     if not ids:
         raise DataError(f"{path} holds no ids", hint="Write one id per line.")
     return ids

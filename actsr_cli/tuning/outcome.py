@@ -16,6 +16,7 @@ from actsr_cli.tuning.importance import Importance, importance_of
 from actsr_cli.tuning.queue import RUN, counted
 from actsr_cli.tuning.space import NOT_SEARCHED, Range
 from actsr_cli.tuning.study import Plan, best_first, total, whole
+from actsr_cli.words import visible
 
 _WHOLE = ("data", "split")
 """Sections that best.yaml writes in full: without them, `train` would use the data that were prepared last."""
@@ -103,5 +104,5 @@ def best_preset(plan: Plan, outcome: Outcome, command: str) -> str:
         for each in plan.space
     }
     counts = ", ".join(f"{count} {name}" for name, count in outcome.done.items() if count)
-    head = f"# Study {plan.title}: {counts}. Chosen on validation alone.\n# {command}\n"
+    head = f"# Study {plan.title}: {counts}. Chosen on validation alone.\n# {visible(command)}\n"
     return head + yaml.safe_dump(settings, sort_keys=False, width=100)

@@ -70,6 +70,36 @@ def test_what_is_there_is_left_alone_unless_forced(server: LoopbackServer, tmp_p
     assert "is not the one downloaded earlier" in forced.stderr
 
 
+@pytest.mark.parametrize("option", [("--from-file", "none.zip"), ("--sha256", "0" * 64)])
+def test_an_archive_or_a_digest_for_data_that_are_there_is_refused(
+    server: LoopbackServer, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    arguments = ("download", "beauty", "--mirror", server.url, "--data-dir", tmp_path)
+    assert actsr(*arguments).exit_code == 0
+    refused = actsr(*arguments, *option)
+    there = tmp_path / "amazon-beauty" / "amazon-beauty.inter"
+    assert refused.exit_code == 1 and len(server.requests) == 1
+    assert f"amazon-beauty is already there: {there}; {option[0]} would have no effect" in refused.stderr
+    assert "Add --force" in refused.stderr
+    assert "already there" not in actsr(*arguments, *option, "--force").stderr
+
+
+def test_what_is_downloaded_is_what_is_read(tmp_path: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    other = tmp_path / "other.inter"
+    assert actsr("download", "demo", *data).exit_code == 0
+    lines = (tmp_path / "data" / "demo" / "demo.inter").read_text().splitlines(keepends=True)
+    other.write_text("".join(lines[:200]))
+    given = actsr("preprocess", "demo", "--preset", "none", "--from-file", other, *data)
+    assert "/ 199 interactions" in given.stdout and f"Input: {other}\n" in given.stderr
+    assert f"demo is registered as {other}, which is read instead" in actsr("download", "demo", *data).stderr
+    forced = actsr("download", "demo", "--force", *data)
+    assert f"demo was registered as {other}; from now on its own files are read" in forced.stderr
+    own = actsr("preprocess", "demo", "--preset", "none", *data)
+    assert "/ 19,630 interactions" in own.stdout and "Input:" not in own.stderr
+    assert "registered" not in actsr("download", "demo", *data).stderr
+
+
 def test_mirrors_come_from_options_then_from_the_environment(
     server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,10 +165,56 @@ def test_comparing_by_any_metric(home: Path) -> None:
         (("--seen", "rank", "--candidates", "uniform"), "seen does not go with sampled candidates"),
         (("--n-candidates", "10"), "n_candidates needs candidates uniform"),
         (("--per-user", "ranks.txt"), "its name must end in .csv or .parquet"),
+        (("--per-user", "ranks.csv"), "cannot write ranks to ranks.csv: it is a folder"),
     ],
 )
-def test_refusals(home: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_refusals(
+    home: Path, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ranks.csv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("actsr_cli.api.evaluate_run", pytest.fail)
     assert message in " ".join(call("evaluate", "both-s0", *arguments, *places(home), exit_code=1).stderr.split())
+
+
+def test_a_damaged_file_of_metrics_is_written_anew(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = home / "runs" / "demo" / "sasrec" / "both-s0" / "metrics.json"
+    before = file.read_bytes()
+    file.write_text('{"broken')
+    found = measured(home, "--metrics", "hit", "--k", "10")
+    assert "is damaged" in caplog.text and "it is written anew" in caplog.text
+    assert json.loads(file.read_text())["test/exclude"]["hit@10"] == found["metrics"]["hit@10"]
+    file.write_bytes(before)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_metric_without_a_value(tmp_path: Path) -> None:
+    """Only one item has a category, so no two items of a list have one: there is no diversity."""
+    folder = tmp_path / "data" / "shop"
+    folder.mkdir(parents=True)
+    rows = [f"u{user}\ti{(user * step) % 12}\t{step}\n" for user in range(20) for step in range(6)]
+    (folder / "shop.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + "".join(rows))
+    items = [f"i{item}\t{'' if item else 'tea'}\n" for item in range(12)]
+    (folder / "shop.item").write_text("item_id:token\tcategory:token\n" + "".join(items))
+    small = ("--dataset", "shop", "--epochs", "1", "--set", "model.hidden_size=8", "--threads", "1")
+    call("train", "--model", "sasrec", *small, "--seeds", "2", "--name", "ser", *places(tmp_path))
+    some = ("--metrics", "hit,diversity", "--k", "2")
+    shown = [
+        call("evaluate", "ser", *some, *places(tmp_path)).stdout,
+        call("runs", "show", "ser", "--runs-dir", str(tmp_path / "runs")).stdout,
+    ]
+    for lines in ([line.split() for line in text.splitlines()] for text in shown):
+        assert ["sasrec", "Diversity", "-"] in lines
+        assert any(line[:2] == ["sasrec", "Hit"] and "±" in line for line in lines)
+    output = tmp_path / "compared"
+    compared = call(
+        "compare", "ser", "ser-s0", *some, "--by", "diversity@2", "--output", str(output), *places(tmp_path)
+    )
+    assert "nan" not in compared.stdout
+    table = (output / "compare.md").read_text()
+    assert "nan" not in table and "| Diversity@2 ↑ | -" in table
+    assert pd.read_csv(output / "differences.csv").set_index("metric")["baseline_mean"].isna()["diversity@2"]
+    call("compare", "ser", "ser-s0", *some, "--json", *places(tmp_path))
 
 
 def test_a_split_by_time(home: Path) -> None:

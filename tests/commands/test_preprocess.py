@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,31 @@ def test_titles_from_a_file_are_remembered(tmp_path: Path, data_dir: Path) -> No
     assert "1 of 2 items have a title" in preprocess("lying", "--items", titles).stdout
     told = json.loads(preprocess("lying", "--json").stdout)
     assert (told["dataset"], told["items"], told["titles"], told["preset"]) == ("lying", 2, 1, None)
+    assert told["files"] == [str(data_dir / "lying" / "lying.inter"), str(titles)]
+    assert f"Input: {titles}\n" in preprocess("lying").stderr
+
+
+def test_a_data_root_that_was_copied_is_read_where_it_is(tmp_path: Path, data_dir: Path) -> None:
+    titles = tmp_path / "titles.csv"
+    titles.write_text("item,title\ni1,Up\n")
+    (data_dir / "shop").mkdir(parents=True)
+    (data_dir / "shop" / "shop.inter").write_text(ATOMIC + "u1\ti1\t1\nu1\ti2\t2\n")
+    preprocess("shop", "--items", titles)
+    copy = tmp_path / "copy"
+    shutil.copytree(data_dir, copy)
+    with (copy / "shop" / "shop.inter").open("a") as log_file:
+        log_file.write("u1\ti3\t3\n")
+    shutil.rmtree(data_dir)
+    moved = preprocess("shop", "--data-dir", copy)
+    assert "1 users / 3 items / 3 interactions" in moved.stdout and "1 of 3 items have a title" in moved.stdout
+
+
+def test_titles_with_the_separator_of_the_interactions(tmp_path: Path) -> None:
+    file, titles = log(tmp_path), tmp_path / "titles.csv"
+    file.write_text(file.read_text().replace(",", ";"))
+    titles.write_text("item;title\ni0;Heat, the film\n")
+    given = ("--from-file", file, "--separator", ";", "--items", titles)
+    assert "1 of 4 items have a title" in preprocess("shop", *given).stdout
 
 
 def test_bad_lines(tmp_path: Path) -> None:

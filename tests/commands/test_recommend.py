@@ -206,6 +206,20 @@ def test_only_and_without(one: Recommender, tmp_path: Path) -> None:
     assert "no file" in refused("recommend", "one", "--only", "missing.txt")
 
 
+def test_blanks_around_ids_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = "".join(f" u{user}, i{item},{item}\n" for user in range(4) for item in range(user, user + 5))
+    (tmp_path / "padded.csv").write_text(f"user_id,item_id,timestamp\n{log}")
+    (tmp_path / "users.txt").write_text(" u1\n")
+    (tmp_path / "only.txt").write_text(" i0\n i7\n")
+    (tmp_path / "without.txt").write_text(" i7\n")
+    monkeypatch.chdir(tmp_path)
+    call("preprocess", "padded", "--from-file", "padded.csv")
+    call("train", "--model", "popularity", "--dataset", "padded", "--name", "padded")
+    chosen = ("--users", "users.txt", "--only", "only.txt", "--without", "without.txt")
+    (entry,) = json.loads(call("recommend", "padded", *chosen, "--json").stdout)
+    assert (entry["user"], [item["item"] for item in entry["items"]]) == (" u1", [" i0"])
+
+
 def test_files_of_histories(one: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     histories = {"a": ["p1", "q", "x y"], "b": ["p3"], "c": [], "d": ["p1", "p2"]}
     (tmp_path / "h.jsonl").write_text(

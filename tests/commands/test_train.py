@@ -210,6 +210,13 @@ def test_a_counting_model_is_a_run_like_any_other(place: Path) -> None:
     assert (run / "config.yaml").read_text() == before
 
 
+def test_names_in_commands_are_quoted(place: Path) -> None:
+    named = ("train", "--model", "popularity", *SMALL[:4], "--name", "my run")
+    said = " ".join(call(*named).stderr.split())
+    assert "Next: actsr evaluate 'demo/popularity/my run' actsr recommend 'demo/popularity/my run'" in said
+    assert "actsr train --resume 'demo/popularity/my run'" in " ".join(call(*named, exit_code=1).stderr.split())
+
+
 def test_popularity_as_a_model_is_the_floor(place: Path) -> None:
     call("train", "--model", "popularity", *SMALL[:4], "--name", "one")
     metrics = json.loads(call("evaluate", "one", "--json").stdout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from reading import write
 
@@ -66,6 +68,77 @@ def test_csv_and_parquet(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.parquet"
         frame.assign(genre=pd.Series(genres, dtype=object), category=[1.0, 2.0]).to_parquet(path)
         assert read_item_file(path, BadLines(path)) == expected
+
+
+@pytest.mark.parametrize("one", [pa.array([7, None]), pa.array([7, None]).dictionary_encode()])
+def test_whole_numbers_in_parquet_are_texts(tmp_path: Path, one: pa.Array) -> None:
+    path = tmp_path / "x.parquet"
+    for categories, expected in ((one, ("7",)), (pa.array([[8, None, 9, 8], None]), ("8", "9"))):
+        parquet.write_table(pa.table({"id": ["a", "b"], "title": one, "category": categories}), path)
+        assert read_item_file(path, BadLines(path)) == ItemDetails({"a": "7", "b": ""}, {"a": expected, "b": ()})
+        parquet.write_table(pa.table({"id": ["a", "b"], "category": categories}), path)
+        check_item_file(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"title": [[1], [2]]}, "the column 'title' holds list<element: int64>, which are no titles"),
+        ({"title": [{"a": 1}, None]}, "the column 'title' holds struct<a: int64>, which are no titles"),
+        ({"title": [0.5, 1.5]}, "the column 'title' holds double, which are no titles"),
+        ({"title": ["x", "y"], "category": [0.5, 1]}, "the column 'category' holds double, which are no categories"),
+        ({"genre": [[True], None]}, "the column 'genre' holds list<element: bool>, which are no categories"),
+        ({"class": [True, False]}, "the column 'class' holds bool, which are no categories"),
+    ],
+)
+def test_other_types_in_parquet_are_refused(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"id": ["a", "b"], **columns}), path)
+    for refusing in (lambda: check_item_file(path), lambda: read_item_file(path, BadLines(path))):
+        with pytest.raises(DataError) as caught:
+            refusing()
+        assert caught.value.message.startswith(f"{path}: {message}")
+        assert caught.value.hint == "Give texts or whole numbers, or rename the column."
+
+
+SEMICOLONS = '"item_id";"title"\n"a";"Heat; the film"\nb;"Up, up"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "separator"),
+    [
+        ("x.csv", SEMICOLONS, ";"),
+        ("x.tsv", SEMICOLONS, ";"),
+        ("x.csv", 'item_id,title\na,Heat; the film\nb,"Up, up"\n', ";"),
+        ("x.csv", "title::id\nHeat; the film::a\nUp, up::b\n", "::"),
+        ("x.csv", "id\ttitle\na\tHeat; the film\nb\tUp, up\n", "\\t"),
+        ("x.item", "item_id:token|title:token_seq\na|Heat; the film\nb|Up, up\n", "|"),
+        ("x.item", "item_id:token\ttitle:token_seq\na\tHeat; the film\nb\tUp, up\n", ","),
+    ],
+)
+def test_the_separator_is_that_of_the_suffix_or_the_given_one(
+    tmp_path: Path, name: str, text: str, separator: str
+) -> None:
+    path = write(tmp_path / name, text)
+    found = read_item_file(path, BadLines(path), separator=separator)
+    assert found == ItemDetails({"a": "Heat; the film", "b": "Up, up"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "separator", "message"),
+    [
+        ("x.csv", "item_id;title\n", None, "has semicolons between its fields, not commas"),
+        ("x.csv", "item_id|title\n", ";", "has bars between its fields, not commas"),
+        ("x.item", "item_id:token,title:token\n", None, "has commas between its fields, not tabs"),
+        ("x.csv", "key;title\n", ";", "has no column of item ids; it has: key, title"),
+        ("x.csv", "id,year;item\n", ";", "can be read with the separator ',' and with ';'"),
+    ],
+)
+def test_a_wrong_separator_is_recognised(
+    tmp_path: Path, name: str, text: str, separator: str | None, message: str
+) -> None:
+    with pytest.raises(DataError, match=message.replace("|", "[|]")):
+        check_item_file(write(tmp_path / name, text), separator=separator)
 
 
 def test_the_first_row_of_an_item_counts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,50 @@ def test_titles_beside_a_registered_atomic_file_come_along(tmp_path: Path) -> No
     given = source_from_file(tmp_path / "data", "shop", file, None, Columns()).register()
     assert given.item_file == file.resolve().with_suffix(".item")
     assert find_source(tmp_path / "data", "shop") == given
+
+
+@pytest.mark.parametrize("file", ["shop.inter", "raw/log.csv", "parts/0.parquet"])
+def test_files_in_the_folder_of_a_data_set_move_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/shop")
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).touch()
+    for titles in (folder / "titles.csv", Path("titles.csv")):
+        titles.write_text("item,title\ni,Up\n")
+        given = source_from_file(folder.parent, "shop", (folder / file).absolute(), None, Columns())
+        given = given.with_items(titles).register()
+        assert given == find_source(folder.parent, "shop") and given.file == folder / file
+        stored = json.loads((folder / "source.json").read_text())
+        own = titles.is_relative_to(folder)
+        assert (stored["file"], stored["item_file"]) == (f"./{file}", "./titles.csv" if own else str(titles.absolute()))
+        copy = tmp_path / f"copy-{own}"
+        shutil.copytree(folder.parent, copy)
+        found = find_source(copy, "shop")
+        assert found.file == copy / "shop" / file
+        assert found.item_file == (copy / "shop" / "titles.csv" if own else titles.absolute())
+
+
+def test_titles_for_the_files_of_the_folder_keep_these_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "old" / "shop").mkdir(parents=True)
+    for part in ("train", "valid", "test"):
+        (tmp_path / "old" / "shop" / f"shop.{part}.inter").touch()
+    (tmp_path / "titles.csv").write_text("item,title\ni,Up\n")
+    find_source(tmp_path / "old", "shop").with_items(tmp_path / "titles.csv").register()
+    (tmp_path / "old").rename(tmp_path / "new")
+    found = find_source(tmp_path / "new", "shop")
+    assert {file.parent for file in found.parts} == {tmp_path / "new" / "shop"} and len(found.parts) == 3
+    assert found.item_file == tmp_path / "titles.csv"
+
+
+def test_paths_as_they_were_stored_before_are_still_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/shop")
+    folder.mkdir(parents=True)
+    for path in ("data/shop/shop.inter", str(tmp_path / "data/shop/shop.inter")):
+        (folder / "source.json").write_text(json.dumps({"name": "shop", "file": path, "format": "atomic"}))
+        assert find_source(folder.parent, "shop").file == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +222,7 @@ def test_ambiguous_and_damaged_folders(tmp_path: Path) -> None:
     (tmp_path / "x" / "b.inter").touch()
     with pytest.raises(DataError, match=r"2 \.inter files"):
         find_source(tmp_path, "x")
-    (tmp_path / "x" / "source.json").write_text("{")
-    with pytest.raises(DataError, match="is damaged"):
-        find_source(tmp_path, "x")
+    for text in ("{", "[]", "1", '{"file": 1}'):
+        (tmp_path / "x" / "source.json").write_text(text)
+        with pytest.raises(DataError, match="is damaged"):
+            find_source(tmp_path, "x")

@@ -127,7 +127,22 @@ def test_one_number_for_all_users_is_told_apart_by_seeds_alone() -> None:
     assert single.verdict == "open"  # no test is possible
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_measure_without_any_value_is_open() -> None:
-    nothing = {NDCG.name: np.full((1, 4), np.nan)}
-    (found,) = differences([Contender("a", nothing, (0,)), Contender("b", nothing, (0,))], [NDCG])
-    assert found.users is None and found.verdict == "open" and np.isnan(found.difference.mean)
+    for seeds in ((0,), (0, 1)):
+        nothing = {NDCG.name: np.full((len(seeds), 4), np.nan)}
+        contenders = [Contender("a", nothing, seeds), Contender("b", nothing, seeds)]
+        (found,) = differences(contenders, [NDCG])
+        assert found.users is None and found.seeds is None
+        assert found.verdict == "open" and np.isnan(found.difference.mean)
+        (part,) = slices(contenders, NDCG, "history length", np.full(4, 3))
+        assert part.differences[0].count == 0 and np.isnan(part.means).all()
+
+
+def test_seeds_without_a_value_are_left_out_of_the_test() -> None:
+    one = Contender("a", {NDCG.name: np.array([[0.1, 0.3], [0.2, 0.2], [np.nan, np.nan]])}, (0, 1, 2))
+    other = Contender("b", {NDCG.name: np.array([[0.3, 0.5], [np.nan, 0.3], [0.9, 0.9]])}, (0, 1, 2))
+    (found,) = differences([one, other], [NDCG])
+    assert found.of_baseline[:2] == pytest.approx((0.2, 0.2)) and found.of_contender == pytest.approx((0.4, 0.3, 0.9))
+    assert found.seeds is not None
+    assert found.seeds.effect == pytest.approx(0.15 / np.std([0.2, 0.1], ddof=1))

@@ -192,3 +192,16 @@ def test_the_page_lists_every_metric() -> None:
     page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z]+)` \| (higher|lower) \| (.+) \|$", page, re.MULTILINE)
     assert rows == [(metric.name, metric.better, metric.about) for metric in all_metrics()]
+
+
+def test_texts_of_values() -> None:
+    hit_at_10, mean_rank = parse_measure("hit@10"), parse_measure("rank")
+    assert (hit_at_10.text(0.25), hit_at_10.text(0.25, "+"), mean_rank.text(3.25)) == ("0.2500", "+0.2500", "3.2")
+    assert [hit_at_10.text(value, "+") for value in (None, float("nan"))] == ["-", "-"]
+    assert hit_at_10.spread([0.25, 0.75]) == "0.5000 ± 0.3536"
+    assert hit_at_10.spread([0.25, None, 0.75, float("nan")]) == "0.5000 ± 0.3536"
+    assert [hit_at_10.spread(values) for values in ([0.25], [None, 0.25], [float("nan"), None])] == [
+        "0.2500",
+        "0.2500",
+        "-",
+    ]

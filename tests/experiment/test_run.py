@@ -217,6 +217,15 @@ def test_metrics_of_processes_that_write_at_once_are_all_kept(tmp_path: Path) ->
     assert len(run.metrics) == 40
 
 
+def test_metrics_of_another_epoch_are_replaced(tmp_path: Path) -> None:
+    run = create(tmp_path)
+    for values in ({"epoch": 1, "hit@5": 0.25, "rank": 8.0}, {"epoch": 1, "hit@10": 0.5, "rank": 7.0}):
+        run.add_metrics("test/rank", values)
+    assert run.metrics["test/rank"] == {"epoch": 1, "hit@5": 0.25, "hit@10": 0.5, "rank": 7.0}
+    run.add_metrics("test/rank", {"epoch": 2, "rank": 6.0})
+    assert run.metrics["test/rank"] == {"epoch": 2, "rank": 6.0}
+
+
 def test_damaged_metrics_are_written_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = create(tmp_path)
     (run.path / "metrics.json").write_text("{")

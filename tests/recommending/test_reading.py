@@ -347,6 +347,8 @@ def test_ids(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_bytes("\ufeffa\r\n\r\n  b c \nd".encode())
     assert read_ids(path) == ["a", "b c", "d"]
+    path.write_text(" a\n b \n  c\nd\n")
+    assert read_ids(path, [" a", "a", "b", " c"]) == [" a", "b", "c", "d"]
     (tmp_path / "ids.txt.gz").write_bytes(gzip.compress(b"a\n"))
     assert read_ids(tmp_path / "ids.txt.gz") == ["a"]
     path.write_text("\n \n")

@@ -364,7 +364,7 @@ def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
     run_all(plan, study)
     outcome = outcome_of(plan, study)
     assert outcome.best is not None
-    write_outcome(plan, study, outcome, "actsr tune")
+    write_outcome(plan, study, outcome, "actsr tune --set 'description=two\n\nlines: x\r\x85\u2028\x1b[31m'")
     preset = load_preset(str(plan.folder / "best.yaml"))
     assert preset.values["data"] == RunConfig().data.model_dump()  # not the latest prepared data
     assert preset.values["split"] == {"by": "last"}

@@ -65,7 +65,7 @@ def check_separator(path: Path, dialect: Dialect, names: Sequence[str], hint: st
     Raises:
         DataError: another separator does.
     """
-    counts = {each: _n_fields(path, replace(dialect, separator=each)) for each in _SEPARATORS}
+    counts = {each: n_fields(path, replace(dialect, separator=each)) for each in _SEPARATORS}
     best = max(list(_SEPARATORS)[:-1], key=lambda each: counts[each])
     if counts[best] < 2:
         best = WHITESPACE
@@ -147,7 +147,7 @@ def _short(value: str) -> str:
     return repr(value if len(value) <= 30 else f"{value[:30]}…")
 
 
-def _n_fields(path: Path, dialect: Dialect) -> int:
+def n_fields(path: Path, dialect: Dialect) -> int:
     """The number of fields in the first row; 0 if it cannot be read."""
     try:
         return len(first_fields(path, dialect))

@@ -11,10 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from actsr_cli.data.readers.atomic import read_header_types
+from actsr_cli.data.readers.columns import Columns
 from actsr_cli.data.readers.csv_files import usual_separator
-from actsr_cli.data.readers.delimited import Dialect, Table, check_names, read_delimited, read_header
+from actsr_cli.data.readers.delimited import Dialect, Table, check_names, dialect_of, read_delimited, read_header
+from actsr_cli.data.readers.headers import check_separator, n_fields
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, parquet_columns, parquet_schema, readable
+from actsr_cli.data.readers.parquet_files import is_list, is_text, parquet_columns, parquet_schema, readable
 from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
@@ -53,15 +55,15 @@ class _Columns:
         return [name for name in (self.title, self.category) if name is not None]
 
 
-def check_item_file(path: Path, encoding: str | None = None) -> None:
-    """Raise where an item file says nothing of items.
+def check_item_file(path: Path, encoding: str | None = None, separator: str | None = None) -> None:
+    """Raise where an item file says nothing of items; the arguments are those of `read_item_file`.
 
     Raises:
-        DataError: there is no such file, it has no item ids, or neither titles nor categories.
+        DataError: there is no such file, it has no item ids, or neither titles nor categories, or these cannot be read.
     """
     if not path.is_file():
         raise DataError(f"no file {path}")
-    names, columns, _ = _opened(path, encoding)
+    names, columns, _ = _opened(path, encoding, separator)
     if not columns.details:
         raise DataError(
             f"{path} has no column of titles or categories; it has: {', '.join(names)}",
@@ -69,17 +71,25 @@ def check_item_file(path: Path, encoding: str | None = None) -> None:
         )
 
 
-def read_item_file(path: Path, bad_lines: BadLines, encoding: str | None = None) -> ItemDetails:
+def read_item_file(
+    path: Path, bad_lines: BadLines, encoding: str | None = None, separator: str | None = None
+) -> ItemDetails:
     """Titles and categories by raw item id; columns are found by their usual names.
 
     In an atomic file a column of categories is of type `token`, one category per item, or `token_seq`, several
     separated by blanks. In CSV and Parquet a text holds one category, or several separated by `|`; Parquet may also
     have lists. An item that comes again with other details is reported, and its first row counts.
 
+    Args:
+        path: the file.
+        bad_lines: gets the malformed lines.
+        encoding: of the text. Default: UTF-8.
+        separator: of the interactions; a text may have it in place of the separator that its suffix stands for.
+
     Raises:
         DataError: the file has no item ids, or cannot be read.
     """
-    _, columns, read = _opened(path, encoding)
+    _, columns, read = _opened(path, encoding, separator)
     if not columns.details:
         return ItemDetails()
     table = read([columns.item, *columns.details])
@@ -104,28 +114,64 @@ def read_item_file(path: Path, bad_lines: BadLines, encoding: str | None = None)
     return ItemDetails(titles, {key: _categories(value, columns.kind) for key, value in values})
 
 
-def _opened(path: Path, encoding: str | None) -> tuple[list[str], _Columns, Callable[[list[str]], Table]]:
+def _opened(
+    path: Path, encoding: str | None, separator: str | None
+) -> tuple[list[str], _Columns, Callable[[list[str]], Table]]:
     """The names of an item file's columns, those that are read, and what reads some of them."""
     suffix = uncompressed(path).suffix.lower()
-    if suffix == ".item":
-        dialect = Dialect("\t", encoding=encoding)
-        types = read_header_types(path, dialect)
-        classed = {name: kind for name, kind in types.items() if kind in (_ONE, _BLANKS)}
-        columns = _columns(path, list(types), classed)
-        return list(types), columns, lambda used: read_delimited(path, dialect, list(types), used)
-    if suffix in (".csv", ".tsv"):
-        dialect = Dialect(usual_separator(path), quotes=True, encoding=encoding)
-        names = read_header(path, dialect)
-        check_names(names, path)
-        columns = _columns(path, names, dict.fromkeys(names, _BARS))
+    if suffix in (".item", ".csv", ".tsv"):
+        dialect = _dialect(path, suffix == ".item", encoding, separator)
+        kinds = _header(path, dialect)
+        names = list(kinds)
+        if find_column(names, None, IDS, "item", path) is None:
+            check_separator(path, dialect, names, _SEPARATE)
+        columns = _columns(path, names, {name: kind for name, kind in kinds.items() if kind in (_ONE, _BLANKS, _BARS)})
         return names, columns, lambda used: read_delimited(path, dialect, names, used)
     if suffix == ".parquet":
         schema = parquet_schema(path)
         check_names(schema.names, path)
-        kinds = {column.name: _kind(column.type) for column in schema}
-        columns = _columns(path, schema.names, {name: kind for name, kind in kinds.items() if kind})
+        columns = _columns(path, schema.names, {each.name: kind for each in schema if (kind := _kind(each.type))})
+        _check_types(path, schema, columns)
         return schema.names, columns, lambda used: _parquet_table(path, used)
     raise DataError(f"{path} is not a file of items", hint="Items are read from .item, .csv, .tsv and .parquet files.")
+
+
+_SEPARATE = "Save it with commas (.tsv and .item: tabs), or give --separator if the interactions have the same."
+
+
+def _dialect(path: Path, atomic: bool, encoding: str | None, separator: str | None) -> Dialect:
+    """How an item file in text is written: of its usual separator and the given one, that which finds item ids.
+
+    Raises:
+        DataError: both find item ids.
+    """
+    usual = "\t" if atomic else usual_separator(path)
+    options = (Columns(encoding=encoding), Columns(separator=separator, encoding=encoding))
+    dialects = list(dict.fromkeys(dialect_of(each, usual, quotes=not atomic) for each in options))
+    finding = [each for each in dialects if _finds_items(path, each)]
+    if len(finding) > 1:
+        raise DataError(
+            f"{path} can be read with the separator {finding[0].separator!r} and with {finding[1].separator!r}",
+            hint="Rename its columns so that only one of the two finds item ids.",
+        )
+    return finding[0] if finding else max(dialects, key=lambda each: n_fields(path, each))
+
+
+def _finds_items(path: Path, dialect: Dialect) -> bool:
+    """Whether the header has a column of item ids if it is read in this way."""
+    try:
+        return find_column(list(_header(path, dialect)), None, IDS, "item", path) is not None
+    except DataError:
+        return False
+
+
+def _header(path: Path, dialect: Dialect) -> dict[str, str]:
+    """The columns of an item file in text by name: the type in an atomic file, `_BARS` in all others."""
+    if not dialect.quotes:
+        return read_header_types(path, dialect)
+    names = read_header(path, dialect)
+    check_names(names, path)
+    return dict.fromkeys(names, _BARS)
 
 
 def _columns(path: Path, names: list[str], classed: dict[str, str]) -> _Columns:
@@ -141,23 +187,35 @@ def _columns(path: Path, names: list[str], classed: dict[str, str]) -> _Columns:
 def _kind(column: pa.DataType) -> str | None:
     """How categories are written in a Parquet column; None where it can hold none."""
     if is_list(column):
-        return _LIST
-    texts = pa.types.is_string(column) or pa.types.is_large_string(column) or pa.types.is_dictionary(column)
-    return _BARS if texts else None
+        return _LIST if is_text(column.value_type) else None
+    return _BARS if is_text(column) else None
+
+
+def _check_types(path: Path, schema: pa.Schema, columns: _Columns) -> None:
+    """Raise DataError if titles or categories in a Parquet file are of a type that cannot be read."""
+    category = columns.category or find_column(schema.names, None, CATEGORIES, "category", path)
+    for name, what, kinds in ((columns.title, "titles", (_BARS,)), (category, "categories", (_BARS, _LIST))):
+        if name is not None and _kind(schema.field(name).type) not in kinds:
+            raise DataError(
+                f"{path}: the column '{name}' holds {schema.field(name).type}, which are no {what}",
+                hint="Give texts or whole numbers, or rename the column.",
+            )
 
 
 def _parquet_table(path: Path, used: list[str]) -> Table:
     table = parquet_columns(path, used)
+    text = pa.string()
+    kinds = {name: pa.list_(text) if is_list(table[name].type) else text for name in used} | {used[0]: text}
     with readable(path):
-        columns = {name: table[name] for name in used}  # without the metadata, which may be damaged, too
-        frame = pa.table(columns | {used[0]: table[used[0]].cast(pa.string())}).to_pandas()
+        columns = {name: table[name].cast(kinds[name]) for name in used}  # without the metadata, maybe damaged, too
+        frame = pa.table(columns).to_pandas()
     return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
 
 
 def _categories(value: object, kind: str) -> tuple[str, ...]:
     """The categories in a field, each once, in their order."""
     if kind == _LIST:
-        found = [] if value is None else [str(each) for each in np.asarray(value, dtype=object)]
+        found = [] if value is None else [each for each in np.asarray(value) if each is not None]
     else:
         text = "" if pd.isna(value) else str(value)  # type: ignore[call-overload]
         found = {_ONE: [text], _BLANKS: text.split(" "), _BARS: text.split("|")}[kind]

@@ -91,6 +91,14 @@ def is_list(column: pa.DataType) -> bool:
     return bool(types.is_list(column) or types.is_large_list(column) or types.is_fixed_size_list(column))
 
 
+def is_text(column: pa.DataType) -> bool:
+    """Whether a column holds texts, or whole numbers, which are read as texts."""
+    types = pa.types
+    kind = column.value_type if types.is_dictionary(column) else column
+    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(texts or types.is_integer(kind) or types.is_binary(kind) or types.is_null(kind))
+
+
 class _BadRows(BadLines):
     """Names the part of a folder, and the row in it."""
 
@@ -198,8 +206,7 @@ def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path
         if not len(odd):
             return
         raise DataError(f"{path}: the column '{name}' holds {odd[0]}, which is no id: it is no exact whole number")
-    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if not (texts or types.is_integer(kind) or types.is_binary(kind) or types.is_null(kind)):
+    if not is_text(kind):
         raise DataError(f"{path}: the column '{name}' holds {kind}, which are no ids: give texts or whole numbers")
 
 

@@ -5,10 +5,12 @@ Whoever only prints metrics needs their names: numpy is imported where values ar
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
 from actsr_cli.errors import ConfigError, nearest
@@ -149,6 +151,21 @@ class Measure:
     def decimals(self) -> int:
         """Digits after the decimal point in tables."""
         return self.metric.decimals
+
+    def text(self, value: float | None, sign: str = "") -> str:
+        """A value with the decimals of the metric; a dash if there is no value.
+
+        Args:
+            value: None or NaN is no value.
+            sign: `+` also shows the sign of a positive value.
+        """
+        return "-" if value is None or math.isnan(value) else f"{value:{sign}.{self.decimals}f}"
+
+    def spread(self, values: Sequence[float | None]) -> str:
+        """Mean ± sample standard deviation (n - 1) of the runs that have a value; one value has no ±."""
+        known = [value for value in values if value is not None and not math.isnan(value)]
+        mean = self.text(fmean(known) if known else None)
+        return mean if len(known) < 2 else f"{mean} ± {self.text(stdev(known))}"
 
     def of(self, judged: Judged) -> Values:
         """(users,) value of each user, the mean over the user's targets; a single number if `of_catalogue`."""
