@@ -28,7 +28,7 @@ from actsr_cli.models.base import EncoderModel, SequentialModel
 SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """Shares of the removable items at which deletion and insertion curves are measured."""
 LEAVE_ONE_OUT = "leave one out"
-RELEVANCE, FIXED = "relevance", "gradient x input, attention fixed"
+RELEVANCE, FIXED = "relevance", "fixed attention"
 CHARTED = ("plain", "spatial", "1 - mask", "calibrated", LEAVE_ONE_OUT, "latest first", "chance", FIXED)
 """The explanations that figures show."""
 SHORTEST = 3

@@ -213,6 +213,8 @@ def test_blanks_around_ids_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "only.txt").write_text(" i0\n i7\n")
     (tmp_path / "without.txt").write_text(" i7\n")
     monkeypatch.chdir(tmp_path)
+    for variable in ("ACTSR_DATA", "ACTSR_RUNS"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
     call("preprocess", "padded", "--from-file", "padded.csv")
     call("train", "--model", "popularity", "--dataset", "padded", "--name", "padded")
     chosen = ("--users", "users.txt", "--only", "only.txt", "--without", "without.txt")
