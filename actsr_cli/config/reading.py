@@ -130,7 +130,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if tag in _PLAIN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-# YAML 1.1 would read 010 as 8 and 1:30 as 90, but not 1e-3.
+# YAML 1.1 would read 010 as 8, 1:30 as 90, and 1e-3 as a text.
 _EXPONENT = r"[eE][-+]?[0-9]+"
 _NUMBERS = {
     "int": r"[-+]?(0|[1-9][0-9_]*)",

@@ -82,7 +82,7 @@ def by_fixed_attention(model: EncoderModel, cases: Sequence[Case], device: torch
 
     Without the gradients of the weights, each layer's attention is a weighted sum of its values, so a score is followed
     back to the items along the weights, the filters and the residual connections (Ali et al., XAI for Transformers:
-    Better Explanations through Conservative Propagation, ICML 2022, section 4, without their rule for layer
+    Better Explanations through Conservative Propagation, ICML 2022: their rule for attention, without that for layer
     normalisation).
 
     Args:
