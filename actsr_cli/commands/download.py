@@ -91,13 +91,14 @@ def download(
     entries = _read_names(names or [], from_file, sha256)
     mirrors = list_mirrors(mirror or [], os.environ.get("ACTSR_MIRROR", ""))
     policy = RetryPolicy(retries=retries, timeout=timeout)
-    option = "--from-file" if from_file is not None else "--sha256" if sha256 is not None else None
     failures: dict[str, ActsrError | OSError] = {}
     for entry in entries:
         try:
-            if _is_needed(entry, data_dir, force, option):
+            if force or _is_missing(entry, data_dir, from_file, sha256):
                 with writing(data_dir / entry.name, "downloaded"):
-                    if _is_needed(entry, data_dir, force, option):  # else the process that was waited for has done it
+                    if force or _is_missing(
+                        entry, data_dir, from_file, sha256
+                    ):  # else the process waited for has done it
                         _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
             else:
                 sweep_partial(entry, data_dir)
@@ -125,18 +126,21 @@ def _read_names(names: list[str], from_file: Path | None, sha256: str | None) ->
     return entries
 
 
-def _is_needed(entry: DatasetEntry, data_dir: Path, force: bool, option: str | None) -> bool:
-    """Whether to install a data set; says what is there if not.
+def _is_missing(entry: DatasetEntry, data_dir: Path, from_file: Path | None, sha256: str | None) -> bool:
+    """Whether a data set has yet to be installed; says what is there if not.
 
     Raises:
-        DownloadError: not, but `option` was given, which is about the archive to install.
+        DownloadError: data are there, but not known to be of the archive that the options ask for.
     """
+    from actsr_cli.data.manifest import read_manifest
     from actsr_cli.data.sources import registered_over
 
     there = find_installed(entry, data_dir)
-    if force or there is None:
+    if there is None:
         return True
-    if option is not None:
+    manifest = read_manifest(there.parent)
+    if from_file is not None or (sha256 is not None and (manifest is None or manifest.sha256 != sha256.lower())):
+        option = "--from-file" if from_file is not None else "--sha256"
         raise DownloadError(
             f"{entry.name} is already there: {there}; {option} would have no effect",
             "Add --force to replace the data that are there.",

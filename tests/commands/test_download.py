@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -82,6 +83,14 @@ def test_an_archive_or_a_digest_for_data_that_are_there_is_refused(
     assert f"amazon-beauty is already there: {there}; {option[0]} would have no effect" in refused.stderr
     assert "Add --force" in refused.stderr
     assert "already there" not in actsr(*arguments, *option, "--force").stderr
+
+
+def test_the_digest_of_the_data_that_are_there_asks_for_nothing(server: LoopbackServer, tmp_path: Path) -> None:
+    digest = hashlib.sha256(BODY).hexdigest().upper()
+    arguments = ("download", "beauty", "--mirror", server.url, "--data-dir", tmp_path, "--sha256", digest)
+    assert actsr(*arguments).exit_code == 0
+    again = actsr(*arguments)
+    assert again.exit_code == 0 and "already there" in again.stderr and len(server.requests) == 1
 
 
 def test_what_is_downloaded_is_what_is_read(tmp_path: Path) -> None:

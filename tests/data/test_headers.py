@@ -138,6 +138,14 @@ def test_a_wrong_separator_is_recognised(tmp_path: Path, separator: str, name: s
         assert source_from_file(tmp_path, "x", path, "csv", Columns(separator=separator))
 
 
+def test_a_wrong_separator_between_quoted_names_is_suspected(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", '"user";"item";"time"\n"u";"a";"1"\n')
+    with pytest.raises(DataError, match="line 1: text after a closing quote") as caught:
+        read(path, "csv")
+    assert caught.value.hint == "Correct the first row, or give its --separator if that is not ','."
+    assert triples(read(path, "csv", separator=";")[0]) == [("u", "a", 1.0)]
+
+
 def test_a_name_over_lines_is_one_with_a_blank(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", '"the\nuser",item,time\nu1,a,1\n')
     assert triples(read(path, "csv", user="the user")[0]) == [("u1", "a", 1.0)]

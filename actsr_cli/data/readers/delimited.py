@@ -126,7 +126,8 @@ def first_fields(path: Path, dialect: Dialect) -> list[str]:
     row = parse_row(text, 0, dialect.separator.encode())
     if row.problem:
         line_number = 1 + text.count(b"\n", 0, row.quote)
-        raise DataError(f"{path}, line {line_number}: {row.problem}", hint="Correct the first row.")
+        hint = f"Correct the first row, or give its --separator if that is not {dialect.separator!r}."
+        raise DataError(f"{path}, line {line_number}: {row.problem}", hint=hint)
     return [unquoted(each) for each in row.fields]
 
 
