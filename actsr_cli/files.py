@@ -91,7 +91,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
-    """Move files of a scratch folder into `folder` in the order of `names`; they replace files of the same names.
+    """Move what is in a scratch folder into `folder` in the order of `names`; it replaces files of the same names.
 
     If `folder` does not exist, the whole scratch folder is renamed to it.
     """
@@ -99,7 +99,8 @@ def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
         move_to(folder, scratch)
         return
     for name in names:
-        _flush(scratch / name)
+        for path in (*(scratch / name).rglob("*"), scratch / name):
+            _flush(path)
     for name in names:
         (scratch / name).replace(folder / name)
     _flush(folder)
@@ -111,6 +112,17 @@ def move_to(folder: Path, scratch: Path) -> None:
         _flush(path)
     scratch.rename(folder)
     _flush(folder.parent)
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder is or can be at `path`, before the work whose results it gets.
+
+    Raises:
+        DiskError: a file is there or in the place of a folder above.
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise DiskError(f"{there} is a file, not a folder", hint="Choose another folder.")
 
 
 def remove_folder(folder: Path) -> None:

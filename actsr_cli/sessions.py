@@ -174,12 +174,16 @@ def import_resolved(
 
 
 def combine(
-    runs: Sequence[str | Path | Run], *, name: str | None = None, data_dir: Place = None, runs_dir: Place = None
+    runs: str | Path | Run | Sequence[str | Path | Run],
+    *,
+    name: str | None = None,
+    data_dir: Place = None,
+    runs_dir: Place = None,
 ) -> Run:
     """Make one run out of several, which ranks by the mean of their scores.
 
     Args:
-        runs: finished runs, or series of runs: a folder, DATASET/MODEL/NAME or its end.
+        runs: finished runs, or series of runs, or one series: a folder, DATASET/MODEL/NAME or its end.
         name: last part of the new run's name. Default: date and time.
         data_dir: root of the data sets. Default: ACTSR_DATA, or `dataset`.
         runs_dir: root of the runs. Default: ACTSR_RUNS, or `runs`.
@@ -188,6 +192,8 @@ def combine(
         RunError: a run is not there or not finished, the runs do not fit together, or there is one of the new name.
     """
     root = runs_root(runs_dir)
+    if isinstance(runs, str | Path | Run):
+        runs = [runs]
     members = find_parts(root, [str(run.path if isinstance(run, Run) else run) for run in runs])
     prepared = data_of(members[0], data_root(data_dir))
     return make_ensemble(members, prepared, runs_dir=root, name=name, origin=Origin(sys.argv))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,10 @@ def test_long_titles_of_items_in_maps(calibration: str) -> None:
     seen = view(looked_at, case, device=torch.device("cpu"))
     figure = heat_maps(Subject("a-user-with-a-long-name", case), seen, lambda item: f"{LONG}, item {item} of its kind")
     assert not cut_off(figure) and covered(figure) == []
+
+
+def test_letters_that_the_font_lacks_are_boxes_and_no_warnings(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(bar_figure("日本", "share", [("本", 0.5)]), tmp_path / "bars.png")
+    assert imread(tmp_path / "bars.png").ndim == 3

@@ -94,9 +94,12 @@ def compare(
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import request_for
     from actsr_cli.experiment.record import Status
+    from actsr_cli.files import check_folder
     from actsr_cli.training.device import use_threads
 
     use_threads(threads)
+    if output is not None:
+        check_folder(output)
     groups = find_groups(runs_dir, names)
     for run in (run for group in groups for run in group.runs if run.status is not Status.FINISHED):
         console.warn(f"{run.name} is not finished: it is {run.status}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from actsr_cli.inspection.views import Subject, View
 
 WHO, WHAT, OUTPUT = "Who", "What is measured", "Output"
+_T = TypeVar("_T")
 
 
 def inspect_attention(
@@ -139,7 +140,7 @@ def inspect_attention(
 
     [bold]Example:[/]  actsr inspect-attention --history "B004756YJA B004ZT0SSG" --noise 0.1,0.3
     """
-    from actsr_cli.commands.attention_view import print_findings
+    from actsr_cli.commands.attention_view import print_findings, print_view
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.find import find_run
     from actsr_cli.experiment.inspect import (
@@ -150,9 +151,12 @@ def inspect_attention(
         open_side_by_side,
         write_inspection,
     )
+    from actsr_cli.inspection.output import check_output
     from actsr_cli.training.device import use_threads
 
     use_threads(threads)
+    if output is not None:
+        check_output(output)
     shares = _shares(noise)
     if target is not None and history is None:
         raise ConfigError("--target needs --history: the next item of a user of the data set is known")
@@ -173,10 +177,12 @@ def inspect_attention(
     )
     subjects = choose_subjects(opened[0], choice)
     views = [look(inspected, subjects, wanted) for inspected in opened]
+    bars = [_bars(seen[0], layer, head) for seen in views]
     if not as_json:
         for index, subject in enumerate(subjects):
-            for inspected, seen in zip(opened, views, strict=True):
-                _print_bars(inspected, subject, seen[index], layer, head)
+            for inspected, seen, places in zip(opened, views, bars, strict=True):
+                for place in places:
+                    print_view(inspected, subject, seen[index], *place)
     asked = output is not None or faithfulness or bool(shares)
     findings = [_measured(inspected, wanted) for inspected in opened] if asked else []
     if as_json:
@@ -189,14 +195,14 @@ def inspect_attention(
         console.note(f"{histories} and the measurements are in {output / 'report.html'}")
 
 
-def _print_bars(inspected: Inspected, subject: Subject, view: View, layer: str, head: str) -> None:
-    from actsr_cli.commands.attention_view import print_view
-
-    layers = len(view.trace.layers)
-    for chosen in _chosen("--layer", layer, layers, {"last": [layers - 1]}):
-        heads = view.trace.layers[chosen or 0].calibrated.shape[1]
-        for which in _chosen("--head", head, heads, {"mean": [None]}):
-            print_view(inspected, subject, view, chosen or 0, which)
+def _bars(view: View, layer: str, head: str) -> list[tuple[int, int | None]]:
+    """The layers and heads whose weights are shown as bars, from 0; None: the mean over heads."""
+    traces = view.trace.layers
+    return [
+        (chosen, which)
+        for chosen in _chosen("--layer", layer, len(traces), {"last": [len(traces) - 1]})
+        for which in _chosen("--head", head, traces[chosen].calibrated.shape[1], {"mean": [None]})
+    ]
 
 
 def _told(
@@ -216,7 +222,7 @@ def _told(
     }
 
 
-def _chosen(option: str, text: str, count: int, words: dict[str, list[int | None]]) -> list[int | None]:
+def _chosen(option: str, text: str, count: int, words: dict[str, list[_T]]) -> list[_T] | list[int]:
     """The indices (from 0) that an option names by a number from 1, by `all`, or by one of its own words."""
     if text in words:
         return words[text]

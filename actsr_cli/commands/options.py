@@ -180,21 +180,38 @@ def history_items(texts: list[str], known: Collection[str]) -> list[str]:
         known: the raw ids of the catalogue.
 
     Raises:
-        ConfigError: a quote is not closed, or a single text can be read as one known id or as several.
+        ConfigError: a quote is not closed, or a single text can be read in two ways.
     """
     if len(texts) > 1:
         return texts
     text = texts[0]
-    words = shlex.shlex(text, posix=True)
-    words.whitespace, words.quotes, words.escape, words.commenters = " \t\n,", '"', "", ""
-    words.whitespace_split = True
     try:
-        items = list(words)
+        items = _words(text)
     except ValueError:
-        raise ConfigError(f"--history has a double quote that is not closed: {text}") from None
-    if len(items) > 1 and text in known:
+        if text in known:
+            return [text]
+        raise ConfigError(
+            f"--history has a double quote that is not closed: {text}",
+            hint="Repeat --history for each item: each text is then one id.",
+        ) from None
+    if items == [text] or text not in known:
+        return items
+    if len(items) > 1:
         raise ConfigError(
             f"--history '{text}' can be read as one item or as {len(items)} items",
             hint=f"""One item: --history '"{text}"'. Several: repeat --history.""",
         )
-    return items
+    if items and items[0] in known:
+        raise ConfigError(
+            f"--history '{text}' can be read as the item {text} or as the item {items[0]}",
+            hint="Give it with other items of the history: if --history is repeated, each text is one id.",
+        )
+    return [text]
+
+
+def _words(text: str) -> list[str]:
+    """The parts of a text between blanks and commas that are not in double quotes; ValueError: one is not closed."""
+    words = shlex.shlex(text, posix=True)
+    words.whitespace, words.quotes, words.escape, words.commenters = " \t\n,", '"', "", ""
+    words.whitespace_split = True
+    return list(words)

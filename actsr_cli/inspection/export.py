@@ -17,6 +17,8 @@ from actsr_cli.inspection.views import Subject, View
 
 Name = Callable[[int], str]
 """Returns the display name of an item: its title, or its raw id if it has no title."""
+_LONGEST_NAME = 100
+"""Characters of a label in the name of a folder; file systems take about 250."""
 
 
 def real_tensors(view: View) -> dict[str, NDArray[Any]]:
@@ -58,10 +60,10 @@ def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
 
 
 def folder_names(subjects: Sequence[Subject]) -> list[str]:
-    """A valid folder name for each subject: its label, numbered if several would be equal."""
+    """A valid folder name for each subject: its label or the begin of it, numbered if several would be equal."""
     names: list[str] = []
     for subject in subjects:
-        plain = re.sub(r"[^A-Za-z0-9_-]", "_", subject.label) or "_"
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", subject.label)[:_LONGEST_NAME] or "_"
         taken = {name.lower() for name in names}
         names.append(next(name for name in _numbered(plain) if name.lower() not in taken))
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +105,12 @@ def bar_figure(title: str, x: str, bars: Sequence[tuple[str, float]]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure to `path` as PNG; the file is replaced atomically."""
+    """Write a figure to `path` as PNG; the file is replaced atomically. Letters that the font lacks become boxes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # one for each letter; pages show them all
         FigureCanvasAgg(figure).print_png(str(partial))  # type: ignore[no-untyped-call]
 
 

@@ -25,9 +25,14 @@ RawId = str | int
 History = Sequence[RawId] | NDArray[Any] | pd.Series
 Times = Sequence[float] | Sequence[str] | Sequence[datetime] | NDArray[Any] | pd.Series
 ManyHistories = (
-    Mapping[str, History] | Mapping[int, History] | Mapping[RawId, History] | Sequence[History] | pd.DataFrame
+    Mapping[str, History]
+    | Mapping[int, History]
+    | Mapping[RawId, History]
+    | Sequence[History]
+    | pd.Series
+    | pd.DataFrame
 )
-ManyTimes = Mapping[str, Times] | Mapping[int, Times] | Mapping[RawId, Times] | Sequence[Times]
+ManyTimes = Mapping[str, Times] | Mapping[int, Times] | Mapping[RawId, Times] | Sequence[Times] | pd.Series
 
 
 @dataclass(frozen=True)
@@ -122,13 +127,14 @@ def many_histories(
     """Several histories.
 
     Args:
-        histories: a mapping by user; a list of histories, which are named 0, 1, …; or a table with one interaction per
-            row and columns for user, item and, optionally, time. Rows of a table are sorted by time.
+        histories: a mapping or a Series by user; a list of histories, which are named 0, 1, …; or a table with one
+            interaction per row and columns for user, item and, optionally, time. Rows of a table are sorted by time.
         timestamps: the time of each item, in the form of `histories`; a table has its own column.
         way: see `checked_times`.
 
     Raises:
-        DataError: a history is not a sequence of raw ids, timestamps do not match, or the table lacks a column.
+        DataError: a history is not a sequence of raw ids, timestamps do not match, the table lacks a column, or the
+            index of a Series only counts.
     """
     if isinstance(histories, pd.DataFrame):
         if timestamps is not None:
@@ -136,7 +142,7 @@ def many_histories(
         return table_histories(histories, way)
     by_name = _by_name(histories, "several histories")
     items = [raw_ids(_in_order(history, f"history {name}"), f"history {name}") for name, history in by_name.items()]
-    strangers = not isinstance(histories, Mapping)
+    strangers = not isinstance(histories, Mapping | pd.Series)
     if timestamps is None:
         return RawHistories(list(by_name), items, strangers=strangers)
     of_name = _by_name(timestamps, "timestamps of several histories")
@@ -148,17 +154,23 @@ def many_histories(
     return RawHistories(list(by_name), items, times, strangers)
 
 
-def _by_name(values: Mapping[Any, _T] | Sequence[_T], what: str) -> dict[str, _T]:
+def _by_name(values: Mapping[Any, _T] | Sequence[_T] | pd.Series, what: str) -> dict[str, _T]:
     """The values by user, or by their number."""
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping | pd.Series):
         named = list(values.items())
     else:
         named = list(enumerate(listed(values, what, "lists")))
+    if not isinstance(values, Mapping):
         if named and (isinstance(named[0][1], str) or not isinstance(named[0][1], Iterable)):
             raise DataError(f"{what} are a list of lists", hint="For one history call recommend.")
+        if isinstance(values, pd.Series) and isinstance(values.index, pd.RangeIndex):
+            raise DataError(
+                f"{what} are a Series whose index only counts its rows: it names no users",
+                hint="Give users as its index, or its .tolist().",
+            )
     found = {raw_id(name, "user"): value for name, value in named}
     if len(found) < len(named):
-        raise DataError(f"{what} have a user twice: as a number, and as a text with the same digits")
+        raise DataError(f"{what} have a user twice, perhaps as a number and as a text with the same digits")
     return found
 
 
@@ -180,12 +192,12 @@ def table_histories(table: pd.DataFrame, way: str = "") -> RawHistories:
     table = table.set_axis(list(map(str, table.columns)), axis=1)
     user, item = (_column(table, role) for role in ("user", "item"))
     time = next((name for name in USUAL_NAMES["timestamp"] if name in table), None)
-    codes, users = pd.factorize(table[user])
+    codes, users = pd.factorize(np.array(raw_ids(table[user], "the table", "user"), dtype=object))
     times = None if time is None else _seconds(table[time], "the table", way)
     rows = rows_of_users(codes, times)
     ids = np.array(raw_ids(table[item], "the table"), dtype=object)
     return RawHistories(
-        users=[raw_id(name, "user") for name in users],
+        users=users.tolist(),
         items=[ids[each].tolist() for each in rows],
         timestamps=None if times is None else [times[each] for each in rows],
     )

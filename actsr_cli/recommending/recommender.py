@@ -130,8 +130,8 @@ class Recommender:
         """Recommend the next items of several histories; see `recommend`.
 
         Args:
-            histories: a mapping by user; or a list of histories; or a table with one interaction per row and columns
-                `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are sorted.
+            histories: a mapping or a Series by user; or a list of histories; or a table with one interaction per row
+                and columns `user_id`, `item_id` and, optionally, `timestamp`, by which its rows are sorted.
             k: length of the lists.
             timestamps: the times of each history, in the form of `histories`; a table has its own column.
             seen, only, without: see `recommend`.

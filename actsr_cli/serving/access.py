@@ -75,7 +75,7 @@ def access(address: str, key_file: Path | None, from_environment: str | None) ->
     if key_file is not None and from_environment:
         raise ConfigError(f"there are two sources of API keys: --api-key-file and {KEY_VARIABLE}; give one")
     where = KEY_VARIABLE if key_file is None else str(key_file)
-    text = from_environment or "" if key_file is None else key_file.read_text(encoding="utf-8", errors="replace")
+    text = from_environment or "" if key_file is None else key_file.read_text(encoding="utf-8-sig", errors="replace")
     keys = [key for line in text.splitlines() if (key := line.strip())]
     if (key_file is not None or from_environment) and not keys:
         raise ConfigError(f"{where} holds no API key", hint="Write one key per line.")
@@ -125,7 +125,7 @@ def _check_site(headers: Mapping[bytes, bytes]) -> None:
             400, "this server answers only as localhost", "header.Host", "Use http://localhost and the port."
         )
     origin = headers.get(b"origin")
-    if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
+    if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
         raise RefusalError(403, "pages of other sites may not ask", "header.Origin", "Open the page of this server.")
 
 

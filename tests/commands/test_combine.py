@@ -96,6 +96,8 @@ def test_what_does_not_fit_together_is_refused(runs: Path) -> None:
     assert "an ensemble needs two or more runs, and demo/ac-sasrec/pair-s0 is one" in refusal("combine", "pair-s0")
     with pytest.raises(RunError, match=r"an ensemble needs two or more runs$"):
         actsr.combine([])
+    with pytest.raises(RunError, match="and demo/ac-sasrec/pair-s0 is one"):
+        actsr.combine("pair-s0")
     call(*TRAIN, "--model", "bert4rec", "--name", "cloze")
     assert "cloze cannot be part of an ensemble: bert4rec is not a model that predicts" in refusal(
         "combine", "pair", "cloze"

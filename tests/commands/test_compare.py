@@ -103,6 +103,12 @@ def test_runs_of_one_name_in_two_places_are_told_apart(series: Path) -> None:
     assert "demo/sasrec/weak-s0 is given twice" in refused("weak-s0", str(folder))
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_ranking(series: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    outcome = call("compare", "weak", "strong", "--output", str(tmp_path / "file" / "in"), exit_code=1)
+    assert "file is a file, not a folder" in outcome.stderr and outcome.stdout == ""
+
+
 def refused(*arguments: str) -> str:
     outcome = call("compare", *arguments, exit_code=1)
     assert "Traceback" not in outcome.output

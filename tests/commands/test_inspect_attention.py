@@ -89,6 +89,7 @@ class TestTheTerminal:
         assert "head 2" in inspect("--random", "1", "--head", "2").stdout
         assert "--head takes a number from 1 to 4" in inspect("--head", "5", exit_code=1).stderr
         assert "--layer takes a number from 1 to 1" in inspect("--layer", "top", exit_code=1).stderr
+        assert "--head takes a number from 1 to 4" in inspect("--head", "5", "--json", exit_code=1).stderr
 
     def test_users_by_name_and_by_what_calibration_did(self) -> None:
         assert "user u0007" in inspect("--user", "u0007").stdout
@@ -213,6 +214,32 @@ class TestTheFiles:
         assert tables == {"looked-at", "noise-items", "faithfulness", "robustness", "injected-items"}
         for picture in ("faithfulness.png", "robustness.png"):
             assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+    def test_an_earlier_inspection_is_replaced(self, tmp_path: Path) -> None:
+        looks = ("--sample", "12", "--output", str(tmp_path))
+        inspect("ac", "--user", "u0007", "--against", "plain", "--faithfulness", *looks)
+        (tmp_path / "notes.txt").write_text("mine")
+        inspect("beside", "--user", "u0117", *looks)
+        names = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")}
+        assert names == {"users/u0117", "tables/looked-at.csv", "tables/noise-items.csv"}
+        assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+            "measured.json",
+            "notes.txt",
+            "report.html",
+        }
+        (measured,) = json.loads((tmp_path / "measured.json").read_text())
+        assert measured["run"] == "demo/ac-sasrec/beside"
+
+    def test_other_folders_are_refused_before_anything_is_measured(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("mine")
+        for folder, message in (
+            (tmp_path, f"{tmp_path} holds something else than an earlier inspection"),
+            (tmp_path / "thesis.txt", "thesis.txt is a file, not a folder"),
+            (tmp_path / "thesis.txt" / "looks", "thesis.txt is a file, not a folder"),
+        ):
+            refused = inspect("ac", "--faithfulness", "--output", str(folder), exit_code=1)
+            assert message in refused.stderr and refused.stdout == ""
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 class TestTensorBoard:

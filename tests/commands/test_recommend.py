@@ -19,6 +19,8 @@ from processes import Command, call, start, wait_until, warm
 from records import change
 
 import actsr_cli as actsr
+from actsr_cli.commands.options import history_items
+from actsr_cli.errors import ConfigError
 from actsr_cli.recommending import reading
 from actsr_cli.recommending.recommender import Recommender
 from actsr_cli.recommending.writing import as_dict
@@ -175,8 +177,29 @@ def test_ambiguous_histories(one: Recommender) -> None:
     said = refused("recommend", "one", "--history", "x y")
     assert "--history 'x y' can be read as one item or as 2 items" in said and """--history '"x y"'""" in said
     assert "can be read as one item" in refused("recommend", "one", "--history", "a,b")
-    assert "has a double quote that is not closed" in refused("recommend", "one", "--history", 'quo"te')
+    assert "has a double quote that is not closed" in refused("recommend", "one", "--history", 'p1 "p2')
+    assert shown("--history", 'quo"te', "--k", "3") == [as_dict(one.recommend(['quo"te'], k=3))]
     assert shown("--history", '"x y"', "--k", "3") == [as_dict(one.recommend(["x y"], k=3))]
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [('5"x7"', ['5"x7"']), ('q"', ['q"']), ('"a"', ['"a"']), (",", [","]), ("q,b", ["q", "b"]), ('"b" q"', None)],
+)
+def test_quotes_of_known_ids_are_kept(text: str, items: list[str] | None) -> None:
+    known = ['5"x7"', 'q"', '"a"', ",", "b", '"b"']
+    if items is None:
+        with pytest.raises(ConfigError, match="a double quote that is not closed") as caught:
+            history_items([text], known)
+        assert caught.value.hint == "Repeat --history for each item: each text is then one id."
+    else:
+        assert history_items([text], known) == items
+
+
+def test_quotes_with_two_readings_are_refused() -> None:
+    with pytest.raises(ConfigError, match='can be read as the item "b" or as the item b'):
+        history_items(['"b"'], ["b", '"b"'])
+    assert history_items(['"b"', "b"], ["b", '"b"']) == ['"b"', "b"]
 
 
 def test_histories_without_known_items() -> None:

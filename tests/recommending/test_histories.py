@@ -121,6 +121,8 @@ def test_the_user_of_a_history() -> None:
         (np.array([1, 2]), "several histories are a list of lists"),
         (np.array(["i1"]), "several histories are a list of lists"),
         (pd.Series(["i1"], index=[4]), "several histories are a list of lists"),
+        (pd.Series([["i1"], ["i2"]]), "several histories are a Series whose index only counts its rows"),
+        (pd.Series([["i1"], ["i2"]], index=["x", "x"]), "several histories have a user twice"),
         ([None], "several histories are a list of lists"),
         ([{"i1"}], "history 0 is a set, which has no order"),
         ("i1", "several histories must be a list of lists, not the text 'i1'"),
@@ -147,7 +149,9 @@ def test_many_histories() -> None:
     assert many_histories([["a"], ["b", 5]]) == RawHistories(["0", "1"], [["a"], ["b", "5"]], strangers=True)
     assert many_histories((("a",), np.array(["b"]), pd.Series([5]))).items == [["a"], ["b"], ["5"]]
     assert many_histories(np.array([["a", "b"], ["c", "d"]])).items == [["a", "b"], ["c", "d"]]  # type: ignore[arg-type]
-    assert many_histories(pd.Series([["a"], ["b"]], index=["x", "y"])).items == [["a"], ["b"]]  # type: ignore[arg-type]
+    by_user = table(timestamp=None).groupby("user_id", sort=False)["item_id"].apply(list)
+    assert many_histories(by_user) == RawHistories(["b", "a"], [["1", "3", "4"], ["2"]])
+    assert many_histories(by_user.set_axis([7, 8])).users == ["7", "8"]
     mixed: dict[str | int, list[str]] = {"x": ["a"], 3: []}
     assert many_histories(mixed) == RawHistories(["x", "3"], [["a"], []])
 
@@ -158,6 +162,9 @@ def test_times_of_many_histories() -> None:
     by_user = many_histories(histories, times)
     assert by_user.timestamps is not None
     assert [each.tolist() for each in by_user.timestamps] == [[86_400], [3, 3.5]]
+    of_series = many_histories(pd.Series(histories), pd.Series(times))
+    assert of_series.timestamps is not None
+    assert [each.tolist() for each in of_series.timestamps] == [[86_400], [3, 3.5]]
     numbered = many_histories([["x"], []], [[4], []])
     assert numbered.timestamps is not None and [each.tolist() for each in numbered.timestamps] == [[4], []]
     lists = [["x"], ["y", "z"]]
@@ -253,6 +260,8 @@ def test_columns_of_a_table() -> None:
     renamed = table().rename(columns={"user_id": "userId", "item_id": "movieId", "timestamp": "time"})
     assert table_histories(renamed).items == plain.items
     assert table_histories(table(user_id=[2, 1, 2, 2])).users == ["2", "1"]
+    mixed = table_histories(table(user_id=pd.Series([2, "1", "2", 2], dtype=object)))
+    assert mixed.users == ["2", "1"] and mixed.items == plain.items
     assert table_histories(table(user_id=pd.Categorical(["b", "a", "b", "b"]))).users == ["b", "a"]
     assert table_histories(table(user_id=pd.Series([2, 1, 2, 2], dtype="Int64"))).users == ["2", "1"]
     assert len(table_histories(table().iloc[:0])) == 0

@@ -101,7 +101,7 @@ def test_a_name_that_leads_to_this_machine_is_refused(host: str) -> None:
 
 def test_a_page_of_another_site_is_refused() -> None:
     ask: Request = ("POST", "/recommend", {"history": ["i1"]}, {})
-    origins = ["http://evil.example", "null", "http://localhost:9999", "https://evil.example:8000"]
+    origins = ["http://evil.example", "null", "http://localhost:9999", "https://evil.example:8000", "http://["]
     for answer in told([(*ask[:3], {"Origin": origin}) for origin in origins]):
         assert answer.status_code == 403 and error(answer)["where"] == "header.Origin"
     [answer] = told([(*ask[:3], {"Origin": "http://localhost:8000"})])
@@ -218,6 +218,11 @@ def test_keys_that_are_none(text: str, problem: str, tmp_path: Path) -> None:
         access("127.0.0.1", None, text or " ")
     with pytest.raises(ConfigError, match="two sources"):
         access("127.0.0.1", file, KEY)
+
+
+def test_a_file_of_keys_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_bytes(f"\ufeff{KEY}\r\n".encode())
+    assert access("127.0.0.1", tmp_path / "keys.txt", None) == access("127.0.0.1", None, KEY)
 
 
 def test_the_command_refuses_before_it_loads_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
