@@ -40,6 +40,7 @@ def ranking(
     *,
     users: list[int] | None = None,
     top: list[list[int]] | None = None,
+    n_items: int = 1000,
 ) -> Ranking:
     """A ranking given by the numbers of items better than each target and equal to it."""
     rows = len(better)
@@ -47,6 +48,7 @@ def ranking(
     lists = np.array(top, dtype=np.int64) if top is not None else np.zeros((rows, 0), dtype=np.int64)
     return Ranking(
         histories=histories,
+        n_items=n_items,
         better=np.array(better),
         equal=np.array(equal or [0] * rows),
         top_items=lists,

@@ -83,6 +83,10 @@ def mask_squares(mask: Tensor) -> Tensor:
     return (mask * (mask - 2)).sum(dim=(1, 3))
 
 
+_SMALLEST = 1e-12
+"""Floor of a sum of squares: its root has no gradient at 0, which is the sum if each row has a single key."""
+
+
 def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:
     """Mean over layers of ‖1 - M‖₂ of the padded batch of all training sequences (AC-TSR).
 
@@ -99,4 +103,5 @@ def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_len
     Returns:
         A scalar in float32.
     """
-    return (squares + n_sequences * heads * max_length**2).sqrt().mean()
+    total = squares + n_sequences * heads * max_length**2
+    return total.clamp_min(_SMALLEST).sqrt().mean()

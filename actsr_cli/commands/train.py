@@ -180,7 +180,8 @@ def train(
             launched = train_resolved(
                 resolved, name=name, seeds=seeds, final=refit, data_dir=data_dir, runs_dir=runs_dir, on_trained=report
             )
-            if seeds is not None and not as_json and not report.interrupted and launched[0].leads:
+            validated = resolved.config.split.by != "none"
+            if seeds is not None and validated and not as_json and not report.interrupted and launched[0].leads:
                 _print_series([each.run for each in launched])
     if report.told:
         console.print_json(report.told)

@@ -187,7 +187,7 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
 
 
 def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
-    """The winner's metrics on the test split by both protocols; evaluates it if needed.
+    """The winner's metrics on the test split by the protocol of the study, A and B; evaluates it if needed.
 
     Args:
         plan: the study.
@@ -199,16 +199,16 @@ def _tested(plan: Plan, run: Run, *, show: bool) -> dict[str, dict[str, float]]:
     """
     from actsr_cli.commands.tables import print_metrics
     from actsr_cli.evaluation.judging import configured_measures
-    from actsr_cli.evaluation.protocol import Protocol, Seen
+    from actsr_cli.evaluation.protocol import Protocol
     from actsr_cli.experiment.data import data_of
     from actsr_cli.experiment.evaluate import Request, evaluate_run
 
-    seen_items: tuple[Seen, ...] = ("rank", "exclude")
     settings = run.config.evaluation
     wanted = tuple(configured_measures(settings))
     names = [measure.name for measure in wanted]
     tested = {}
-    for protocol in (Protocol(seen) for seen in seen_items):
+    protocols = (Protocol.of(settings), Protocol("rank"), Protocol("exclude"))
+    for protocol in {each.key: each for each in protocols}.values():
         found = run.metrics.get(f"test/{protocol.key}", {})
         if found.get("epoch") != run.record.best_epoch or not found.keys() >= set(names):
             data = data_of(run, plan.data_dir).data

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Table
 
 from actsr_cli import console
+from actsr_cli.tuning.attempts import SURPLUS, counted
 from actsr_cli.tuning.charts import importance_bars
 from actsr_cli.tuning.outcome import Outcome, counts_text
-from actsr_cli.tuning.queue import RUN, SURPLUS, counted
+from actsr_cli.tuning.queue import RUN
 from actsr_cli.tuning.study import Plan, best_first, total
 from actsr_cli.tuning.trials import (
     error_of,

@@ -46,7 +46,9 @@ class Ranking:
 
     Attributes:
         histories: the histories, with their targets.
-        better: (rows,) int64 number of candidates that score higher than the target; -1 without a target.
+        n_items: number of items in the catalogue.
+        better: (rows,) int64 number of candidates that score higher than the target; -1 without a target; `n_items` if
+            the target is a miss whatever its score is.
         equal: (rows,) int64 number of other candidates with the target's score.
         top_items: (rows, top) int64 item ids with the highest scores, best first; of equal scores the lowest id comes
             first. 0 where the list is shorter. An item with a score of -inf is never listed.
@@ -57,6 +59,7 @@ class Ranking:
     """
 
     histories: Histories
+    n_items: int
     better: NDArray[np.int64]
     equal: NDArray[np.int64]
     top_items: NDArray[np.int64]
@@ -161,7 +164,7 @@ class Ranker:
                     on_batch(done, len(histories))
 
         run_on_each(rank_batch, batches, min(threads, -(-len(histories) // size)))
-        return found.ranking(histories, self.workers, self.device)
+        return found.ranking(histories, self.scorer.n_items, self.workers, self.device)
 
     def _at_a_time(self, top: int, threads: int) -> int:
         """Number of histories in a batch of each thread; lists need about four times the memory of the scores."""
@@ -261,9 +264,9 @@ class _Found:
         self.log_total = np.zeros(rows, dtype=np.float32)
         self.target_scores = np.zeros(rows, dtype=np.float32)
 
-    def ranking(self, histories: Histories, workers: Workers, device: torch.device) -> Ranking:
+    def ranking(self, histories: Histories, n_items: int, workers: Workers, device: torch.device) -> Ranking:
         """The ranking after all rows are filled; rows of other processes are 0, so the sum over processes is whole."""
         if workers.count > 1:
             for name, array in vars(self).items():
                 setattr(self, name, workers.sum(torch.from_numpy(array).to(device)).cpu().numpy())
-        return Ranking(histories, **vars(self))
+        return Ranking(histories, n_items, **vars(self))

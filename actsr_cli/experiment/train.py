@@ -199,6 +199,8 @@ def _fit(run: Run, trainer: Trainer) -> None:
     except NotFiniteError as problem:
         state, message, hint = trainer.state, problem.message, problem.hint
         if state.backoffs:
+            if trainer.workers.leads:
+                run.update(backoffs=state.backoffs)
             message += f", after {counted(len(state.backoffs), 'backoff')}"
         if state.best_epoch:
             best = f"{trainer.config.monitor} {state.best_value:.4f}"

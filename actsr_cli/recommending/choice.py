@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import ConfigError, DataError
 from actsr_cli.evaluation.ordering import best_items
-from actsr_cli.recommending.histories import RawId, raw_ids
+from actsr_cli.recommending.histories import RawId
+from actsr_cli.recommending.values import raw_ids
 from actsr_cli.words import counted
 
 Seen = Literal["rank", "exclude"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from datetime import date, datetime
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.readers.tables import USUAL_NAMES
-from actsr_cli.data.readers.times import HINT, read_times_beside, shown
 from actsr_cli.data.vocabulary import Vocabulary
 from actsr_cli.errors import DataError
+from actsr_cli.recommending.values import checked_times, listed, raw_id, raw_ids, seconds
 
 _T = TypeVar("_T")
 _LISTS = (list, tuple, np.ndarray, pd.Series)
@@ -193,7 +192,7 @@ def table_histories(table: pd.DataFrame, way: str = "") -> RawHistories:
     user, item = (_column(table, role) for role in ("user", "item"))
     time = next((name for name in USUAL_NAMES["timestamp"] if name in table), None)
     codes, users = pd.factorize(np.array(raw_ids(table[user], "the table", "user"), dtype=object))
-    times = None if time is None else _seconds(table[time], "the table", way)
+    times = None if time is None else seconds(table[time], "the table", way)
     rows = rows_of_users(codes, times)
     ids = np.array(raw_ids(table[item], "the table"), dtype=object)
     return RawHistories(
@@ -209,52 +208,6 @@ def rows_of_users(users: NDArray[np.int64], times: NDArray[np.float64] | None) -
     return np.split(order, np.cumsum(np.bincount(users))[:-1]) if len(users) else []
 
 
-def listed(values: Iterable[_T], where: str, what: str) -> list[_T]:
-    """The values of a list, a tuple, an array or a column.
-
-    Args:
-        values: the values.
-        where: what the values are, for errors.
-        what: what the list should contain, for errors.
-
-    Raises:
-        DataError: `values` is a text, a mapping or a table, or is not a list.
-    """
-    if isinstance(values, str):
-        raise DataError(f"{where} must be a list of {what}, not the text '{values}'")
-    several = isinstance(values, Iterable) and not isinstance(values, bytes | Mapping | pd.DataFrame)
-    if not several or getattr(values, "ndim", 1) == 0:  # an array without dimensions holds a single value
-        raise DataError(f"{where} must be a list of {what}, not {shown(values)}")
-    return list(values)
-
-
-def raw_ids(values: Iterable[object], where: str, kind: str = "item") -> list[str]:
-    """Raw ids as texts.
-
-    Args:
-        values: the ids.
-        where: what the values are, for errors.
-        kind: `item` or `user`.
-
-    Raises:
-        DataError: an id is neither a text nor a whole number, or `values` is itself a text.
-    """
-    return [raw_id(value, kind) for value in listed(values, where, f"{kind} ids")]
-
-
-def raw_id(value: object, kind: str) -> str:
-    """A raw id as a text; whole numbers are written in digits.
-
-    Raises:
-        DataError: it is neither a text nor a whole number.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"{kind} ids are texts or whole numbers, not {shown(value)}")
-
-
 def _column(table: pd.DataFrame, role: str) -> str:
     """The column of a role, by its usual names."""
     found = next((name for name in USUAL_NAMES[role] if name in table), None)
@@ -266,67 +219,3 @@ def _column(table: pd.DataFrame, role: str) -> str:
     if table[found].isna().any():
         raise DataError(f"the table has a row without a value in its column '{found}'")
     return found
-
-
-def checked_times(values: Iterable[object], n_items: int, where: str, way: str = "") -> NDArray[np.float64]:
-    """Times as seconds since 1970, see `read_times_beside`: numbers, ISO texts or date objects.
-
-    Args:
-        values: the times.
-        n_items: number of items that they belong to.
-        where: what the values are, for errors.
-        way: how the times of the model's data are written; empty if unknown.
-
-    Raises:
-        DataError: their number is not that of the items, one is not a time, they are not written in one way, or they
-            decrease.
-    """
-    times = _seconds(listed(values, f"the timestamps of {where}", "times"), where, way)
-    if len(times) != n_items:
-        raise DataError(f"{where} has {len(times)} timestamps for {n_items} items: give one per item")
-    if (np.diff(times) < 0).any():
-        place = int(np.argmax(np.diff(times) < 0)) + 2
-        raise DataError(
-            f"{where}: the timestamp of item {place} is before that of item {place - 1}; order items by time"
-        )
-    return times
-
-
-def _seconds(values: list[Any] | pd.Series, where: str, way: str) -> NDArray[np.float64]:
-    column: NDArray[np.float64] | pd.Series
-    if isinstance(values, list) and set(map(type, values)) <= {
-        int,
-        float,
-    }:  # usual in JSON, and pandas takes a millisecond per history
-        column = np.array(list(map(_as_float, values)), dtype=np.float64)
-    else:
-        column = pd.Series([_single(value) for value in values], dtype=object) if isinstance(values, list) else values
-    try:
-        reading = read_times_beside(column, way)
-    except DataError as error:
-        raise DataError(f"{where}: {error.message}", hint=error.hint) from error
-    given = list(values)
-    if reading.clash is not None:
-        one, other = (f"{shown(given[row])} is {of}" for row, of in zip(*astuple(reading.clash), strict=True))
-        raise DataError(f"{where}: {one}, but {other}", hint=HINT)
-    wrong = np.isnan(reading.values)
-    if wrong.any():
-        raise DataError(
-            f"{where}: {shown(given[int(np.argmax(wrong))])} is not a timestamp",
-            hint="Give seconds since 1970, or ISO dates.",
-        )
-    return reading.values
-
-
-def _single(value: object) -> object:
-    """A number, a text or a date as it is; None for anything else."""
-    known = isinstance(value, str | int | float | Decimal | np.number | date | np.datetime64)
-    return value if known and not isinstance(value, bool) else None
-
-
-def _as_float(number: float) -> float:
-    """A number as a float; infinite if it is too large."""
-    try:
-        return float(number)
-    except OverflowError:
-        return float("inf")

@@ -26,7 +26,8 @@ from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.data.readers.text import read_lines, text_lines
 from actsr_cli.data.readers.times import check_comparable
 from actsr_cli.errors import ConfigError, DataError, nearest
-from actsr_cli.recommending.histories import RawHistories, checked_times, raw_id, raw_ids, rows_of_users
+from actsr_cli.recommending.histories import RawHistories, rows_of_users
+from actsr_cli.recommending.values import checked_times, raw_id, raw_ids
 
 JSON_LINES = "jsonl"
 STDIN = Path("-")

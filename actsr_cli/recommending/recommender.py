@@ -30,10 +30,10 @@ from actsr_cli.recommending.histories import (
     known_histories,
     many_histories,
     one_history,
-    raw_ids,
 )
 from actsr_cli.recommending.index import SEARCH, ItemIndex
 from actsr_cli.recommending.recommendations import ItemList, Recommendations, ScoredItem
+from actsr_cli.recommending.values import raw_ids
 
 
 class Recommender:

@@ -12,8 +12,9 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Run, open_run
 from actsr_cli.presets import TUNE, with_values
+from actsr_cli.tuning.attempts import counted
 from actsr_cli.tuning.importance import Importance, importance_of
-from actsr_cli.tuning.queue import RUN, counted
+from actsr_cli.tuning.queue import RUN
 from actsr_cli.tuning.space import NOT_SEARCHED, Range
 from actsr_cli.tuning.study import Plan, best_first, total, whole
 from actsr_cli.words import visible

@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial
 
 from actsr_cli.files import write_text
 from actsr_cli.pages.charts import bar_figure, chart_figure, save
+from actsr_cli.tuning.attempts import counted
 from actsr_cli.tuning.charts import epochs_chart, history_chart, importance_bars, key_charts
 from actsr_cli.tuning.outcome import Outcome, best_preset
-from actsr_cli.tuning.queue import counted
 from actsr_cli.tuning.report import study_page
 from actsr_cli.tuning.study import Plan
 

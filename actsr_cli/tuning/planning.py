@@ -151,6 +151,8 @@ def make_plan(
     if search.sampler == "grid":
         grid(space)  # raises now if it is too large
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
+    if config.split.by == "none":
+        raise ConfigError("a study compares its trials on validation, and with split.by none there is no such split")
     check_trainable(config, prepared.data)
     config = pin_teachers(config, prepared.data, runs_dir)
     plan = Plan(

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.files import write_text
 from actsr_cli.locks import held, holder
+from actsr_cli.tuning.attempts import AGAIN, DEATHS, SURPLUS, counted
 from actsr_cli.tuning.draws import draws
 from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, locks_of, total
@@ -29,8 +30,6 @@ LIVES = 3
 
 OWNER, RUN, ERROR = "owner", "run", "error"
 """Attributes of a trial: id of the lock folder that has its lock, name of its run, error message if it failed."""
-AGAIN, DEATHS, SURPLUS = "again", "deaths", "surplus"
-"""Further attributes: number of the trial that it repeats, how often its process died, whether it is surplus."""
 
 
 def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, ExitStack] | None:
@@ -82,12 +81,6 @@ def fail_and_repeat(study: optuna.Study, number: int, deaths: int | None = None)
     settings = trial.system_attrs.get("fixed_params") or trial.params
     known = trial.user_attrs.get(DEATHS, 0) if deaths is None else deaths
     study.enqueue_trial(settings, user_attrs={AGAIN: number, DEATHS: known})
-
-
-def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials without those that another trial repeats and without surplus ones."""
-    repeated = {trial.user_attrs[AGAIN] for trial in trials if AGAIN in trial.user_attrs}
-    return [trial for trial in trials if trial.number not in repeated and SURPLUS not in trial.user_attrs]
 
 
 def _place(trials: Sequence[FrozenTrial], number: int) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -32,6 +32,7 @@ from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.experiment import lock
 from actsr_cli.models.registry import display_name
+from actsr_cli.tuning.attempts import Halving
 from actsr_cli.tuning.draws import combinations
 from actsr_cli.tuning.journal import Journal
 from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
@@ -206,7 +207,7 @@ def _pruner(plan: Plan) -> BasePruner:
     """Asynchronous successive halving (Li et al., MLSys 2020) over epochs."""
     if not plan.pruning:
         return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=_REDUCTION)
+    return Halving(min_resource=FIRST_RUNG, reduction_factor=_REDUCTION)
 
 
 def _refuse_strange_runs(plan: Plan) -> None:

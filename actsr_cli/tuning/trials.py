@@ -7,7 +7,8 @@ from datetime import datetime
 from optuna.trial import FrozenTrial, TrialState
 
 from actsr_cli.experiment.record import Status
-from actsr_cli.tuning.queue import DEATHS, ERROR, LIVES
+from actsr_cli.tuning.attempts import DEATHS
+from actsr_cli.tuning.queue import ERROR, LIVES
 from actsr_cli.tuning.study import Plan
 
 _STATES = {

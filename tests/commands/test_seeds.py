@@ -36,6 +36,12 @@ def test_mean_and_spread_over_seeds(runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert (runs / "alone" / "model.safetensors").read_bytes() == (names[1] / "model.safetensors").read_bytes()
 
 
+def test_a_series_without_validation_has_no_means(runs: Path) -> None:
+    trained = call(*SERIES, "--seeds", "2", "--set", "split=none")
+    assert "three: validation" not in trained.stdout
+    assert all((runs / f"three-s{seed}" / "model.safetensors").exists() for seed in (0, 1))
+
+
 def test_a_series_goes_on_where_it_stopped(runs: Path) -> None:
     call(*SERIES, "--seeds", "2")
     kept = (runs / "three-s0" / "run.json").read_bytes()

@@ -109,6 +109,13 @@ def test_a_random_search_ends_with_its_space(place: Path) -> None:
     assert told["importances_note"] == "only one key varies"
 
 
+def test_the_winner_is_tested_by_the_protocol_of_the_study_too(place: Path, space: str) -> None:
+    Path(space).write_text("training.learning_rate: [1.0e-3]")
+    options = ("--grid", *TINY, "--epochs", "1", "--model", "sasrec", "--space", space, "--test")
+    told = json.loads(call("tune", *options, "--set", "evaluation.seen=exclude-repeats", "--json").stdout)
+    assert list(told["test"]) == ["exclude-repeats", "rank", "exclude"]
+
+
 def test_only_the_winner_is_tested_and_only_on_request(place: Path, space: str) -> None:
     call("tune", "--random", "--trials", "2", "--name", "few", *TINY, "--epochs", "1", "--space", space)
     runs = sorted((place / "runs" / "demo" / "ac-sasrec").iterdir())
@@ -274,6 +281,7 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
     assert "is not a valid name for a study" in said("--grid", *TINY, "--name", "a/b")
     assert "storage nonsense cannot be opened" in said("--grid", *TINY, "--storage", "nonsense")
     assert "did you mean" in said("--grid", "--preset", "beuty")
+    assert "with split.by none there is no such split" in said("--grid", *TINY, "--set", "split=none")
     call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
     assert "already exists and differs in: search space" in said("--grid", *TINY, "--epochs", "1")
 

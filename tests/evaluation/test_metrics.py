@@ -166,6 +166,7 @@ def test_names_and_cutoffs() -> None:
     ("text", "message"),
     [
         ("ndgc@10", r"unknown metric 'ndgc' \(metrics\); did you mean 'ndcg'\?"),
+        ("all@10", r"'all' \(metrics\) is no metric: it stands alone"),
         ("ndcg", "ndcg needs a cut-off, such as ndcg@10"),
         ("ndcg@0", "needs a cut-off"),
         ("rank@10", "rank has no cut-off"),

@@ -18,6 +18,7 @@ from actsr_cli.batch import Batch
 from actsr_cli.data.histories import Histories
 from actsr_cli.data.splits import SplitName
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.metrics.accuracy import hit
 from actsr_cli.evaluation.ordering import best_items, places
 from actsr_cli.evaluation.protocol import Protocol, Seen
 from actsr_cli.evaluation.ranker import Ranker, Ranking
@@ -84,6 +85,8 @@ def test_a_repeated_target_stays_in_protocol_b_and_is_missed_as_published() -> N
     missed = rank_one(scores, 1, [1, 2], "exclude-repeats", top=3)
     assert missed.top_items.tolist() == [[3, 0, 0]]
     assert missed.ranks.tolist() == [4]  # after all items
+    assert [hit(missed, k).tolist() for k in (3, 4, 50)] == [[0]] * 3
+    assert hit(rank_one(scores, 3, [1, 2], "exclude-repeats"), 50).tolist() == [1]
 
 
 def test_without_a_target_there_are_lists_and_no_rank() -> None:

@@ -19,12 +19,12 @@ from actsr_cli.recommending.histories import (
     KnownHistories,
     RawHistories,
     Times,
-    checked_times,
     known_histories,
     many_histories,
     one_history,
     table_histories,
 )
+from actsr_cli.recommending.values import checked_times
 
 IDS = ["3", "5", "12"]
 

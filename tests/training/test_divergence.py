@@ -203,6 +203,7 @@ def test_the_number_of_backoffs_is_limited(tmp_path: Path, monkeypatch: pytest.M
         train_on(run)
     with pytest.raises(RunError, match="after 4 backoffs"):
         train_on(changed(run, backoff_limit=4))
+    assert run.record.backoffs is not None and len(run.record.backoffs) == 4
 
 
 def test_a_failed_run_can_be_resumed_with_backoff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

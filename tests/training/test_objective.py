@@ -138,6 +138,15 @@ def test_mask_penalty_by_hand() -> None:
     assert mask_penalty(squares, n_sequences=2, heads=1, max_length=3).item() == pytest.approx(expected)
 
 
+def test_a_mask_of_single_keys_has_no_penalty_and_no_gradient() -> None:
+    """One key has the weight 1, so the norm is 0, where a root has no derivative."""
+    squares = torch.tensor([-3.0, -3.0], requires_grad=True)
+    penalty = mask_penalty(squares, n_sequences=3, heads=1, max_length=1)
+    assert penalty.item() == pytest.approx(0, abs=1e-5)
+    (gradient,) = torch.autograd.grad(penalty, squares)
+    assert gradient.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_each_loss_trains_its_own_parameters(threads: int) -> None:
     """The adversary learns only from its own loss, everything else only from the calibrated one."""

@@ -24,10 +24,11 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
+from actsr_cli.tuning.attempts import counted
 from actsr_cli.tuning.draws import draws
 from actsr_cli.tuning.outcome import outcome_of, winner
 from actsr_cli.tuning.output import write_outcome
-from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, counted, fail_and_repeat
+from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, fail_and_repeat
 from actsr_cli.tuning.space import grid, read_space
 from actsr_cli.tuning.study import Plan, open_study, total
 from actsr_cli.tuning.worker import run_trial
@@ -181,6 +182,28 @@ def test_a_stopped_trial_is_run_again_and_not_counted_twice(plan: Plan) -> None:
     assert (outcome.done, outcome.left) == ({Status.FINISHED: 6, Status.PRUNED: 0, Status.FAILED: 0}, 0)
     assert outcome.best is not None and outcome.best.value == 3.0
     assert outcome.importance.shares["model.layers"] > 0.9
+
+
+def test_a_stopped_trial_does_not_compete_with_its_repetition(plan: Plan) -> None:
+    """Six constant curves: the last is among the best third at the first rung, if the first counts once."""
+    study, curves = open_study(plan), [0.5, 0.3, 0.45, 0.48, 0.4, 0.49]
+    claimed = claim(plan, study)
+    assert claimed is not None
+    stopped, lock = claimed
+    for epoch in range(1, 5):
+        stopped.report(curves[0], epoch)
+        assert not stopped.should_prune()
+    fail_and_repeat(study, stopped.number)
+    lock.close()
+    pruned = []
+    for curve in curves:
+        claimed = claim(plan, study)
+        assert claimed is not None
+        with claimed[1]:
+            claimed[0].report(curve, 3)
+            pruned.append(claimed[0].should_prune())
+            study.tell(claimed[0], curve)
+    assert pruned == [False, True, True, True, True, False]
 
 
 def test_a_trial_that_was_stopped_before_its_settings_were_noted(plan: Plan) -> None:

@@ -24,6 +24,7 @@ def expected_gain(ranking: Ranking, k: int, gain: Gain) -> Values:
     """(rows,) mean gain over the ranks that a target can have among equal scores; there is no gain after rank k."""
     import numpy as np
 
+    k = min(k, ranking.n_items)  # a target that counts as a miss is behind the whole catalogue
     first = ranking.better
     last = first + ranking.equal
     gains = gain(np.arange(1, k + 1, dtype=np.float64))

@@ -101,6 +101,8 @@ class Metric:
     smallest: int = 1
 
 
+ALL = "all"
+"""Stands for all metrics, as the value of an option."""
 _METRICS: dict[str, Metric] = {}
 
 
@@ -183,6 +185,8 @@ def find_metric(name: str, where: str = "metrics") -> Metric:
     Raises:
         ConfigError: there is no such metric.
     """
+    if name == ALL:
+        raise ConfigError(f"'{ALL}' ({where}) is no metric: it stands alone, as the value of the option --metrics")
     if name not in _METRICS:
         raise ConfigError(f"unknown metric '{name}' ({where}); {nearest(name, _METRICS)}")
     return _METRICS[name]
@@ -223,7 +227,7 @@ def chosen_metrics(names: Sequence[str], *, has_categories: bool) -> list[str]:
         names: the chosen names, or `all` alone.
         has_categories: whether items have categories.
     """
-    if list(names) != ["all"]:
+    if list(names) != [ALL]:
         return list(names)
     return [metric.name for metric in all_metrics() if has_categories or "categories" not in metric.needs]
 
