@@ -96,9 +96,8 @@ def download(
         try:
             if force or _is_missing(entry, data_dir, from_file, sha256):
                 with writing(data_dir / entry.name, "downloaded"):
-                    if force or _is_missing(
-                        entry, data_dir, from_file, sha256
-                    ):  # else the process waited for has done it
+                    # again, as another process may have installed it in the meantime
+                    if force or _is_missing(entry, data_dir, from_file, sha256):
                         _report(entry, _install(entry, data_dir, from_file, mirrors, sha256, policy))
             else:
                 sweep_partial(entry, data_dir)

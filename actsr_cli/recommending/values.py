@@ -95,10 +95,7 @@ def seconds(values: list[Any] | pd.Series, where: str, way: str) -> NDArray[np.f
         DataError: one is not a time, or they are not written in one way.
     """
     column: NDArray[np.float64] | pd.Series
-    if isinstance(values, list) and set(map(type, values)) <= {
-        int,
-        float,
-    }:  # usual in JSON, and pandas takes a millisecond per history
+    if isinstance(values, list) and set(map(type, values)) <= {int, float}:  # without pandas, which takes a millisecond
         column = np.array(list(map(_as_float, values)), dtype=np.float64)
     else:
         column = pd.Series([_single(value) for value in values], dtype=object) if isinstance(values, list) else values
