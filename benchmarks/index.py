@@ -133,7 +133,7 @@ def trained_model(data: SequenceData) -> SequentialModel:
     config = configured("sasrec", {**settings, "training.threads": torch.get_num_threads()})
     model, device = built(config, data.n_items), torch.device("cpu")
     one_epoch = config.training.model_copy(update={"stop_after": 1})
-    loss = build_loss(config.loss, data.n_items, torch.from_numpy(data.item_counts))
+    loss = build_loss(config.loss, data.n_items, torch.from_numpy(data.target_counts))
     Trainer(model, one_epoch, batches_for(config, data, model.causal, device), loss, Hooks()).fit()
     return model.eval()
 

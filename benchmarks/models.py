@@ -46,5 +46,5 @@ def built(config: RunConfig, n_items: int, n_users: int = 0) -> SequentialModel:
 
 
 def item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
-    """Number of training interactions of each item, (n_items + 1,), as input of losses."""
-    return torch.from_numpy(data.item_counts).to(device)
+    """How often each item is a target of a causal model, (n_items + 1,), as input of losses."""
+    return torch.from_numpy(data.target_counts).to(device)

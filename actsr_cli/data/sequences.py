@@ -114,6 +114,13 @@ class SequenceData:
         items, _ = self.training_part()
         return np.bincount(items, minlength=self.n_items + 1)
 
+    @cached_property
+    def target_counts(self) -> NDArray[np.int64]:
+        """(n_items + 1,) how often each item follows others in training: all of a user's items but the first."""
+        items, offsets = self.training_part()
+        first = items[offsets[:-1][np.diff(offsets) > 0]]
+        return self.item_counts - np.bincount(first, minlength=self.n_items + 1)
+
     def training_part(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Items and offsets of the training part, without held-out items, in the form of these attributes."""
         starts, ends = self.training_spans()

@@ -56,7 +56,7 @@ class Difference:
             measure has no value per user, the interval is the difference itself.
         users: Wilcoxon's test over the same differences; None if the measure has no value per user.
         seeds: the paired t-test over the means of each seed's runs; None with fewer than two common seeds that
-            have a value.
+            have a value, and for models whose runs are all alike.
         users_holm: `users.p`, corrected over all comparisons made together.
         seeds_holm: `seeds.p`, corrected in the same way.
     """
@@ -81,10 +81,10 @@ class Difference:
         """
         tests = [test for test in (self.users, self.seeds) if test is not None]
         corrected = [p for p in (self.users_holm, self.seeds_holm) if p is not None]
-        rises = {value > 0 for value in (self.difference.mean, *(test.effect for test in tests))}
-        if not tests or any(p >= LEVEL for p in corrected) or len(rises) > 1:
+        signs = {float(np.sign(value)) for value in (self.difference.mean, *(test.effect for test in tests))}
+        if not tests or any(p >= LEVEL for p in corrected) or signs not in ({1.0}, {-1.0}):
             return "open"
-        return "better" if rises.pop() != self.measure.lower_is_better else "worse"
+        return "better" if (signs == {1.0}) != self.measure.lower_is_better else "worse"
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,13 @@ def slices(
     return found
 
 
+def _over_seeds(baseline: Values, other: Values) -> PairedTest | None:
+    """The test over the means of two models with the same seeds; None if there is nothing that chance could change."""
+    if len(baseline) < 2 or np.ptp(baseline) == np.ptp(other) == 0:
+        return None
+    return paired_t(np.round(other - baseline, _DIGITS))
+
+
 def known_mean(values: ArrayLike, axis: int | None = None) -> Values:
     """The mean along an axis without the NaNs; NaN if there is no other value. Unlike `nanmean`, it never warns."""
     values = np.asarray(values, dtype=np.float64)
@@ -165,8 +172,9 @@ def known_mean(values: ArrayLike, axis: int | None = None) -> Values:
 def _difference(measure: Measure, baseline: Contender, other: Contender) -> Difference:
     of_baseline, of_other = baseline.means(measure), other.means(measure)
     common = [seed for seed in baseline.seeds if seed in other.seeds]
-    gaps = [of_other[other.seeds.index(seed)] - of_baseline[baseline.seeds.index(seed)] for seed in common]
-    by_seed = [gap for gap in gaps if not np.isnan(gap)]
+    pairs = np.array([(of_baseline[baseline.seeds.index(seed)], of_other[other.seeds.index(seed)]) for seed in common])
+    by_seed = np.round(pairs.reshape(-1, 2), _DIGITS)
+    by_seed = by_seed[~np.isnan(by_seed).any(axis=1)]
     users = None
     if measure.metric.of_catalogue:
         gap = float(known_mean(of_other) - known_mean(of_baseline))
@@ -186,7 +194,7 @@ def _difference(measure: Measure, baseline: Contender, other: Contender) -> Diff
         of_contender=tuple(of_other.tolist()),
         difference=interval,
         users=users,
-        seeds=paired_t(np.round(by_seed, _DIGITS)) if len(by_seed) > 1 else None,
+        seeds=_over_seeds(by_seed[:, 0], by_seed[:, 1]),
     )
 
 

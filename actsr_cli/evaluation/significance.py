@@ -95,10 +95,10 @@ def paired_t(differences: NDArray[np.float64]) -> PairedTest:
     """
     if len(differences) < 2:
         raise ValueError("a paired test needs at least two pairs")
-    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
-    if spread == 0:
+    if np.ptp(differences) == 0:  # their standard deviation may be a rounding error
         return PairedTest(1.0, 0.0)
-    return PairedTest(float(stats.ttest_1samp(differences, 0.0).pvalue), mean / spread)
+    effect = float(differences.mean() / differences.std(ddof=1))
+    return PairedTest(float(stats.ttest_1samp(differences, 0.0).pvalue), effect)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

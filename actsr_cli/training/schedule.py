@@ -22,5 +22,6 @@ def learning_rate(config: TrainingConfig, step: int, steps_per_epoch: int) -> fl
     if step < warm:
         return config.learning_rate * (step + 1) / (warm + 1)
     done = (step - warm) / max(1.0, config.epochs * steps_per_epoch - warm)
+    done = min(done, 1.0)  # a shuffled epoch may have some batches more
     left = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[config.schedule]
     return config.learning_rate * (left + (1 - left) * _END)

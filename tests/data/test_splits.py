@@ -51,6 +51,8 @@ def test_leave_one_out() -> None:
     assert training(data) == [[1, 2, 3], [1, 2], [3], [6, 7]]
     assert rows(data, "valid") == [(0, [1, 2, 3], 4), (2, [3], 1)]
     assert rows(data, "test") == [(0, [1, 2, 3, 4], 5), (2, [3, 1], 2)]
+    assert data.item_counts.tolist() == [0, 2, 2, 2, 0, 0, 1, 1]
+    assert data.target_counts.tolist() == [0, 0, 2, 1, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,13 @@ def test_moments_as_shares_dates_and_timestamps() -> None:
     by_second = TimeSplit(valid_from=times[6], test_from=times[8])
     found = [moments(split, times, "seconds since 1970") for split in (by_share, by_date, by_second)]
     assert found == 3 * [(times[6], times[8])]
+
+
+def test_a_share_is_not_cut_short_by_its_binary_fraction() -> None:
+    """0.29 × 100 is 28.999… in floating point."""
+    for share in range(1, 99):
+        found = moments(TimeSplit(valid_from=share / 100, test_from=0.99), np.arange(100.0), "")
+        assert found == (share, 99)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,27 @@ def test_a_mean_that_a_few_users_made_is_no_verdict(few: float, metric: str) -> 
     assert gains and found.verdict == "open"
 
 
+@pytest.mark.parametrize("metric", ["rank", "ndcg@10"])
+def test_a_mean_of_zero_is_no_verdict(metric: str) -> None:
+    """80 users lose a sixteenth, 10 gain a half: the mean is 0, the signed ranks are not."""
+    values = np.concatenate([np.full(80, -1 / 16), np.full(10, 0.5)]).reshape(1, -1)
+    sides = [Contender(name, {metric: sign * values / 2}, (0,)) for name, sign in (("a", -1), ("b", 1))]
+    for pair in (sides, sides[::-1]):
+        (found,) = differences(pair, [parse_measure(metric)])
+        assert found.difference.mean == 0 and p_of(found) < 0.001 and found.verdict == "open"
+
+
+def test_models_without_chance_are_compared_over_users_alone() -> None:
+    """All runs of each model are alike; what differs from seed to seed by chance has a test, also if it is equal."""
+    ranks = np.tile(np.arange(2.0, 102.0), (3, 1))
+    seeds = (0, 1, 2)
+    (found,) = differences([contender("a", ranks, seeds), contender("b", ranks - 1, seeds)], [RANK])
+    assert found.seeds is None and found.verdict == "better"
+    chance = ranks + np.array([[0.0], [5.0], [9.0]])
+    (found,) = differences([contender("a", chance, seeds), contender("b", chance - 1, seeds)], [RANK])
+    assert found.seeds is not None and found.seeds.p == 1 and found.verdict == "open"
+
+
 def test_thirds_of_several_seeds_are_ties() -> None:
     """One user falls from 1 to 2/3, another rises from 0 to 1/3: a tie, although the floats differ."""
     assert 1 - 2 / 3 != 1 / 3

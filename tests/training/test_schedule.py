@@ -30,6 +30,8 @@ def test_it_falls_to_a_hundredth() -> None:
     assert rates(schedule="linear") == pytest.approx(falling)
     cosine = rates(schedule="cosine")
     assert (cosine[0], cosine[4]) == pytest.approx((1.0, 0.505))  # halfway: the mean of 1 and 0.01
+    config = TrainingConfig(schedule="linear", epochs=2, learning_rate=1.0, warmup=0)
+    assert learning_rate(config, 20, 4) == pytest.approx(0.01)  # more steps than were expected
     assert rates(schedule="linear", warmup=1)[4:] == pytest.approx([1 - 0.99 * step / 4 for step in range(4)])
 
 

@@ -21,7 +21,7 @@ class PredictionLoss(ABC):
     Args:
         options: the loss's settings.
         n_items: items of the catalogue, padding not counted.
-        item_counts: (n_items + 1,) training interactions of each item, on the device of the training.
+        item_counts: (n_items + 1,) how often each item can be a target in training, on the device of the training.
 
     Attributes:
         own: keys of `loss.options` that it reads.

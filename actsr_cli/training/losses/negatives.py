@@ -20,7 +20,7 @@ class NegativeSampler:
         sampling: `uniform` draws all items with equal probability; `log-uniform` draws the item at popularity rank r,
             from 0, with probability log((r + 2) / (r + 1)) / log(n_items + 1); `in-batch` takes the targets themselves.
         negatives: number of draws; with `in-batch` it is the number of targets instead.
-        item_counts: (n_items + 1,) training interactions of each item; padding has none.
+        item_counts: (n_items + 1,) how often each item can be a target in training; padding never is.
 
     Attributes:
         log_q: (n_items + 1,) log of the probability that a draw is this item.
@@ -44,7 +44,7 @@ class NegativeSampler:
         return self.by_popularity[ranks.clamp_max(self.n_items - 1)]
 
     def _log_shares(self, item_counts: Tensor) -> Tensor:
-        if self.sampling == "in-batch":  # an item without interactions is never a target
+        if self.sampling == "in-batch":  # an item without a count is never drawn
             return (item_counts.clamp_min(1).double() / item_counts.sum()).log().float()
         shares = torch.full((self.n_items + 1,), 1 / self.n_items, dtype=torch.float64, device=item_counts.device)
         if self.sampling == "log-uniform":

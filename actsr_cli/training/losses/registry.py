@@ -33,7 +33,7 @@ def build_loss(options: LossOptions, n_items: int, item_counts: Tensor) -> Predi
     Args:
         options: the settings.
         n_items: items of the catalogue, padding not counted.
-        item_counts: (n_items + 1,) training interactions of each item, on the device of the training.
+        item_counts: (n_items + 1,) how often each item can be a target in training, on the device of the training.
 
     Raises:
         ConfigError: see `check_loss`; or a custom class fails.
