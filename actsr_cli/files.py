@@ -99,8 +99,7 @@ def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
         move_to(folder, scratch)
         return
     for name in names:
-        for path in (*(scratch / name).rglob("*"), scratch / name):
-            _flush(path)
+        _flush_all(scratch / name)
     for name in names:
         (scratch / name).replace(folder / name)
     _flush(folder)
@@ -108,8 +107,7 @@ def move_into(folder: Path, scratch: Path, names: Iterable[str]) -> None:
 
 def move_to(folder: Path, scratch: Path) -> None:
     """Rename a scratch folder to `folder`, which must not exist or be empty."""
-    for path in (*scratch.rglob("*"), scratch):
-        _flush(path)
+    _flush_all(scratch)
     scratch.rename(folder)
     _flush(folder.parent)
 
@@ -200,6 +198,12 @@ def _has_ended(process: int) -> bool:
     except (OSError, OverflowError):
         return False
     return False
+
+
+def _flush_all(path: Path) -> None:
+    """Flush a file, or a folder with all that is in it."""
+    for each in (*path.rglob("*"), path):
+        _flush(each)
 
 
 def _flush(path: Path) -> None:

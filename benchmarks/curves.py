@@ -26,13 +26,13 @@ from actsr_cli.data.sequences import SequenceData
 from actsr_cli.evaluation.judging import judge
 from actsr_cli.evaluation.metrics import measures
 from actsr_cli.evaluation.ranker import Ranker
-from actsr_cli.experiment.train import batches_for
+from actsr_cli.experiment.train import batches_for, target_counts
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.packing import Packing
 from actsr_cli.training.losses import PredictionLoss, build_loss
 from actsr_cli.training.trainer import Batches, EpochRecord, Hooks, Trainer
 from benchmarks.beauty import beauty
-from benchmarks.models import built, configured, item_counts
+from benchmarks.models import built, configured
 from benchmarks.options import Threads, Users
 from benchmarks.output import new_table, show, significant
 
@@ -76,7 +76,7 @@ def train(config: RunConfig, data: SequenceData, *, plain: bool) -> list[EpochRe
     model = built(config, data.n_items, data.n_users)
     if not model.causal:
         raise typer.BadParameter(f"{config.model.name} does not train prefixes: choose a causal model")
-    counts = item_counts(data, _CPU)
+    counts = target_counts(data, model.causal, _CPU)
     batches: Batches
     if plain:
         batches = PrefixBatches(data, config.model.max_length, config.training.batch_size)

@@ -16,7 +16,7 @@ from actsr_cli.data.histories import Histories
 from actsr_cli.data.sequences import SequenceData
 from actsr_cli.evaluation.protocol import Protocol
 from actsr_cli.evaluation.ranker import Ranker
-from actsr_cli.experiment.train import batches_for
+from actsr_cli.experiment.train import batches_for, target_counts
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.recommending.choice import Choice
 from actsr_cli.recommending.index import ItemIndex
@@ -133,7 +133,7 @@ def trained_model(data: SequenceData) -> SequentialModel:
     config = configured("sasrec", {**settings, "training.threads": torch.get_num_threads()})
     model, device = built(config, data.n_items), torch.device("cpu")
     one_epoch = config.training.model_copy(update={"stop_after": 1})
-    loss = build_loss(config.loss, data.n_items, torch.from_numpy(data.target_counts))
+    loss = build_loss(config.loss, data.n_items, target_counts(data, model.causal, device))
     Trainer(model, one_epoch, batches_for(config, data, model.causal, device), loss, Hooks()).fit()
     return model.eval()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import typer
 
 from actsr_cli.config import RunConfig
-from actsr_cli.data.sequences import SequenceData
 from actsr_cli.errors import ConfigError
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.models.registry import build_model, parse_name
@@ -43,8 +41,3 @@ def built(config: RunConfig, n_items: int, n_users: int = 0) -> SequentialModel:
     if not isinstance(model, SequentialModel):
         raise typer.BadParameter(f"{config.model.name} is not trained by gradients")
     return model
-
-
-def item_counts(data: SequenceData, device: torch.device) -> torch.Tensor:
-    """How often each item is a target of a causal model, (n_items + 1,), as input of losses."""
-    return torch.from_numpy(data.target_counts).to(device)

@@ -14,12 +14,12 @@ import typer
 from rich.console import Console
 
 from actsr_cli.config import RunConfig
-from actsr_cli.experiment.train import batches_for
+from actsr_cli.experiment.train import batches_for, target_counts
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Hooks, Trainer
 from benchmarks import peer_runners
 from benchmarks.beauty import beauty, data_name
-from benchmarks.models import built, configured, item_counts
+from benchmarks.models import built, configured
 from benchmarks.options import Record, Threads, Users
 from benchmarks.output import new_table, remember, show, significant
 from benchmarks.peer_runners import MARK, Task, Timed
@@ -149,7 +149,7 @@ def measure(config: RunConfig, timed: int, users: int | None) -> Timed:
     model = built(config, data.n_items)
     batches = batches_for(config, data, model.causal, _CPU)
     some = TimedBatches(batches, timed, _CPU, _WARM_UP)
-    loss = build_loss(config.loss, data.n_items, item_counts(data, _CPU))
+    loss = build_loss(config.loss, data.n_items, target_counts(data, model.causal, _CPU))
     Trainer(model, config.training.model_copy(update={"stop_after": 1}), some, loss, Hooks()).fit()
     return Timed(some.seconds, some.cpu_seconds, timed, batches.n_batches)
 

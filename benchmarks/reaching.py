@@ -17,11 +17,11 @@ from actsr_cli.data.batches import TrainingBatches
 from actsr_cli.evaluation.judging import judge
 from actsr_cli.evaluation.metrics import measures
 from actsr_cli.evaluation.ranker import Ranker
-from actsr_cli.experiment.train import batches_for
+from actsr_cli.experiment.train import batches_for, target_counts
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Hooks, Trainer
 from benchmarks.beauty import beauty, data_name
-from benchmarks.models import built, configured, item_counts
+from benchmarks.models import built, configured
 from benchmarks.options import Threads, Users
 from benchmarks.output import new_table, show, significant
 from benchmarks.peer_runners import PLAIN, Reached, Task
@@ -120,6 +120,10 @@ def reach(config: RunConfig, goal: float, users: int | None) -> Reached:
 
     hooks = Hooks(validate=validate, should_stop=lambda: bool(curve) and curve[-1] >= goal)
     Trainer(
-        model, config.training, batches, build_loss(config.loss, data.n_items, item_counts(data, _CPU)), hooks
+        model,
+        config.training,
+        batches,
+        build_loss(config.loss, data.n_items, target_counts(data, model.causal, _CPU)),
+        hooks,
     ).fit()
     return Reached(batches.seconds, batches.cpu_seconds, curve)

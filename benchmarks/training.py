@@ -14,14 +14,14 @@ import typer
 from actsr_cli.batch import TrainingBatch
 from actsr_cli.config import RunConfig
 from actsr_cli.data.batches import TrainingBatches
-from actsr_cli.experiment.train import batches_for
+from actsr_cli.experiment.train import batches_for, target_counts
 from actsr_cli.models.base import EncoderModel
 from actsr_cli.training.device import choose_device
 from actsr_cli.training.losses import build_loss
 from actsr_cli.training.trainer import Hooks, Trainer
 from benchmarks.beauty import beauty, data_name
 from benchmarks.bound import epoch_multiply_adds, matrix_rate, now
-from benchmarks.models import built, configured, item_counts
+from benchmarks.models import built, configured
 from benchmarks.options import Record, Users
 from benchmarks.output import new_table, remember, show, significant
 from benchmarks.process import in_a_new_process, peak_megabytes
@@ -125,7 +125,7 @@ def measure(config: RunConfig, timed: int, users: int | None) -> Epoch:
         raise typer.BadParameter(f"the number of multiply-adds of {config.model.name} is unknown: choose another model")
     batches = batches_for(config, data, model.causal, device)
     some = TimedBatches(batches, timed, device)
-    loss = build_loss(config.loss, data.n_items, item_counts(data, device))
+    loss = build_loss(config.loss, data.n_items, target_counts(data, model.causal, device))
     dtype = torch.bfloat16 if config.training.precision == "bf16" else torch.float32
     rate = matrix_rate(device, dtype)
     one_epoch = config.training.model_copy(update={"stop_after": 1})

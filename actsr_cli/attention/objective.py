@@ -12,6 +12,9 @@ from torch.autograd import backward
 from actsr_cli.attention.adversarial import AdversarialCalibrator
 from actsr_cli.threads import run_single_threaded
 
+_SMALLEST = 1e-12
+"""Floor of a sum of squares. At 0, which it is where each row has a single key, its root has no derivative."""
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -81,10 +84,6 @@ def mask_squares(mask: Tensor) -> Tensor:
     """(batch, queries) float32 the sum over heads and keys of M² - 2M, of a mask (batch, heads, queries, keys)."""
     mask = mask.float()
     return (mask * (mask - 2)).sum(dim=(1, 3))
-
-
-_SMALLEST = 1e-12
-"""Floor of a sum of squares: its root has no gradient at 0, which is the sum if each row has a single key."""
 
 
 def mask_penalty(squares: Tensor, n_sequences: Tensor | int, heads: int, max_length: int) -> Tensor:

@@ -159,7 +159,7 @@ def _count(marks: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.i
 def _moment(what: str, moment: Moment, ordered: NDArray[np.float64], times: str) -> float:
     """A point in time in seconds; a share means the time of the first interaction after that share."""
     if not isinstance(moment, str) and moment < 1:
-        return float(ordered[int(round(moment * len(ordered), 9))])  # .29 of 100 is a little less than 29
+        return float(ordered[int(round(moment * len(ordered), 9))])  # 0.29 * 100 is 28.999… in floating point
     return start_of(what, moment, times, float(ordered[0]))
 
 

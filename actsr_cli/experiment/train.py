@@ -136,7 +136,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
     with TensorBoard(run.path / "tensorboard", resume=training.resume) as board, stop_on_interrupt() as interrupted:
         with failure_recorded(run, leads=training.begins_here):
             batches = batches_for(config, data, model.causal, device, workers)
-            loss = build_loss(config.loss, data.n_items, _target_counts(data, model, device))
+            loss = build_loss(config.loss, data.n_items, target_counts(data, model.causal, device))
             teachers = open_teachers(config, data, training.runs_dir, device)
             watch = _watch(training, judged, board, device) if workers.leads else None
             if watch is not None and not training.resume:
@@ -275,9 +275,12 @@ def batches_for(
     )
 
 
-def _target_counts(data: SequenceData, model: SequentialModel, device: torch.device) -> torch.Tensor:
-    """How often each item can be a target, (n_items + 1,): cloze models mask all items, others predict all but one."""
-    return torch.from_numpy(data.target_counts if model.causal else data.item_counts).to(device)
+def target_counts(data: SequenceData, causal: bool, device: torch.device) -> torch.Tensor:
+    """(n_items + 1,) how often each item can be a target in training.
+
+    A causal model predicts all items of a user but the first; any other masks each of them.
+    """
+    return torch.from_numpy(data.target_counts if causal else data.item_counts).to(device)
 
 
 def _validate(

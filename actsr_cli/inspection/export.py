@@ -60,7 +60,7 @@ def write_view(folder: Path, subject: Subject, view: View, name: Name) -> None:
 
 
 def folder_names(subjects: Sequence[Subject]) -> list[str]:
-    """A valid folder name for each subject: its label or how that begins, numbered if several would be equal."""
+    """A valid folder name for each subject: its label, cut if it is long, and numbered if several would be equal."""
     names: list[str] = []
     for subject in subjects:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", subject.label)[:_LONGEST_NAME] or "_"

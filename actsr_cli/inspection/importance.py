@@ -24,7 +24,7 @@ from actsr_cli.models.encoder import Pass
 Importance = NDArray[np.float64]
 
 PATH_STEPS = 128
-"""Number of points on the path of integrated gradients; with them, values add up to about .002 at worst."""
+"""Number of points on the path of integrated gradients. The sum of the values is then off by .002 or less."""
 
 
 @dataclass(frozen=True)

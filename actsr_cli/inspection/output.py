@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from actsr_cli.errors import ConfigError
-from actsr_cli.files import check_folder, move_into, replacing, scratch_folder, write_text
+from actsr_cli.files import check_folder, move_into, remove_folder, replacing, scratch_folder, write_text
 from actsr_cli.inspection.charts import faithfulness_charts, robustness_charts
 from actsr_cli.inspection.export import folder_names, write_view
 from actsr_cli.inspection.figures import heat_maps
@@ -49,9 +48,9 @@ def write_output(folder: Path, report: Report) -> None:
     """
     with scratch_folder(folder / "inspection") as scratch:
         _write_all(scratch, report)
-        for name in _WRITTEN[:-1]:  # the last one stays: by it, check_output knows the others
+        for name in _WRITTEN[:-1]:  # the last one stays until it is replaced: check_output knows an inspection by it
             if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
+                remove_folder(folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
         move_into(folder, scratch, [name for name in _WRITTEN if (scratch / name).exists()])

@@ -150,9 +150,12 @@ def make_plan(
         raise ConfigError(f"'{shortened(name)}' is not a valid name for a study: {problem}")
     if search.sampler == "grid":
         grid(space)  # raises now if it is too large
+    if basis.resolved.config.split.by == "none":
+        raise ConfigError(
+            "a study compares its trials on the validation split, and split.by is none",
+            hint="Choose another split, such as --set split=last.",
+        )
     config, prepared = prepare_for(basis.resolved, data_dir, on_step=on_step)
-    if config.split.by == "none":
-        raise ConfigError("a study compares its trials on validation, and with split.by none there is no such split")
     check_trainable(config, prepared.data)
     config = pin_teachers(config, prepared.data, runs_dir)
     plan = Plan(

@@ -281,7 +281,7 @@ def test_errors_are_one_line(place: Path, space: str) -> None:
     assert "is not a valid name for a study" in said("--grid", *TINY, "--name", "a/b")
     assert "storage nonsense cannot be opened" in said("--grid", *TINY, "--storage", "nonsense")
     assert "did you mean" in said("--grid", "--preset", "beuty")
-    assert "with split.by none there is no such split" in said("--grid", *TINY, "--set", "split=none")
+    assert "on the validation split, and split.by is none" in said("--grid", *TINY, "--set", "split=none")
     call("tune", "--grid", *TINY, "--space", space, "--trials", "1", "--epochs", "1")
     assert "already exists and differs in: search space" in said("--grid", *TINY, "--epochs", "1")
 
