@@ -223,6 +223,8 @@ def evaluate(
         raise ConfigError("metrics and k are lists, such as metrics=['ndcg'], k=[10]")
     if (metrics is not None and not len(metrics)) or (k is not None and not len(k)):
         raise ConfigError("metrics and k must name at least one")
+    metrics = None if metrics is None else list(metrics)  # they may be arrays
+    k = None if k is None else list(k)
     for cutoff in k or ():
         _check_counts(k=cutoff)
     use_threads(threads)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -107,7 +108,7 @@ def test_evaluate_is_the_command(place: Path) -> None:
 
 
 def test_evaluations_as_tables() -> None:
-    found = actsr.evaluate("typed", metrics=["hit"], k=[5])
+    found = actsr.evaluate("typed", metrics=np.array(["hit"]), k=np.array([5]))  # type: ignore[arg-type]
     frame = found.to_frame()
     assert frame.columns.tolist() == ["model", "popularity"] and frame.index.tolist() == ["hit@5"]
     assert frame.index.name == "metric" and frame.loc["hit@5", "model"] == found.metrics["hit@5"]

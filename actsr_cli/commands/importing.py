@@ -79,7 +79,7 @@ def import_(
         _refuse_own_settings(file, given, overrides or [])
     elif not any(given.values()):
         raise ConfigError(f"{file} has no settings of its model", hint="Give --preset, --config, or --model and --set.")
-    options = {"dataset": dataset} | model_settings(model)
+    options = {"dataset": dataset} | model_settings(model, overrides=overrides or [])
     resolved = resolve(
         preset=preset, file=config, overrides=overrides or [], options=options, settings=weights.settings
     )

@@ -146,7 +146,7 @@ def train(
         "training.checkpoint_minutes": checkpoint_minutes,
         "training.on_nan": on_nan,
     }
-    options |= model_settings(model, calibration)
+    options |= model_settings(model, calibration, overrides or [])
     report = _Report(runs_dir, as_json=as_json)
     continues = resume is not None or (refit and {model, preset, dataset, config} == {None})
     with failures_reported():
@@ -228,9 +228,7 @@ class _Report:
         if launched.interrupted:
             saved = f"the best model is from epoch {best.epoch}" if best else "no epoch was validated"
             place = f"epoch {state.epoch + 1}" + (f", batch {state.partial.batches}" if state.partial else "")
-            shared = ("--processes", str(run.record.processes)) if (run.record.processes or 1) > 1 else ()
-            again = command("train", "--resume", run.name, *shared)
-            console.warn(f"interrupted in {place}; {saved}. Continue: {again}")
+            console.warn(f"interrupted in {place}; {saved}. Continue: {run.record.resumed_by(run.name)}")
         elif run.config.split.by == "none":
             console.note(f"Next: {command('recommend', run.name)}")
         else:

@@ -111,8 +111,10 @@ def tune(
     from actsr_cli.tuning.planning import Search, basis_of
 
     sampler = _chosen({"grid": grid, "random": random, "tpe": tpe})
-    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs} | model_settings(model)
-    basis = basis_of(preset, overrides or [], options, runs_dir)
+    overrides = overrides or []
+    options: dict[str, Any] = {"dataset": dataset, "training.epochs": epochs}
+    options |= model_settings(model, overrides=overrides)
+    basis = basis_of(preset, overrides, options, runs_dir)
     search = Search(sampler, space, trials, timeout, pruning, workers, name, storage)
     _search(_plan(basis, search, data_dir, runs_dir), test=test, as_json=as_json)
 

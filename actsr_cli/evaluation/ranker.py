@@ -25,6 +25,16 @@ _SCORES_AT_A_TIME = 2**25
 """Limit of the scores in memory, 128 MiB: 33 histories with a catalogue of a million items."""
 
 
+class ScoreError(RunError):
+    """A score is not a number, so nothing can be ranked by it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model scores an item with NaN: it cannot be ranked",
+            hint="Its training has diverged: train with a lower --learning-rate, or in float32.",
+        )
+
+
 class Scorer(Interface):
     """The methods of a model that a ranker calls."""
 
@@ -140,7 +150,7 @@ class Ranker:
             on_batch: called with (done, total) histories, by one thread at a time.
 
         Raises:
-            RunError: a score is not a number.
+            ScoreError: a score is not a number, in any process.
         """
         found = _Found(len(histories), min(top, self.scorer.n_items))
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
@@ -154,7 +164,7 @@ class Ranker:
             with torch.inference_mode():  # it is a setting of each thread
                 scores = self.scorer.score(batch)
                 if bool(torch.isnan(scores[:, 1:].amax(dim=1)).any()):  # a row with a NaN has it as its maximum
-                    raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train in float32.")
+                    raise ScoreError
                 self._rank_rows(histories, rows, scores, found)
                 if log_probability:
                     found.log_total[rows] = scores[:, 1:].float().logsumexp(dim=1).cpu().numpy()
@@ -163,7 +173,13 @@ class Ranker:
                 if on_batch is not None:
                     on_batch(done, len(histories))
 
-        run_on_each(rank_batch, batches, min(threads, -(-len(histories) // size)))
+        failed = torch.zeros((), dtype=torch.int64, device=self.device)
+        try:
+            run_on_each(rank_batch, batches, min(threads, -(-len(histories) // size)))
+        except ScoreError:
+            failed += 1
+        if self.workers.sum(failed):  # so that no process waits for another
+            raise ScoreError
         return found.ranking(histories, self.scorer.n_items, self.workers, self.device)
 
     def _at_a_time(self, top: int, threads: int) -> int:

@@ -132,9 +132,7 @@ def check_refittable(run: Run) -> None:
     run.record.check_trained_here("refitted")
     status = run.status
     if status is not Status.FINISHED:
-        raise RunError(
-            f"{run.name} is not finished: it is {status}", hint=command("train", "--resume", run.name, "--refit")
-        )
+        raise RunError(f"{run.name} is not finished: it is {status}", hint=run.record.resumed_by(run.name, "--refit"))
 
 
 def check_no_refit(runs_dir: Path, config: RunConfig, name: str) -> None:

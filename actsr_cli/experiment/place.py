@@ -88,10 +88,11 @@ def check_place(path: Path, hint: str | None = None) -> None:
 
 def _instead_of(path: Path, name: str) -> str:
     """What to do about a run with results that is in the way."""
-    with suppress(RunError):  # a damaged one
-        if read_record(path).imported is not None:
-            return f"Give another --name, or delete it: {command('runs', 'delete', name)}"
-    return f"Give another --name, or continue it: {command('train', '--resume', name)}"
+    with suppress(RunError):  # a damaged one cannot be continued either
+        record = read_record(path)
+        if record.imported is None:
+            return f"Give another --name, or continue it: {record.resumed_by(name)}"
+    return f"Give another --name, or delete it: {command('runs', 'delete', name)}"
 
 
 def free_place(parent: Path, name: str | None) -> Path:

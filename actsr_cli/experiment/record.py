@@ -17,7 +17,7 @@ from actsr_cli import sealed
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.status import Status as Status
 from actsr_cli.version import __version__
-from actsr_cli.words import shortened
+from actsr_cli.words import command, shortened
 
 LAYOUT = 2
 """Version of the layout of a run's folder; actsr 0.1 did not write one."""
@@ -176,6 +176,11 @@ class RunRecord(BaseModel):
                 f"{self.title} cannot be {what}: its weights come from {self.imported}, without a training's state",
                 hint="Train a new run: actsr train …",
             )
+
+    def resumed_by(self, name: str, *more: str) -> str:
+        """The command that continues the run, which is called `name` now, in as many processes as before."""
+        shared = ("--processes", str(self.processes)) if (self.processes or 1) > 1 else ()
+        return command("train", "--resume", name, *shared, *more)
 
     @property
     def finished(self) -> bool:

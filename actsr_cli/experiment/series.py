@@ -170,7 +170,7 @@ def _check_finished(run: Run) -> None:
     run.check_not_training()
     resumable = run.checkpoint_file.exists() or not run.record.epochs
     way = (
-        f"Continue it with {command('train', '--resume', run.name)}"
+        f"Continue it with {run.record.resumed_by(run.name)}"
         if resumable
         else f"Its checkpoint is missing. Delete it with {command('runs', 'delete', run.name)}"
     )

@@ -165,7 +165,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             resume = training.resume
             record_start(run, model, device, board, workers, resume=resume, precision=precision)
             _fit(run, trainer)
-            if not (training.validates and run.model_file.exists()):  # without a best epoch, save the last
+            if not trainer.state.best_epoch:  # nothing was validated: the last epoch is the model
                 save_model(run.model_file, judged, trainer.state.epoch)
             record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)
@@ -211,7 +211,7 @@ def _fit(run: Run, trainer: Trainer) -> None:
             start = f"the end of epoch {state.epoch}" if state.epoch else "the start"
             hint = (
                 f"To continue from {start} with a lower learning rate: "
-                f"{command('train', '--resume', run.name, '--on-nan', 'backoff')}\n{hint}"
+                f"{run.record.resumed_by(run.name, '--on-nan', 'backoff')}\n{hint}"
             )
         raise RunError(message, hint=hint) from problem
 
@@ -223,6 +223,12 @@ def _take_up(training: Training, trainer: Trainer) -> None:
     if trainer.state.partial is not None:
         done = counted(trainer.state.partial.batches, "batch", "batches")
         training.observer.noted(f"Epoch {trainer.state.epoch + 1} goes on after {done}")
+    if trainer.state.best_epoch and not run.model_file.exists():
+        raise RunError(
+            f"the model of {run.name} is missing: only {run.model_file} had that of its best epoch, "
+            f"{trainer.state.best_epoch}",
+            hint="Copy the file back, or train the run again under another --name.",
+        )
     record, device, threads = run.record, str(next(trainer.model.parameters()).device), torch.get_num_threads()
     if (record.device, record.threads) not in ((device, threads), (None, None)):
         before = f"{record.device} with {counted(record.threads or 0, 'thread')}"

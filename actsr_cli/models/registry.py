@@ -5,6 +5,7 @@ Nothing heavy is imported here: the schema when a model is looked up, the code o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from actsr_cli.errors import ConfigError, nearest
@@ -86,12 +87,26 @@ def parse_name(name: str) -> tuple[str, Calibration]:
     )
 
 
-def model_settings(name: str | None, calibration: str | None = None) -> dict[str, str]:
-    """The settings that choose the model called `name` (see `parse_name`); `calibration` overrides the name's."""
+def model_settings(name: str | None, calibration: str | None = None, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """The settings that choose the model called `name`, see `parse_name`.
+
+    The calibration of the name gives way to `calibration`, and to one that the `--set` texts in `overrides` choose.
+    """
     if name is None:
         return {}
     backbone, implied = parse_name(name)
-    return {"model.name": backbone, "calibration.kind": calibration or implied}
+    chosen = {"model.name": backbone}
+    if calibration is None and any("calibration.kind" in _keys_of(text) for text in overrides):
+        return chosen
+    return chosen | {"calibration.kind": calibration or implied}
+
+
+def _keys_of(override: str) -> set[str]:
+    """The dotted keys that a `--set` text gives values."""
+    from actsr_cli.config.reading import parse_override
+    from actsr_cli.config.schema import leaves, spelled_out
+
+    return {key for key, _ in leaves(spelled_out(parse_override(override)))}
 
 
 def display_name(config: RunConfig) -> str:

@@ -190,7 +190,7 @@ def table_histories(table: pd.DataFrame, way: str = "") -> RawHistories:
     """
     table = table.set_axis(list(map(str, table.columns)), axis=1)
     user, item = (_column(table, role) for role in ("user", "item"))
-    time = next((name for name in USUAL_NAMES["timestamp"] if name in table), None)
+    time = _found(table, "timestamp")
     codes, users = pd.factorize(np.array(raw_ids(table[user], "the table", "user"), dtype=object))
     times = None if time is None else seconds(table[time], "the table", way)
     rows = rows_of_users(codes, times)
@@ -210,12 +210,18 @@ def rows_of_users(users: NDArray[np.int64], times: NDArray[np.float64] | None) -
 
 def _column(table: pd.DataFrame, role: str) -> str:
     """The column of a role, by its usual names."""
-    found = next((name for name in USUAL_NAMES[role] if name in table), None)
+    found = _found(table, role)
     if found is None:
         names = ", ".join(map(str, table.columns))
         raise DataError(f"the table has no column for the {role}; it has: {names}", hint=f"Call it {role}_id.")
-    if list(table.columns).count(found) > 1:
-        raise DataError(f"the table has several columns '{found}'")
     if table[found].isna().any():
         raise DataError(f"the table has a row without a value in its column '{found}'")
+    return found
+
+
+def _found(table: pd.DataFrame, role: str) -> str | None:
+    """The column with a usual name of a role, or None."""
+    found = next((name for name in USUAL_NAMES[role] if name in table), None)
+    if found is not None and list(table.columns).count(found) > 1:
+        raise DataError(f"the table has several columns '{found}'")
     return found

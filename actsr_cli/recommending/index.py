@@ -15,7 +15,7 @@ from actsr_cli.batch import PADDING, Batch
 from actsr_cli.data.batches import history_batches
 from actsr_cli.data.histories import Histories
 from actsr_cli.errors import ConfigError, RunError
-from actsr_cli.evaluation.ranker import Ranker
+from actsr_cli.evaluation.ranker import Ranker, ScoreError
 from actsr_cli.models.base import Model, SequentialModel
 from actsr_cli.models.repeats import Repeats
 from actsr_cli.recommending.choice import Choice
@@ -120,7 +120,7 @@ class ItemIndex:
             bonus = self.model.repeat_bonus
             repeats: Repeats | None = None if bonus is None else bonus.of_histories(batch, self.model.n_items)
             if not torch.isfinite(hidden).all():
-                raise RunError("the model scores an item with NaN: it cannot be ranked", hint="Train in float32.")
+                raise ScoreError
             wanted = k * (1 if choice.listed is None else _MORE_IF_FILTERED) + seen.shape[1]
             items = self._nearest(hidden, min(wanted, self.model.n_items), threads)
             if repeats is not None and choice.seen == "rank":  # a bonus may lift any item of the history into the list

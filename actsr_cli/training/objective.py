@@ -85,6 +85,7 @@ class Objective:
         if batch is None:
             nothing = torch.zeros(self._n_adversaries, device=items.device)
             self._totals(0, 0, nothing)
+            self._drawn_from(torch.zeros(0, dtype=torch.int64, device=items.device))
             return Losses(torch.zeros((), device=items.device))
         device_type = items.device.type
         with self._bf16(device_type, pays=device_type != "cpu"):  # too slow for the layers' small products on a CPU
@@ -92,7 +93,8 @@ class Objective:
         squares = self._squares(batch, encoded)
         n_targets = len(batch.targets)
         totals = self._totals(n_targets, n_targets if self.model.causal else len(batch), squares)
-        items, negatives = compared_items(self.model, self.loss), self.loss.draw(batch.targets)
+        items = compared_items(self.model, self.loss)
+        negatives = self.loss.draw(self._drawn_from(batch.targets))
         repeats = self.model.repeats(batch, batch.rows)
         calibrated = self._prediction_loss(encoded.hidden, items, batch.targets, negatives, repeats) / totals.n_targets
         if self.teachers is not None:
@@ -123,6 +125,10 @@ class Objective:
             if repeats is None:
                 return self.loss(hidden, items, targets, negatives) * len(targets)
             return self.loss.with_repeats(hidden, items, targets, negatives, repeats) * len(targets)
+
+    def _drawn_from(self, targets: Tensor) -> Tensor:
+        """The targets that negatives are drawn for: this process's, or those of all if they are drawn from them."""
+        return self.workers.gather(targets) if self.loss.draws_targets else targets
 
     def _taught(self, teachers: Teachers, batch: TrainingBatch, stream: Tensor, items: Tensor) -> Tensor:
         """By how much the prediction loss, summed over the targets, grows by the share of the teachers."""

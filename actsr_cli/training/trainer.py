@@ -19,6 +19,7 @@ from actsr_cli.config import TrainingConfig
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
+from actsr_cli.evaluation.ranker import ScoreError
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
@@ -158,7 +159,7 @@ class Trainer:
         self._check_weights(tally)
         started = time.perf_counter()
         due = epoch % self.config.validate_every == 0 or epoch == self.config.last_epoch
-        metrics = self.hooks.validate() if self.hooks.validate is not None and due else {}
+        metrics = self._validated(tally) if due else {}
         record = EpochRecord(epoch, losses, metrics, trained, time.perf_counter() - started, self.optimizer.rate)
         self.state.history.append(record)
         self.state.partial = None
@@ -166,6 +167,17 @@ class Trainer:
             self._judge(epoch, metrics[self.config.monitor])
         self._save()
         self.hooks.observer.epoch_finished(record, self.state)
+
+    def _validated(self, tally: Tally) -> dict[str, float]:
+        """The validation metrics of an epoch; none without a validation split.
+
+        Raises:
+            NotFiniteError: a score is not a number, though every weight is.
+        """
+        try:
+            return {} if self.hooks.validate is None else self.hooks.validate()
+        except ScoreError as error:
+            raise NotFiniteError(tally.epoch, tally.batches, "a score on validation is nan") from error
 
     def _train_epoch(self, epoch: int) -> Tally | None:
         """Pass once over the data, or over what is left of it; None if training was stopped on the way."""

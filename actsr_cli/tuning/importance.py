@@ -64,7 +64,7 @@ def importance_of(space: Space, finished: Sequence[FrozenTrial], *, pruned: int,
     if pruned:
         return Importance(f"what {counted(pruned, 'pruned trial')} would have reached is unknown; see --no-pruning")
     values = np.array([trial.value for trial in finished], dtype=np.float64)
-    if len(set(values.tolist())) == 1:
+    if len(values) > 1 and len(set(values.tolist())) == 1:
         return Importance("all values are equal")
     different = len({repr(sorted(trial.params.items())) for trial in finished})  # TPE may draw a combination again
     if len(values) == different == whole:

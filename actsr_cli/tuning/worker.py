@@ -198,9 +198,12 @@ def check_ends(processes: list[BaseProcess]) -> None:
     """
     failed = [process.exitcode for process in processes if process.exitcode]
     if failed:
+        code, again = failed[0], "The same command continues the study and runs their trials again."
+        killed = code < 0
+        how = f"were killed ({signal.Signals(-code).name})" if killed else f"ended with an error (exit code {code})"
         raise RunError(
-            f"{len(failed)} of {len(processes)} workers have ended with an error (exit code {failed[0]})",
-            hint="The lines above show the error. The same command continues the study and runs their trials again.",
+            f"{len(failed)} of {len(processes)} workers {how}",
+            hint=again if killed else f"The lines above show the error. {again}",
         )
 
 

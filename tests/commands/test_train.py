@@ -131,6 +131,16 @@ def test_resuming_refuses_what_would_change_the_numbers(place: Path) -> None:
     assert "no run 'two'" in call("train", "--resume", "two", exit_code=1).stderr
 
 
+def test_the_model_of_the_best_epoch_is_never_replaced_by_the_last(place: Path) -> None:
+    call("train", "--model", "sasrec", *SMALL, "--epochs", "1", "--name", "one")
+    model = place / "runs" / "demo" / "sasrec" / "one" / "model.safetensors"
+    model.unlink()
+    refused = call("train", "--resume", "one", "--epochs", "2", exit_code=1)
+    assert "the model of demo/sasrec/one is missing" in refused.stderr
+    assert "that of its best epoch, 1" in " ".join(refused.stderr.split())
+    assert not model.exists() and epochs_of(model.parent) == 1
+
+
 def test_a_schedule_has_its_number_of_epochs(place: Path) -> None:
     schedule = ("--set", "training.schedule=linear", "--set", "training.warmup=0.5", "--set", "training.ema=0.9")
     call("train", "--model", "sasrec", *SMALL, *schedule, "--name", "one")
@@ -144,6 +154,22 @@ def test_plain_means_uncalibrated_whatever_the_preset_says(place: Path) -> None:
     call("train", *SMALL, "--epochs", "1", "--name", "three")
     found = sorted(str(path.parent.relative_to(place / "runs")) for path in (place / "runs").glob("*/*/*/run.json"))
     assert found == ["demo/ac-sasrec/three", "demo/sasrec-spatial/two", "demo/sasrec/one"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (("--model", "sasrec", "--set", "calibration=spatial"), "sasrec-spatial"),
+        (("--model", "sasrec", "--set", "calibration={kind: full, two_level: false}"), "ac-sasrec"),
+        (("--model", "ac-sasrec", "--set", "calibration.mask_weight=0.1"), "ac-sasrec"),
+        (("--model", "sasrec", "--calibration", "adversarial", "--set", "calibration=full"), "sasrec-adversarial"),
+    ],
+)
+def test_a_calibration_that_is_set_counts_before_that_of_the_name(
+    place: Path, chosen: tuple[str, ...], expected: str
+) -> None:
+    call("train", *chosen, *SMALL, "--epochs", "1", "--name", "one")
+    assert (place / "runs" / "demo" / expected / "one" / "run.json").exists()
 
 
 def test_errors_are_one_line(place: Path) -> None:

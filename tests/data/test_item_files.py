@@ -80,6 +80,30 @@ def test_whole_numbers_in_parquet_are_texts(tmp_path: Path, one: pa.Array) -> No
         check_item_file(path)
 
 
+def test_ids_that_pandas_has_written_as_floats(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    ids = pd.Series([7.0, 1e7, 123_456_789_012.0, 2.0**53, None])
+    pd.DataFrame({"item_id": ids, "title": list("abcde")}).to_parquet(path)
+    titles = read_item_file(path, BadLines(path)).titles
+    assert [titles[key] for key in ("7", "10000000", "123456789012", "9007199254740992")] == list("abcd")
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([7.5, 7.0], "the column 'item_id' holds 7.5, which is no id: it is no exact whole number"),
+        ([True, False], "the column 'item_id' holds bool, which are no ids: give texts or whole numbers"),
+        ([[1], [2]], "the column 'item_id' holds list<element: int64>, which are no ids"),
+    ],
+)
+def test_ids_in_parquet_are_texts_or_whole_numbers(tmp_path: Path, ids: list[object], message: str) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"item_id": ids, "title": ["a", "b"]}), path)
+    with pytest.raises(DataError) as caught:
+        read_item_file(path, BadLines(path))
+    assert caught.value.message.startswith(f"{path}: {message}")
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -86,6 +86,7 @@ def test_malformed_lines_of_both_kinds_are_told_in_order(tmp_path: Path) -> None
         ("user_id:token\titem_id:token\n", "no column of timestamps"),
         ("item_id:token\ttimestamp:float\n", "no column for the user"),
         ("", "is empty"),
+        ("\n" + HEADER, "begins with an empty line"),
         (HEADER, "holds no interactions"),
         (HEADER.rstrip("\n"), "holds no interactions"),
     ],

@@ -293,6 +293,8 @@ def test_tables_refused(columns: dict[str, Any], message: str) -> None:
 def test_a_table_with_a_column_twice() -> None:
     twice = pd.DataFrame([["a", "b", 1]], columns=["user_id", "user_id", "item_id"])
     refused("the table has several columns 'user_id'", table_histories, twice)
+    twice = pd.DataFrame([["a", 1, 5, 6]], columns=["user_id", "item_id", "timestamp", "timestamp"])
+    refused("the table has several columns 'timestamp'", table_histories, twice)
 
 
 def test_a_table_gives_the_lists_of_its_histories() -> None:
@@ -368,6 +370,15 @@ def test_times_are_read_as_those_of_the_models_data(way: str, times: list[Any], 
         assert many_histories([["a", "b"]], [form], way=way).timestamps[0].tolist() == expected  # type: ignore[index]
     of_table = pd.DataFrame({"user": ["u", "u"], "item": ["a", "b"], "time": times})
     assert many_histories(of_table, way=way).timestamps[0].tolist() == expected  # type: ignore[index]
+
+
+@pytest.mark.parametrize("unit", ["D", "h", "m", "s", "ms", "us", "ns"])
+def test_dates_of_numpy(unit: str) -> None:
+    days = np.array(["2014-01-01", "2014-01-02"], dtype=f"datetime64[{unit}]")
+    for times in (days, list(days), [days[0], date(2014, 1, 2)]):
+        assert checked_times(times, 2, "the history").tolist() == [1388534400, 1388620800]
+    days[1] = np.datetime64("NaT")
+    refused("NaT", checked_times, days, 2, "the history")
 
 
 def test_dates_in_digits_beside_counted_seconds_are_refused() -> None:

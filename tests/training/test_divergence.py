@@ -23,6 +23,7 @@ from trainings import (
     train_short,
 )
 
+from actsr_cli.batch import Batch
 from actsr_cli.config import RunConfig
 from actsr_cli.distributed import ALONE
 from actsr_cli.errors import RunError
@@ -33,6 +34,7 @@ from actsr_cli.experiment.find import find_run, summaries
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.resume import reconfigure
 from actsr_cli.experiment.run import Run
+from actsr_cli.models.base import SequentialModel
 from actsr_cli.tensors import load_tensors
 from actsr_cli.training.checkpoint import saved_state
 from actsr_cli.training.tally import NotFiniteError, Tally, all_finite
@@ -192,6 +194,30 @@ def test_the_first_epoch_backs_off_to_the_start(tmp_path: Path, monkeypatch: pyt
     assert rates(run) == rates(train_short(tmp_path, gentle, "gentle")) == [0.0025] * 4
     weights, expected = (load_tensors(find_run(tmp_path, name).model_file)[0] for name in ("one", "gentle"))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_score_that_is_no_number_is_gone_back_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of an epoch are finite, its scores on validation are not."""
+    score = SequentialModel.score
+    epochs: list[int] = []
+
+    class Counting(Listener):
+        def epoch_started(self, epoch: int, n_batches: int) -> None:
+            epochs.append(epoch)
+            super().epoch_started(epoch, n_batches)
+
+    def overflowing(self: SequentialModel, batch: Batch) -> Tensor:
+        return score(self, batch) + (NAN if epochs == [1, 2] else 0.0)
+
+    monkeypatch.setattr(SequentialModel, "score", overflowing)
+    problem = f"epoch 2, batch {BATCHES}: a score on validation is nan"
+    run = train_short(tmp_path, BACKOFF, "one", listener=Counting())
+    assert epochs == [1, 2, 2, 3, 4] and rates(run) == [0.01, 0.005, 0.005, 0.005]
+    assert run.record.backoffs == [problem]
+    epochs.clear()
+    with pytest.raises(RunError, match=rf"^{problem}\. The model of epoch 1 ") as caught:
+        train_short(tmp_path, settings(), "two", listener=Counting())
+    assert caught.value.hint is not None and "training.learning_rate" in caught.value.hint
 
 
 def test_the_number_of_backoffs_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

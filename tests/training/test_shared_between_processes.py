@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -14,10 +15,13 @@ from samples import built, prediction_loss, run_config, sequence_data
 from trainings import DATA as SHARED
 from trainings import Listener, assert_same, small_config
 
+from actsr_cli.batch import Batch
 from actsr_cli.config import TrainingConfig
 from actsr_cli.data.batches import TrainingBatches
+from actsr_cli.data.histories import Histories
 from actsr_cli.distributed import ALONE, Workers
 from actsr_cli.errors import RunError
+from actsr_cli.evaluation.ranker import Ranker, ScoreError
 from actsr_cli.experiment.find import find_run
 from actsr_cli.experiment.resume import resume_run
 from actsr_cli.experiment.run import new_run
@@ -33,7 +37,9 @@ DATA = sequence_data([[1 + (user * 7 + step * step) % 13 for step in range(4 + u
 SMALL = sequence_data([[1, 2, 3, 4, 5, 6, 7, 8, 9]])  # a single window, so that one process gets no part
 
 
-def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[str, torch.Tensor]:
+def first_step(
+    workers: Workers, options: dict[str, Any], small: bool, loss: dict[str, Any] | None = None
+) -> dict[str, torch.Tensor]:
     """Losses and gradients of the first batch, without randomness."""
     torch.randn_like = torch.zeros_like  # type: ignore[assignment]
     torch.manual_seed(0)
@@ -42,7 +48,7 @@ def first_step(workers: Workers, options: dict[str, Any], small: bool) -> dict[s
     model = built(config, data.n_items, data.n_users)
     assert isinstance(model, SequentialModel)
     model.double().train()
-    objective = Objective(model, prediction_loss(n_items=data.n_items), workers=workers)
+    objective = Objective(model, prediction_loss(n_items=data.n_items, **(loss or {})), workers=workers)
     batches = TrainingBatches(data, max_length=8, batch_size=30, workers=workers)
     losses = objective.losses(next(iter(batches.epoch(torch.Generator().manual_seed(2)))))
     objective.backward(losses)
@@ -80,7 +86,13 @@ def touched_rows(workers: Workers) -> dict[str, torch.Tensor]:
 
 
 STOPS = (1, 3)
-MODELS = [{"name": "sasrec", "calibration": "full"}, {"name": "sse-pt", "calibration": "adversarial"}]
+IN_BATCH = {"name": "sampled", "negative_sampling": "in-batch"}
+TRAINED: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+    ({"name": "sasrec", "calibration": "full"}, None),
+    ({"name": "sse-pt", "calibration": "adversarial"}, None),
+    ({"name": "sasrec"}, IN_BATCH),  # the negatives are the targets of both processes
+]
+"""Models, and their losses."""
 
 
 def _train(workers: Workers, runs: Path, name: str, stop_after: int | None) -> None:
@@ -107,14 +119,32 @@ def _problem(workers: Workers) -> str:
     return caught.value.message
 
 
+class NaNForUserOne:
+    """Scores that are all 0, but for user 1, whose are NaN."""
+
+    n_items, max_length = 9, 3
+
+    def score(self, batch: Batch) -> torch.Tensor:
+        assert batch.user_ids is not None
+        return torch.zeros(len(batch), 10).masked_fill(batch.user_ids.unsqueeze(1) == 1, torch.nan)
+
+
+def _unranked(workers: Workers) -> str:
+    """What both processes say of a score that is not a number, which one of them has."""
+    histories = Histories.of([np.array([1, 2]), np.array([3, 4])], users=[0, 1])
+    with pytest.raises(ScoreError) as caught:
+        Ranker(NaNForUserOne(), device=torch.device("cpu"), workers=workers).rank(histories)
+    return caught.value.message
+
+
 def _work(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    for options in MODELS:
+    for number, (options, loss) in enumerate(TRAINED):
         for small in (False, True):
-            torch.save(first_step(Workers(rank, 2), options, small), f"{folder}/{options['name']}-{small}-{rank}.pt")
+            torch.save(first_step(Workers(rank, 2), options, small, loss), f"{folder}/{number}-{small}-{rank}.pt")
     workers = Workers(rank, 2)
     torch.save(touched_rows(workers), f"{folder}/touched-{rank}.pt")
-    torch.save(_problem(workers), f"{folder}/problem-{rank}.pt")
+    torch.save([_problem(workers), _unranked(workers)], f"{folder}/problems-{rank}.pt")
     trainer._BATCHES_PER_READING = 3  # of the four batches of an epoch
     for stop_after in (None, *STOPS):
         _train(workers, Path(folder) / "runs", f"stop-{stop_after}", stop_after)
@@ -135,12 +165,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["shared", "one has nothing"])
-@pytest.mark.parametrize("options", MODELS, ids=str)
-def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], small: bool) -> None:
+@pytest.mark.parametrize("number", range(len(TRAINED)), ids=map(str, TRAINED))
+def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, number: int, small: bool) -> None:
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    expected = first_step(ALONE, options, small)
+    options, loss = TRAINED[number]
+    expected = first_step(ALONE, options, small, loss)
     for rank in range(2):
-        got = torch.load(shared / f"{options['name']}-{small}-{rank}.pt", weights_only=True)
+        got = torch.load(shared / f"{number}-{small}-{rank}.pt", weights_only=True)
         assert got.keys() == expected.keys()
         for name in got:
             torch.testing.assert_close(got[name], expected[name], rtol=1e-6, atol=1e-9, msg=name)
@@ -177,7 +208,8 @@ def test_another_number_of_processes_cannot_resume(shared: Path) -> None:
     assert caught.value.hint is not None and "Start it in one process" in caught.value.hint
 
 
-def test_all_processes_name_the_first_bad_batch_of_any(shared: Path) -> None:
+def test_all_processes_notice_a_bad_number_of_any(shared: Path) -> None:
     for rank in range(2):
-        said = torch.load(shared / f"problem-{rank}.pt", weights_only=True)
-        assert said == "epoch 1, batch 2: the prediction loss is nan"
+        losses, scores = torch.load(shared / f"problems-{rank}.pt", weights_only=True)
+        assert losses == "epoch 1, batch 2: the prediction loss is nan"
+        assert scores == "the model scores an item with NaN: it cannot be ranked"

@@ -122,6 +122,7 @@ def test_when_nothing_is_known_the_reason_is_said() -> None:
     assert not pruned.shares and "2 pruned trials" in pruned.note and "--no-pruning" in pruned.note
     assert "it takes 21 finished trials, there are 8" in of_draws(RANGES, rows[:8], law).note
     assert of_draws(RANGES, rows, lambda *_: 1.0).note == "all values are equal"
+    assert "there are 1" in of_draws(RANGES, rows[:1], law).note
     assert of_draws(RANGES[:1], rows, law).note == "only one key varies"
     noisy = of_draws(RANGES, rows[:30], lambda *_: float(np.random.default_rng(int(1e6 * _[0])).normal()))
     assert not noisy.shares and "uncertain" in noisy.note

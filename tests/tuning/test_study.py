@@ -31,7 +31,7 @@ from actsr_cli.tuning.output import write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, fail_and_repeat
 from actsr_cli.tuning.space import grid, read_space
 from actsr_cli.tuning.study import Plan, open_study, total
-from actsr_cli.tuning.worker import run_trial
+from actsr_cli.tuning.worker import check_ends, run_trial
 
 SPACE = read_space({"model.layers": [1, 2, 3], "training.learning_rate": [1e-3, 1e-2]}, "here")
 
@@ -380,6 +380,18 @@ def test_an_error_of_one_trial_is_noted(plan: Plan, error: Exception, noted: str
         assert run_trial(plan, study, claimed[0], plan.config, data, Origin(["actsr"]), stopping=lambda: False)
     assert outcome_of(plan, study).done[Status.FAILED] == 1
     assert StudyView(plan, study).first_error() == f"; the first one failed: {noted}"
+
+
+def test_a_killed_worker_leaves_no_lines_to_look_at() -> None:
+    again = "The same command continues the study and runs their trials again."
+    for code, message, hint in (
+        (-9, "1 of 2 workers were killed (SIGKILL)", again),
+        (1, "1 of 2 workers ended with an error (exit code 1)", f"The lines above show the error. {again}"),
+    ):
+        with pytest.raises(RunError) as caught:
+            check_ends([Mock(exitcode=0), Mock(exitcode=code)])
+        assert (caught.value.message, caught.value.hint) == (message, hint)
+    check_ends([Mock(exitcode=0)])
 
 
 def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:

@@ -119,7 +119,8 @@ def first_fields(path: Path, dialect: Dialect) -> list[str]:
     line = text[: text.index(b"\n")].decode()
     if not line.strip():
         what = "name the columns" if dialect.header else "be a row"
-        raise DataError(f"{path} is empty: its first line must {what}")
+        how = "begins with an empty line" if text.strip() else "is empty"
+        raise DataError(f"{path} {how}: its first line must {what}")
     check_not_json(line, path)
     if not dialect.quoted:
         return dialect.split(line)

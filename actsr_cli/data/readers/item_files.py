@@ -16,7 +16,7 @@ from actsr_cli.data.readers.csv_files import usual_separator
 from actsr_cli.data.readers.delimited import Dialect, Table, check_names, dialect_of, read_delimited, read_header
 from actsr_cli.data.readers.headers import check_separator, n_fields
 from actsr_cli.data.readers.interactions import BadLines, find_column
-from actsr_cli.data.readers.parquet_files import is_list, is_text, parquet_columns, parquet_schema, readable
+from actsr_cli.data.readers.parquet_files import id_texts, is_list, is_text, parquet_columns, parquet_schema, readable
 from actsr_cli.data.readers.registry import uncompressed
 from actsr_cli.data.readers.tables import USUAL_NAMES
 from actsr_cli.errors import DataError
@@ -204,10 +204,10 @@ def _check_types(path: Path, schema: pa.Schema, columns: _Columns) -> None:
 
 def _parquet_table(path: Path, used: list[str]) -> Table:
     table = parquet_columns(path, used)
-    text = pa.string()
-    kinds = {name: pa.list_(text) if is_list(table[name].type) else text for name in used} | {used[0]: text}
+    text, (item, *details) = pa.string(), used
     with readable(path):
-        columns = {name: table[name].cast(kinds[name]) for name in used}  # without the metadata, maybe damaged, too
+        columns = {item: id_texts(item, table[item], path)}  # without the metadata, maybe damaged, too
+        columns |= {name: table[name].cast(pa.list_(text) if is_list(table[name].type) else text) for name in details}
         frame = pa.table(columns).to_pandas()
     return Table(frame, lambda: np.arange(1, len(frame) + 1), "row", [])
 

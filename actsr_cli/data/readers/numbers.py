@@ -43,6 +43,8 @@ def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _as_text(value: object) -> str | None:
     """A single number, text or date as a text; None for anything else."""
+    if isinstance(value, np.datetime64):  # Arrow knows only some of its units
+        value = pd.Timestamp(value)
     if isinstance(value, date):  # datetimes, too
         return value.isoformat()
     if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | float | Decimal | np.number):

@@ -186,12 +186,26 @@ def _converted(table: pa.Table, layout: Layout, path: Path) -> pa.Table:
             _check_ids(name, compute.list_flatten(column), kind.value_type, path)
             column = _whole(column, kind.value_type, pa.list_).cast(pa.list_(_TEXT))
         elif name in (roles.user, roles.item):
-            _check_ids(name, column, kind, path)
-            column = _whole(column, kind).cast(_TEXT)
+            column = id_texts(name, column, path)
         elif not is_list(kind):
             column = _numbers(name, column, kind, path)
         columns[name] = column
     return pa.table(columns)
+
+
+def id_texts(name: str, column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    """A column of ids as texts.
+
+    Args:
+        name: name of the column, for errors.
+        column: texts or whole numbers, which pandas may have written as floats.
+        path: the file, for errors.
+
+    Raises:
+        DataError: the values are of another type, or a number is not whole.
+    """
+    _check_ids(name, column, column.type, path)
+    return _whole(column, column.type).cast(_TEXT)
 
 
 def _check_ids(name: str, column: pa.ChunkedArray, kind: pa.DataType, path: Path) -> None:

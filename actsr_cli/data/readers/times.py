@@ -143,6 +143,8 @@ def typed_seconds(array: pa.TimestampArray) -> Real:
 
 def shown(value: object) -> str:
     """A value of a column in one line, for messages."""
+    if isinstance(value, np.datetime64):  # its item may be a number, or None
+        return str(value)
     return " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
 
 

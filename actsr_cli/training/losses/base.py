@@ -25,9 +25,12 @@ class PredictionLoss(ABC):
 
     Attributes:
         own: keys of `loss.options` that it reads.
+        draws_targets: whether `draw` takes negatives from the targets. Where several processes share a batch, it then
+            gets the targets of all of them.
     """
 
     own: ClassVar[tuple[str, ...]] = ()
+    draws_targets = False
 
     def __init__(self, options: LossOptions, n_items: int, item_counts: Tensor) -> None:
         self.options = options

@@ -19,6 +19,7 @@ class SampledCrossEntropy(PredictionLoss):
     def __init__(self, options: SampledOptions, n_items: int, item_counts: Tensor) -> None:
         super().__init__(options, n_items, item_counts)
         self.sampler = NegativeSampler(options.negative_sampling, options.negatives, item_counts)
+        self.draws_targets = options.negative_sampling == "in-batch"
 
     def draw(self, targets: Tensor) -> Tensor:
         return self.sampler.draw(targets)
