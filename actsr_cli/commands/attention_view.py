@@ -38,11 +38,12 @@ def print_view(inspected: Inspected, subject: Subject, view: View, layer: int, h
     places = place_names(view, inspected.data.display_name)
     stages, explained = view.trace.stages, view.explained
     width = console.results.width - (0 if explained is None else _IMPORTANCE)
-    label = max(4, min(max(map(len, places)), width // 3))
-    bar = max(3, min(24, (width - label - 8) // len(stages) - 9))  # without the frames and numbers of the columns
+    room = width - 8  # without frames and numbers of places
+    label = max(4, min(max(map(len, places)), width // 3, room - _needed(stages, bar=3)))
+    bar = next((size for size in range(24, 0, -1) if _needed(stages, size) <= room - label), 0)
     which = "mean over heads" if head is None else f"head {head + 1}"
     table = Table(pad_edge=False)
-    table.add_column("", justify="right")
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("item", no_wrap=True, width=label, overflow="ellipsis")
     if explained is not None:
         table.add_column("importance", justify="right", no_wrap=True)
@@ -77,6 +78,11 @@ def print_findings(findings: Sequence[Findings]) -> None:
                 table.add_row(*map(Text, row))
             _print(Text(measured.title), table, measured.note)
             console.results.print()
+
+
+def _needed(stages: Sequence[str], bar: int) -> int:
+    """The width of the columns of stages with their frames, if bars have this width."""
+    return sum(max(len(stage), bar + len(" 100.0")) + 3 for stage in stages)
 
 
 def _bar(weight: float, highest: float, width: int) -> Text:

@@ -16,6 +16,7 @@ from actsr_cli.inspection.export import Name, place_names
 from actsr_cli.inspection.findings import Findings
 from actsr_cli.inspection.learned import LayerCurves
 from actsr_cli.inspection.tables import findings_tables
+from actsr_cli.inspection.trace import shares
 from actsr_cli.inspection.views import Subject, View, rank_text
 from actsr_cli.pages.page import Page, page_html
 
@@ -127,10 +128,10 @@ def _view(view: View, name: Name) -> dict[str, Any]:
 
 
 def _packed(view: View, stage: str, length: int, causal: bool) -> str:
-    """Weights of all layers and heads: little-endian 16 bits, base64; only the lower triangle if causal."""
+    """Weights of all layers and heads, as shares: little-endian 16 bits, base64; only the lower triangle if causal."""
     rows, columns = np.tril_indices(length) if causal else (axis.ravel() for axis in np.indices((length, length)))
     numbers = [
-        np.round(np.clip(weights[0].cpu().double().numpy()[:, rows, columns], 0, 1) * _LEVELS)
+        np.round(np.clip(shares(weights[0].cpu().double()).numpy()[:, rows, columns], 0, 1) * _LEVELS)
         for weights in view.trace.weights(stage)
     ]
     return base64.b64encode(np.concatenate([each.ravel() for each in numbers]).astype("<u2").tobytes()).decode()

@@ -50,7 +50,7 @@ class Mass:
 
     Attributes:
         stages: the share of the attention on marked items at each stage, mean over users with marked items.
-        expected: the share under uniform attention, that is the share of marked items among all items.
+        expected: the share under uniform attention, that is the share of marked items among all positions.
     """
 
     stages: dict[str, Interval]
@@ -141,6 +141,7 @@ def attention_mass(
     if not users:
         return None
     found: dict[str, NDArray[np.float64]] = {}
+    uniform = np.zeros(len(users))
     chosen = [cases[row] for row in users]
     for rows, batch, _ in case_batches(chosen, model.config.max_length, device):
         marks = np.zeros((len(batch), batch.packing.longest), dtype=bool)
@@ -148,11 +149,11 @@ def attention_mass(
             encoded = marked[users[row]][model.unread_items :]
             marks[place, : len(encoded)] = encoded
         traced = trace(model, batch)
+        uniform[rows] = marks.sum(axis=1) / traced.lengths.cpu().numpy()  # the mask of a cloze model is a position, too
         for stage, weights in traced.prediction_rows(layer=-1).items():
             mass = (weights[:, : marks.shape[1]].cpu().double().numpy() * marks).sum(axis=1)
             found.setdefault(stage, np.zeros(len(users)))[rows] = mass
-    shares = np.array([marked[row].mean() for row in users])
-    return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(shares, seed))
+    return Mass({stage: mean_interval(mass, seed) for stage, mass in found.items()}, mean_interval(uniform, seed))
 
 
 def _rounded(number: float, smallest: int, rng: np.random.Generator) -> int:

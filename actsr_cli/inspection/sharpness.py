@@ -10,7 +10,7 @@ from einops import reduce
 
 from actsr_cli.evaluation.significance import Interval, mean_interval
 from actsr_cli.inspection.answers import Case, case_batches
-from actsr_cli.inspection.trace import trace
+from actsr_cli.inspection.trace import shares, trace
 from actsr_cli.models.base import SequentialModel
 
 
@@ -34,9 +34,8 @@ def effective_share(
         traced = trace(model, batch)
         long_enough = traced.lengths > 1
         for stage in traced.stages:
-            rows = traced.last_rows(stage)[-1].cpu().double()  # (batch, heads, places)
-            rows = rows / rows.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+            rows = shares(traced.last_rows(stage)[-1].cpu().double())  # (batch, heads, places)
             entropy = torch.special.entr(rows).sum(dim=-1)
-            share = reduce(entropy.exp(), "b h -> b", "mean") / traced.lengths.cpu()
-            found.setdefault(stage, []).extend(share[long_enough.cpu()].tolist())
-    return {stage: mean_interval(np.array(shares), seed) for stage, shares in found.items() if shares}
+            effective = reduce(entropy.exp(), "b h -> b", "mean") / traced.lengths.cpu()
+            found.setdefault(stage, []).extend(effective[long_enough.cpu()].tolist())
+    return {stage: mean_interval(np.array(values), seed) for stage, values in found.items() if values}

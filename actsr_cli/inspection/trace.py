@@ -96,13 +96,14 @@ class AttentionTrace:
         return tuple(weights[rows, :, self.lengths - 1] for weights in self.weights(stage))
 
     def prediction_rows(self, layer: int, head: int | None = None) -> dict[str, Tensor]:
-        """The attention row of the predicting position in one layer at each stage, (batch, length).
+        """The attention row of the predicting position in one layer at each stage, (batch, length), as shares.
 
         Without `head`, the mean over heads.
         """
         rows = {stage: self.last_rows(stage)[layer] for stage in self.stages}
         return {
-            stage: reduce(row, "b h k -> b k", "mean") if head is None else row[:, head] for stage, row in rows.items()
+            stage: shares(reduce(row, "b h k -> b k", "mean") if head is None else row[:, head])
+            for stage, row in rows.items()
         }
 
     def rollout(self, stage: str) -> Tensor:
@@ -112,8 +113,7 @@ class AttentionTrace:
         """
         reached = torch.eye(self.item_ids.shape[1], device=self.item_ids.device)
         for weights in self.weights(stage):
-            attention = reduce(weights, "b h q k -> b q k", "mean")
-            attention = attention / attention.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+            attention = shares(reduce(weights, "b h q k -> b q k", "mean"))
             reached = (attention + torch.eye(attention.shape[-1], device=attention.device)) / 2 @ reached
         return reached[torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1]
 
@@ -128,6 +128,11 @@ class AttentionTrace:
         return {"item_ids": self.item_ids, "lengths": self.lengths, "scores": self.scores} | {
             name: tensor for name, tensor in named.items() if tensor is not None
         }
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Attention weights of keys, (…, keys), divided by their sum, which is not 1 with `renorm: none`."""
+    return weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-9)
 
 
 def trace(model: Model, batch: Batch) -> AttentionTrace:

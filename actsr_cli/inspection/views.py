@@ -141,11 +141,12 @@ def users_called(data: SequenceData, split: SplitName, names: list[str]) -> list
     """
     known = Vocabulary.of(data, users=True)
     users = [known.user_id(name) for name in names]
-    first_rows = {user: row for row, user in reversed(list(enumerate(data.held_out(split).users.tolist())))}
+    rows = first_rows(data, split)
+    row_of = dict(zip(data.held_out(split).users[rows].tolist(), rows.tolist(), strict=True))
     for name, user in zip(names, users, strict=True):
-        if user not in first_rows:
+        if user not in row_of:
             raise DataError(f"user '{name}' has no held-out item in the {split} split")
-    return _subjects(data, split, np.array([first_rows[user] for user in users], dtype=np.int64))
+    return _subjects(data, split, np.array([row_of[user] for user in users], dtype=np.int64))
 
 
 def random_users(data: SequenceData, split: SplitName, count: int, seed: int) -> list[Subject]:
@@ -154,9 +155,14 @@ def random_users(data: SequenceData, split: SplitName, count: int, seed: int) ->
 
 
 def random_rows(data: SequenceData, split: SplitName, count: int, seed: int) -> NDArray[np.int64]:
-    """Rows of `data.held_out(split)`, drawn at random and sorted; all if there are no more than `count`."""
-    n_rows = len(data.held_out(split))
-    return np.sort(np.random.default_rng(seed).choice(n_rows, min(count, n_rows), replace=False))
+    """Some of `first_rows`, drawn at random and sorted; all if there are no more than `count`."""
+    rows = first_rows(data, split)
+    return np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
+
+
+def first_rows(data: SequenceData, split: SplitName) -> NDArray[np.int64]:
+    """The row of each user's first target in `data.held_out(split)`: a user is shown, and counted, once."""
+    return np.sort(np.unique(data.held_out(split).users, return_index=True)[1])
 
 
 def moved_users(
@@ -189,7 +195,8 @@ def moved_users(
         raise RunError("this attention is not calibrated, so calibration does not change ranks")
 
     ranker = Ranker(model, device=device, protocol=PROTOCOL, batch_size=batch_size)
-    held_out = data.held_out(split)
+    rows = first_rows(data, split)
+    held_out = data.held_out(split).take(rows)
     calibrated = ranker.rank(held_out).ranks
     with attending_with(model, "plain"):
         plain = ranker.rank(held_out).ranks
@@ -198,7 +205,7 @@ def moved_users(
     moved = order[gain[order] > 0]
     if not len(moved):
         raise RunError(f"calibration {'improved' if improved else 'worsened'} no user's rank")
-    return _subjects(data, split, moved)
+    return _subjects(data, split, rows[moved])
 
 
 def raw_history(data: SequenceData, items: Sequence[str], target: str | None = None) -> Subject:

@@ -15,6 +15,7 @@ from actsr_cli.serving.service import Opener, Service
 
 SECONDS = 2.0
 """Between two looks."""
+_Stamp = frozenset[tuple[str, int, int]]
 
 _log = getLogger("actsr")
 
@@ -46,7 +47,7 @@ class Watch:
 
     def __init__(self, service: Service, runs_dir: Path, opener: Opener) -> None:
         self._service, self._runs_dir, self._opener = service, runs_dir, opener
-        self._broken: set[tuple[Path, str]] = set()
+        self._broken: dict[Path, _Stamp] = {}
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""
@@ -58,11 +59,13 @@ class Watch:
                 _log.warning("%s cannot be read: %s", self._runs_dir, error.strerror)
 
     async def look(self) -> None:
-        """Let the latest newer run that can be opened take over. A broken one is logged and counted once."""
+        """Let the latest newer run that can be opened take over.
+
+        A broken one is logged and counted once, and tried again when its files have changed: they may still be copied.
+        """
         for each in await asyncio.to_thread(successors, self._runs_dir, self._service.served.record):
-            assert each.record is not None  # noqa: S101  # successors have records
-            known = each.path, _end(each.record)
-            if known in self._broken:
+            stamp = await asyncio.to_thread(_stamp, each.path)
+            if self._broken.get(each.path) == stamp:
                 continue
             try:
                 served = await asyncio.to_thread(self._opener.open_folder, each.path)
@@ -71,12 +74,18 @@ class Watch:
                 told = error.message if isinstance(error, ActsrError) else in_words(error)
                 _log.warning("The newer run %s cannot be served; the old one stays: %s", each.name, told)
                 self._service.metrics.broken.inc()
-                self._broken.add(known)
+                self._broken[each.path] = stamp
                 continue
             self._service.serve(served)
             self._service.metrics.swaps.inc()
             _log.info("Serving %s now", served.recommender.name)
             return
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """Names, times and sizes of the files of a run."""
+    found = [(file.name, file.stat()) for file in folder.iterdir() if file.is_file()]
+    return frozenset((name, status.st_mtime_ns, status.st_size) for name, status in found)
 
 
 def _end(record: RunRecord) -> str:

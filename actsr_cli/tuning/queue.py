@@ -39,22 +39,26 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, ExitStac
     """
     with claiming(plan):
         revive(plan, study)
-        taken = [trial for trial in counted(study.get_trials(deepcopy=False)) if trial.state != TrialState.WAITING]
-        if len(taken) >= total(plan):
+        trials = study.get_trials(deepcopy=False)
+        if len([trial for trial in counted(trials) if trial.state != TrialState.WAITING]) >= total(plan):
             return None
-        trial = study.ask()
-        lock = ExitStack()
-        lock.enter_context(held(_lock_file(plan, trial.number), f"trial {trial.number} of {plan.title}", "trained"))
-        trial.set_user_attr(OWNER, _place_id(plan))
-        place = _place(study.get_trials(deepcopy=False), trial.number)
-        if place >= total(plan):  # another machine has taken the last trial
-            trial.set_user_attr(SURPLUS, True)
-            study.tell(trial, state=TrialState.FAIL)
+        for _ in range(1 + sum(trial.state == TrialState.WAITING for trial in trials)):  # those in the queue come first
+            trial = study.ask()
+            lock = ExitStack()
+            lock.enter_context(held(_lock_file(plan, trial.number), f"trial {trial.number} of {plan.title}", "trained"))
+            trial.set_user_attr(OWNER, _place_id(plan))
+            place = _place(study.get_trials(deepcopy=False), trial.number)
+            if place < total(plan):
+                study.sampler = _sampler(plan, place)
+                draw(plan.space, trial)
+                return trial, lock
+            if AGAIN in trial.user_attrs:  # its turn comes with a larger number of trials
+                fail_and_repeat(study, trial.number)
+            else:  # another machine has taken the last trial
+                trial.set_user_attr(SURPLUS, True)
+                study.tell(trial, state=TrialState.FAIL)
             lock.close()
-            return None
-        study.sampler = _sampler(plan, place)
-        draw(plan.space, trial)
-        return trial, lock
+        return None
 
 
 def revive(plan: Plan, study: optuna.Study) -> None:

@@ -35,13 +35,15 @@ from actsr_cli.models.registry import display_name
 from actsr_cli.tuning.attempts import Halving
 from actsr_cli.tuning.draws import combinations
 from actsr_cli.tuning.journal import Journal
-from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
+from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid, names_choice
 from actsr_cli.words import counted
 
 Sampler = Literal["grid", "random", "tpe"]
 
 FIRST_RUNG = 3
 """Number of epochs before a trial can be pruned."""
+_SPACE = "search space"
+"""Its combinations are drawn by the order of its keys."""
 _REDUCTION = 3
 """Each rung keeps the best third of the trials and trains them three times longer."""
 
@@ -110,7 +112,7 @@ class Plan:
         """The facts that identify the study, as JSON values."""
         facts = {
             "settings": self.config.model_dump(mode="json", exclude={"training": NOT_SEARCHED, "description": True}),
-            "search space": {
+            _SPACE: {
                 each.key: each.domain if isinstance(each.domain, tuple) else each.domain.model_dump()
                 for each in self.space
             },
@@ -147,11 +149,11 @@ def open_study(plan: Plan) -> optuna.Study:
         if known is None:
             _refuse_strange_runs(plan)
             study.set_user_attr("identity", plan.identity)
-        elif known != plan.identity:
+        elif known != plan.identity or list(known[_SPACE]) != list(plan.identity[_SPACE]):
             differing = ", ".join(key for key, value in plan.identity.items() if known.get(key) != value)
             can_be_deleted = plan.storage is None and not any(map(locks.holder, locks_of(plan).glob("*.lock")))
             raise RunError(
-                f"study {plan.title} already exists and differs in: {differing}",
+                f"study {plan.title} already exists and differs in: {differing or 'the order of its search space'}",
                 hint="Give another --name" + (f", or delete {plan.folder} and start again." if can_be_deleted else "."),
             )
     return study
@@ -211,11 +213,13 @@ def _pruner(plan: Plan) -> BasePruner:
 
 
 def _refuse_strange_runs(plan: Plan) -> None:
-    runs = (plan.runs_dir / plan.title).parent.glob("*")
+    folder = (plan.runs_dir / plan.title).parent
+    chooses = any(names_choice(each.key) for each in plan.space)  # then its runs may be in the folder of any model
+    runs = folder.parent.glob("*/*") if chooses else folder.glob("*")
     strange = sorted(run for run in runs if re.fullmatch(rf"{re.escape(plan.name)}-t\d+", run.name))
     if strange:
         lock.check_free(strange[0], "/".join(strange[0].parts[-3:]), hint="Give another --name.")
         raise RunError(
-            f"there are runs of another study {plan.title}, such as {strange[0]}",
+            f"there are runs of another study {plan.name}, such as {strange[0]}",
             hint="Give another --name, or delete these runs: actsr runs delete …",
         )

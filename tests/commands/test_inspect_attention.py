@@ -61,7 +61,18 @@ class TestTheTerminal:
         assert max(map(len, shown.splitlines())) <= columns
         assert "plain" in shown and "spatial" in shown and "mask" in shown and "calibrated" in shown
         assert re.search(r"coffee|kettle|gift card|[a-z]+ [a-z]+ ", shown)  # titles, not ids
+        numbers = [
+            int(line.split("│")[1]) for line in shown.splitlines() if line.startswith("│") and "item" not in line
+        ]
+        assert numbers.count(1) == 3 and max(numbers) == len(set(numbers))
         assert shown == inspect().stdout
+
+    def test_five_stages_fit_beside_one_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("actsr_cli.console.results._width", 80)
+        shown = inspect("beside", "--random", "1").stdout
+        assert max(map(len, shown.splitlines())) <= 80
+        first = next(line for line in shown.splitlines() if re.match(r"│ *1 │", line))
+        assert len(re.findall(r"\d+\.\d +│", first)) == 5
 
     def test_percentages_of_a_stage_add_up(self) -> None:
         shown = inspect("--random", "1").stdout

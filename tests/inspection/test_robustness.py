@@ -89,6 +89,25 @@ def test_attention_on_marked_items() -> None:
     assert attention_mass(traced_model, CASES, [~mark & False for mark in marks], device=CPU) is None
 
 
+def test_attention_is_a_share_also_where_its_rows_do_not_add_up() -> None:
+    unscaled = model(renorm="none").eval()
+    everything = attention_mass(unscaled, CASES, [np.ones(len(each.items), dtype=bool) for each in CASES], device=CPU)
+    assert everything is not None
+    assert all(each.mean == pytest.approx(1) for each in everything.stages.values())
+    raw = trace(unscaled, HISTORIES).last_rows("calibrated")[-1].mean(dim=1)
+    assert (raw.sum(dim=-1) - 1).abs().max() > 0.1
+    mass = attention_mass(unscaled, CASES[1:2], [np.array([True, False, False])], device=CPU)
+    assert mass is not None
+    assert mass.stages["calibrated"].mean == pytest.approx(float(raw[1, 0] / raw[1].sum()))
+
+
+def test_uniform_attention_also_falls_on_the_mask() -> None:
+    mass = attention_mass(
+        model("bert4rec").eval(), CASES[:1], [np.array([True, False, True, False, False])], device=CPU
+    )
+    assert mass is not None and mass.expected.mean == pytest.approx(2 / 6)
+
+
 def test_noise_of_all_kinds() -> None:
     found = robustness(model().eval(), CASES, [0.5], device=CPU)
     assert [(each.kind, each.share) for each in found] == [

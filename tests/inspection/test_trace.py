@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from samples import built, run_config
+from samples import built, run_config, sequence_data
 from torch import Tensor, nn
 from tracing import HISTORIES, model
 
 from actsr_cli.attention import AttentionStages, CalibratedAttention, attending_with
 from actsr_cli.batch import PaddedBatch
 from actsr_cli.config import CalibrationOptions, CustomOptions, NoCalibration
+from actsr_cli.config.split import FileSplit
 from actsr_cli.errors import RunError
 from actsr_cli.inspection.trace import AttentionTrace, trace
-from actsr_cli.inspection.views import rank_text
+from actsr_cli.inspection.views import random_users, rank_text, users_called
 from actsr_cli.models.base import CustomModel
 
 TRANSFORMERS = ("sasrec", "bert4rec", "sse-pt", "tisasrec")
@@ -55,6 +58,17 @@ def test_calibrators_side_by_side_have_a_stage_more() -> None:
     layer = traced.layers[0]
     assert layer.spatial is not None and layer.adversarial is not None
     torch.testing.assert_close(layer.calibrated, (layer.spatial + layer.adversarial) / 2)
+
+
+def test_users_of_several_targets_are_shown_once_with_their_first() -> None:
+    parts = np.array([0, 0, 2, 2, 2, 0, 0, 2, 0, 0, 0, 2, 2], dtype=np.uint8)
+    data = sequence_data([[1, 2, 3, 4, 5], [6, 7, 8], [9, 1, 2, 3, 4]])
+    data = replace(data, split=FileSplit(), parts=parts)
+    assert len(data.held_out("test")) == 6
+    shown = random_users(data, "test", 9, seed=0)
+    assert [(each.label, each.case.target) for each in shown] == [("u0", 3), ("u1", 8), ("u2", 3)]
+    named = users_called(data, "test", ["u2", "u0"])
+    assert [(each.label, each.case.target) for each in named] == [("u2", 3), ("u0", 3)]
 
 
 def test_rollout_by_hand() -> None:

@@ -338,15 +338,17 @@ def test_newer_runs_take_over_under_load_and_broken_ones_do_not(runs: Path, tmp_
         appear("broken")
         wait_until(lambda: server.metric("actsr_model_broken_total") == 1, server.process)
         assert server.ask("GET", "/ready")[1]["run"] == "d/ac-sasrec/one"
+        shutil.copyfile(folder / "one" / "model.safetensors", folder / "broken" / "model.safetensors")  # copied at last
+        wait_until(lambda: server.ask("GET", "/ready")[1]["run"] == "d/ac-sasrec/broken", server.process)
         appear("two")
         wait_until(lambda: server.ask("GET", "/ready")[1]["run"] == "d/ac-sasrec/two", server.process)
         assert lives(server)
         stop.set()
         statuses, names, lost = ended()
         assert lost == [] and set(statuses) == {200}
-        assert set(names) == {"d/ac-sasrec/one", "d/ac-sasrec/two"}
+        assert set(names) == {f"d/ac-sasrec/{name}" for name in ("one", "broken", "two")}
         assert names.index("d/ac-sasrec/two") > 0
-        assert (server.metric("actsr_model_swaps_total"), server.metric("actsr_model_broken_total")) == (1, 1)
+        assert (server.metric("actsr_model_swaps_total"), server.metric("actsr_model_broken_total")) == (2, 1)
         code, said = server.stop()
         assert code == 0
         assert "The newer run d/ac-sasrec/broken cannot be served; the old one stays: " in said

@@ -98,6 +98,24 @@ def test_a_whole_grid_can_be_cut_short(plan: Plan) -> None:
     assert outcome_of(few, study).left == 0 and outcome_of(plan, study).left == 4
 
 
+def test_a_repetition_beyond_the_number_of_trials_waits_for_its_turn(plan: Plan) -> None:
+    study = open_study(plan)
+    held = [claim(plan, study) for _ in range(3)]
+    settings = [each[0].params for each in held if each is not None]
+    assert held[0] is not None and len(settings) == 3
+    study.tell(held[0][0], 1.0)
+    for each in (held[2], held[1]):
+        assert each is not None
+        fail_and_repeat(study, each[0].number)
+        each[1].close()
+    few = replace(plan, trials=2)
+    assert run_all(few, open_study(few)) == [settings[1]]
+    assert outcome_of(few, study).left == 0
+    rest = run_all(plan, open_study(plan))
+    assert len(rest) == 4 and settings[2] in rest
+    assert outcome_of(plan, study).left == 0
+
+
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
 def test_machines_that_share_a_storage_take_different_trials(
     plan: Plan, tmp_path: Path, sampler: str, capsys: pytest.CaptureFixture[str]
@@ -302,6 +320,8 @@ def test_a_study_refuses_to_become_another(plan: Plan) -> None:
     ):
         with pytest.raises(RunError, match=f"already exists and differs in: {what}"):
             open_study(other)
+    with pytest.raises(RunError, match="already exists and differs in: the order of its search space"):
+        open_study(replace(plan, space=SPACE[::-1]))
     threads = with_values(plan.config, {"training.threads": 1})
     open_study(replace(plan, config=threads, trials=3, workers=2))  # does not change results
 
@@ -312,8 +332,17 @@ def test_a_new_study_refuses_the_runs_of_another(plan: Plan) -> None:
     open_study(plan)
     shutil.rmtree(plan.folder)
     (runs / "one-t003").mkdir()
-    with pytest.raises(RunError, match="there are runs of another study demo/sasrec/one"):
+    with pytest.raises(RunError, match=r"there are runs of another study one, such as .*one-t003"):
         open_study(plan)
+
+
+def test_a_study_of_several_models_needs_room_in_each_of_their_folders(plan: Plan) -> None:
+    (plan.runs_dir / "demo" / "ac-sasrec" / "one-t000").mkdir(parents=True)
+    open_study(plan)
+    shutil.rmtree(plan.folder)
+    chooses = read_space({"calibration.kind": ["none", "full"]}, "here")
+    with pytest.raises(RunError, match=r"there are runs of another study one, such as .*ac-sasrec/one-t000"):
+        open_study(replace(plan, space=chooses))
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/file.db", "nobase://here/there"])
