@@ -28,11 +28,12 @@ _SCORES_AT_A_TIME = 2**25
 class ScoreError(RunError):
     """A score is not a number, so nothing can be ranked by it."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the model scores an item with NaN: it cannot be ranked",
-            hint="Its training has diverged: train with a lower --learning-rate, or in float32.",
-        )
+    def __init__(
+        self,
+        message: str = "the model scores an item with NaN: it cannot be ranked",
+        hint: str = "Its training may have diverged: train with a lower --learning-rate, or in float32.",
+    ) -> None:
+        super().__init__(message, hint)
 
 
 class Scorer(Interface):

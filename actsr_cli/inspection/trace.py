@@ -102,7 +102,7 @@ class AttentionTrace:
         """
         rows = {stage: self.last_rows(stage)[layer] for stage in self.stages}
         return {
-            stage: shares(reduce(row, "b h k -> b k", "mean") if head is None else row[:, head])
+            stage: reduce(shares(row), "b h k -> b k", "mean") if head is None else shares(row[:, head])
             for stage, row in rows.items()
         }
 

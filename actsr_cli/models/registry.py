@@ -96,7 +96,7 @@ def model_settings(name: str | None, calibration: str | None = None, overrides: 
         return {}
     backbone, implied = parse_name(name)
     chosen = {"model.name": backbone}
-    if calibration is None and any("calibration.kind" in _keys_of(text) for text in overrides):
+    if calibration is None and any(_keys_of(text) & {"calibration", "calibration.kind"} for text in overrides):
         return chosen
     return chosen | {"calibration.kind": calibration or implied}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Watch:
     def __init__(self, service: Service, runs_dir: Path, opener: Opener) -> None:
         self._service, self._runs_dir, self._opener = service, runs_dir, opener
         self._broken: dict[Path, _Stamp] = {}
+        self._seen: dict[Path, _Stamp] = {}
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""
@@ -61,11 +63,13 @@ class Watch:
     async def look(self) -> None:
         """Let the latest newer run that can be opened take over.
 
-        A broken one is logged and counted once, and tried again when its files have changed: they may still be copied.
+        A broken one is logged and counted, and tried again when its files have changed and then stayed as they are
+        from one look to the next: it may be a copy that was not whole yet.
         """
         for each in await asyncio.to_thread(successors, self._runs_dir, self._service.served.record):
             stamp = await asyncio.to_thread(_stamp, each.path)
-            if self._broken.get(each.path) == stamp:
+            before, self._seen[each.path] = self._seen.get(each.path), stamp
+            if each.path in self._broken and (stamp == self._broken[each.path] or stamp != before):
                 continue
             try:
                 served = await asyncio.to_thread(self._opener.open_folder, each.path)
@@ -84,8 +88,12 @@ class Watch:
 
 def _stamp(folder: Path) -> _Stamp:
     """Names, times and sizes of the files of a run."""
-    found = [(file.name, file.stat()) for file in folder.iterdir() if file.is_file()]
-    return frozenset((name, status.st_mtime_ns, status.st_size) for name, status in found)
+    found = set()
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):  # a file that is written under another name first
+            status = file.stat()
+            found.add((file.name, status.st_mtime_ns, status.st_size))
+    return frozenset(found)
 
 
 def _end(record: RunRecord) -> str:

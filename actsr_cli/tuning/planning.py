@@ -93,7 +93,8 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
         run = latest_run(runs_dir)
     except RunError as error:
         raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
-    if made_by := run.config.model.made_by:
+    replaced = options.get("model.name") is not None
+    if (made_by := run.config.model.made_by) and not replaced:
         raise ConfigError(f"{run.name}, the latest run, comes from {made_by}: it is not trained", hint=_GIVE_PRESET)
     resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options, of_run=True)
     space, note = _space_along(run.record.preset, resolved.config)

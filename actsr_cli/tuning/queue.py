@@ -52,12 +52,12 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, ExitStac
                 study.sampler = _sampler(plan, place)
                 draw(plan.space, trial)
                 return trial, lock
-            if AGAIN in trial.user_attrs:  # its turn comes with a larger number of trials
-                fail_and_repeat(study, trial.number)
-            else:  # another machine has taken the last trial
-                trial.set_user_attr(SURPLUS, True)
-                study.tell(trial, state=TrialState.FAIL)
-            lock.close()
+            with lock:
+                if AGAIN not in trial.user_attrs:  # the queue is empty, and another machine has taken the last trial
+                    trial.set_user_attr(SURPLUS, True)
+                    study.tell(trial, state=TrialState.FAIL)
+                    return None
+                fail_and_repeat(study, trial.number)  # its turn comes with a larger number of trials
         return None
 
 

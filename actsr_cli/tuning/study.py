@@ -31,11 +31,11 @@ from actsr_cli.config import RunConfig
 from actsr_cli.errors import RunError
 from actsr_cli.evaluation.metrics import parse_measure
 from actsr_cli.experiment import lock
-from actsr_cli.models.registry import display_name
+from actsr_cli.models.registry import display_name, short_name
 from actsr_cli.tuning.attempts import Halving
 from actsr_cli.tuning.draws import combinations
 from actsr_cli.tuning.journal import Journal
-from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid, names_choice
+from actsr_cli.tuning.space import NOT_SEARCHED, Space, grid
 from actsr_cli.words import counted
 
 Sampler = Literal["grid", "random", "tpe"]
@@ -213,9 +213,8 @@ def _pruner(plan: Plan) -> BasePruner:
 
 
 def _refuse_strange_runs(plan: Plan) -> None:
-    folder = (plan.runs_dir / plan.title).parent
-    chooses = any(names_choice(each.key) for each in plan.space)  # then its runs may be in the folder of any model
-    runs = folder.parent.glob("*/*") if chooses else folder.glob("*")
+    folders = [plan.runs_dir / plan.config.dataset / model for model in _models_of(plan)]
+    runs = [run for folder in folders for run in folder.glob("*")]
     strange = sorted(run for run in runs if re.fullmatch(rf"{re.escape(plan.name)}-t\d+", run.name))
     if strange:
         lock.check_free(strange[0], "/".join(strange[0].parts[-3:]), hint="Give another --name.")
@@ -223,3 +222,11 @@ def _refuse_strange_runs(plan: Plan) -> None:
             f"there are runs of another study {plan.name}, such as {strange[0]}",
             hint="Give another --name, or delete these runs: actsr runs delete …",
         )
+
+
+def _models_of(plan: Plan) -> set[str]:
+    """The short names of all models that a study may train."""
+    searched = {each.key: each.domain for each in plan.space if isinstance(each.domain, tuple)}
+    models = searched.get("model.name", (plan.config.model.name,))
+    calibrations = searched.get("calibration.kind", (plan.config.calibration.kind,))
+    return {short_name(str(model), str(calibration)) for model in models for calibration in calibrations}

@@ -198,8 +198,8 @@ def check_ends(processes: list[BaseProcess]) -> None:
     """
     failed = [process.exitcode for process in processes if process.exitcode]
     if failed:
-        code, again = failed[0], "The same command continues the study and runs their trials again."
-        killed = code < 0
+        code, again = max(failed), "The same command continues the study and runs their trials again."
+        killed = code < 0  # all of them
         how = f"were killed ({signal.Signals(-code).name})" if killed else f"ended with an error (exit code {code})"
         raise RunError(
             f"{len(failed)} of {len(processes)} workers {how}",

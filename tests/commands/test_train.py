@@ -172,6 +172,13 @@ def test_a_calibration_that_is_set_counts_before_that_of_the_name(
     assert (place / "runs" / "demo" / expected / "one" / "run.json").exists()
 
 
+@pytest.mark.parametrize("command", [("train",), ("tune", "--grid")], ids=" ".join)
+@pytest.mark.parametrize("value", ["null", "[1]"])
+def test_a_calibration_that_is_none_of_the_kinds_is_refused(place: Path, command: tuple[str, ...], value: str) -> None:
+    options = ("--preset", "demo", "--model", "ac-sasrec", "--set", f"calibration={value}")
+    assert f"calibration = {value} (--set): must be a section" in call(*command, *options, exit_code=1).stderr
+
+
 def test_errors_are_one_line(place: Path) -> None:
     for arguments, message in (
         (("train", "--model", "sasrek"), "unknown model 'sasrek'; did you mean 'sasrec'?"),

@@ -94,11 +94,11 @@ def test_attention_is_a_share_also_where_its_rows_do_not_add_up() -> None:
     everything = attention_mass(unscaled, CASES, [np.ones(len(each.items), dtype=bool) for each in CASES], device=CPU)
     assert everything is not None
     assert all(each.mean == pytest.approx(1) for each in everything.stages.values())
-    raw = trace(unscaled, HISTORIES).last_rows("calibrated")[-1].mean(dim=1)
+    raw = trace(unscaled, HISTORIES).last_rows("calibrated")[-1][1]  # (heads, length) of the second history
     assert (raw.sum(dim=-1) - 1).abs().max() > 0.1
     mass = attention_mass(unscaled, CASES[1:2], [np.array([True, False, False])], device=CPU)
     assert mass is not None
-    assert mass.stages["calibrated"].mean == pytest.approx(float(raw[1, 0] / raw[1].sum()))
+    assert mass.stages["calibrated"].mean == pytest.approx(float((raw[:, 0] / raw.sum(dim=1)).mean()))
 
 
 def test_uniform_attention_also_falls_on_the_mask() -> None:

@@ -29,6 +29,7 @@ from actsr_cli.experiment.train import train_run
 from actsr_cli.models.base import SequentialModel
 from actsr_cli.training import trainer
 from actsr_cli.training.averaging import weight_average
+from actsr_cli.training.losses import PredictionLoss
 from actsr_cli.training.objective import Objective
 from actsr_cli.training.tally import NotFiniteError, Tally
 from actsr_cli.training.trainer import Hooks, Trainer
@@ -60,7 +61,7 @@ def first_step(
     return {"losses": summed} | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def touched_rows(workers: Workers) -> dict[str, torch.Tensor]:
+def touched_rows(workers: Workers, loss: PredictionLoss) -> dict[str, torch.Tensor]:
     """A model and its average after two epochs in which each step updates the rows of its items alone."""
     torch.manual_seed(0)
     model = built(run_config(max_length=8, hidden_size=12, inner_size=8, hidden_dropout=0, attention_dropout=0), 13)
@@ -76,13 +77,18 @@ def touched_rows(workers: Workers) -> dict[str, torch.Tensor]:
         batch_size=8,
         device="cpu",
     )
-    loss = prediction_loss("bpr", n_items=13)
-    loss.draw = lambda targets: 1 + targets % 13  # type: ignore[method-assign]
     average = weight_average(model, config.ema)
     batches = TrainingBatches(DATA, max_length=8, batch_size=8, workers=workers)
     Trainer(model, config, batches, loss, Hooks(), workers=workers, average=average).fit()
     assert average is not None
     return model.state_dict() | average.state_dict()
+
+
+def without_randomness() -> dict[str, PredictionLoss]:
+    """Two losses over 13 items: the negatives of one depend on a process's own targets, of the other on all."""
+    bpr = prediction_loss("bpr", n_items=13)
+    bpr.draw = lambda targets: 1 + targets % 13  # type: ignore[method-assign]
+    return {"bpr": bpr, "in-batch": prediction_loss(n_items=13, **IN_BATCH)}
 
 
 STOPS = (1, 3)
@@ -143,7 +149,8 @@ def _work(rank: int, folder: str) -> None:
         for small in (False, True):
             torch.save(first_step(Workers(rank, 2), options, small, loss), f"{folder}/{number}-{small}-{rank}.pt")
     workers = Workers(rank, 2)
-    torch.save(touched_rows(workers), f"{folder}/touched-{rank}.pt")
+    for name, made in without_randomness().items():
+        torch.save(touched_rows(workers, made), f"{folder}/touched-{name}-{rank}.pt")
     torch.save([_problem(workers), _unranked(workers)], f"{folder}/problems-{rank}.pt")
     trainer._BATCHES_PER_READING = 3  # of the four batches of an epoch
     for stop_after in (None, *STOPS):
@@ -177,10 +184,11 @@ def test_gradients_add_up(shared: Path, monkeypatch: pytest.MonkeyPatch, number:
             torch.testing.assert_close(got[name], expected[name], rtol=1e-6, atol=1e-9, msg=name)
 
 
-def test_touched_rows_are_those_of_all_processes(shared: Path) -> None:
+@pytest.mark.parametrize("loss", without_randomness())
+def test_touched_rows_are_those_of_all_processes(shared: Path, loss: str) -> None:
     """Each process reads other rows; both then have the same weights, which are those of one process."""
-    one, other = (torch.load(shared / f"touched-{rank}.pt", weights_only=True) for rank in range(2))
-    for name, expected in touched_rows(ALONE).items():
+    one, other = (torch.load(shared / f"touched-{loss}-{rank}.pt", weights_only=True) for rank in range(2))
+    for name, expected in touched_rows(ALONE, without_randomness()[loss]).items():
         assert torch.equal(one[name], other[name]), name
         torch.testing.assert_close(one[name], expected, rtol=1e-5, atol=1e-6, msg=name)
 

@@ -338,8 +338,10 @@ def test_a_new_study_refuses_the_runs_of_another(plan: Plan) -> None:
 
 def test_a_study_of_several_models_needs_room_in_each_of_their_folders(plan: Plan) -> None:
     (plan.runs_dir / "demo" / "ac-sasrec" / "one-t000").mkdir(parents=True)
-    open_study(plan)
-    shutil.rmtree(plan.folder)
+    (plan.runs_dir / "demo" / "gru4rec" / "one-t000").mkdir(parents=True)
+    for other in ({"loss.name": ["ce", "bpr"]}, {"calibration.kind": ["none", "spatial"]}):
+        open_study(replace(plan, space=read_space(other, "here")))
+        shutil.rmtree(plan.folder)
     chooses = read_space({"calibration.kind": ["none", "full"]}, "here")
     with pytest.raises(RunError, match=r"there are runs of another study one, such as .*ac-sasrec/one-t000"):
         open_study(replace(plan, space=chooses))
