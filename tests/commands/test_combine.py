@@ -20,6 +20,7 @@ from actsr_cli.config.models import Member
 from actsr_cli.errors import RunError
 from actsr_cli.experiment.run import open_run
 from actsr_cli.recommending.explanation import LEFT_OUT
+from actsr_cli.tuning.planning import basis_of
 from tools import results
 
 TRAIN = ("train", *SMALL, "--epochs", "1")
@@ -80,6 +81,14 @@ def test_the_other_commands_work_on_it(runs: Path, tmp_path: Path) -> None:
     assert "its weights come from demo/ac-sasrec/pair-s0" in refusal("train", "--resume", "two")
     assert "ensemble cannot be trained" in refusal("train", "--config", str(runs / "ensemble" / "two" / "config.yaml"))
     assert "unknown model 'ensemble'" in refusal("train", "--preset", "demo", "--model", "ensemble")
+
+
+def test_a_search_does_not_start_from_an_ensemble(runs: Path) -> None:
+    call("combine", "pair", "--name", "both")
+    said = refusal("tune", "--grid", "--epochs", "1")
+    assert "demo/ensemble/both, the latest run, comes from actsr combine: it is not trained" in said
+    options = {"model.name": "sasrec", "calibration.kind": "none"}
+    assert basis_of(None, [], options, runs.parent).resolved.config.model.name == "sasrec"
 
 
 def test_an_ensemble_teaches(runs: Path) -> None:

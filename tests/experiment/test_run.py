@@ -123,6 +123,13 @@ def test_a_run_keeps_its_name_wherever_it_lies(tmp_path: Path) -> None:
         assert find_folder(tmp_path / "runs", name) == renamed
 
 
+def test_the_command_that_continues_a_run_has_its_number_of_processes(tmp_path: Path) -> None:
+    run = create(tmp_path, status=Status.INTERRUPTED)
+    assert run.record.resumed_by("my run") == "actsr train --resume 'my run'"
+    run.update(processes=2)
+    assert run.record.resumed_by("one", "--refit") == "actsr train --resume one --processes 2 --refit"
+
+
 def test_records_and_metrics_are_merged(tmp_path: Path) -> None:
     run = create(tmp_path, status=Status.RUNNING)
     run.update(status=Status.FINISHED, epochs=3)
