@@ -221,10 +221,10 @@ def evaluate(
     _check_counts(threads=threads, batch_size=batch_size, n_candidates=n_candidates)
     if isinstance(metrics, str) or isinstance(k, int):
         raise ConfigError("metrics and k are lists, such as metrics=['ndcg'], k=[10]")
-    if (metrics is not None and not len(metrics)) or (k is not None and not len(k)):
-        raise ConfigError("metrics and k must name at least one")
     metrics = None if metrics is None else list(metrics)  # they may be arrays
     k = None if k is None else list(k)
+    if [] in (metrics, k):
+        raise ConfigError("metrics and k must name at least one")
     for cutoff in k or ():
         _check_counts(k=cutoff)
     use_threads(threads)

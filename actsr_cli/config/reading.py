@@ -7,12 +7,13 @@ languages. Aliases may repeat a value, but not make a short text a huge one. Dat
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from actsr_cli.config.schema import nested
+from actsr_cli.config.schema import leaves, nested, spelled_out
 from actsr_cli.errors import ConfigError
 from actsr_cli.words import shortened
 
@@ -40,6 +41,15 @@ def parse_override(text: str) -> dict[str, Any]:
         return nested(key, parse_yaml(value))
     except ConfigError as error:
         raise ConfigError(f"--set {shortened(key)}: '{shortened(value)}' is not a YAML value: {error}") from error
+
+
+def override_keys(texts: Sequence[str]) -> set[str]:
+    """The dotted keys that `section.key=value` texts set; `calibration=full` sets `calibration.kind`.
+
+    Raises:
+        ConfigError: see `parse_override`.
+    """
+    return {key for text in texts for key, _ in leaves(spelled_out(parse_override(text)))}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -94,19 +94,13 @@ def model_settings(name: str | None, calibration: str | None = None, overrides: 
     """
     if name is None:
         return {}
+    from actsr_cli.config.reading import override_keys
+
     backbone, implied = parse_name(name)
     chosen = {"model.name": backbone}
-    if calibration is None and any(_keys_of(text) & {"calibration", "calibration.kind"} for text in overrides):
+    if calibration is None and {"calibration", "calibration.kind"} & override_keys(overrides):
         return chosen
     return chosen | {"calibration.kind": calibration or implied}
-
-
-def _keys_of(override: str) -> set[str]:
-    """The dotted keys that a `--set` text gives values."""
-    from actsr_cli.config.reading import parse_override
-    from actsr_cli.config.schema import leaves, spelled_out
-
-    return {key for key, _ in leaves(spelled_out(parse_override(override)))}
 
 
 def display_name(config: RunConfig) -> str:

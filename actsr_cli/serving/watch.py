@@ -48,8 +48,8 @@ class Watch:
 
     def __init__(self, service: Service, runs_dir: Path, opener: Opener) -> None:
         self._service, self._runs_dir, self._opener = service, runs_dir, opener
-        self._broken: dict[Path, _Stamp] = {}
-        self._seen: dict[Path, _Stamp] = {}
+        self._broken: dict[Path, _Stamp] = {}  # files of runs that could not be opened, as they were then
+        self._seen: dict[Path, _Stamp] = {}  # files of newer runs, as they were at the latest look
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""

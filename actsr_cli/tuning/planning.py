@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actsr_cli.config import SPLITS, RunConfig
-from actsr_cli.config.reading import read_yaml
+from actsr_cli.config.reading import override_keys, read_yaml
 from actsr_cli.config.schema import CHOICES
 from actsr_cli.data.report import Report
 from actsr_cli.errors import ConfigError, RunError
@@ -93,7 +93,7 @@ def basis_of(preset: str | None, overrides: Sequence[str], options: Mapping[str,
         run = latest_run(runs_dir)
     except RunError as error:
         raise ConfigError(f"no preset is given, and {error.message}", hint=_GIVE_PRESET) from error
-    replaced = options.get("model.name") is not None
+    replaced = options.get("model.name") is not None or "model.name" in override_keys(overrides)
     if (made_by := run.config.model.made_by) and not replaced:
         raise ConfigError(f"{run.name}, the latest run, comes from {made_by}: it is not trained", hint=_GIVE_PRESET)
     resolved = resolve(preset=run.path / "config.yaml", overrides=overrides, options=options, of_run=True)

@@ -43,7 +43,7 @@ Sampler = Literal["grid", "random", "tpe"]
 FIRST_RUNG = 3
 """Number of epochs before a trial can be pruned."""
 _SPACE = "search space"
-"""Its combinations are drawn by the order of its keys."""
+"""The fact about a study whose order counts, too: by the order of the keys, combinations are drawn."""
 _REDUCTION = 3
 """Each rung keeps the best third of the trials and trains them three times longer."""
 
@@ -145,12 +145,12 @@ def open_study(plan: Plan) -> optuna.Study:
                 f"storage {plan.place} cannot be opened: {str(error).splitlines()[0]}",
                 hint="Give a URL such as sqlite:///studies.db or postgresql://user@host/database; install its driver.",
             ) from error
-        known = study.user_attrs.get("identity")
+        known, wanted = study.user_attrs.get("identity"), plan.identity
         if known is None:
             _refuse_strange_runs(plan)
-            study.set_user_attr("identity", plan.identity)
-        elif known != plan.identity or list(known[_SPACE]) != list(plan.identity[_SPACE]):
-            differing = ", ".join(key for key, value in plan.identity.items() if known.get(key) != value)
+            study.set_user_attr("identity", wanted)
+        elif known != wanted or list(known[_SPACE]) != list(wanted[_SPACE]):
+            differing = ", ".join(key for key, value in wanted.items() if known.get(key) != value)
             can_be_deleted = plan.storage is None and not any(map(locks.holder, locks_of(plan).glob("*.lock")))
             raise RunError(
                 f"study {plan.title} already exists and differs in: {differing or 'the order of its search space'}",

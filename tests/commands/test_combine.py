@@ -87,8 +87,8 @@ def test_a_search_does_not_start_from_an_ensemble(runs: Path) -> None:
     call("combine", "pair", "--name", "both")
     said = refusal("tune", "--grid", "--epochs", "1")
     assert "demo/ensemble/both, the latest run, comes from actsr combine: it is not trained" in said
-    options = {"model.name": "sasrec", "calibration.kind": "none"}
-    assert basis_of(None, [], options, runs.parent).resolved.config.model.name == "sasrec"
+    for overrides, options in (([], {"model.name": "sasrec"}), (["model=sasrec"], {})):
+        assert basis_of(None, overrides, options, runs.parent).resolved.config.model.name == "sasrec"
 
 
 def test_an_ensemble_teaches(runs: Path) -> None:
