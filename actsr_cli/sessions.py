@@ -78,7 +78,8 @@ def train_resolved(
         check_trainable(config, prepared.data)
         config = pin_teachers(config, prepared.data, runs_root(runs_dir))
         if final and name is not None:
-            check_no_refit(runs_root(runs_dir), config, name)
+            # in one process: two that try a lock at the same moment take each other for its owner
+            workers.from_leader(lambda: check_no_refit(runs_root(runs_dir), config, name))
         launch = _launch(runs_root(runs_dir), workers, prepared, preset_name(resolved))
         trained = []
         for launched in _trained(config, prepared.data, launch, name, seeds, final):
@@ -122,10 +123,10 @@ def continue_run(
         if name is None:
             console.note(f"The latest finished run is {run.name}")
         if final:
-            check_no_refit(root, run.config, run.record.name)
+            workers.from_leader(lambda: check_no_refit(root, run.config, run.record.name))
         only_final = final and run.record.finished and not LONGER_KEYS & changed_keys(run, wanted)
         if not only_final:
-            check_resumable(run)
+            workers.from_leader(lambda: check_resumable(run))
             run = reconfigure(run, wanted)
         prepared = workers.in_turn(lambda: data_of(run, data_root(data_dir)))
         launch = _launch(root, workers, prepared, run.record.preset)

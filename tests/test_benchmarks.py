@@ -349,8 +349,8 @@ def test_a_new_process_has_a_peak_of_its_own() -> None:
 def test_nothing_is_lost_by_kills(tmp_path: Path) -> None:
     """Two kills of one process, and two of one of two that share a training; the figures are in docs/reliability.md."""
     record = tmp_path / "kills.json"
-    run("kill", "--kills", "4", "--only", "ac-sasrec", "--seed", "0", "--record", record)
+    done = CliRunner().invoke(app, ["kill", "--kills", "4", "--only", "ac-sasrec", "--record", str(record)])
     *_, total = json.loads(record.read_text(encoding="utf-8"))
     wrong = {name: total[name] for name in ("lost", "different", "unresumable", "left_over")}
-    assert (total["scenario"], total["kills"], wrong) == ("all", 4, dict.fromkeys(wrong, 0))
+    assert (total["scenario"], total["kills"], wrong) == ("all", 4, dict.fromkeys(wrong, 0)), done.stderr
     assert total["after_the_end"] < 4

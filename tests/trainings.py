@@ -111,7 +111,7 @@ class Interrupting(Listener):
 
 def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "calibrated", value: float = NAN) -> None:
     """Make a loss, or for None the gradient, another value in each step of an epoch, batch and rate that fits."""
-    prepare, losses, backward = Trainer._prepare_step, Objective.losses, Objective.backward
+    prepare, losses, backward = Trainer._set_rate, Objective.losses, Objective.backward
     hit = [False]
 
     def prepared(self: Trainer, epoch: int, batch: int) -> None:
@@ -129,7 +129,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, where: Where, loss: str | None = "ca
             assert gradient is not None
             gradient[1] = value
 
-    monkeypatch.setattr(Trainer, "_prepare_step", prepared)
+    monkeypatch.setattr(Trainer, "_set_rate", prepared)
     monkeypatch.setattr(Objective, "losses", poisoned)
     monkeypatch.setattr(Objective, "backward", poisoned_backward)
 

@@ -184,11 +184,13 @@ class Trainer:
         self.model.train()
         self.hooks.observer.epoch_started(epoch, self.batches.n_batches)
         tally = Tally(epoch, self.objective.recorded, self._device, self.workers, self.state.partial)
-        self._prepare_step(epoch, tally.batches)  # the rate of the last step, if no batch is left
+        self._set_rate(epoch, tally.batches)  # that of the last step, if no batch is left
         order = torch.Generator()  # checkpoints within the epoch keep the state that its order is drawn from
         order.set_state(self.generator.get_state())
         for batch in self.batches.epoch(order, tally.batches):
-            self._prepare_step(epoch, tally.batches + 1)
+            self._set_rate(epoch, tally.batches + 1)
+            if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
+                torch.manual_seed(hash((self.config.seed, epoch, tally.batches + 1, self.workers.rank)))
             tally.add(self._step(batch))
             if tally.batches % self._batches_per_reading == 0 and self._stopped_at(tally):
                 return None
@@ -199,13 +201,11 @@ class Trainer:
         self._unite()
         return tally
 
-    def _prepare_step(self, epoch: int, batch: int) -> None:
-        """Set the learning rate of a step and, with several processes, the random numbers of this one."""
+    def _set_rate(self, epoch: int, batch: int) -> None:
+        """Set the learning rate of a step."""
         done = (epoch - 1) * self.batches.n_batches
         factor = self.config.backoff_factor ** len(self.state.backoffs)
         self.optimizer.rate = factor * learning_rate(self.config, max(0, done + batch - 1), self.batches.n_batches)
-        if self.workers.count > 1:  # own dropout and noise per process, the same after a resume
-            torch.manual_seed(hash((self.config.seed, epoch, batch, self.workers.rank)))
 
     @property
     def _batches_per_reading(self) -> int:

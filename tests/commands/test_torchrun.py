@@ -6,25 +6,29 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 import torch.distributed as dist
+from filelock import FileLock
 from processes import SMALL, call, epochs_of, made_once, start, wait_until
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig
 
+from actsr_cli import sessions
 from actsr_cli.data.synthetic import generate_demo
 from actsr_cli.distributed import ALONE, Workers, failures_reported, joined_workers, told_to_end
-from actsr_cli.errors import ConfigError
+from actsr_cli.errors import ConfigError, RunError
 
 EXACT = ("--set", "model.hidden_dropout=0", "--set", "model.attention_dropout=0")
 
@@ -163,6 +167,20 @@ def test_a_killed_process_ends_the_run_and_leaves_a_checkpoint(place: Path, laun
     assert (done["status"], done["processes"]) == ("finished", 2), launches["dead"].messages
     alone = " ".join(call("train", "--resume", "dead", "--epochs", "200", exit_code=1).stderr.split())
     assert "dead was trained by 2 processes: it cannot be resumed by 1" in alone
+
+
+def test_one_process_tries_the_locks_for_all(place: Path) -> None:
+    """Two that try a lock at the same moment would take each other for the process that trains the run."""
+    run = place / "runs" / "demo" / "sasrec-spatial" / "two"
+    refit = shutil.copytree(run, run.with_name("two-refit"))  # another lock that is tried
+    passed = RunError("all locks are free")
+    with pytest.MonkeyPatch.context() as patch, FileLock(run / "run.lock"), FileLock(refit / "run.lock"):
+        patch.setattr(sessions, "joined_workers", lambda: nullcontext(Workers(rank=1, count=2)))
+        patch.setattr(Workers, "from_leader", lambda *_: None)
+        patch.setattr(Workers, "in_turn", Mock(side_effect=passed))
+        with pytest.raises(RunError, match=passed.message):
+            sessions.continue_run(str(run), settings={"training.epochs": 9}, final=True)
+    shutil.rmtree(refit)
 
 
 def test_a_shared_run_goes_on_shared_bit_for_bit(place: Path, launches: dict[str, Launch]) -> None:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from processes import warm
 from samples import built, prediction_loss, run_config, sequence_data
 from trainings import DATA as SHARED
-from trainings import Listener, assert_same, small_config
+from trainings import EPOCHS, Listener, assert_same, small_config
 
 from actsr_cli.batch import Batch
 from actsr_cli.config import TrainingConfig
@@ -91,7 +91,7 @@ def without_randomness() -> dict[str, PredictionLoss]:
     return {"bpr": bpr, "in-batch": prediction_loss(n_items=13, **IN_BATCH)}
 
 
-STOPS = (1, 3)
+STOPS = (1, 3, 2 * EPOCHS)
 IN_BATCH = {"name": "sampled", "negative_sampling": "in-batch"}
 TRAINED: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
     ({"name": "sasrec", "calibration": "full"}, None),
@@ -195,9 +195,9 @@ def test_touched_rows_are_those_of_all_processes(shared: Path, loss: str) -> Non
 
 @pytest.mark.parametrize("stop_after", STOPS)
 def test_processes_stop_at_one_batch_and_go_on_together(shared: Path, stop_after: int) -> None:
-    """Each has its own dropout and its own sums of the losses; the second reading is at the end of an epoch."""
+    """Each has its own dropout and its own sums of the losses; each second reading is at the end of an epoch."""
     runs, name = shared / "runs", f"stop-{stop_after}"
-    read = [(1, 3), (1, 4), (2, 3)][:stop_after]
+    read = [(epoch, batch) for epoch in range(1, EPOCHS + 1) for batch in (3, 4)][:stop_after]
     assert [torch.load(runs / f"{name}-{rank}.pt", weights_only=True) for rank in range(2)] == [read, read]
     assert_same(find_run(runs, "stop-None"), find_run(runs, name))
 
