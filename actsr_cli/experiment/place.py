@@ -90,7 +90,7 @@ def _instead_of(path: Path, name: str) -> str:
     """What to do about a run with results that is in the way."""
     with suppress(RunError):  # a damaged one cannot be continued either
         record = read_record(path)
-        if record.imported is None:
+        if (path / CHECKPOINT).exists():  # else it was counted, combined or imported
             return f"Give another --name, or continue it: {record.resumed_by(name)}"
     return f"Give another --name, or delete it: {command('runs', 'delete', name)}"
 

@@ -88,7 +88,7 @@ def _noise_items(run: str, mass: Mass) -> Table:
         title=f"{run}: attention on noise items",
         note=(
             "Share of the predicting position's attention on known noise items, last layer, over users whose target is "
-            "not noise; items: their share of the history."
+            "not noise; items: their share of all positions."
         ),
         columns=("share of", *mass.stages, "items"),
         rows=(_mass_row("attention", mass),),

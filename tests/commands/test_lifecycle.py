@@ -194,4 +194,5 @@ def test_a_counted_model_that_was_killed_before_its_end_is_counted_anew(place: P
         change(run, status="running", ended=None)
         call(*again)
         assert status(run) == "finished" and (run / "model.safetensors").read_bytes() == model
-    assert "there is a run" in call(*command, exit_code=1).stderr
+    refused = call(*command, exit_code=1).stderr
+    assert "there is a run" in refused and "--resume" not in refused and "actsr runs delete" in refused
