@@ -77,6 +77,8 @@ def train_resolved(
             console.warn(text)
         check_trainable(config, prepared.data)
         config = pin_teachers(config, prepared.data, runs_root(runs_dir))
+        if final and config.split.by == "none":
+            raise ConfigError("--refit needs a validation split, which chooses the number of epochs, and split is none")
         if final and name is not None:
             # in one process: two that try a lock at the same moment take each other for its owner
             workers.from_leader(lambda: check_no_refit(runs_root(runs_dir), config, name))

@@ -26,6 +26,8 @@ def check_trainable(config: RunConfig, data: SequenceData) -> None:
     model = check_model(config.model, config.calibration)
     if model.made_by:
         raise ConfigError(f"{config.model.name} cannot be trained", hint=f"It is made of trained runs: {model.made_by}")
+    if config.training.log_attention and not (model.calibrated or isinstance(config.model, CustomOptions)):
+        raise ConfigError(f"training.log_attention must be 0: {model.title} has no attention")
     check_loss(config.loss)
     if model.needs_timestamps and data.timestamps is None:
         others = ", ".join(name for name, other in all_models().items() if not other.needs_timestamps)

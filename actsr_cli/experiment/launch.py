@@ -130,6 +130,8 @@ def check_refittable(run: Run) -> None:
     if run.record.source is not None:
         raise RunError(f"{run.name} is a refit already")
     run.record.check_trained_here("refitted")
+    if run.config.split.by == "none":
+        raise RunError(f"{run.name} was trained on all data already")
     status = run.status
     if status is not Status.FINISHED:
         raise RunError(f"{run.name} is not finished: it is {status}", hint=run.record.resumed_by(run.name, "--refit"))

@@ -125,9 +125,10 @@ def best_metrics(run: Run) -> dict[str, float]:
 def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
     """The metrics of each run of a group, for each split and protocol that all runs were evaluated on.
 
-    Metrics that some runs lack, such as those at another cut-off, are left out.
+    Metrics that some runs lack, such as those at another cut-off, are left out. So are those of an epoch that is no
+    longer the best one of its run, which was trained further.
     """
-    measured = [run.metrics for run in group.runs]
+    measured = [_of_its_model(run) for run in group.runs]
     shared = {}
     for key in measured[0]:
         if all(key in metrics for metrics in measured):
@@ -140,6 +141,12 @@ def shared_metrics(group: Group) -> dict[str, list[dict[str, float]]]:
 def metrics_of(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics in a record of an evaluation, without its epoch and counts."""
     return {name: value for name, value in metrics.items() if name not in ("epoch", "users", "targets")}
+
+
+def _of_its_model(run: Run) -> dict[str, dict[str, float]]:
+    """The metrics of the model that a run has now."""
+    epoch = run.record.best_epoch
+    return {key: found for key, found in run.metrics.items() if epoch is None or found.get("epoch", epoch) == epoch}
 
 
 def _series(name: Name) -> Name | None:

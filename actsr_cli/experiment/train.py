@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,9 +166,10 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             resume = training.resume
             record_start(run, model, device, board, workers, resume=resume, precision=precision)
             _fit(run, trainer)
-            if not trainer.state.best_epoch:  # nothing was validated: the last epoch is the model
-                save_model(run.model_file, judged, trainer.state.epoch)
-            record_end(run, trainer.state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
+            state = trainer.state
+            if not state.best_epoch and state.epoch and state.partial is None:  # not validated: the last epoch is it
+                save_model(run.model_file, judged, state.epoch)
+            record_end(run, state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)
     return trainer.state
 
@@ -237,10 +239,7 @@ def _take_up(training: Training, trainer: Trainer) -> None:
             "differ from those of a training that never stopped"
         )
     if trainer.finished and record.finished:  # else it ended before it could record its end
-        raise RunError(
-            f"{run.name} is finished: {_why_finished(trainer)}",
-            hint="To train it further, give more --epochs or more patience (--set training.patience=N).",
-        )
+        raise RunError(f"{run.name} is finished: {_why_finished(trainer)}", hint=_how_to_go_on(trainer))
 
 
 def _count(training: Training, model: CountingModel, device: torch.device) -> TrainingState:
@@ -252,10 +251,13 @@ def _count(training: Training, model: CountingModel, device: torch.device) -> Tr
         model.fit(*data.training_part())
         fitted = time.perf_counter()
         metrics = _validate(run.config, model, data, device, training.observer) if training.validates else {}
+        monitor = run.config.training.monitor
+        if math.isnan(metrics.get(monitor, 0.0)):
+            raise RunError(f"{monitor} has no value on validation")
         record = EpochRecord(1, {}, metrics, fitted - started, time.perf_counter() - fitted)
         state = TrainingState([record])
         if metrics:
-            state.best_epoch, state.best_value = 1, metrics[run.config.training.monitor]
+            state.best_epoch, state.best_value = 1, metrics[monitor]
         save_model(run.model_file, model, epoch=1)
         Recorder(run, board, training.observer).epoch_finished(record, state)
         record_end(run, state, Status.FINISHED)
@@ -305,6 +307,14 @@ def _validate(
 
 
 def _why_finished(trainer: Trainer) -> str:
-    if trainer.state.epoch >= trainer.config.last_epoch:
-        return f"epoch {trainer.state.epoch} of {trainer.config.last_epoch} is done"
+    epoch, last = trainer.state.epoch, trainer.config.last_epoch
+    if epoch >= last:
+        return f"epoch {epoch} of {last} is done" if epoch == last else f"it has {epoch} epochs, more than {last}"
     return f"{trainer.config.monitor} has not improved in {trainer.state.stale_validations} validations"
+
+
+def _how_to_go_on(trainer: Trainer) -> str:
+    last = trainer.config.stop_after
+    if last is not None and trainer.state.epoch >= last:
+        return f"It ends after epoch {last} (training.stop_after). To train longer, train a new run."
+    return "To train it further, give more --epochs or more patience (--set training.patience=N)."

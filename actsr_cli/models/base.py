@@ -23,6 +23,8 @@ from actsr_cli.models.encoder import HIDDEN_STATES, Encoded, Encoder, LayerOutpu
 from actsr_cli.models.repeats import LearnedBonus, RepeatBonus, Repeats
 from actsr_cli.packing import Packing
 
+_SHORTEST = 1e-3
+"""Shorter vectors are not scaled to the length of the others."""
 _ITEMS_AT_A_TIME = 512
 """Items whose scores a CPU computes in one product: those of 256 histories take 512 KiB."""
 
@@ -190,11 +192,12 @@ class SequentialModel(Model):
     def compared(self, vectors: Tensor) -> Tensor:
         """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
 
-        With `similarity: cosine` each has the length 1 / √temperature (NormFace, Wang et al., 2017).
+        With `similarity: cosine` each has the length 1 / √temperature (NormFace, Wang et al., 2017). The vector of the
+        padding begins as 0, where the gradient is 1 / `_SHORTEST` times as large.
         """
         if self.config.similarity == "dot":
             return vectors
-        return F.normalize(vectors, dim=-1) / math.sqrt(self.config.temperature)
+        return F.normalize(vectors, dim=-1, eps=_SHORTEST) / math.sqrt(self.config.temperature)
 
 
 def _products(hidden: Tensor, items: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ class TouchedTable:
     def share_gradient(self, workers: Workers) -> None:
         """Sum the gradient over all processes; each row is then in it once."""
         if self.weight.grad is None:
-            none = torch.empty(1, 0, dtype=torch.int64), self.weight.new_empty(0, *self.weight.shape[1:])
-            self.weight.grad = torch.sparse_coo_tensor(*none, self.weight.shape, device=self.weight.device)
+            none = self.weight.new_empty(1, 0, dtype=torch.int64), self.weight.new_empty(0, *self.weight.shape[1:])
+            self.weight.grad = torch.sparse_coo_tensor(*none, self.weight.shape, check_invariants=False)
         if not self.weight.grad.is_sparse:
             raise ConfigError(
                 "training.item_updates: touched cannot train this model: it uses its item table in another way than "
@@ -72,7 +72,9 @@ class TouchedTable:
         gradient = self.weight.grad.coalesce()
         if workers.count > 1:
             rows, values = workers.gather(gradient.indices()[0]), workers.gather(gradient.values())
-            gradient = torch.sparse_coo_tensor(rows.unsqueeze(0), values, gradient.shape).coalesce()
+            gradient = torch.sparse_coo_tensor(
+                rows.unsqueeze(0), values, gradient.shape, check_invariants=False
+            ).coalesce()
         self.weight.grad = gradient
 
     @torch.no_grad()

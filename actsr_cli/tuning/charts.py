@@ -72,7 +72,7 @@ def _key_chart(plan: Plan, outcome: Outcome, dimension: Dimension) -> Chart:
         points = [(float(trial.params[dimension.key]), float(trial.value or 0)) for trial in tried]
     else:
         scale, values = "names", list(dict.fromkeys(domain))
-        names = ["none" if value is None else value_text(value) for value in values]
+        names = [value_text(value) for value in values]
         points = [(float(values.index(trial.params[dimension.key])), float(trial.value or 0)) for trial in tried]
     series = [Series("finished trial", sorted(points), look="points")]
     return Chart(dimension.key, dimension.key, _score(plan), series, scale, names)  # type: ignore[arg-type]

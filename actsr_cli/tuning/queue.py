@@ -19,12 +19,14 @@ from optuna.trial import FrozenTrial, TrialState
 from actsr_cli.files import write_text
 from actsr_cli.locks import held, holder
 from actsr_cli.tuning.attempts import AGAIN, DEATHS, SURPLUS, counted
-from actsr_cli.tuning.draws import draws
+from actsr_cli.tuning.draws import combinations, draws
 from actsr_cli.tuning.space import draw, grid
 from actsr_cli.tuning.study import Plan, claiming, locks_of, total
 
 _BIRTH = timedelta(minutes=1)
 """The worker of an older trial without an owner died after requesting the trial and before locking it."""
+_SUGGESTIONS = 20
+"""Suggestions that are made until one was not tried before; then a combination is drawn at random."""
 LIVES = 3
 """A trial whose process died this many times has failed: something kills it, such as too little memory."""
 
@@ -49,7 +51,7 @@ def claim(plan: Plan, study: optuna.Study) -> tuple[optuna.trial.Trial, ExitStac
             trial.set_user_attr(OWNER, _place_id(plan))
             place = _place(study.get_trials(deepcopy=False), trial.number)
             if place < total(plan):
-                study.sampler = _sampler(plan, place)
+                study.sampler = _Given(_values(plan, study, trial.number, place))
                 draw(plan.space, trial)
                 return trial, lock
             with lock:
@@ -94,8 +96,8 @@ def _place(trials: Sequence[FrozenTrial], number: int) -> int:
     return sum(AGAIN not in trial.user_attrs and SURPLUS not in trial.user_attrs for trial in trials[:number])
 
 
-def _sampler(plan: Plan, place: int) -> BaseSampler:
-    """A sampler for a single trial.
+def _values(plan: Plan, study: optuna.Study, number: int, place: int) -> Mapping[str, Any]:
+    """The combination of a trial.
 
     The storage gives each trial a unique number, and so a unique place. A grid and a random search assign their
     combinations by place, so two machines never take the same one. (Optuna's own grid sampler may give several workers
@@ -103,12 +105,32 @@ def _sampler(plan: Plan, place: int) -> BaseSampler:
     """
     seed = plan.config.training.seed
     if plan.sampler == "tpe":
-        return TPESampler(seed=int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
+        return _suggested(plan, study, number, int(np.random.SeedSequence([seed, place]).generate_state(1)[0]))
     if plan.sampler == "grid":
-        combinations = grid(plan.space)
-        random.Random(seed).shuffle(combinations)  # noqa: S311 (no secret); so that a part of a grid covers all of it
-        return _Given(combinations[place])
-    return _Given(draws(plan.space, seed, place + 1)[place])
+        points = grid(plan.space)
+        random.Random(seed).shuffle(points)  # noqa: S311 (no secret); so that a part of a grid covers all of it
+        return points[place]
+    return draws(plan.space, seed, place + 1)[place]
+
+
+def _suggested(plan: Plan, study: optuna.Study, number: int, seed: int) -> Mapping[str, Any]:
+    """The suggestion of a tree-structured Parzen estimator for a trial; another one if that was tried before.
+
+    All trials have the same seed, so a second trial of a combination would have the result of the first. Suggestions
+    are made in a copy of the study: one that is not taken leaves nothing behind.
+    """
+    others = [trial for trial in counted(study.get_trials(deepcopy=False)) if trial.number != number]
+    tried = [trial.system_attrs.get("fixed_params") or trial.params for trial in others]
+    copy = optuna.create_study(direction=study.direction, sampler=TPESampler(seed=seed))
+    copy.add_trials([trial for trial in others if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)])
+    for _ in range(_SUGGESTIONS):
+        trial = copy.ask()
+        draw(plan.space, trial)
+        if trial.params not in tried:
+            return trial.params
+        copy.tell(trial, state=TrialState.FAIL)
+    count = min(len(tried) + 1, combinations(plan.space) or len(tried) + 1)
+    return next((values for values in draws(plan.space, seed, count) if values not in tried), trial.params)
 
 
 class _Given(BaseSampler):

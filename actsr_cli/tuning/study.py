@@ -160,9 +160,8 @@ def open_study(plan: Plan) -> optuna.Study:
 
 
 def total(plan: Plan) -> int:
-    """The number of trials in the plan; a grid and a random search try no combination twice."""
-    sizes = (plan.trials, None if plan.sampler == "tpe" else whole(plan))
-    return min(size for size in sizes if size is not None)
+    """The number of trials in the plan; no combination is tried twice."""
+    return min(size for size in (plan.trials, whole(plan)) if size is not None)
 
 
 def whole(plan: Plan) -> int | None:

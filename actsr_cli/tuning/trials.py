@@ -28,7 +28,8 @@ def trial_columns(plan: Plan) -> tuple[str, ...]:
 
 def trial_cells(plan: Plan, trial: FrozenTrial) -> tuple[str, ...]:
     """A trial as a row of a table."""
-    settings = (value_text(trial.params.get(dimension.key)) for dimension in plan.space)
+    keys = (dimension.key for dimension in plan.space)
+    settings = (value_text(trial.params[key]) if key in trial.params else "" for key in keys)
     epochs = "" if trial.last_step is None else str(trial.last_step)
     seconds = seconds_of(trial)
     minutes = "" if seconds is None else f"{seconds / 60:.1f}"
@@ -58,8 +59,8 @@ def short_key(key: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """A setting as text, fractions with four digits; empty if a trial does not have it."""
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    """A setting as text, fractions with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def score(trial: FrozenTrial) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 from collections.abc import Callable
@@ -183,6 +184,13 @@ def test_a_resumed_beginning_equals_an_unbroken_run(half_trained: Path, runs: Pa
     call("train", "--resume", "one")
     one, other = (load_file(runs / name / "model.safetensors") for name in ("one", "straight"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_counted_model_whose_monitor_has_no_value_has_failed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsr_cli.experiment.train._validate", lambda config, *_: {config.training.monitor: math.nan})
+    refused = call("train", "--model", "popularity", *SMALL[:2], "--name", "one", exit_code=1).stderr
+    assert "has no value on validation" in refused
+    assert status(place / "runs" / "demo" / "popularity" / "one") == "failed"
 
 
 def test_a_counted_model_that_was_killed_before_its_end_is_counted_anew(place: Path) -> None:

@@ -63,7 +63,9 @@ def test_a_final_model_on_all_data(place: Path, runs: Path) -> None:
     assert "no held-out items" in said("inspect-attention", "one-refit")
     assert "no held-out items" in said("compare", "one", "one-refit")
     assert json.loads(call("evaluate", "--json").stdout)["run"] == "demo/sasrec/one"
-    assert "is finished: epoch" in said("train", "--resume", "one-refit")
+    last = source["best_epoch"]
+    finished = f"is finished: epoch {last} of {last} is done It ends after epoch {last} (training.stop_after)"
+    assert finished in said("train", "--resume", "one-refit")
     assert "is a refit already" in said("train", "--resume", "one-refit", "--refit")
     assert "there is a run" in said("train", "--resume", "one", "--refit")
 
@@ -84,6 +86,7 @@ def test_a_run_goes_on_before_it_is_refitted(runs: Path) -> None:
     call("train", "--resume", "one", "--epochs", "3", "--refit")
     assert record(runs / "one")["epochs"] == 3
     assert record(runs / "one-refit")["epochs"] == record(runs / "one")["best_epoch"]
+    assert "one is finished: it has 3 epochs, more than 1" in said("train", "--resume", "one", "--epochs", "1")
 
 
 def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one(runs: Path) -> None:
@@ -94,6 +97,14 @@ def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one(runs: Path
     assert losses(runs / "part") == losses(runs / "whole")[:2]
     part = record(runs / "part")
     assert (part["status"], part["epochs"], part["best_epoch"]) == ("finished", 2, 2)
+
+
+def test_what_was_trained_on_all_data_is_not_refitted(runs: Path) -> None:
+    everything = (*TRAIN, "--epochs", "1", "--set", "split=none", "--name", "all")
+    assert "--refit needs a validation split" in said(*everything, "--refit")
+    assert not (runs / "all").exists()
+    call(*everything)
+    assert "demo/sasrec/all was trained on all data already" in said("train", "--resume", "all", "--refit")
 
 
 def test_a_counted_model_counts_everything(place: Path) -> None:

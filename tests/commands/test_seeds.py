@@ -11,6 +11,8 @@ import pytest
 from processes import SMALL, call
 from records import change
 
+from actsr_cli.experiment.run import open_run
+
 SERIES = ("train", "--model", "sasrec", "--name", "three", *SMALL, "--epochs", "1")
 
 
@@ -94,6 +96,8 @@ def test_what_a_series_shares_is_shown(runs: Path, monkeypatch: pytest.MonkeyPat
     shared = json.loads(call("runs", "show", "three", "--json").stdout)["metrics"]["test/exclude"]
     assert [{name for name in metrics if name.startswith("hit")} for metrics in shared] == [{"hit@10"}] * 2
     assert "test split, 2 seeds" in call("runs", "show", "three").stdout
+    open_run(runs / "three-s0").add_metrics("test/exclude", {"hit@10": 0.5, "epoch": 7})  # no longer the best one
+    assert "test/exclude" not in json.loads(call("runs", "show", "three", "--json").stdout)["metrics"]
     call("runs", "delete", "three-s1", "--yes")
     alone = call("runs", "show", "three").stdout
     assert "valid split, 1 seed" in alone and f"{ndcg(runs / 'three-s0'):.4f}" in alone and "±" not in alone

@@ -18,6 +18,7 @@ import yaml
 from processes import SMALL, ProcessHere, call, start, wait_until, warm
 from records import change
 
+from actsr_cli.errors import RunError
 from actsr_cli.tuning import output
 
 DRAW = output._draw
@@ -107,6 +108,16 @@ def test_a_random_search_ends_with_its_space(place: Path) -> None:
     told = json.loads(call("tune", *options, "--json").stdout)
     assert (told["importances"], told["interactions"]) == ({}, None)
     assert told["importances_note"] == "only one key varies"
+
+
+def test_a_killed_worker_matters_only_if_its_trials_are_left(place: Path, space: str) -> None:
+    options = ("tune", "--grid", *TINY, "--epochs", "1", "--trials", "1", "--space", space, "--name")
+    killed = Mock(side_effect=RunError("1 of 2 workers were killed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actsr_cli.tuning.worker.check_ends", killed)
+        call(*options, "done")
+        patch.setattr("actsr_cli.tuning.worker.claim", Mock(return_value=None))
+        assert "1 of 2 workers were killed" in call(*options, "left", exit_code=1).stderr
 
 
 def test_the_winner_is_tested_by_the_protocol_of_the_study_too(place: Path, space: str) -> None:

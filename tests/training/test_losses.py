@@ -79,6 +79,16 @@ def test_threads_share_the_rows(items_learn: bool) -> None:
         torch.testing.assert_close(one, several)
 
 
+@pytest.mark.parametrize("largest_logit", [25.0, 400.0])  # the latter has no exponential
+def test_the_bonus_has_a_gradient_where_a_seen_item_was_all_that_counted(largest_logit: float) -> None:
+    """The sum without that item is lost in rounding, so its share is 1, not infinite."""
+    items = torch.zeros(30, 1).index_fill_(0, torch.tensor([3]), 1.0).requires_grad_()
+    hidden, seen = torch.full((4, 1), largest_logit), torch.full((4, 1), 3)
+    bonus = torch.tensor(-40.0, requires_grad=True)
+    torch.autograd.backward(cross_entropy(hidden, items, torch.full((4,), 5), 0.0, Repeats(seen, bonus)))
+    assert bonus.grad is not None and 0 <= bonus.grad.item() <= 1
+
+
 def test_one_large_row_costs_no_other_row_its_exactness() -> None:
     torch.manual_seed(0)
     hidden, items, targets = torch.randn(40, 8), torch.randn(30, 8), torch.randint(0, 30, (40,))

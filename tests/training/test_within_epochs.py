@@ -53,6 +53,14 @@ def test_a_training_goes_on_after_any_batch(tmp_path: Path, settings: RunConfig)
         assert_same(whole, run)
 
 
+def test_a_model_that_was_not_validated_is_that_of_a_whole_epoch(tmp_path: Path) -> None:
+    settings = small_config({"name": "sasrec"}, training={"validate_every": 5})
+    run = train_short(tmp_path, settings, "one", 1)
+    assert not run.model_file.exists()
+    train_on(run)
+    assert run.status is Status.FINISHED and run.model_file.exists()
+
+
 def test_a_damaged_checkpoint_of_a_batch_costs_that_epoch_alone(tmp_path: Path) -> None:
     whole = train_short(tmp_path, CLOZE, "whole")
     run = train_short(tmp_path, CLOZE, "stopped", BATCHES + 1)

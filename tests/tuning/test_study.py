@@ -13,7 +13,8 @@ from unittest.mock import Mock
 import optuna
 import pytest
 from filelock import FileLock
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from samples import sequence_data
 
@@ -31,6 +32,7 @@ from actsr_cli.tuning.output import write_outcome
 from actsr_cli.tuning.queue import LIVES, RUN, _has_died, claim, fail_and_repeat
 from actsr_cli.tuning.space import grid, read_space
 from actsr_cli.tuning.study import Plan, open_study, total
+from actsr_cli.tuning.trials import trial_cells
 from actsr_cli.tuning.worker import check_ends, run_trial
 
 SPACE = read_space({"model.layers": [1, 2, 3], "training.learning_rate": [1e-3, 1e-2]}, "here")
@@ -127,8 +129,7 @@ def test_machines_that_share_a_storage_take_different_trials(
     held = [claim(machine, study) for machine, study in zip(machines[:2], studies, strict=False)]
     settings = [each[0].params for each in held if each is not None]
     settings += run_all(machines[0], studies[0])
-    assert len({tuple(each.values()) for each in settings}) == len(settings) == 6 or sampler != "grid"
-    assert len(settings) == 6
+    assert len({tuple(each.values()) for each in settings}) == len(settings) == 6
     view = StudyView(machines[0], studies[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actsr_cli.tuning.queue.counted", lambda trials: [])  # the state before the others asked
@@ -172,6 +173,23 @@ def test_a_random_search_draws_nothing_twice_and_ends_with_the_space(plan: Plan,
         assert sorted(tuple(each.values()) for each in settings) == sorted(tuple(each.values()) for each in grid(SPACE))
         assert claim(base, other) is None and outcome_of(base, one).left == 0
         assert settings == draws(SPACE, plan.config.training.seed, 6)
+
+
+def test_tpe_suggests_nothing_twice_and_ends_with_the_space(plan: Plan) -> None:
+    """What it prefers is tried once, also where a model has no other keys; a repetition of a dead trial is no other."""
+    keys = {"model.name": ["sasrec", "popularity"], "model.layers": [1, 2, 3, 4], "model.heads": [1, 2, 4]}
+    base = replace(plan, sampler="tpe", trials=20, space=read_space(keys, "here"))
+    study = open_study(base)
+    settings: list[dict[str, object]] = []
+    while (claimed := claim(base, study)) is not None:
+        trial, lock = claimed
+        with lock:
+            if trial.number == 3:
+                fail_and_repeat(study, trial.number)
+                continue
+            settings.append(dict(trial.params))
+            study.tell(trial, 1.0 if trial.params["model.name"] == "popularity" else 0.0)
+    assert len(settings) == 13 == len({tuple(each.items()) for each in settings})
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -423,6 +441,13 @@ def test_a_killed_worker_leaves_no_lines_to_look_at() -> None:
             check_ends([Mock(exitcode=0), Mock(exitcode=code)])
         assert (caught.value.message, caught.value.hint) == (message, hint)
     check_ends([Mock(exitcode=0)])
+
+
+def test_a_setting_that_is_none_is_not_one_that_a_trial_lacks(plan: Plan) -> None:
+    space = read_space({"training.gradient_clip": [None, 1.0], "model.layers": [1, 2]}, "here")
+    domain: dict[str, BaseDistribution] = {"training.gradient_clip": CategoricalDistribution([None, 1.0])}
+    trial = create_trial(params={"training.gradient_clip": None}, distributions=domain, value=0.5)
+    assert trial_cells(replace(plan, space=space), trial)[3:5] == ("none", "")
 
 
 def test_the_winner_is_a_preset_wherever_it_was_trained(plan: Plan) -> None:
