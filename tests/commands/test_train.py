@@ -247,7 +247,7 @@ def test_names_in_commands_are_quoted(place: Path) -> None:
     named = ("train", "--model", "popularity", *SMALL[:4], "--name", "my run")
     said = " ".join(call(*named).stderr.split())
     assert "Next: actsr evaluate 'demo/popularity/my run' actsr recommend 'demo/popularity/my run'" in said
-    assert "actsr train --resume 'demo/popularity/my run'" in " ".join(call(*named, exit_code=1).stderr.split())
+    assert "actsr runs delete 'demo/popularity/my run'" in " ".join(call(*named, exit_code=1).stderr.split())
 
 
 def test_popularity_as_a_model_is_the_floor(place: Path) -> None:
