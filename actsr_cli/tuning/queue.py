@@ -119,18 +119,22 @@ def _suggested(plan: Plan, study: optuna.Study, number: int, seed: int) -> Mappi
     All trials have the same seed, so a second trial of a combination would have the result of the first. Suggestions
     are made in a copy of the study: one that is not taken leaves nothing behind.
     """
-    others = [trial for trial in counted(study.get_trials(deepcopy=False)) if trial.number != number]
+    trials = study.get_trials(deepcopy=False)
+    others = [trial for trial in counted(trials) if trial.number != number]
     tried = [trial.system_attrs.get("fixed_params") or trial.params for trial in others]
     copy = optuna.create_study(direction=study.direction, sampler=TPESampler(seed=seed))
     copy.add_trials([trial for trial in others if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)])
+    begun = trials[number].system_attrs.get("fixed_params", {})  # of a repetition: what its first process had drawn
     for _ in range(_SUGGESTIONS):
+        copy.enqueue_trial(begun)
         trial = copy.ask()
         draw(plan.space, trial)
         if trial.params not in tried:
             return trial.params
         copy.tell(trial, state=TrialState.FAIL)
     count = min(len(tried) + 1, combinations(plan.space) or len(tried) + 1)
-    return next((values for values in draws(plan.space, seed, count) if values not in tried), trial.params)
+    fitting = (each for each in draws(plan.space, seed, count) if each not in tried and begun.items() <= each.items())
+    return next(fitting, trial.params)
 
 
 class _Given(BaseSampler):

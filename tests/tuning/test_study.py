@@ -25,7 +25,7 @@ from actsr_cli.errors import RunError
 from actsr_cli.experiment.record import Status
 from actsr_cli.experiment.run import Origin
 from actsr_cli.presets import load_preset, with_values
-from actsr_cli.tuning.attempts import counted
+from actsr_cli.tuning.attempts import AGAIN, DEATHS, counted
 from actsr_cli.tuning.draws import draws
 from actsr_cli.tuning.outcome import outcome_of, winner
 from actsr_cli.tuning.output import write_outcome
@@ -186,6 +186,10 @@ def test_tpe_suggests_nothing_twice_and_ends_with_the_space(plan: Plan) -> None:
         with lock:
             if trial.number == 3:
                 fail_and_repeat(study, trial.number)
+                continue
+            if trial.number == 6:  # its process dies before it has drawn all keys
+                study.tell(trial, state=TrialState.FAIL)
+                study.enqueue_trial({"model.name": trial.params["model.name"]}, user_attrs={AGAIN: 6, DEATHS: 1})
                 continue
             settings.append(dict(trial.params))
             study.tell(trial, 1.0 if trial.params["model.name"] == "popularity" else 0.0)
