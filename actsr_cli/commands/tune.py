@@ -176,8 +176,12 @@ def _search(plan: Plan, *, test: bool, as_json: bool) -> None:
         if interrupted():
             console.warn("interrupted: the same command continues the study")
             raise typer.Exit(130)
-        if outcome.left:
-            check_ends(processes)  # if none is left, other workers have run the trials of one that was killed
+        try:
+            check_ends(processes)
+        except RunError as error:
+            if outcome.left:
+                raise
+            console.warn(f"{error.message}; the others have finished the study")
         if outcome.best is None:
             raise RunError(f"no trial of study {plan.title} has finished{view.first_error()}")
         if test and not outcome.left:

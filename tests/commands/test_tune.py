@@ -115,7 +115,7 @@ def test_a_killed_worker_matters_only_if_its_trials_are_left(place: Path, space:
     killed = Mock(side_effect=RunError("1 of 2 workers were killed"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("actsr_cli.tuning.worker.check_ends", killed)
-        call(*options, "done")
+        assert "1 of 2 workers were killed; the others have finished the study" in call(*options, "done").stderr
         patch.setattr("actsr_cli.tuning.worker.claim", Mock(return_value=None))
         assert "1 of 2 workers were killed" in call(*options, "left", exit_code=1).stderr
 
