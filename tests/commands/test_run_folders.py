@@ -72,7 +72,10 @@ def test_a_refused_resume_leaves_the_run_as_it_was(place: Path, monkeypatch: pyt
     call("train", "--model", "sasrec", *SMALL, "--epochs", "2", "--name", "one")
     run = place / "runs" / "demo" / "sasrec" / "one"
     before = [(run / name).read_bytes() for name in ("config.yaml", "run.json")]
-    assert "is finished: it has 2 epochs, more than 1" in call("train", "--resume", "one", "--epochs", "1", exit_code=1).stderr
+    assert (
+        "is finished: it has 2 epochs, more than 1"
+        in call("train", "--resume", "one", "--epochs", "1", exit_code=1).stderr
+    )
     with monkeypatch.context() as patch:
         patch.setattr("actsr_cli.experiment.train.batches_for", Mock(side_effect=RunError("no memory")))
         call("train", "--resume", "one", "--epochs", "3", exit_code=1)
