@@ -167,7 +167,7 @@ def _train(training: Training, model: SequentialModel, device: torch.device) -> 
             record_start(run, model, device, board, workers, resume=resume, precision=precision)
             _fit(run, trainer)
             state = trainer.state
-            if not state.best_epoch and state.epoch and state.partial is None:  # not validated: the last epoch is it
+            if not state.best_epoch and state.epoch and state.partial is None:  # never validated: the last epoch counts
                 save_model(run.model_file, judged, state.epoch)
             record_end(run, state, Status.FINISHED if trainer.finished else Status.INTERRUPTED)
         board.hyper_parameters(config, trainer.state)

@@ -24,7 +24,7 @@ from actsr_cli.models.repeats import LearnedBonus, RepeatBonus, Repeats
 from actsr_cli.packing import Packing
 
 _SHORTEST = 1e-3
-"""Shorter vectors are not scaled to the length of the others."""
+"""The shortest vector that is scaled to the common length."""
 _ITEMS_AT_A_TIME = 512
 """Items whose scores a CPU computes in one product: those of 256 histories take 512 KiB."""
 
@@ -192,8 +192,8 @@ class SequentialModel(Model):
     def compared(self, vectors: Tensor) -> Tensor:
         """Hidden states or item vectors, (..., width), scaled so that dot products of the two are scores.
 
-        With `similarity: cosine` each has the length 1 / √temperature (NormFace, Wang et al., 2017). The vector of the
-        padding begins as 0, where the gradient is 1 / `_SHORTEST` times as large.
+        With `similarity: cosine` each has the length 1 / √temperature (NormFace, Wang et al., 2017). Vectors
+        shorter than `_SHORTEST` stay shorter, so that the gradient of the padding, which begins as 0, is not huge.
         """
         if self.config.similarity == "dot":
             return vectors

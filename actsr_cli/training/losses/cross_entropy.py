@@ -189,7 +189,9 @@ class _Catalogue:
         if self.repeats is not None and seen is not None:
             raised = seen.weights * self.repeats.bonus.exp()
             totals = sums.index_add(0, seen.rows, raised - seen.weights)
-            totals = totals.maximum(torch.zeros_like(sums).index_add(0, seen.rows, raised))  # despite cancellation
+            totals = totals.maximum(
+                torch.zeros_like(sums).index_add(0, seen.rows, raised)
+            )  # rounded, too, no share is above 1
             is_target = (seen.items == targets[seen.rows]).to(sums.dtype)
             of_seen = (1 - smoothing) * is_target + smoothing / len(self.items)
             self.of_bonus += (raised / totals[seen.rows] - of_seen).sum()
@@ -215,7 +217,9 @@ class _Catalogue:
             wanted = (1 - self.smoothing) * (seen == targets.unsqueeze(1)) + self.smoothing / len(self.items)
             weights = (slope.gather(1, seen).to(bonus.dtype) + wanted) * (seen != PADDING)
             totals = 1 + (weights * bonus.expm1()).sum(dim=1, keepdim=True)
-            totals = totals.maximum((weights * bonus.exp()).sum(dim=1, keepdim=True))  # despite cancellation
+            totals = totals.maximum(
+                (weights * bonus.exp()).sum(dim=1, keepdim=True)
+            )  # rounded, too, no share is above 1
             self.of_bonus += ((weights * bonus.exp() / totals - wanted) * (seen != PADDING)).sum()
         self.of_hidden[rows] = (slope @ self.items).to(self.of_hidden.dtype)
         if self.of_items is not None and slope.dtype == self.of_items.dtype:
